@@ -1,0 +1,1 @@
+"""INT8: batches, observers, thresholds, tables, Q/DQ placement and TensorRT caches."""

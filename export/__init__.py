@@ -1,0 +1,1 @@
+"""PyTorch to ONNX: export, graph passes, simplification and verification."""

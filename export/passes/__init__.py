@@ -1,0 +1,1 @@
+"""Graph passes: one per file, each says whether it changed anything."""

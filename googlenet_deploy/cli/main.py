@@ -1,0 +1,119 @@
+"""``googlenet-deploy COMMAND``: finds the command's module, parses, runs, and turns errors into exit statuses.
+
+Only the chosen command's module is imported, and that module imports heavy packages inside `run`, so
+``--help`` needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from googlenet_deploy import __version__
+from googlenet_deploy.errors import GoogLeNetDeployError
+
+EXIT_STATUS_HELP = """\
+exit status: 0 done; 1 it failed, and the message says why; 2 wrong usage;
+3 done, but a gate that you set does not hold."""
+
+
+class Command(NamedTuple):
+    """A command's one-line help and the other names that it answers to."""
+
+    help: str
+    aliases: Tuple[str, ...] = ()
+
+
+COMMANDS: Dict[str, Command] = {
+    "train": Command("train a classifier from a folder of images"),
+    "export": Command("weights to a verified, simplified ONNX model", ("export-onnx",)),
+    "infer": Command("classify images", ("googlenet-infer",)),
+    "evaluate": Command("top-1, top-5 and agreement with a reference"),
+    "inspect": Command("layers, types, sizes and costs of a model"),
+}
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process where None.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong usage, 3 a gate does not hold, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = _resolve(arguments[0]) if arguments else None
+    if name is None:
+        _overview_parser().parse_args(arguments or ["--help"])
+        return 2  # not reached: the parser exits
+    return run_command(name, arguments[1:], f"googlenet-deploy {name}")
+
+
+def run_command(name: str, argv: List[str], program: str) -> int:
+    """Parses `argv` with the module of command `name`, runs it, and reports errors in one or two lines."""
+    module = import_module(f"googlenet_deploy.cli.{name}")
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=module.__doc__,
+        epilog=EXIT_STATUS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(module.run(arguments))
+    except GoogLeNetDeployError as error:
+        return _report(program, error)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (``| head``). Python would complain once more while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        print(f"{program}: error: out of memory", file=sys.stderr)
+        return 1
+
+
+def export_onnx() -> int:
+    """Entry point of ``export-onnx``."""
+    return run_command("export", sys.argv[1:], "export-onnx")
+
+
+def googlenet_infer() -> int:
+    """Entry point of ``googlenet-infer``."""
+    return run_command("infer", sys.argv[1:], "googlenet-infer")
+
+
+def _resolve(word: str) -> Optional[str]:
+    for name, command in COMMANDS.items():
+        if word == name or word in command.aliases:
+            return name
+    return None
+
+
+def _report(program: str, error: GoogLeNetDeployError) -> int:
+    print(f"{program}: error: {error.message}", file=sys.stderr)
+    if error.remedy:
+        print(f"  {error.remedy}", file=sys.stderr)
+    return error.exit_status
+
+
+def _overview_parser() -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:10} {command.help}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="googlenet-deploy",
+        usage="googlenet-deploy COMMAND [OPTION ...]",
+        description="Takes a GoogLeNet classifier from PyTorch to an NVIDIA Jetson, and proves every step.\n\n"
+        f"commands (each has its own --help):\n{listing}",
+        epilog=EXIT_STATUS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"googlenet-deploy {__version__}")
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser

@@ -1,0 +1,110 @@
+"""Files: written whole or not at all, and hashed.
+
+Every output goes to a temporary name in the target's folder and is renamed when complete (POSIX
+``rename`` is atomic within a file system), so a killed run leaves the old file or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, Union
+
+from googlenet_deploy.errors import InputError, OutputError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """Gives a temporary path beside `path` and renames it to `path` when the block ends without an error.
+
+    Missing parent folders are made. On any error, Ctrl-C included, the temporary file is removed and
+    whatever stood at `path` before still does.
+
+    Raises:
+        OutputError: The folder or file cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError("it is a folder")
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=target.suffix, dir=str(target.parent)
+        )
+        os.close(handle)
+    except OSError as error:
+        raise _output_error(target, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as error:
+        raise _output_error(target, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_open(path: PathLike) -> Iterator[BinaryIO]:
+    """Opens a binary file that appears at `path` only when the block ends without an error; see `atomic_path`."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        yield stream
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Writes `data` to `path` atomically; see `atomic_path`."""
+    with atomic_open(path) as stream:
+        stream.write(data)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Writes `text` as UTF-8 to `path` atomically; see `atomic_path`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: PathLike, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Writes `value` as indented JSON, keys in the order given, atomically; see `atomic_path`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_file(path: PathLike) -> str:
+    """The SHA-256 of a file's content, as 64 lower-case hexadecimal digits.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {reason(error)}") from error
+    return digest.hexdigest()
+
+
+def reason(error: OSError) -> str:
+    """The operating system's own words for an error, in lower case: ``no such file or directory``."""
+    return (error.strerror or str(error)).lower()
+
+
+def _output_error(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        target,
+        f"cannot be written: {reason(error)}",
+        "choose another place with --output, or free some space",
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

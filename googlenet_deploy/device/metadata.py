@@ -1,0 +1,81 @@
+"""What a model says about itself: the entries of ONNX ``metadata_props`` that the toolkit writes and reads.
+
+They are plain strings under the prefix ``googlenet_deploy.``, so any ONNX tool keeps them and ONNX Runtime
+hands them out without the onnx package.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Dict, Mapping, Optional, Tuple
+
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import BadModelError, UsageError
+
+PREFIX = "googlenet_deploy."
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What travels inside a model.
+
+    Attributes:
+        architecture: Name of the network, such as "bvlc"; empty where it is not known.
+        preprocessing: How images are prepared; None for models of other tools.
+        class_names: One per logit; empty where they are not known.
+        class_ids: WordNet ids, one per logit, where the classes have them; else empty.
+        source_sha256: Hash of the weights that the model was made from.
+        extra: Further entries under the prefix (tool versions, verification, ...), without the prefix.
+    """
+
+    architecture: str = ""
+    preprocessing: Optional[Preprocessing] = None
+    class_names: Tuple[str, ...] = ()
+    class_ids: Tuple[str, ...] = ()
+    source_sha256: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def to_properties(self) -> Dict[str, str]:
+        """The entries for ``metadata_props``, prefixed, sorted by key; empty ones are left out."""
+        values = dict(self.extra)
+        values["architecture"] = self.architecture
+        values["source_sha256"] = self.source_sha256
+        if self.preprocessing is not None:
+            values["preprocessing"] = self.preprocessing.to_json()
+        for key, names in (("class_names", self.class_names), ("class_ids", self.class_ids)):
+            if names:
+                values[key] = json.dumps(list(names), ensure_ascii=False, separators=(",", ":"))
+        return {PREFIX + key: values[key] for key in sorted(values) if values[key]}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], path: str) -> "ModelMetadata":
+        """Reads what `to_properties` wrote; entries without the prefix are ignored.
+
+        Args:
+            properties: All of a model's metadata.
+            path: The model's file, for the error message.
+
+        Raises:
+            BadModelError: An entry is not what the toolkit writes.
+        """
+        values = {key[len(PREFIX) :]: text for key, text in properties.items() if key.startswith(PREFIX)}
+        preprocessing = values.pop("preprocessing", None)
+        try:
+            return cls(
+                architecture=values.pop("architecture", ""),
+                preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
+                class_names=_names(values.pop("class_names", "[]")),
+                class_ids=_names(values.pop("class_ids", "[]")),
+                source_sha256=values.pop("source_sha256", ""),
+                extra=values,
+            )
+        except (ValueError, UsageError) as error:
+            raise BadModelError(path, f"its metadata is damaged: {error}") from error
+
+
+def _names(text: str) -> Tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("class names are not a list of strings")
+    return tuple(names)

@@ -1,0 +1,1 @@
+"""Runners: one protocol for every engine that can execute a model."""

@@ -1,0 +1,140 @@
+"""Every error and warning that the toolkit raises on purpose.
+
+    GoogLeNetDeployError          exit status 1
+    ├── UsageError                exit status 2: the command line or configuration is wrong
+    ├── GateError                 exit status 3: the work is done, a gate that the user set does not hold
+    ├── MissingExtraError         a package that this step needs is not installed
+    ├── InputError                a file that was read is missing, damaged or of the wrong kind
+    │   ├── BadImageError         an image
+    │   ├── BadModelError         an ONNX model or an engine
+    │   ├── BadWeightsError       a checkpoint
+    │   └── BadTableError         a calibration table or cache
+    ├── OutputError               a file could not be written
+    ├── DownloadError             published weights could not be fetched
+    ├── VerificationError         a result differs from the original that it must equal
+    └── DeviceError               GPU, driver, TensorRT or power meter
+
+A message says what failed and names the file; `remedy` says what to do about it. The command line prints
+both and no traceback. This file runs on Python 3.8 and imports nothing outside the standard library.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Iterator, Optional, Union
+
+if TYPE_CHECKING:
+    import os
+
+
+class GoogLeNetDeployError(Exception):
+    """Base of all errors.
+
+    Args:
+        message: One line that says what failed, with the file's name where there is one.
+        remedy: One line that says what to do about it.
+    """
+
+    exit_status = 1
+
+    def __init__(self, message: str, remedy: Optional[str] = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(GoogLeNetDeployError):
+    """Options that contradict each other or name something that does not exist."""
+
+    exit_status = 2
+
+
+class GateError(GoogLeNetDeployError):
+    """The work is done and stored, but a gate that the user set does not hold."""
+
+    exit_status = 3
+
+
+class MissingExtraError(GoogLeNetDeployError, ImportError):
+    """A package that this step needs is not installed.
+
+    Args:
+        module: The module that could not be imported.
+        extra: The extra of googlenet-deploy that brings it.
+    """
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(
+            f"this step needs the Python package '{module}', which is not installed",
+            f"pip install 'googlenet-deploy[{extra}]'",
+        )
+        self.extra = extra
+
+
+class _FileError(GoogLeNetDeployError):
+    def __init__(
+        self, path: Union[str, os.PathLike[str]], problem: str, remedy: Optional[str] = None
+    ) -> None:
+        super().__init__(f"{path}: {problem}", remedy)
+        self.path = str(path)
+        self.problem = problem
+
+
+class InputError(_FileError):
+    """A file that was read is missing, damaged or of the wrong kind."""
+
+
+class BadImageError(InputError):
+    """An image that cannot be decoded, or that is larger than the limit."""
+
+
+class BadModelError(InputError):
+    """An ONNX model or engine that is damaged or does not fit the request."""
+
+
+class BadWeightsError(InputError):
+    """A checkpoint that is damaged or does not fit the architecture."""
+
+
+class BadTableError(InputError):
+    """A calibration table or cache that is damaged or belongs to another model."""
+
+
+class OutputError(_FileError):
+    """A file could not be written; whatever stood there before still does."""
+
+
+class DownloadError(GoogLeNetDeployError):
+    """Published weights could not be fetched, or are not what was published."""
+
+
+class VerificationError(GoogLeNetDeployError):
+    """A result differs from the original that it must equal."""
+
+
+class DeviceError(GoogLeNetDeployError):
+    """A GPU, driver, TensorRT or power meter is missing or failed."""
+
+
+class GoogLeNetDeployWarning(UserWarning):
+    """Base of all warnings that the toolkit itself emits."""
+
+
+@contextmanager
+def requires(extra: str) -> Iterator[None]:
+    """Turns a failed import inside the block into one clear error that names the install command.
+
+    Leaf modules wrap their heavy imports in it, so a missing package never shows as a traceback::
+
+        with requires("export"):
+            import onnx
+
+    Raises:
+        MissingExtraError: A package in the block is not installed.
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError((error.name or str(error)).partition(".")[0], extra) from error

@@ -1,0 +1,1 @@
+"""Bundles for Jetson, Triton and DeepStream."""

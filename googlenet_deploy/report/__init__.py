@@ -1,0 +1,1 @@
+"""One-file HTML and Markdown reports."""
