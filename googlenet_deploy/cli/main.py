@@ -1,4 +1,4 @@
-"""``googlenet-deploy COMMAND``: finds the command's module, parses, runs, and turns errors into exit statuses.
+"""``googlenet-deploy COMMAND``: finds the module, parses, runs, turns errors into exit statuses.
 
 Only the chosen command's module is imported, and that module imports heavy packages inside `run`, so
 ``--help`` needs the standard library alone.
@@ -109,8 +109,8 @@ def _overview_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="googlenet-deploy",
         usage="googlenet-deploy COMMAND [OPTION ...]",
-        description="Takes a GoogLeNet classifier from PyTorch to an NVIDIA Jetson, and proves every step.\n\n"
-        f"commands (each has its own --help):\n{listing}",
+        description="Takes a GoogLeNet classifier from PyTorch to an NVIDIA Jetson, and proves every step."
+        f"\n\ncommands (each has its own --help):\n{listing}",
         epilog=EXIT_STATUS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

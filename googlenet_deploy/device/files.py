@@ -54,7 +54,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic_open(path: PathLike) -> Iterator[BinaryIO]:
-    """Opens a binary file that appears at `path` only when the block ends without an error; see `atomic_path`."""
+    """Opens a binary file that appears at `path` when the block ends without an error; see `atomic_path`."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         yield stream
 

@@ -49,7 +49,7 @@ class ModelMetadata:
         return {PREFIX + key: values[key] for key in sorted(values) if values[key]}
 
     @classmethod
-    def from_properties(cls, properties: Mapping[str, str], path: str) -> "ModelMetadata":
+    def from_properties(cls, properties: Mapping[str, str], path: str) -> ModelMetadata:
         """Reads what `to_properties` wrote; entries without the prefix are ignored.
 
         Args:

@@ -71,7 +71,7 @@ class Preprocessing:
         channels = len(self.channels)
         return (channels, height, width) if self.layout == "NCHW" else (height, width, channels)
 
-    def with_uint8_input(self) -> "Preprocessing":
+    def with_uint8_input(self) -> Preprocessing:
         """The same geometry for a network that takes raw NHWC uint8 RGB pixels and normalises inside."""
         channels = "L" if self.channels == "L" else "RGB"
         count = len(channels)
@@ -90,7 +90,7 @@ class Preprocessing:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """Reads what `to_json` wrote.
 
         Raises:
@@ -106,7 +106,7 @@ class Preprocessing:
             raise UsageError(f"preprocessing: {error}") from error
 
     @classmethod
-    def from_json(cls, text: str) -> "Preprocessing":
+    def from_json(cls, text: str) -> Preprocessing:
         """Reads what `to_json` wrote; see `from_dict`.
 
         Raises:
