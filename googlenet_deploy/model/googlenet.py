@@ -1,0 +1,126 @@
+"""Both GoogLeNets as one module, told apart by their `Architecture`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, STEM_WIDTHS, Architecture, scale_channels
+from googlenet_deploy.model.blocks import AuxiliaryClassifier, ConvBlock, Inception
+from googlenet_deploy.model.local_response_norm import LocalResponseNorm
+
+with requires("export"):
+    import torch
+    from torch import Tensor, nn
+
+# BVLC's train_val.prototxt: Xavier weights and biases of 0.2, which keep the ReLUs of a deep net without
+# BatchNorm alive at the start of training.
+INITIAL_BIAS = 0.2
+
+
+class TrainingOutputs(NamedTuple):
+    """Logits (N, num_classes) of the classifier and of the auxiliary ones on 4d and 4a, while training."""
+
+    logits: Tensor
+    auxiliary2: Tensor
+    auxiliary1: Tensor
+
+
+class GoogLeNet(nn.Module):
+    """A GoogLeNet classifier.
+
+    Input: float32 (N, in_channels, H, W), 224x224 in the paper, at least 32x32. Output: logits (N, num_classes); in
+    training mode with auxiliary classifiers, `TrainingOutputs`.
+
+    Args:
+        architecture: Which of the two nets.
+        num_classes: Number of logits, at least 2.
+        width: Multiplies every channel count, for small nets; 1 is the published one.
+        auxiliary: Add the two auxiliary classifiers, which only training uses.
+        in_channels: Channels of the input.
+
+    Raises:
+        UsageError: An argument is out of range.
+    """
+
+    inception3a: Inception
+    inception3b: Inception
+    inception4a: Inception
+    inception4b: Inception
+    inception4c: Inception
+    inception4d: Inception
+    inception4e: Inception
+    inception5a: Inception
+    inception5b: Inception
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        num_classes: int = 1000,
+        *,
+        width: float = 1.0,
+        auxiliary: bool = False,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2 or width <= 0 or in_channels < 1:
+            raise UsageError("a GoogLeNet needs at least 2 classes, a width above 0 and at least 1 input channel")
+        self.architecture, self.num_classes, self.width = architecture, num_classes, width
+        stem = [scale_channels(channels, width) for channels in STEM_WIDTHS]
+
+        self.conv1 = ConvBlock(architecture, in_channels, stem[0], 7, stride=2)
+        self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.norm1 = LocalResponseNorm() if architecture.local_response_norm else nn.Identity()
+        self.conv2 = ConvBlock(architecture, stem[0], stem[1], 1)
+        self.conv3 = ConvBlock(architecture, stem[1], stem[2], 3)
+        self.norm2 = LocalResponseNorm() if architecture.local_response_norm else nn.Identity()
+        self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+
+        channels = stem[2]
+        inputs: dict[str, int] = {}
+        for name, paper_widths in INCEPTION_WIDTHS.items():
+            widths = paper_widths.scaled(width)
+            inputs[name] = channels
+            self.add_module(name, Inception(architecture, channels, widths))
+            channels = widths.out_channels
+        self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.maxpool4 = nn.MaxPool2d(architecture.maxpool4_kernel, stride=2, ceil_mode=True)
+
+        self.aux1 = AuxiliaryClassifier(architecture, inputs["inception4b"], num_classes, width) if auxiliary else None
+        self.aux2 = AuxiliaryClassifier(architecture, inputs["inception4e"], num_classes, width) if auxiliary else None
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.fc = nn.Linear(channels, num_classes)
+        self.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor | TrainingOutputs:
+        """Logits, or `TrainingOutputs` in training mode with auxiliary classifiers."""
+        x = self.norm1(self.maxpool1(self.conv1(x)))
+        x = self.maxpool2(self.norm2(self.conv3(self.conv2(x))))
+        x = self.maxpool3(self.inception3b(self.inception3a(x)))
+        after_4a = self.inception4a(x)
+        after_4d = self.inception4d(self.inception4c(self.inception4b(after_4a)))
+        x = self.maxpool4(self.inception4e(after_4d))
+        x = self.inception5b(self.inception5a(x))
+        logits: Tensor = self.fc(self.dropout(torch.flatten(self.avgpool(x), 1)))
+        if self.training and self.aux1 is not None and self.aux2 is not None:
+            return TrainingOutputs(logits, self.aux2(after_4d), self.aux1(after_4a))
+        return logits
+
+    def without_auxiliary(self) -> GoogLeNet:
+        """This same model with its auxiliary classifiers taken off, as it is exported."""
+        self.aux1 = self.aux2 = None
+        return self
+
+    def reset_parameters(self) -> None:
+        """Fresh weights: Xavier and a bias of 0.2 for the paper's net, Kaiming for the batch-normalised one."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                if module.bias is None:
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                else:
+                    nn.init.xavier_uniform_(module.weight)
+                    nn.init.constant_(module.bias, INITIAL_BIAS)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
