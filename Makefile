@@ -1,0 +1,40 @@
+# make demo   set up and do the main job on handwritten digits
+# make test   set up and run the tests
+# make check  linters, formatter, type checker and import contract
+# make bench  measure, and print ratios against peers
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Workers share the cores: one thread each is faster than many that wait for one another.
+TEST_THREADS := OMP_NUM_THREADS=1
+PYTEST_ARGUMENTS ?=
+
+.PHONY: install demo test check bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed: make PYTHON=python3.11 ..." if sys.version_info < (3, 10) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,rtx,dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python examples/digits_demo.py --output build/demo
+
+test: $(INSTALLED)
+	rm -f .coverage .coverage.*
+	$(TEST_THREADS) $(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report= $(PYTEST_ARGUMENTS)
+	$(BIN)/python -m coverage report
+
+check: $(INSTALLED)
+	scripts/check $(BIN)
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
