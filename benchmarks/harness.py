@@ -1,0 +1,126 @@
+"""What every benchmark shares: the machine's description, interleaved timing, tables and recorded results.
+
+Machines differ and drift, so a benchmark times its candidates in turn (A B A B ...) within one run and
+prints each one's ratio to a named peer, round by round; the median ratio is what to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+DATA = Path(os.environ.get("GOOGLENET_DEPLOY_DATA", ROOT.parent / "shared" / "data"))
+WEIGHTS = DATA / "bvlc_googlenet.safetensors"
+IMAGES = DATA / "imagenet-sample" / "images"
+LABELS = DATA / "imagenet-sample" / "labels.csv"
+PACKAGES = ("numpy", "pillow", "torch", "onnx", "onnxruntime", "onnxsim", "openvino", "googlenet-deploy")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one candidate, one per round."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The median over the rounds, in seconds."""
+        return statistics.median(self.seconds)
+
+    def ratio_to(self, peer: Timing) -> float:
+        """The median over the rounds of peer's time / own time: above 1 means faster than the peer."""
+        return statistics.median(theirs / own for own, theirs in zip(self.seconds, peer.seconds, strict=True))
+
+
+def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Times each candidate once per round, in turn; `warm_up` rounds go ahead uncounted."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(warm_up + rounds):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, Python and the versions of the packages that matter."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": _processor(),
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": versions,
+    }
+
+
+def record(name: str, figures: Mapping[str, Any]) -> Path:
+    """Writes figures, machine and date to ``benchmarks/results/NAME.json``."""
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "benchmark": name,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": machine(),
+        **figures,
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(f"recorded in {path.relative_to(ROOT)}")
+    return path
+
+
+def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Prints a plain table, first column left-aligned, the others right-aligned."""
+    widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
+    for row in [headings, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def options(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
+    parser.add_argument("--record", action="store_true", help="write the figures to benchmarks/results/")
+    return parser
+
+
+def bvlc_onnx() -> Path:
+    """``build/bvlc.onnx``, exported from the published weights where it is not there yet."""
+    path = ROOT / "build" / "bvlc.onnx"
+    if not path.exists():
+        from googlenet_deploy.cli.main import main
+
+        if main(["export", "--weights", str(WEIGHTS), "--output", str(path)]) != 0:
+            raise SystemExit(f"the export of {WEIGHTS} failed")
+    return path
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
