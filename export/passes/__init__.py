@@ -1,1 +1,1 @@
-"""Graph passes: one per file, each says whether it changed anything."""
+"""Graph passes, one file each; see `base` for what a pass promises."""

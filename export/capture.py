@@ -1,0 +1,91 @@
+"""From a PyTorch classifier to the ONNX graph that the passes start from.
+
+`torch.onnx.export` with its dynamo exporter records the graph; the one operator it cannot know, local response
+normalisation, is translated to ONNX ``LRN``. BatchNorm is folded into the convolutions beforehand.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from googlenet_deploy.errors import GoogLeNetDeployError, requires
+from googlenet_deploy.export.quiet import silenced
+
+with requires("export"):
+    import onnxscript
+    import torch
+    from onnx import ModelProto
+    from onnxscript import opset18
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    # The import registers the operator that the translation table below names.
+    from googlenet_deploy.model import local_response_norm as _local_response_norm  # noqa: F401
+    from googlenet_deploy.model.blocks import ConvBlock
+    from googlenet_deploy.model.googlenet import GoogLeNet
+
+# The opset that torch's dynamo exporter writes natively; asking it for another makes it run onnx's version
+# converter out of our sight. `ConvertOpset` does that step, and its result is checked.
+CAPTURE_OPSET = 18
+INPUT_NAME = "input"
+LOGITS_NAME = "logits"
+BATCH_SYMBOL = "batch"
+
+
+def capture(model: GoogLeNet, input_size: tuple[int, int]) -> ModelProto:
+    """Records the inference graph of a classifier.
+
+    Args:
+        model: The classifier, on any device; it is left as it was.
+        input_size: (height, width) of the input, in pixels.
+
+    Returns:
+        An ONNX model of opset `CAPTURE_OPSET`: ``input``, float32 (batch, channels, height, width), to ``logits``,
+        float32 (batch, classes). The batch is a symbol.
+
+    Raises:
+        GoogLeNetDeployError: torch's exporter failed.
+    """
+    inference = fold_batch_norm(copy.deepcopy(model).cpu().float().without_auxiliary().eval())
+    channels = inference.conv1.conv.in_channels
+    # Two images: a batch of one would be taken for a constant.
+    example = torch.zeros(2, channels, *input_size)
+    with silenced() as captured:
+        program, failure = None, None
+        try:
+            program = torch.onnx.export(
+                inference,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=CAPTURE_OPSET,
+                input_names=[INPUT_NAME],
+                output_names=[LOGITS_NAME],
+                dynamic_shapes=({0: torch.export.Dim(BATCH_SYMBOL)},),
+                custom_translation_table={torch.ops.googlenet_deploy.local_response_norm.default: _lrn},
+            )
+        except Exception as error:  # noqa: BLE001 - the exporter raises whatever its many parts raise
+            failure = error
+    if program is None:
+        summary = str(failure).strip().partition("\n")[0] or captured.last_lines()
+        raise GoogLeNetDeployError(
+            f"torch's ONNX exporter failed: {summary}",
+            f"torch {torch.__version__} is installed; constraints.txt names the version that this was tested with",
+        ) from failure
+    return program.model_proto
+
+
+def fold_batch_norm(model: GoogLeNet) -> GoogLeNet:
+    """Folds every BatchNorm of a model in eval mode into the convolution ahead of it, in place."""
+    for module in model.modules():
+        if isinstance(module, ConvBlock) and module.bn is not None:
+            module.conv = fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = None
+    return model
+
+
+def _lrn(  # type: ignore[no-untyped-def]
+    x, size: int, alpha: float, beta: float, k: float
+):
+    """The translation of googlenet_deploy::local_response_norm: the same formula, with k called bias."""
+    return opset18.LRN(x, size=size, alpha=alpha, beta=beta, bias=k)

@@ -1,0 +1,209 @@
+"""Reading and editing ONNX graphs as plain protobuf messages.
+
+The passes work on `onnx.ModelProto` itself rather than on onnx-ir: the checker, shape inference, onnxsim and ONNX
+Runtime all take the message, so nothing is lost or renamed by converting back and forth; the format is stable across
+versions while onnx-ir's API is not yet; and a graph of 141 nodes needs no more than the index below.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from googlenet_deploy.errors import requires
+
+with requires("export"):
+    import numpy as np
+    import numpy.typing as npt
+    import onnx
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+# What a node's attribute can hold; None where the node does not have it.
+AttributeValue = int | float | bytes | list[int] | list[float] | list[bytes] | TensorProto | None
+
+
+class GraphIndex:
+    """Who makes and who reads each tensor; a snapshot, to be made anew after an edit.
+
+    Attributes:
+        producers: Node that makes a tensor, by the tensor's name.
+        consumers: Nodes that read a tensor, once for each time they read it.
+        constants: Initializers by name.
+        outputs: Names of the graph's outputs.
+    """
+
+    def __init__(self, graph: GraphProto) -> None:
+        self.producers = {name: node for node in graph.node for name in node.output if name}
+        self.consumers: dict[str, list[NodeProto]] = {}
+        for node in graph.node:
+            for name in all_inputs(node):
+                self.consumers.setdefault(name, []).append(node)
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.outputs = {output.name for output in graph.output}
+
+    def only_consumer(self, tensor: str) -> NodeProto | None:
+        """The one node that reads `tensor`; None where there are several, none, or it is also an output."""
+        consumers = self.consumers.get(tensor, [])
+        return consumers[0] if len(consumers) == 1 and tensor not in self.outputs else None
+
+    def constant(self, tensor: str) -> npt.NDArray[np.generic] | None:
+        """The value of a constant, from an initializer or a Constant node; None where `tensor` is computed."""
+        if tensor in self.constants:
+            return numpy_helper.to_array(self.constants[tensor])
+        node = self.producers.get(tensor)
+        if node is not None and node.op_type == "Constant" and node.domain in DEFAULT_DOMAINS:
+            value = attributes(node).get("value")
+            if isinstance(value, TensorProto):
+                return numpy_helper.to_array(value)
+        return None
+
+
+def opset_of(model: ModelProto) -> int:
+    """Version of the default operator set that the model imports; 0 where it imports none."""
+    return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=0)
+
+
+def attributes(node: NodeProto) -> dict[str, AttributeValue]:
+    """A node's attributes as Python values: integers, floats, bytes, lists of them, or tensors."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def integers(node: NodeProto, name: str, default: Iterable[int]) -> list[int]:
+    """A node's attribute of the type INTS, or `default` where the node does not have it."""
+    for attribute in node.attribute:
+        if attribute.name == name and attribute.type == AttributeProto.INTS:
+            return list(attribute.ints)
+    return list(default)
+
+
+def integer(node: NodeProto, name: str, default: int) -> int:
+    """A node's attribute of the type INT, or `default` where the node does not have it."""
+    for attribute in node.attribute:
+        if attribute.name == name and attribute.type == AttributeProto.INT:
+            return int(attribute.i)
+    return default
+
+
+def text(node: NodeProto, name: str, default: str) -> str:
+    """A node's attribute of the type STRING, or `default` where the node does not have it."""
+    for attribute in node.attribute:
+        if attribute.name == name and attribute.type == AttributeProto.STRING:
+            return bytes(attribute.s).decode("utf-8", "replace")
+    return default
+
+
+def all_inputs(node: NodeProto) -> Iterator[str]:
+    """Names of the tensors that a node reads, those that its subgraphs take from outside included."""
+    yield from (name for name in node.input if name)
+    for graph in subgraphs(node):
+        inner = {name for child in graph.node for name in child.output}
+        inner.update(tensor.name for tensor in graph.initializer)
+        inner.update(value.name for value in graph.input)
+        for child in graph.node:
+            yield from (name for name in all_inputs(child) if name not in inner)
+        yield from (output.name for output in graph.output if output.name not in inner)
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that a control-flow node holds in its attributes."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def runtime_inputs(graph: GraphProto) -> list[ValueInfoProto]:
+    """The inputs that a caller feeds; before IR version 4 every initializer is listed as an input too."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]
+
+
+def shape_of(value: ValueInfoProto) -> list[int | str | None]:
+    """The dimensions of a tensor: an integer, the name of a symbol, or None where nothing is known of it."""
+    dimensions: list[int | str | None] = []
+    for dimension in value.type.tensor_type.shape.dim:
+        if dimension.HasField("dim_value"):
+            dimensions.append(int(dimension.dim_value))
+        else:
+            dimensions.append(dimension.dim_param or None)
+    return dimensions
+
+
+def known_shapes(model: ModelProto) -> dict[str, list[int | str | None]]:
+    """Shapes of all tensors whose shape the model states: inputs, outputs, intermediate values, constants."""
+    graph = model.graph
+    shapes = {
+        value.name: shape_of(value)
+        for value in [*graph.input, *graph.value_info, *graph.output]
+        if value.type.tensor_type.HasField("shape")
+    }
+    shapes.update({tensor.name: list(tensor.dims) for tensor in graph.initializer})
+    return shapes
+
+
+def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:
+    """Renames tensors wherever they are made, read, stated or exported; subgraphs included."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for subgraph in subgraphs(node):
+            rename_tensors(subgraph, names)
+    for entries in (graph.input, graph.output, graph.value_info, graph.initializer):
+        for entry in entries:
+            entry.name = names.get(entry.name, entry.name)
+
+
+def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Gives a graph these nodes, in this order; they may be the graph's own ones."""
+    copies = []
+    for node in nodes:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def unique_name(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or `wanted_2`, `wanted_3`, ... where it is taken; the result is added to `taken`."""
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    taken.add(name)
+    return name
+
+
+def tensor_names(graph: GraphProto) -> set[str]:
+    """Names of all tensors of a graph, without those of subgraphs."""
+    names = {name for node in graph.node for name in [*node.input, *node.output] if name}
+    names.update(value.name for value in [*graph.input, *graph.output])
+    names.update(tensor.name for tensor in graph.initializer)
+    return names
+
+
+def operator_counts(graph: GraphProto) -> dict[str, int]:
+    """How many nodes there are of each operator, the most frequent first."""
+    return dict(Counter(node.op_type for node in graph.node).most_common())
+
+
+def parameter_count(graph: GraphProto) -> int:
+    """Number of floating-point values in the initializers: weights and biases."""
+    floating = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+    return sum(int(np.prod(tensor.dims)) for tensor in graph.initializer if tensor.data_type in floating)
+
+
+def serialize(model: ModelProto) -> bytes:
+    """The model's bytes, the same for the same model every time."""
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def copy_model(model: ModelProto) -> ModelProto:
+    """An independent copy."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy

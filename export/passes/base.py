@@ -1,0 +1,163 @@
+"""What a pass is, and the manager that runs passes and holds them to their promises.
+
+A pass edits a model in place and says whether it changed anything. Before and after each one the manager checks that
+the model is well formed: unique node and tensor names, no tensor that is read but never made, and the ONNX
+checker with full shape inference. A pass that fails leaves the model as it was before the pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.export.graph import GraphIndex, all_inputs, copy_model
+
+with requires("export"):
+    import onnx
+    from onnx import GraphProto, ModelProto, shape_inference
+
+
+class Pass(Protocol):
+    """A transformation of a whole model.
+
+    Attributes:
+        name: Short name, for the summary and the metadata.
+        description: What it does, as a phrase that follows the name.
+        optional: An improvement that may be left out: where its result fails a check, the model is kept as it was
+            and that is said. A required pass that fails is an error.
+    """
+
+    name: str
+    description: str
+    optional: bool
+
+    def run(self, model: ModelProto) -> bool:
+        """Edits the model in place; True where it changed anything."""
+        ...
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What became of one pass.
+
+    Attributes:
+        name: The pass.
+        description: What it does.
+        changed: It changed the model and its result was kept.
+        nodes_before: Number of nodes ahead of it.
+        nodes_after: Number of nodes behind it.
+        rejected: Why its result was thrown away; empty where it was not.
+    """
+
+    name: str
+    description: str
+    changed: bool
+    nodes_before: int
+    nodes_after: int
+    rejected: str = ""
+
+
+class PassManager:
+    """Runs passes one after the other and records what each did.
+
+    Args:
+        verify: Compares the model ahead of a pass with the one behind it and raises `VerificationError` where they
+            differ; called for every pass that changed something.
+    """
+
+    def __init__(self, verify: Callable[[ModelProto, ModelProto], None] | None = None) -> None:
+        self._verify = verify
+        self.records: list[PassRecord] = []
+
+    def run(self, model: ModelProto, passes: Sequence[Pass]) -> ModelProto:
+        """The model after all `passes`; the argument is left as it is.
+
+        Raises:
+            VerificationError: A pass that is not optional gave a model that is damaged or computes something else.
+        """
+        check_model(model)
+        for step in passes:
+            model = self._run_one(model, step)
+        return model
+
+    def _run_one(self, model: ModelProto, step: Pass) -> ModelProto:
+        edited = copy_model(model)
+        before = len(model.graph.node)
+        rejected = ""
+        changed = step.run(edited)
+        if changed:
+            try:
+                restate_shapes(edited)
+                check_model(edited)
+                if self._verify is not None:
+                    self._verify(model, edited)
+            except VerificationError as error:
+                if not step.optional:
+                    raise VerificationError(f"pass {step.name}: {error.message}", error.remedy) from error
+                changed, rejected = False, error.message
+        result = edited if changed else model
+        self.records.append(
+            PassRecord(step.name, step.description, changed, before, len(result.graph.node), rejected=rejected)
+        )
+        return result
+
+
+def check_model(model: ModelProto) -> None:
+    """Checks that a model is well formed.
+
+    Raises:
+        VerificationError: It is not; the message says in which respect.
+    """
+    problem = find_problem(model.graph)
+    if problem:
+        raise VerificationError(f"the graph is damaged: {problem}")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
+        raise VerificationError(f"the ONNX checker refuses the graph: {first_line(error)}") from error
+
+
+def find_problem(graph: GraphProto) -> str:
+    """The first thing that is wrong with a graph's names and edges; empty where nothing is."""
+    node_names = [node.name for node in graph.node]
+    if not all(node_names):
+        return f"a {graph.node[node_names.index('')].op_type} node has no name"
+    doubled = next((name for name in node_names if node_names.count(name) > 1), None)
+    if doubled:
+        return f"two nodes are called {doubled}"
+    made = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        missing = next((name for name in all_inputs(node) if name not in made), None)
+        if missing is not None:
+            return f"node {node.name} reads {missing}, which nothing ahead of it makes"
+        again = next((name for name in node.output if name and name in made), None)
+        if again is not None:
+            return f"tensor {again} is made twice"
+        made.update(name for name in node.output if name)
+    unmade = next((output.name for output in graph.output if output.name not in made), None)
+    return f"nothing makes the output {unmade}" if unmade else ""
+
+
+def restate_shapes(model: ModelProto) -> None:
+    """Throws the stated shapes of intermediate tensors away and infers them anew, in place.
+
+    Raises:
+        VerificationError: The graph's shapes contradict each other.
+    """
+    index = GraphIndex(model.graph)
+    del model.graph.value_info[:]
+    try:
+        inferred = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise VerificationError(f"shape inference fails: {first_line(error)}") from error
+    model.graph.value_info.extend(
+        sorted((value for value in inferred.graph.value_info if value.name in index.producers), key=lambda v: v.name)
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,92 @@
+"""Writes the end of a classifier the way that every TensorRT reads best.
+
+torch's exporter decomposes the adaptive average pool to ReduceMean and the flattening to Reshape with a computed
+shape. GlobalAveragePool and Flatten say the same with no constants, keep the batch symbolic, and are what TensorRT's
+implicit and explicit INT8 know as pooling.
+"""
+
+from __future__ import annotations
+
+from googlenet_deploy.errors import requires
+from googlenet_deploy.export.graph import (
+    GraphIndex,
+    integer,
+    integers,
+    known_shapes,
+)
+
+with requires("export"):
+    from onnx import ModelProto, NodeProto, helper
+
+
+class ClassifierHead:
+    """ReduceMean over height and width becomes GlobalAveragePool, Reshape behind it Flatten."""
+
+    name = "classifier-head"
+    description = "ReduceMean and Reshape to GlobalAveragePool and Flatten"
+    optional = False
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class."""
+        index = GraphIndex(model.graph)
+        shapes = known_shapes(model)
+        changed = False
+        for node in model.graph.node:
+            if node.op_type == "ReduceMean" and _is_spatial_mean(node, index, shapes):
+                _rewrite(node, "GlobalAveragePool", {})
+                changed = True
+            elif node.op_type == "Reshape" and _is_flatten(node, index, shapes):
+                _rewrite(node, "Flatten", {"axis": 1})
+                changed = True
+        return changed
+
+
+class WindowedAveragePool:
+    """GlobalAveragePool becomes AveragePool with the window that the input size needs.
+
+    The DLA of a Jetson does not run GlobalAveragePool (NVIDIA's "Working with DLA"), and its pooling windows go up to
+    8x8; a window as large as the feature map computes the same.
+    """
+
+    name = "average-pool"
+    description = "GlobalAveragePool to AveragePool with a static window"
+    optional = False
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class."""
+        shapes = known_shapes(model)
+        changed = False
+        for node in model.graph.node:
+            if node.op_type == "GlobalAveragePool":
+                window = shapes.get(node.input[0], [])[2:]
+                if window and all(isinstance(size, int) for size in window):
+                    _rewrite(node, "AveragePool", {"kernel_shape": window, "strides": [1] * len(window)})
+                    changed = True
+        return changed
+
+
+def _is_spatial_mean(node: NodeProto, index: GraphIndex, shapes: dict[str, list[int | str | None]]) -> bool:
+    """Whether a ReduceMean averages over all but batch and channels, and keeps those dimensions."""
+    rank = len(shapes.get(node.input[0], []))
+    axes = integers(node, "axes", [])
+    if len(node.input) > 1:
+        constant = index.constant(node.input[1])
+        axes = [] if constant is None else [int(axis) for axis in constant.reshape(-1)]
+    spatial = list(range(2, rank))
+    return rank > 2 and integer(node, "keepdims", 1) == 1 and sorted(axis % rank for axis in axes) == spatial
+
+
+def _is_flatten(node: NodeProto, index: GraphIndex, shapes: dict[str, list[int | str | None]]) -> bool:
+    """Whether a Reshape takes (N, C, 1, 1) from a pooling to (N, C)."""
+    producer = index.producers.get(node.input[0])
+    pooled = producer is not None and producer.op_type in ("GlobalAveragePool", "ReduceMean", "AveragePool")
+    before, after = shapes.get(node.input[0], []), shapes.get(node.output[0], [])
+    return pooled and len(after) == 2 and len(before) > 2 and before[:2] == after and set(before[2:]) == {1}
+
+
+def _rewrite(node: NodeProto, operator: str, values: dict[str, object]) -> None:
+    """Turns a node into another operator on the same first input; name, outputs and metadata stay."""
+    node.op_type = operator
+    del node.input[1:]
+    del node.attribute[:]
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in sorted(values.items()))

@@ -1,0 +1,93 @@
+"""Brings a model into the one form in which it is written: nothing unused, nothing accidental, fixed order."""
+
+from __future__ import annotations
+
+from googlenet_deploy.errors import requires
+from googlenet_deploy.export.graph import DEFAULT_DOMAINS, all_inputs, replace_nodes, serialize, unique_name
+
+with requires("export"):
+    from onnx import GraphProto, ModelProto
+
+
+class Tidy:
+    """Removes dead nodes and constants, exporters' notes (paths of the machine among them) and unused imports.
+
+    Nodes without a name get one; initializers are no longer listed as inputs, as IR version 3 demanded;
+    attributes are sorted; initializers stand in the order in which the nodes read them.
+    """
+
+    name = "tidy"
+    description = "dead nodes, unused constants and exporters' notes removed"
+    optional = False
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class."""
+        before = serialize(model)
+        graph = model.graph
+        _remove_dead_nodes(graph)
+        _order_initializers(graph)
+        _name_nodes(graph)
+        _remove_notes(model)
+        used = {node.domain for node in graph.node} | {node.domain for function in model.functions for node in function.node}
+        imports = [entry for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS or entry.domain in used]
+        versions = sorted(("" if entry.domain in DEFAULT_DOMAINS else entry.domain, entry.version) for entry in imports)
+        del model.opset_import[:]
+        for domain, version in versions:
+            model.opset_import.add(domain=domain, version=version)
+        return serialize(model) != before
+
+
+def _remove_dead_nodes(graph: GraphProto) -> None:
+    needed = {output.name for output in graph.output}
+    alive = []
+    for node in reversed(graph.node):
+        if any(name in needed for name in node.output):
+            alive.append(node)
+            needed.update(all_inputs(node))
+    if len(alive) != len(graph.node):
+        replace_nodes(graph, reversed(alive))
+
+
+def _order_initializers(graph: GraphProto) -> None:
+    """Keeps the initializers that something reads, in the order of their first reader."""
+    order: dict[str, None] = {}
+    for node in graph.node:
+        order.update(dict.fromkeys(all_inputs(node)))
+    order.update(dict.fromkeys(output.name for output in graph.output))
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    kept = [constants[name] for name in order if name in constants]
+    inputs = [value for value in graph.input if value.name not in constants]
+    data = [(tensor.SerializeToString(), tensor) for tensor in kept]
+    values = [(value.SerializeToString(), value) for value in inputs]
+    del graph.initializer[:]
+    for content, _ in data:
+        graph.initializer.add().ParseFromString(content)
+    del graph.input[:]
+    for content, _ in values:
+        graph.input.add().ParseFromString(content)
+
+
+def _name_nodes(graph: GraphProto) -> None:
+    """Gives nameless nodes the name of what they make, and doubled names a number."""
+    taken: set[str] = set()
+    for node in graph.node:
+        wanted = node.name or f"{node.op_type.lower()}/{next((name for name in node.output if name), '')}"
+        node.name = unique_name(wanted, taken)
+
+
+def _remove_notes(model: ModelProto) -> None:
+    """Doc strings and metadata of nodes and tensors: stack traces with this machine's paths, exporters' scopes."""
+    graph = model.graph
+    for entry in [*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info]:
+        entry.doc_string = ""
+        del entry.metadata_props[:]
+    for node in graph.node:
+        ordered = sorted(node.attribute, key=lambda attribute: attribute.name)
+        content = [attribute.SerializeToString(deterministic=True) for attribute in ordered]
+        del node.attribute[:]
+        for item in content:
+            attribute = node.attribute.add()
+            attribute.ParseFromString(item)
+            attribute.doc_string = ""
+    graph.doc_string = ""
+    del graph.metadata_props[:]
