@@ -1,0 +1,165 @@
+"""A read-only view of an ONNX graph: who makes a tensor, who reads it, and what is constant."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from googlenet_deploy.errors import BadModelError, requires
+
+with requires("export"):
+    import onnx
+    from onnx import numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Operators that hand every value on unchanged, so that quantising before or after them is the same.
+SHAPE_OPERATORS = frozenset({"Flatten", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout"})
+
+
+class Use(NamedTuple):
+    """One place where a tensor is read: input number `position` of `node`."""
+
+    node: onnx.NodeProto
+    position: int
+
+
+class GraphView:
+    """Producers, consumers, constants and shapes of a model's main graph.
+
+    Args:
+        model: The model; it must not be changed while the view is used.
+        path: The model's file, for error messages.
+
+    Attributes:
+        model: The model.
+        path: The model's file.
+        nodes: The nodes in the graph's (topological) order.
+        initializers: The constants by name, those of ``Constant`` nodes included.
+        inputs: Names of the inputs that are not constants.
+        outputs: Names of the outputs.
+        producers: The node that makes a tensor; inputs and initializers have none.
+        consumers: Every place where a tensor is read.
+    """
+
+    def __init__(self, model: onnx.ModelProto, path: str = "model") -> None:
+        graph = model.graph
+        self.model, self.path = model, path
+        self.nodes = tuple(graph.node)
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.initializers.update(_constants(self.nodes))
+        self.inputs = tuple(value.name for value in graph.input if value.name not in self.initializers)
+        self.outputs = tuple(value.name for value in graph.output)
+        self.producers = {name: node for node in self.nodes for name in node.output if name}
+        self.consumers: dict[str, list[Use]] = defaultdict(list)
+        for node in self.nodes:
+            for index, name in enumerate(node.input):
+                if name:
+                    self.consumers[name].append(Use(node, index))
+        self._names = _unique_names(self.nodes)
+        self._by_name: dict[str, onnx.NodeProto] = {
+            self._names[node.output[0]]: node for node in self.nodes if node.output
+        }
+
+    def name_of(self, node: onnx.NodeProto) -> str:
+        """The node's name where it has one of its own, else its first output: a key that is unique in the graph."""
+        return self._names[node.output[0]]
+
+    def node(self, name: str) -> onnx.NodeProto:
+        """The node that `name_of` calls `name`.
+
+        Raises:
+            KeyError: There is none.
+        """
+        found: onnx.NodeProto = self._by_name[name]
+        return found
+
+    def constant(self, name: str) -> NDArray[Any]:
+        """The value of a constant.
+
+        Raises:
+            KeyError: `name` is not a constant.
+        """
+        array: NDArray[Any] = numpy_helper.to_array(self.initializers[name])
+        return array
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is an initializer or a ``Constant`` node's output."""
+        return name in self.initializers
+
+    def readers(self, name: str) -> list[onnx.NodeProto]:
+        """The nodes that read a tensor, in graph order, each once."""
+        found: dict[str, onnx.NodeProto] = {}
+        for use in self.consumers.get(name, ()):
+            found.setdefault(use.node.output[0], use.node)
+        return list(found.values())
+
+    def activations(self) -> list[str]:
+        """Every tensor that depends on the input, in the order in which they are computed, inputs first."""
+        made = (name for node in self.nodes for name in node.output if name)
+        return [*self.inputs, *(name for name in made if name not in self.initializers)]
+
+    def first_of(self, operators: Iterable[str]) -> onnx.NodeProto | None:
+        """The first node whose operator is one of `operators`."""
+        wanted = frozenset(operators)
+        return next((node for node in self.nodes if node.op_type in wanted), None)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:  # noqa: ANN401 - whatever ONNX holds
+    """The value of a node's attribute, or `default` where it is not given."""
+    for entry in node.attribute:
+        if entry.name == name:
+            return onnx.helper.get_attribute_value(entry)
+    return default
+
+
+def load_model(path: str) -> onnx.ModelProto:
+    """Reads and checks an ONNX model.
+
+    Raises:
+        BadModelError: The file is missing, damaged, or not a valid model.
+    """
+    try:
+        model = onnx.load(path)
+    except OSError as error:
+        raise BadModelError(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except Exception as error:  # protobuf's error classes differ between its implementations
+        raise BadModelError(path, "is not an ONNX model", "give the .onnx file that `export` wrote") from error
+    if not model.graph.node:
+        raise BadModelError(path, "is not an ONNX model: its graph is empty", "give the .onnx file that `export` wrote")
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise BadModelError(path, f"is not a valid ONNX model: {first_line}") from error
+    return model
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    """The model as bytes, the same for the same model on every run."""
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def to_tensor(array: NDArray[np.generic], name: str) -> onnx.TensorProto:
+    """An array as an initializer."""
+    return numpy_helper.from_array(array, name)
+
+
+def _constants(nodes: Iterable[onnx.NodeProto]) -> dict[str, onnx.TensorProto]:
+    found = {}
+    for node in nodes:
+        value = attribute(node, "value") if node.op_type == "Constant" else None
+        if isinstance(value, onnx.TensorProto):
+            found[node.output[0]] = value
+    return found
+
+
+def _unique_names(nodes: Iterable[onnx.NodeProto]) -> dict[str, str]:
+    listed = [node for node in nodes if node.output]
+    count = Counter(node.name for node in listed)
+    return {node.output[0]: node.name if node.name and count[node.name] == 1 else node.output[0] for node in listed}

@@ -1,0 +1,304 @@
+"""Where quantise/dequantise pairs go so that TensorRT runs the graph in INT8, and nowhere else.
+
+The rules are those of NVIDIA's "Working with Quantized Types" (TensorRT documentation, sections "Explicit
+Quantization" and "Q/DQ Layer-Placement Recommendations"):
+
+* the inputs of Conv and Gemm are quantised, their outputs are not, so that the ReLU fuses with the convolution
+  and the next pair's quantisation with both;
+* a tensor has one pair, which all its quantised consumers share;
+* MaxPool commutes with a pair, so both its sides have one scale and it runs in INT8;
+* a pair behind a Concat gives all its branches one scale, so their convolutions write INT8 straight into it;
+* an average pool is quantised on both sides or on neither;
+* LRN has no INT8 form, and quantising what it reads ruins the result.
+
+Consumers that stay in float read the tensor as it was, not what a pair made of it: a layer kept in float for
+its sensitivity is served exactly what the analysis measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.calibration.graph import SHAPE_OPERATORS, GraphView, attribute
+from googlenet_deploy.errors import BadModelError, UsageError, requires
+
+with requires("export"):
+    import onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+AVERAGE_POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
+ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh"})
+QUANTIZED_OPERATORS = frozenset({"Conv", "Gemm"})
+QUANTIZATION_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+@dataclass(frozen=True)
+class PlacementOptions:
+    """What is quantised.
+
+    Attributes:
+        quantize_input: Quantise the network's input, so that the first convolution runs in INT8 too.
+        quantize_classifier: Quantise Gemm layers.
+        excluded: Names of nodes that stay in float.
+        dla: Put a pair on every tensor that may have one, with one scale for all inputs and the output of a
+            Concat, as NVIDIA's deep-learning accelerator wants it.
+    """
+
+    quantize_input: bool = True
+    quantize_classifier: bool = True
+    excluded: frozenset[str] = frozenset()
+    dla: bool = False
+
+
+@dataclass(frozen=True)
+class QuantizedNode:
+    """A Conv or Gemm that runs in INT8.
+
+    Attributes:
+        name: Key of the node, as `GraphView.name_of` gives it.
+        operator: "Conv" or "Gemm".
+        input: Name of its activation tensor.
+        weight: Name of its weight initializer.
+        bias: Name of its bias initializer, or None.
+        axis: Axis of the weight's output channels: 0, but 1 for a Gemm with transB=0.
+    """
+
+    name: str
+    operator: str
+    input: str
+    weight: str
+    bias: str | None
+    axis: int
+
+
+@dataclass(frozen=True)
+class ScaleGroup:
+    """Tensors that share one scale.
+
+    Attributes:
+        members: The tensors, in graph order.
+        observed: Those that calibration watches. The others hold only values of these: a MaxPool's output
+            those of its input, a Concat's inputs those of its output.
+    """
+
+    members: tuple[str, ...]
+    observed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuantizationPlan:
+    """Which tensors get a pair, which share a scale, and what each node does.
+
+    Attributes:
+        tensors: Activation tensors that get a Q/DQ pair, in graph order.
+        groups: A partition of `tensors` into sets of one scale, in graph order.
+        nodes: The Conv and Gemm nodes that run in INT8, in graph order.
+        readers: Per tensor the keys of the nodes that read its dequantised value; all other nodes, and the
+            graph's outputs, read the tensor itself.
+        skipped: Why a Conv or Gemm stays in float, by node.
+        options: What the plan was made with.
+    """
+
+    tensors: tuple[str, ...]
+    groups: tuple[ScaleGroup, ...]
+    nodes: tuple[QuantizedNode, ...]
+    readers: Mapping[str, frozenset[str]]
+    skipped: Mapping[str, str]
+    options: PlacementOptions = field(default_factory=PlacementOptions)
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """The tensors that calibration watches."""
+        return tuple(name for group in self.groups for name in group.observed)
+
+    def group_of(self, tensor: str) -> ScaleGroup:
+        """The group that `tensor` belongs to.
+
+        Raises:
+            KeyError: The tensor gets no pair.
+        """
+        for group in self.groups:
+            if tensor in group.members:
+                return group
+        raise KeyError(tensor)
+
+
+def place(graph: GraphView, options: PlacementOptions | None = None) -> QuantizationPlan:
+    """Decides which tensors and nodes are quantised.
+
+    Raises:
+        BadModelError: The graph already holds quantisation operators, or nothing in it can be quantised.
+        UsageError: `options` exclude a node that the graph does not have.
+    """
+    chosen = options or PlacementOptions()
+    _check_graph(graph, chosen)
+    nodes, skipped = _quantized_nodes(graph, chosen)
+    if not nodes:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3]) or "it has no Conv or Gemm"
+        raise BadModelError(graph.path, f"nothing in it can be quantised ({reasons})")
+    needed = {node.input for node in nodes}
+    readers: dict[str, set[str]] = {}
+    for node in nodes:
+        readers.setdefault(node.input, set()).add(node.name)
+    _Propagation(graph, chosen, needed, readers).run()
+    order = [name for name in graph.activations() if name in needed]
+    groups = _scale_groups(graph, order, chosen)
+    frozen = {name: frozenset(readers.get(name, ())) for name in order}
+    return QuantizationPlan(tuple(order), groups, tuple(nodes), frozen, skipped, chosen)
+
+
+def _check_graph(graph: GraphView, options: PlacementOptions) -> None:
+    quantised = graph.first_of(QUANTIZATION_OPERATORS)
+    if quantised is not None:
+        raise BadModelError(
+            graph.path,
+            f"is already quantised: it holds {quantised.op_type} ({graph.name_of(quantised)})",
+            "give the FP32 model that `export` wrote",
+        )
+    known = {graph.name_of(node) for node in graph.nodes}
+    unknown = sorted(options.excluded - known)
+    if unknown:
+        raise UsageError(f"{graph.path}: there is no node named {unknown[0]!r} to leave in float")
+
+
+def _quantized_nodes(graph: GraphView, options: PlacementOptions) -> tuple[list[QuantizedNode], dict[str, str]]:
+    nodes, skipped = [], {}
+    for node in graph.nodes:
+        if node.op_type not in QUANTIZED_OPERATORS:
+            continue
+        name = graph.name_of(node)
+        reason = _reason_for_float(graph, node, name, options)
+        if reason:
+            skipped[name] = reason
+            continue
+        bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
+        axis = 1 if node.op_type == "Gemm" and not attribute(node, "transB", 0) else 0
+        nodes.append(QuantizedNode(name, node.op_type, node.input[0], node.input[1], bias, axis))
+    return nodes, skipped
+
+
+def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options: PlacementOptions) -> str:
+    data, weight = node.input[0], node.input[1]
+    tests = (
+        (name in options.excluded, "excluded by name"),
+        (not graph.is_constant(weight), "its weights are not constant"),
+        (graph.is_constant(data), "its input is constant"),
+        (data in graph.inputs and not options.quantize_input, "the network's input is not quantised"),
+        (node.op_type == "Gemm" and not options.quantize_classifier, "the classifier is not quantised"),
+        (node.op_type == "Gemm" and _is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
+    )
+    return next((reason for fails, reason in tests if fails), "")
+
+
+def _is_scaled_gemm(node: onnx.NodeProto) -> bool:
+    scaled = attribute(node, "alpha", 1.0) != 1.0 or attribute(node, "beta", 1.0) != 1.0
+    return bool(scaled or attribute(node, "transA", 0))
+
+
+class _Propagation:
+    """Adds the pairs that pooling, concatenation and the accelerator ask for beside those of Conv and Gemm."""
+
+    def __init__(
+        self, graph: GraphView, options: PlacementOptions, needed: set[str], readers: dict[str, set[str]]
+    ) -> None:
+        self.graph, self.options, self.needed, self.readers = graph, options, needed, readers
+
+    def run(self) -> None:
+        if self.options.dla:
+            self._add_every_tensor()
+        for node in reversed(self.graph.nodes):  # a pool or Concat asks its input for a pair, never its output
+            self._visit(node)
+
+    def _visit(self, node: onnx.NodeProto) -> None:
+        name = self.graph.name_of(node)
+        if name in self.options.excluded or node.op_type in QUANTIZED_OPERATORS | {"LRN"}:
+            return
+        if self.options.dla:
+            self._read(name, node.input)
+        elif self._asks_for_pair(node):
+            self.needed.add(node.input[0])
+            self._read(name, node.input)
+
+    def _asks_for_pair(self, node: onnx.NodeProto) -> bool:
+        """Whether a pool's input gets a pair: its output has one, and the input is not an LRN's output."""
+        if node.op_type not in AVERAGE_POOLS | {"MaxPool"} or not self._is_quantised_behind(node.output[0]):
+            return False
+        source = node.input[0]
+        maker = self.graph.producers.get(source)
+        return source in self.needed or (maker is not None and maker.op_type != "LRN")
+
+    def _is_quantised_behind(self, name: str) -> bool:
+        """Whether every path from a tensor through operators that keep values leads to a pair."""
+        if name in self.needed:
+            return True
+        readers = self.graph.readers(name)
+        return bool(readers) and all(
+            node.op_type in SHAPE_OPERATORS and self._is_quantised_behind(node.output[0]) for node in readers
+        )
+
+    def _feeds_normalisation(self, name: str) -> bool:
+        return any(
+            node.op_type == "LRN" or (node.op_type == "MaxPool" and self._feeds_normalisation(node.output[0]))
+            for node in self.graph.readers(name)
+        )
+
+    def _add_every_tensor(self) -> None:
+        for name in self.graph.activations():
+            if self._may_have_pair(name):
+                self.needed.add(name)
+
+    def _may_have_pair(self, name: str) -> bool:
+        if name in self.graph.outputs or self._feeds_normalisation(name):
+            return False
+        maker = self.graph.producers.get(name)
+        if maker is None:
+            return self.options.quantize_input and name in self.needed
+        readers = self.graph.readers(name)
+        if maker.op_type == "LRN" or maker.op_type in SHAPE_OPERATORS:
+            return name in self.needed
+        return bool(readers) and not any(node.op_type in ACTIVATIONS for node in readers)
+
+    def _read(self, reader: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self.needed:
+                self.readers.setdefault(name, set()).add(reader)
+
+
+def _scale_groups(graph: GraphView, order: list[str], options: PlacementOptions) -> tuple[ScaleGroup, ...]:
+    """Joins the two sides of each MaxPool and, for the accelerator, the inputs and output of each Concat."""
+    parent = {name: name for name in order}
+    derived: set[str] = set()
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for node in graph.nodes:
+        for whole, part in _same_values(node, options):
+            if whole in parent and part in parent:
+                parent[root(part)] = root(whole)
+                derived.add(part)
+    return _collect(order, {name: root(name) for name in order}, derived)
+
+
+def _same_values(node: onnx.NodeProto, options: PlacementOptions) -> list[tuple[str, str]]:
+    """Pairs of tensors that must have one scale; the second holds only values of the first."""
+    if node.op_type == "MaxPool" or node.op_type in SHAPE_OPERATORS:
+        return [(node.input[0], node.output[0])]
+    if node.op_type == "Concat" and options.dla:
+        return [(node.output[0], name) for name in node.input]
+    return []
+
+
+def _collect(order: Iterable[str], roots: Mapping[str, str], derived: set[str]) -> tuple[ScaleGroup, ...]:
+    members: dict[str, list[str]] = {}
+    for name in order:
+        members.setdefault(roots[name], []).append(name)
+    return tuple(
+        ScaleGroup(tuple(names), tuple(name for name in names if name not in derived)) for names in members.values()
+    )

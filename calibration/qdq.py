@@ -1,0 +1,206 @@
+"""Writes a plan into a model as QuantizeLinear and DequantizeLinear, in the form that every TensorRT since 8.0 reads.
+
+Opset 13 is the smallest with per-channel pairs; older models are lifted to it. All zero points are 0 and int8, all
+scales float32 constants, biases stay float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.calibration.graph import GraphView, to_tensor
+from googlenet_deploy.errors import UsageError, requires
+
+with requires("export"):
+    import onnx
+    from onnx import helper, version_converter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.calibration.placement import QuantizationPlan, QuantizedNode
+    from googlenet_deploy.calibration.weights import QuantizedWeight
+
+SMALLEST_OPSET = 13
+WEIGHT_FORMS = ("float", "int8")
+
+
+@dataclass(frozen=True)
+class QdqOptions:
+    """How the pairs are written.
+
+    Attributes:
+        weights: "float" stores weights as float32 behind a Q/DQ pair; "int8" stores the integers behind a
+            DequantizeLinear alone, in a quarter of the space. TensorRT has read the first form since it
+            first read Q/DQ graphs, it is what NVIDIA's own tools write, and the engine is the same: TensorRT
+            folds the pair while it builds. The stored floats are exact multiples of the scale, so that
+            the pair brings back the chosen integers, learned rounding included.
+    """
+
+    weights: str = "float"
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHT_FORMS:
+            raise UsageError(f"weights are written as {' or '.join(WEIGHT_FORMS)}, not {self.weights!r}")
+
+
+def insert_qdq(
+    model: onnx.ModelProto,
+    plan: QuantizationPlan,
+    scales: Mapping[str, float],
+    weights: Mapping[str, QuantizedWeight],
+    biases: Mapping[str, NDArray[np.float32]] | None = None,
+    *,
+    options: QdqOptions | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> onnx.ModelProto:
+    """A copy of an FP32 model with the plan's Q/DQ pairs.
+
+    Args:
+        model: The FP32 model that `plan` was made for; it is not changed.
+        plan: Which tensors and nodes are quantised.
+        scales: The scale of every tensor of the plan, in the tensor's unit per step.
+        weights: The integers of every node of the plan, by node name.
+        biases: float32 biases that replace or add to the model's, by node name.
+        options: How the pairs are written.
+        metadata: Entries that are added to the model's ``metadata_props``, over those of the same key.
+
+    Raises:
+        UsageError: A tensor or node of the plan has no scale or weights.
+    """
+    missing = [name for name in plan.tensors if name not in scales] + [
+        n.name for n in plan.nodes if n.name not in weights
+    ]
+    if missing:
+        raise UsageError(f"nothing says how {missing[0]!r} is quantised")
+    result = lift_opset(model)
+    _Writer(result, plan, options or QdqOptions()).write(scales, weights, biases or {})
+    _add_metadata(result, metadata or {})
+    onnx.checker.check_model(result)
+    return result
+
+
+def lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model in opset 13 or later."""
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    if opset < SMALLEST_OPSET:
+        lifted: onnx.ModelProto = version_converter.convert_version(model, SMALLEST_OPSET)
+        return lifted
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+class _Writer:
+    """Changes one model in place."""
+
+    def __init__(self, model: onnx.ModelProto, plan: QuantizationPlan, options: QdqOptions) -> None:
+        self.model, self.plan, self.options = model, plan, options
+        self.graph = GraphView(model)
+        self.taken = set(self.graph.producers) | set(self.graph.initializers) | set(self.graph.inputs)
+        self.added: list[onnx.TensorProto] = []
+        self.before: dict[str, list[onnx.NodeProto]] = {}  # new nodes, by the node that they stand ahead of
+
+    def write(
+        self,
+        scales: Mapping[str, float],
+        weights: Mapping[str, QuantizedWeight],
+        biases: Mapping[str, NDArray[np.float32]],
+    ) -> None:
+        dequantised = {name: self._activation_pair(name, scales[name]) for name in self.plan.tensors}
+        renamed = {
+            (reader, name): pair[1].output[0]
+            for name, pair in dequantised.items()
+            for reader in self.plan.readers[name]
+        }
+        for node in self.plan.nodes:
+            self._write_layer(node, weights[node.name], biases.get(node.name))
+        for node in self.graph.nodes:
+            reader = self.graph.name_of(node)
+            for index, name in enumerate(node.input):
+                node.input[index] = renamed.get((reader, name), name)
+        self._rebuild(dequantised)
+
+    def _activation_pair(self, name: str, scale: float) -> list[onnx.NodeProto]:
+        constants = [
+            self._add(f"{name}/scale", np.asarray(scale, np.float32)),
+            self._add(f"{name}/zero_point", np.asarray(0, np.int8)),
+        ]
+        return self._pair(name, name, constants)
+
+    def _pair(self, stem: str, source: str, constants: list[str], axis: int | None = None) -> list[onnx.NodeProto]:
+        quantised, restored = self._free(f"{stem}/quantized"), self._free(f"{stem}/dequantized")
+        pair = [
+            helper.make_node("QuantizeLinear", [source, *constants], [quantised], name=f"{stem}/QuantizeLinear"),
+            helper.make_node("DequantizeLinear", [quantised, *constants], [restored], name=f"{stem}/DequantizeLinear"),
+        ]
+        if axis is not None:
+            for node in pair:
+                node.attribute.append(helper.make_attribute("axis", axis))
+        return pair
+
+    def _write_layer(self, planned: QuantizedNode, weight: QuantizedWeight, bias: NDArray[np.float32] | None) -> None:
+        node = self.graph.node(planned.name)
+        stem = self._free(f"{planned.name}/weight")
+        constants = [
+            self._add(f"{stem}/scale", weight.scales),
+            self._add(f"{stem}/zero_point", np.zeros(weight.scales.shape, np.int8)),
+        ]
+        if self.options.weights == "int8":
+            stored = self._add(f"{stem}/int8", weight.values)
+            pair = self._pair(stem, stored, constants, axis=weight.axis)[1:]
+            pair[0].input[0] = stored
+        else:
+            pair = self._pair(stem, self._add(f"{stem}/float", weight.dequantize()), constants, axis=weight.axis)
+        node.input[1] = pair[-1].output[0]
+        self.before.setdefault(planned.name, []).extend(pair)
+        if bias is not None:
+            del node.input[2:]
+            node.input.append(self._add(f"{planned.name}/corrected_bias", bias.astype(np.float32)))
+
+    def _add(self, name: str, array: NDArray[np.generic]) -> str:
+        unique = self._free(name)
+        self.added.append(to_tensor(array, unique))
+        return unique
+
+    def _free(self, name: str) -> str:
+        unique, number = name, 1
+        while unique in self.taken:
+            unique, number = f"{name}_{number}", number + 1
+        self.taken.add(unique)
+        return unique
+
+    def _rebuild(self, pairs: Mapping[str, list[onnx.NodeProto]]) -> None:
+        """Puts each activation pair right behind its producer and each weight pair right ahead of its layer."""
+        ordered = [node for name in self.graph.inputs for node in pairs.get(name, ())]
+        for node in self.graph.nodes:
+            ordered += [*self.before.get(self.graph.name_of(node), ()), node]
+            ordered += [added for name in node.output for added in pairs.get(name, ())]
+        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+        del self.model.graph.node[:]
+        self.model.graph.node.extend(nodes)
+        _drop_unread(self.model, self.added)
+
+
+def _drop_unread(model: onnx.ModelProto, added: Iterable[onnx.TensorProto]) -> None:
+    """Replaces the initializers by those that are still read."""
+    graph = model.graph
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    kept = [tensor for tensor in [*graph.initializer, *added] if tensor.name in read]
+    dropped = {tensor.name for tensor in graph.initializer} - {tensor.name for tensor in kept}
+    values = [value for value in graph.input if value.name not in dropped]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    del graph.input[:]
+    graph.input.extend(values)
+
+
+def _add_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    properties.update(metadata)
+    helper.set_model_props(model, {key: properties[key] for key in sorted(properties)})

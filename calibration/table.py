@@ -1,0 +1,280 @@
+"""The calibration table: what each tensor's values look like, and where each method would clip them.
+
+It is JSON, belongs to no TensorRT version, and is byte-identical for the same model, images and options. From it
+come the Q/DQ model (`qdq.py`) and TensorRT's own cache (`tensorrt_cache.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from googlenet_deploy.device.files import reason, write_json
+from googlenet_deploy.device.specification import Preprocessing, describe_difference
+from googlenet_deploy.errors import BadTableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from googlenet_deploy.calibration.placement import QuantizationPlan, ScaleGroup
+    from googlenet_deploy.device.files import PathLike
+
+FORMAT = "googlenet-deploy calibration table"
+FORMAT_VERSION = 1
+METHODS = ("max", "percentile", "entropy", "mse")
+AUTO = "auto"
+LARGEST_CODE = 127
+# A tensor that is always zero has no range; any scale keeps it zero, and 1 step of 1/127 overflows nothing.
+FALLBACK_AMAX = 1.0
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """What calibration learned about one set of tensors that share their values.
+
+    Attributes:
+        members: The tensors that this record speaks for; the first is the one that was observed.
+        minimum: Smallest value seen.
+        maximum: Largest value seen.
+        amax: Largest absolute value that is represented, by method; beyond it values are clipped.
+        chosen: The method that `auto` takes: the one with the smallest error on held-back images.
+        errors: Signal-to-quantisation-noise ratio in dB on the held-back images, by method.
+        saturated: Share of the values seen that the chosen amax clips, 0..1.
+        zero: The tensor was zero throughout; `amax` is a stand-in.
+    """
+
+    members: tuple[str, ...]
+    minimum: float
+    maximum: float
+    amax: Mapping[str, float]
+    chosen: str
+    errors: Mapping[str, float] = field(default_factory=dict)
+    saturated: float = 0.0
+    zero: bool = False
+
+    def amax_by(self, method: str) -> float:
+        """The clipping threshold of a method, or of the chosen one for "auto".
+
+        Raises:
+            KeyError: The table holds no such method.
+        """
+        return self.amax[self.chosen if method == AUTO else method]
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """The images that were used.
+
+    Attributes:
+        count: Images seen, those held back for `auto` included.
+        held_back: How many of them chose between the methods.
+        skipped: Images that could not be read.
+        sha256: Hash over names and contents in the order used.
+    """
+
+    count: int
+    held_back: int
+    skipped: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CalibrationTable:
+    """A calibration's result.
+
+    Attributes:
+        records: One per set of tensors with the same values, in graph order.
+        method: The method that is used where none is asked for.
+        options: Settings of the methods, such as the percentile.
+        images: The images that were used.
+        preprocessing: How they were prepared.
+        model_sha256: Hash of the ONNX file that was run.
+        model: The model's own metadata: architecture, hash of its weights.
+        tool_version: Version of googlenet-deploy.
+    """
+
+    records: tuple[TensorRecord, ...]
+    method: str
+    options: Mapping[str, float]
+    images: ImageRecord
+    preprocessing: Preprocessing
+    model_sha256: str
+    model: Mapping[str, str] = field(default_factory=dict)
+    tool_version: str = ""
+
+    def record_of(self, tensor: str) -> TensorRecord | None:
+        """The record that speaks for a tensor, or None."""
+        return next((record for record in self.records if tensor in record.members), None)
+
+    def amax(self, tensor: str, method: str | None = None) -> float:
+        """The clipping threshold of a tensor.
+
+        Args:
+            tensor: Any member of a record.
+            method: One of `METHODS` or "auto"; the table's own where None.
+
+        Raises:
+            BadTableError: The table does not speak for the tensor, or lacks the method.
+        """
+        record = self.record_of(tensor)
+        if record is None:
+            raise BadTableError("calibration table", f"holds nothing about tensor {tensor!r}", "calibrate again")
+        try:
+            return record.amax_by(method or self.method)
+        except KeyError:
+            raise BadTableError("calibration table", f"has no threshold by method {method!r}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain JSON values."""
+        head = {"format": FORMAT, "version": FORMAT_VERSION}
+        return {
+            **head,
+            "tool_version": self.tool_version,
+            "model_sha256": self.model_sha256,
+            "model": dict(sorted(self.model.items())),
+            "preprocessing": asdict(self.preprocessing),
+            "images": asdict(self.images),
+            "method": self.method,
+            "options": dict(sorted(self.options.items())),
+            "tensors": [asdict(record) for record in self.records],
+        }
+
+    def save(self, path: PathLike) -> None:
+        """Writes the table; the same table gives the same bytes.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        write_json(path, self.to_dict())
+
+
+def load_table(path: PathLike) -> CalibrationTable:
+    """Reads and checks a table.
+
+    Raises:
+        BadTableError: The file is missing, is no table, or a value in it is impossible.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadTableError(path, f"cannot be read: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadTableError(path, f"is not a calibration table: {error}", "run `calibrate` again") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise BadTableError(path, "is not a calibration table", "give the .json file that `calibrate` wrote")
+    if values.get("version") != FORMAT_VERSION:
+        raise BadTableError(path, f"is a table of format version {values.get('version')}, this tool reads 1")
+    try:
+        return _from_dict(values)
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BadTableError(path, f"is a damaged calibration table: {what}", "run `calibrate` again") from error
+
+
+def check_matches(
+    table: CalibrationTable, path: PathLike, model_sha256: str, preprocessing: Preprocessing | None
+) -> list[str]:
+    """Compares a table with the model that it is to quantise.
+
+    Args:
+        table: The table.
+        path: The table's file, for the error message.
+        model_sha256: Hash of the FP32 ONNX file.
+        preprocessing: The model's own preprocessing, or None where it says none.
+
+    Returns:
+        Warnings: differences that do not make the table wrong.
+
+    Raises:
+        BadTableError: The table was made from another model or with another preprocessing.
+    """
+    if preprocessing is not None:
+        different = describe_difference(table.preprocessing, preprocessing)
+        if different:
+            field_name, (ours, theirs) = next(iter(different.items()))
+            raise BadTableError(
+                path,
+                f"was made with another preprocessing: {field_name} {ours}, the model's is {theirs}",
+                "calibrate this model again",
+            )
+    if table.model_sha256 != model_sha256:
+        raise BadTableError(
+            path,
+            f"was made from another model (SHA-256 {table.model_sha256[:12]}..., this one is {model_sha256[:12]}...)",
+            "calibrate this model, or give the one that the table was made from",
+        )
+    return [] if preprocessing is not None else ["the model does not say how its images are prepared"]
+
+
+def group_scales(plan: QuantizationPlan, table: CalibrationTable, method: str | None = None) -> dict[str, float]:
+    """The scale of every tensor of a plan: amax / 127, as float32; equal within a group.
+
+    Raises:
+        BadTableError: The table lacks a tensor or the method.
+    """
+    scales: dict[str, float] = {}
+    for group in plan.groups:
+        amax = max(table.amax(name, method) for name in _known_members(group, table))
+        scales.update(dict.fromkeys(group.members, scale_from_amax(amax)))
+    return scales
+
+
+def scale_from_amax(amax: float) -> float:
+    """TensorRT's scale of a symmetric range, in float32 as it stores it."""
+    return float(np.float32(amax) / np.float32(LARGEST_CODE))
+
+
+def _known_members(group: ScaleGroup, table: CalibrationTable) -> Iterable[str]:
+    """The observed members; another member where the table was made for a plan that observed those."""
+    known = [name for name in group.observed if table.record_of(name) is not None]
+    return known if len(known) == len(group.observed) else group.observed
+
+
+def _from_dict(values: Mapping[str, Any]) -> CalibrationTable:
+    table = CalibrationTable(
+        records=tuple(_record(entry) for entry in values["tensors"]),
+        method=str(values["method"]),
+        options={str(key): float(value) for key, value in values["options"].items()},
+        images=_images(values["images"]),
+        preprocessing=Preprocessing.from_dict(values["preprocessing"]),
+        model_sha256=str(values["model_sha256"]),
+        model={str(key): str(value) for key, value in values["model"].items()},
+        tool_version=str(values["tool_version"]),
+    )
+    if table.method not in (*METHODS, AUTO):
+        raise ValueError(f"unknown method {table.method!r}")
+    names = [name for record in table.records for name in record.members]
+    if not names or len(set(names)) != len(names):
+        raise ValueError("a tensor is named twice, or none is")
+    return table
+
+
+def _record(entry: Mapping[str, Any]) -> TensorRecord:
+    record = TensorRecord(
+        members=tuple(str(name) for name in entry["members"]),
+        minimum=float(entry["minimum"]),
+        maximum=float(entry["maximum"]),
+        amax={str(key): float(value) for key, value in entry["amax"].items()},
+        chosen=str(entry["chosen"]),
+        errors={str(key): float(value) for key, value in entry["errors"].items()},
+        saturated=float(entry["saturated"]),
+        zero=bool(entry["zero"]),
+    )
+    name = record.members[0] if record.members else "?"
+    if record.chosen not in record.amax:
+        raise ValueError(f"{name}: no threshold by the chosen method {record.chosen!r}")
+    if not all(math.isfinite(value) and value > 0 for value in record.amax.values()):
+        raise ValueError(f"{name}: a threshold is not a positive number")
+    if not (math.isfinite(record.minimum) and math.isfinite(record.maximum) and record.minimum <= record.maximum):
+        raise ValueError(f"{name}: its range is impossible")
+    return record
+
+
+def _images(entry: Mapping[str, Any]) -> ImageRecord:
+    return ImageRecord(int(entry["count"]), int(entry["held_back"]), int(entry["skipped"]), str(entry["sha256"]))
