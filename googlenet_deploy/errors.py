@@ -72,9 +72,7 @@ class MissingExtraError(GoogLeNetDeployError, ImportError):
 
 
 class _FileError(GoogLeNetDeployError):
-    def __init__(
-        self, path: Union[str, os.PathLike[str]], problem: str, remedy: Optional[str] = None
-    ) -> None:
+    def __init__(self, path: Union[str, os.PathLike[str]], problem: str, remedy: Optional[str] = None) -> None:
         super().__init__(f"{path}: {problem}", remedy)
         self.path = str(path)
         self.problem = problem

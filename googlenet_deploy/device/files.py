@@ -34,9 +34,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise IsADirectoryError("it is a folder")
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=target.suffix, dir=str(target.parent)
-        )
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=str(target.parent))
         os.close(handle)
     except OSError as error:
         raise _output_error(target, error) from error

@@ -51,15 +51,11 @@ class Preprocessing:
         _check_choice("dtype", self.dtype, DTYPES)
         count = len(self.channels)
         if len(self.mean) != count or len(self.std) != count:
-            raise UsageError(
-                f"preprocessing: mean and std need {count} values each for channels {self.channels}"
-            )
+            raise UsageError(f"preprocessing: mean and std need {count} values each for channels {self.channels}")
         if any(value <= 0 for value in self.std):
             raise UsageError("preprocessing: every std must be greater than 0")
         if min(self.crop) < 1 or (self.resize is not None and self.resize < max(self.crop)):
-            raise UsageError(
-                f"preprocessing: a crop of {self.crop} does not fit in a short side of {self.resize}"
-            )
+            raise UsageError(f"preprocessing: a crop of {self.crop} does not fit in a short side of {self.resize}")
         identity = self.scale == 1.0 and not any(self.mean) and all(value == 1.0 for value in self.std)
         if self.dtype == "uint8" and not identity:
             raise UsageError("preprocessing: a uint8 input takes raw pixels: scale 1, mean 0, std 1")
