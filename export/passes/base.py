@@ -86,17 +86,17 @@ class PassManager:
         edited = copy_model(model)
         before = len(model.graph.node)
         rejected = ""
-        changed = step.run(edited)
-        if changed:
-            try:
+        try:
+            changed = step.run(edited)
+            if changed:
                 restate_shapes(edited)
                 check_model(edited)
                 if self._verify is not None:
                     self._verify(model, edited)
-            except VerificationError as error:
-                if not step.optional:
-                    raise VerificationError(f"pass {step.name}: {error.message}", error.remedy) from error
-                changed, rejected = False, error.message
+        except VerificationError as error:
+            if not step.optional:
+                raise VerificationError(f"pass {step.name}: {error.message}", error.remedy) from error
+            changed, rejected = False, error.message
         result = edited if changed else model
         self.records.append(
             PassRecord(step.name, step.description, changed, before, len(result.graph.node), rejected=rejected)

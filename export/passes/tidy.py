@@ -79,7 +79,7 @@ def _remove_notes(model: ModelProto) -> None:
     """Doc strings and metadata of nodes and tensors: stack traces with this machine's paths, exporters' scopes."""
     graph = model.graph
     for entry in [*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info]:
-        entry.doc_string = ""
+        entry.ClearField("doc_string")
         del entry.metadata_props[:]
     for node in graph.node:
         ordered = sorted(node.attribute, key=lambda attribute: attribute.name)
@@ -88,6 +88,6 @@ def _remove_notes(model: ModelProto) -> None:
         for item in content:
             attribute = node.attribute.add()
             attribute.ParseFromString(item)
-            attribute.doc_string = ""
-    graph.doc_string = ""
+            attribute.ClearField("doc_string")
+    graph.ClearField("doc_string")
     del graph.metadata_props[:]

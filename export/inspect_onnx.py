@@ -1,0 +1,234 @@
+"""What is in an ONNX file: layers, types, sizes and costs, whoever exported it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.errors import requires
+from googlenet_deploy.export.costs import CostModel, NodeCost
+from googlenet_deploy.export.graph import opset_of, operator_counts, runtime_inputs
+from googlenet_deploy.export.onnx_file import load_model, read_metadata
+from googlenet_deploy.export.summary import describe_value, element_type
+
+with requires("export"):
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True)
+class Description:
+    """An ONNX model in figures.
+
+    Attributes:
+        path: The file.
+        file_bytes: Its size.
+        opset: Version of the default operator set.
+        ir_version: Version of the format.
+        producer: Tool that wrote it, with its version.
+        inputs: Name, type and shape of each input.
+        outputs: Name, type and shape of each output.
+        batch: Batch size that the costs are for.
+        layers: Every node but those that only prepare constants, in the graph's order.
+        operators: Nodes by operator.
+        weight_types: Number of constants by element type.
+        activation_types: Number of layers by element type of their output.
+        weight_bytes: Bytes of all constants.
+        peak_activation_bytes: See `CostModel.peak_bytes`.
+        peak_layer: The layer at which that is.
+        quantize_nodes: Number of QuantizeLinear nodes.
+        dequantize_nodes: Number of DequantizeLinear nodes.
+        metadata: What the toolkit stored.
+        other_metadata: Entries of other tools.
+    """
+
+    path: str
+    file_bytes: int
+    opset: int
+    ir_version: int
+    producer: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    batch: int
+    layers: tuple[NodeCost, ...]
+    operators: dict[str, int]
+    weight_types: dict[str, int]
+    activation_types: dict[str, int]
+    weight_bytes: int
+    peak_activation_bytes: int
+    peak_layer: str
+    quantize_nodes: int
+    dequantize_nodes: int
+    metadata: ModelMetadata
+    other_metadata: dict[str, str]
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of all layers."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of all convolutions and matrix products."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of all layers' outputs."""
+        return sum(layer.output_bytes for layer in self.layers)
+
+    @property
+    def unknown_shapes(self) -> int:
+        """Number of layers whose output shape shape inference does not find; they count as nothing."""
+        return sum(
+            layer.shape is None or not all(isinstance(size, int) for size in layer.shape) for layer in self.layers
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        values = asdict(self)
+        values["layers"] = [{**asdict(layer), "element_type": element_type(layer.element_type)} for layer in self.layers]
+        values["metadata"] = self.metadata.to_properties()
+        values["totals"] = {
+            "layers": len(self.layers),
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
+            "activation_bytes": self.activation_bytes,
+            "unknown_shapes": self.unknown_shapes,
+        }
+        return values
+
+
+def describe(path: PathLike, batch: int = 1) -> Description:
+    """Reads and prices an ONNX model of opset 7 or later.
+
+    Args:
+        path: The file.
+        batch: Batch size that stands for a symbolic one.
+
+    Raises:
+        BadModelError: The file is missing, truncated, no ONNX or inconsistent.
+    """
+    model = load_model(path)
+    costs = CostModel(model, batch)
+    layers = tuple(costs.nodes())
+    peak, peak_layer = costs.peak_bytes()
+    operators = operator_counts(model.graph)
+    metadata = read_metadata(path, model)
+    own = metadata.to_properties()
+    return Description(
+        path=str(path),
+        file_bytes=Path(path).stat().st_size,
+        opset=opset_of(model),
+        ir_version=model.ir_version,
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        inputs=tuple(describe_value(value) for value in runtime_inputs(model.graph)),
+        outputs=tuple(describe_value(value) for value in model.graph.output),
+        batch=batch,
+        layers=layers,
+        operators=operators,
+        weight_types=_count_types([tensor.data_type for tensor in model.graph.initializer]),
+        activation_types=_count_types([layer.element_type for layer in layers]),
+        weight_bytes=_weight_bytes(model),
+        peak_activation_bytes=peak,
+        peak_layer=peak_layer,
+        quantize_nodes=operators.get("QuantizeLinear", 0),
+        dequantize_nodes=operators.get("DequantizeLinear", 0),
+        metadata=metadata,
+        other_metadata={entry.key: entry.value for entry in model.metadata_props if entry.key not in own},
+    )
+
+
+def table_lines(description: Description, *, layers: bool = True) -> list[str]:
+    """The description as text for a terminal; without `layers` only the totals."""
+    lines = _header_lines(description)
+    if layers:
+        lines += ["", *_layer_lines(description.layers)]
+    return [*lines, "", *_total_lines(description), *_metadata_lines(description)]
+
+
+def _header_lines(description: Description) -> list[str]:
+    lines = [
+        f"{description.path}: opset {description.opset}, IR version {description.ir_version}, "
+        f"{description.file_bytes / 1e6:.1f} MB" + (f", by {description.producer}" if description.producer else "")
+    ]
+    lines += [f"  input  {value}" for value in description.inputs]
+    lines += [f"  output {value}" for value in description.outputs]
+    lines.append("  nodes  " + ", ".join(f"{count} {name}" for name, count in description.operators.items()))
+    return lines
+
+
+def _layer_lines(layers: tuple[NodeCost, ...]) -> list[str]:
+    rows = [("layer", "type", "output", "dtype", "parameters", "multiply-adds", "bytes")]
+    for layer in layers:
+        shape = "?" if layer.shape is None else "x".join("?" if size is None else str(size) for size in layer.shape)
+        kind = "int8" if layer.quantized else element_type(layer.element_type) if layer.element_type else "?"
+        figures = (layer.parameters, layer.multiply_adds, layer.output_bytes)
+        rows.append((layer.name, layer.operator, shape, kind, *(f"{figure:,}" if figure else "" for figure in figures)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column > 3 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _total_lines(description: Description) -> list[str]:
+    weights = ", ".join(f"{count} {kind}" for kind, count in description.weight_types.items())
+    activations = ", ".join(f"{count} {kind}" for kind, count in description.activation_types.items())
+    lines = [
+        f"at batch {description.batch}:",
+        f"  parameters     {description.parameters:,} ({description.weight_bytes / 1e6:.1f} MB; tensors: {weights})",
+        f"  multiply-adds  {description.multiply_adds:,}",
+        f"  activations    {description.activation_bytes:,} bytes in all (layers: {activations})",
+        f"  live at once   {description.peak_activation_bytes:,} bytes"
+        + (f", at {description.peak_layer}" if description.peak_layer else ""),
+    ]
+    if description.quantize_nodes or description.dequantize_nodes:
+        lines.append(
+            f"  quantisation   {description.quantize_nodes} QuantizeLinear, "
+            f"{description.dequantize_nodes} DequantizeLinear, "
+            f"{sum(layer.quantized for layer in description.layers)} layers in INT8"
+        )
+    if description.unknown_shapes:
+        lines.append(f"  note: the shapes of {description.unknown_shapes} layers are not known; they count as nothing")
+    return lines
+
+
+def _metadata_lines(description: Description) -> list[str]:
+    metadata = description.metadata
+    entries = dict(metadata.extra)
+    if metadata.architecture:
+        entries["architecture"] = metadata.architecture
+    if metadata.preprocessing is not None:
+        entries["preprocessing"] = metadata.preprocessing.to_json()
+    if metadata.class_names:
+        first = ", ".join(metadata.class_names[:3])
+        entries["class_names"] = f"{len(metadata.class_names)}: {first}, ..."
+    if metadata.source_sha256:
+        entries["source_sha256"] = metadata.source_sha256
+    entries.update(description.other_metadata)
+    if not entries:
+        return []
+    width = max(len(key) for key in entries)
+    return ["", "metadata:", *(f"  {key.ljust(width)}  {_shorten(entries[key])}" for key in sorted(entries))]
+
+
+def _shorten(value: str, limit: int = 300) -> str:
+    line = " ".join(value.split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def _count_types(codes: list[int]) -> dict[str, int]:
+    return dict(Counter(element_type(code) if code else "unknown" for code in codes).most_common())
+
+
+def _weight_bytes(model: ModelProto) -> int:
+    return sum(
+        len(tensor.raw_data) if tensor.HasField("raw_data") else tensor.ByteSize() for tensor in model.graph.initializer
+    )

@@ -1,0 +1,92 @@
+"""What a classifier may give instead of logits: probabilities, or the k best classes."""
+
+from __future__ import annotations
+
+from googlenet_deploy.errors import UsageError, VerificationError, requires
+from googlenet_deploy.export.graph import opset_of, shape_of, tensor_names, unique_name
+from googlenet_deploy.export.verify import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES
+
+with requires("export"):
+    import numpy as np
+    from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+
+class AppendSoftmax:
+    """The output becomes ``probabilities``, float32 (N, classes)."""
+
+    name = "softmax"
+    description = "softmax behind the logits"
+    optional = False
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class.
+
+        Raises:
+            VerificationError: The model does not have one output of shape (N, classes).
+        """
+        scores = _scores(model)
+        _forget_outputs(model)
+        model.graph.node.append(helper.make_node("Softmax", [scores.name], [PROBABILITIES], _free_name(model, "softmax"), axis=1))
+        output = model.graph.output.add()
+        output.CopyFrom(scores)
+        output.name = PROBABILITIES
+        return True
+
+
+class AppendTopK:
+    """The outputs become ``top_k_values``, float32 (N, k), descending, and ``top_k_indices``, int64 (N, k).
+
+    Args:
+        k: Number of classes to give.
+    """
+
+    name = "top-k"
+    optional = False
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.description = f"the {k} best classes as output"
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class.
+
+        Raises:
+            UsageError: There are fewer than k classes.
+            VerificationError: The model does not have one output of shape (N, classes), or its opset is below 11.
+        """
+        scores = _scores(model)
+        batch, classes = shape_of(scores)
+        if isinstance(classes, int) and not 1 <= self.k <= classes:
+            raise UsageError(f"--top-k {self.k}: the model has {classes} classes")
+        if opset_of(model) < 11:
+            raise VerificationError("--top-k needs opset 11 or later", "add --opset 13")
+        constant = unique_name("top_k/k", tensor_names(model.graph))
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray([self.k], np.int64), constant))
+        node = helper.make_node(
+            "TopK", [scores.name, constant], [TOP_K_VALUES, TOP_K_INDICES], _free_name(model, "top_k"),
+            axis=1, largest=1, sorted=1,
+        )
+        _forget_outputs(model)
+        model.graph.node.append(node)
+        for name, kind in ((TOP_K_VALUES, scores.type.tensor_type.elem_type), (TOP_K_INDICES, TensorProto.INT64)):
+            model.graph.output.append(helper.make_tensor_value_info(name, kind, [batch, self.k]))
+        return True
+
+
+def _scores(model: ModelProto) -> ValueInfoProto:
+    """A copy of the model's one output of shape (N, classes)."""
+    outputs = model.graph.output
+    if len(outputs) != 1 or len(shape_of(outputs[0])) != 2:
+        raise VerificationError("--softmax and --top-k need a model with one output of shape (N, classes)")
+    scores = ValueInfoProto()
+    scores.CopyFrom(outputs[0])
+    return scores
+
+
+def _forget_outputs(model: ModelProto) -> None:
+    """Takes all outputs off; the tensors stay inside the graph."""
+    del model.graph.output[:]
+
+
+def _free_name(model: ModelProto, wanted: str) -> str:
+    return unique_name(wanted, {node.name for node in model.graph.node})

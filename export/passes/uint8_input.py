@@ -1,0 +1,113 @@
+"""Moves the normalisation of images into the graph: uint8 NHWC RGB in, as cameras and decoders deliver it.
+
+In front of the first convolution come Cast, Transpose to NCHW, Sub and, where needed, Mul:
+``(pixel * scale - mean) / std`` = ``(pixel - mean / scale) * (scale / std)``.
+
+What could be folded into the first convolution, and what is:
+
+* The channel order is. A permutation of the weights' input channels multiplies the same pairs of numbers; only the
+  order of summation changes. No Gather or Split is needed for a network trained on BGR.
+* The mean is not. The convolution pads with zeros after the mean is subtracted; with the mean in the bias
+  it would pad with black pixels before, and every border pixel would come out differently.
+* The scale is not, though it could be exactly: the weights would no longer be the trained ones, small ones
+  would become subnormal in FP16, and calibration would see another first activation than the float network's.
+
+Pixels are subtracted before they are scaled, because ``mean / scale`` is 127.5 or a whole number for the usual
+specifications and the difference then exact.
+"""
+
+from __future__ import annotations
+
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.export.graph import GraphIndex, integer, replace_nodes, runtime_inputs, shape_of
+
+with requires("export"):
+    import numpy as np
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+
+class Uint8Input:
+    """Replaces the float32 NCHW input by a uint8 NHWC one; the module's docstring explains how.
+
+    Args:
+        preprocessing: What the float network expects.
+    """
+
+    name = "uint8-input"
+    description = "normalisation moved into the graph; uint8 NHWC RGB in"
+    optional = False
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class.
+
+        Raises:
+            VerificationError: The input is not float32 NCHW, or BGR feeds something other than convolutions.
+        """
+        if self.preprocessing.dtype == "uint8":
+            return False
+        graph = model.graph
+        source = runtime_inputs(graph)[0]
+        shape = shape_of(source)
+        is_float = source.type.tensor_type.elem_type == TensorProto.FLOAT
+        if not is_float or self.preprocessing.layout != "NCHW" or len(shape) != 4:
+            raise VerificationError("uint8 input needs a network with a float32 NCHW input")
+        readers = GraphIndex(graph).consumers.get(source.name, [])
+        if self.preprocessing.channels == "BGR":
+            for reader in readers:
+                _reverse_input_channels(graph, reader)
+        nodes = self._normalisation(graph, source)
+        for reader in readers:
+            reader.input[:] = [nodes[-1].output[0] if name == source.name else name for name in reader.input]
+        replace_nodes(graph, [*nodes, *graph.node])
+        _state_uint8(source)
+        return True
+
+    def _normalisation(self, graph: GraphProto, source: ValueInfoProto) -> list[NodeProto]:
+        """The nodes in front of the network; their constants are added to the graph."""
+        name = source.name
+        nodes = [
+            helper.make_node("Cast", [name], [f"{name}/cast"], f"{name}/cast", to=TensorProto.FLOAT),
+            helper.make_node("Transpose", [f"{name}/cast"], [f"{name}/nchw"], f"{name}/nchw", perm=[0, 3, 1, 2]),
+        ]
+        mean, std = np.asarray(self.preprocessing.mean), np.asarray(self.preprocessing.std)
+        if self.preprocessing.channels == "BGR":
+            mean, std = mean[::-1], std[::-1]
+        for operator, leaf, values, neutral in (
+            ("Sub", "centred", mean / self.preprocessing.scale, 0.0),
+            ("Mul", "normalised", self.preprocessing.scale / std, 1.0),
+        ):
+            if (values != neutral).any():
+                constant = np.asarray(values, np.float32).reshape(1, -1, 1, 1)
+                tensor = f"{name}/{leaf}/{'mean' if operator == 'Sub' else 'scale'}"
+                graph.initializer.append(numpy_helper.from_array(constant, tensor))
+                nodes.append(
+                    helper.make_node(operator, [nodes[-1].output[0], tensor], [f"{name}/{leaf}"], f"{name}/{leaf}")
+                )
+        return nodes
+
+
+def _reverse_input_channels(graph: GraphProto, node: NodeProto) -> None:
+    """Turns the weights of a convolution on BGR into those on RGB."""
+    index = GraphIndex(graph)
+    weights = index.constants.get(node.input[1]) if len(node.input) > 1 else None
+    if node.op_type != "Conv" or integer(node, "group", 1) != 1 or weights is None:
+        raise VerificationError(f"the BGR input feeds {node.name}, which is no plain convolution with constant weights")
+    if len(index.consumers[weights.name]) != 1:
+        raise VerificationError(f"the weights of {node.name} are shared, so their channels cannot be reordered")
+    values = numpy_helper.to_array(weights)
+    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[:, ::-1]), weights.name))
+
+
+def _state_uint8(source: ValueInfoProto) -> None:
+    """Makes an input of shape (N, C, H, W) one of uint8 (N, H, W, C)."""
+    tensor = source.type.tensor_type
+    tensor.elem_type = TensorProto.UINT8
+    batch, channels, height, width = [
+        type(dimension).FromString(dimension.SerializeToString()) for dimension in tensor.shape.dim
+    ]
+    del tensor.shape.dim[:]
+    tensor.shape.dim.extend([batch, height, width, channels])

@@ -1,0 +1,277 @@
+"""The whole way from weights, or from somebody's ONNX, to the model that is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from googlenet_deploy import __version__
+from googlenet_deploy.device.files import PathLike, sha256_file
+from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import UsageError, VerificationError, requires
+from googlenet_deploy.export.capture import LOGITS_NAME, capture
+from googlenet_deploy.export.graph import opset_of
+from googlenet_deploy.export.onnx_file import load_classifier, read_metadata, store_metadata
+from googlenet_deploy.export.passes.base import Pass, PassManager, PassRecord
+from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
+from googlenet_deploy.export.passes.convert_opset import ConvertOpset
+from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
+from googlenet_deploy.export.passes.name_layers import NameLayers
+from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK
+from googlenet_deploy.export.passes.set_batch import SetBatch
+from googlenet_deploy.export.passes.simplify import Simplify
+from googlenet_deploy.export.passes.tidy import Tidy
+from googlenet_deploy.export.passes.uint8_input import Uint8Input
+from googlenet_deploy.export.targets import Target, choose_opset, ir_version_for
+from googlenet_deploy.export.verify import Comparison, Reference, reference_of
+
+with requires("export"):
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from onnx import ModelProto
+
+if TYPE_CHECKING:
+    from googlenet_deploy.export.samples import Samples
+    from googlenet_deploy.model.checkpoint import Checkpoint
+    from googlenet_deploy.model.googlenet import GoogLeNet
+
+PRODUCER = "googlenet-deploy"
+_TOOLS = ("torch", "onnxscript", "onnx", "onnxsim", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the written model is to be like.
+
+    Attributes:
+        target: Where it is to run; decides the largest opset.
+        opset: ONNX opset; None chooses by the target, and keeps the opset of an ONNX source without a target.
+        batch: Fixed batch size; None keeps the batch symbolic, or as an ONNX source has it.
+        uint8_input: Take raw NHWC RGB pixels and normalise inside.
+        softmax: Give probabilities instead of logits.
+        top_k: Give only the k best classes; None gives all.
+        average_pool: AveragePool with a static window instead of GlobalAveragePool.
+        merge_1x1: Merge sibling 1x1 convolutions.
+        simplify: Run onnxsim.
+    """
+
+    target: Target | None = None
+    opset: int | None = None
+    batch: int | None = None
+    uint8_input: bool = False
+    softmax: bool = False
+    top_k: int | None = None
+    average_pool: bool = False
+    merge_1x1: bool = False
+    simplify: bool = True
+
+    def __post_init__(self) -> None:
+        choose_opset(self.target, self.opset)
+        for option, value in (("--batch", self.batch), ("--top-k", self.top_k)):
+            if value is not None and value < 1:
+                raise UsageError(f"{option} must be at least 1")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A finished model and how it came about.
+
+    Attributes:
+        model: What is to be written, metadata included.
+        metadata: The toolkit's part of its metadata.
+        passes: What each pass did, in order.
+        comparisons: The finished model against the unsimplified original, and against PyTorch if that is the source.
+        notes: What the user should know: what was kept, left out or fell back.
+    """
+
+    model: ModelProto
+    metadata: ModelMetadata
+    passes: tuple[PassRecord, ...]
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+
+
+def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: Samples) -> ExportResult:
+    """Exports a classifier and verifies the result against PyTorch and against the unsimplified graph.
+
+    Args:
+        checkpoint: Weights and what is known of them.
+        options: What the model is to be like.
+        samples: Images for the verification, prepared by the checkpoint's specification.
+
+    Raises:
+        UsageError: The options do not fit the classifier.
+        VerificationError: The model computes something else than PyTorch.
+    """
+    original = capture(checkpoint.model, checkpoint.preprocessing.crop)
+    original.graph.name = f"googlenet_{checkpoint.model.architecture.name}"
+    opset = choose_opset(options.target, options.opset)
+    passes = [
+        ClassifierHead(),
+        NameLayers(),
+        Tidy(),
+        *_chosen_passes(options, checkpoint.preprocessing),
+        ConvertOpset(opset, ir_version_for(opset)),
+        Tidy(),
+    ]
+    pytorch = Reference(samples, {LOGITS_NAME: torch_logits(checkpoint.model, samples)}, LOGITS_NAME)
+    metadata = ModelMetadata(
+        architecture=checkpoint.model.architecture.name,
+        preprocessing=checkpoint.preprocessing,
+        class_names=tuple(checkpoint.class_names),
+        class_ids=tuple(checkpoint.class_ids),
+        source_sha256=checkpoint.source_sha256,
+        extra=_training_entries(checkpoint.training_record),
+    )
+    references = {"the unsimplified graph": reference_of(original, samples), "PyTorch": pytorch}
+    return _finish(original, passes, references, metadata, options)
+
+
+def export_onnx(path: PathLike, options: ExportOptions, samples: Samples) -> ExportResult:
+    """Simplifies an existing ONNX classifier, applies the chosen passes, and verifies against the file's own graph.
+
+    Raises:
+        BadModelError: The file is no usable ONNX classifier.
+        UsageError: The options do not fit the classifier.
+        VerificationError: A pass that was asked for gives a model that computes something else.
+    """
+    original = load_classifier(path)
+    metadata = read_metadata(path, original)
+    metadata = replace(metadata, source_sha256=metadata.source_sha256 or sha256_file(path))
+    passes: list[Pass] = [Tidy(), *_chosen_passes(options, metadata.preprocessing)]
+    if options.opset is not None or options.target is not None:
+        opset = choose_opset(options.target, options.opset)
+        passes.append(ConvertOpset(opset, ir_version_for(opset)))
+    passes.append(Tidy())
+    references = {"the original file": reference_of(original, samples)}
+    return _finish(original, passes, references, metadata, options)
+
+
+def torch_logits(model: GoogLeNet, samples: Samples) -> npt.NDArray[np.float32]:
+    """What PyTorch computes on the prepared images, in eval mode on the CPU; float32 (N, classes)."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval().cpu()
+    try:
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(samples.prepared))
+    finally:
+        model.train(was_training).to(device)
+    return logits.numpy()
+
+
+def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None) -> list[Pass]:
+    passes: list[Pass] = []
+    if options.simplify:
+        passes += [Simplify(), Tidy()]
+    if options.average_pool:
+        passes.append(WindowedAveragePool())
+    if options.merge_1x1:
+        passes.append(Merge1x1())
+    if options.uint8_input:
+        if preprocessing is None:
+            raise UsageError("--uint8-input needs a model that carries its preprocessing, which this one does not")
+        passes.append(Uint8Input(preprocessing))
+    if options.softmax:
+        passes.append(AppendSoftmax())
+    if options.top_k is not None:
+        passes.append(AppendTopK(options.top_k))
+    if options.batch is not None:
+        passes.append(SetBatch(options.batch))
+    return passes
+
+
+def _finish(
+    original: ModelProto,
+    passes: list[Pass],
+    references: Mapping[str, Reference],
+    metadata: ModelMetadata,
+    options: ExportOptions,
+) -> ExportResult:
+    """Runs the passes, compares the result with every reference and stores the metadata."""
+    first = next(iter(references.values()))
+    manager = PassManager(lambda _, edited: _require(first.compare(edited, "the graph ahead of it")))
+    model = manager.run(original, passes)
+    comparisons = tuple(reference.compare(model, name) for name, reference in references.items())
+    for comparison in comparisons:
+        _require(comparison)
+    if options.uint8_input and metadata.preprocessing is not None:
+        metadata = replace(metadata, preprocessing=metadata.preprocessing.with_uint8_input())
+    entries = _entries(model, manager.records, comparisons, options)
+    metadata = replace(metadata, extra={**metadata.extra, **entries})
+    store_metadata(model, metadata)
+    model.producer_name, model.producer_version = PRODUCER, __version__
+    model.doc_string = _description(metadata)
+    return ExportResult(model, metadata, tuple(manager.records), comparisons, tuple(_notes(manager.records, options)))
+
+
+def _require(comparison: Comparison) -> None:
+    if not comparison.holds:
+        raise VerificationError(f"differs from {comparison.against}: {comparison.sentence()}")
+
+
+def _entries(
+    model: ModelProto, records: list[PassRecord], comparisons: tuple[Comparison, ...], options: ExportOptions
+) -> dict[str, str]:
+    """The toolkit's further metadata; rounded figures and no times, so that a repeat gives the same bytes."""
+    verification = [
+        {
+            "against": comparison.against,
+            "largest_difference_at_most": comparison.bound,
+            "same_class": comparison.agreeing,
+            "ties": comparison.ties,
+            "images": comparison.count,
+            "origin": comparison.origin,
+        }
+        for comparison in comparisons
+    ]
+    return {
+        "opset": str(opset_of(model)),
+        "target": options.target.name if options.target else "",
+        "passes": _compact([record.name for record in records if record.changed]),
+        "rejected_passes": _compact({record.name: record.rejected for record in records if record.rejected}),
+        "verification": _compact(verification),
+        "tools": _compact(tool_versions()),
+    }
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the packages that take part in an export; those that are not installed are left out."""
+    versions = {"googlenet_deploy": __version__}
+    for name in _TOOLS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _notes(records: list[PassRecord], options: ExportOptions) -> list[str]:
+    notes = [
+        f"pass {record.name} was left out, the graph ahead of it is kept: {record.rejected}"
+        for record in records
+        if record.rejected
+    ]
+    if not options.simplify:
+        notes.append("onnxsim was not run, as asked")
+    for record in records:
+        if record.name in ("merge-1x1", "average-pool", "uint8-input") and not record.changed and not record.rejected:
+            notes.append(f"pass {record.name} found nothing to change")
+    return notes
+
+
+def _training_entries(record: object) -> dict[str, str]:
+    return {"training_record": _compact(record)} if record else {}
+
+
+def _description(metadata: ModelMetadata) -> str:
+    name = f"GoogLeNet ({metadata.architecture})" if metadata.architecture else "Image classifier"
+    return f"{name}; its preprocessing and classes are in the metadata under 'googlenet_deploy.'."
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)

@@ -1,0 +1,33 @@
+"""Runs onnxsim in a process of its own, where a crash in its C++ takes nothing else down.
+
+``python -m googlenet_deploy.export.simplify_worker INPUT.onnx OUTPUT.onnx``. Exit status 0: OUTPUT holds the
+simplified model. 3: onnxsim is not installed. 4: onnxsim's own check of its result failed. Anything else: it
+raised or crashed, and stderr ends with the reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+NOT_INSTALLED, CHECK_FAILED = 3, 4
+
+
+def main(source: str, target: str) -> int:
+    """Simplifies one file; see the module's docstring."""
+    try:
+        import onnx  # noqa: PLC0415 - the exit status tells which package is missing
+        import onnxsim  # noqa: PLC0415
+    except ImportError:
+        return NOT_INSTALLED
+    # Newer versions would try to prove their result with a solver if one happens to be installed.
+    options = {"certify": False} if "certify" in inspect.signature(onnxsim.simplify).parameters else {}
+    simplified, checked = onnxsim.simplify(onnx.load(source), **options)
+    if not checked:
+        return CHECK_FAILED
+    onnx.save(simplified, target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,93 @@
+"""What an export says about itself, for people and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.errors import requires
+from googlenet_deploy.export.graph import opset_of, operator_counts, parameter_count, runtime_inputs, shape_of
+from googlenet_deploy.export.pipeline import ExportResult
+
+with requires("export"):
+    from onnx import TensorProto, ValueInfoProto
+
+
+def summary_lines(result: ExportResult, source: str, path: PathLike) -> list[str]:
+    """The summary that is printed: the model, its passes, how it was verified, what to know."""
+    model = result.model
+    counts = operator_counts(model.graph)
+    lines = [
+        f"{source} -> {path}",
+        f"  {len(model.graph.node)} nodes ({', '.join(f'{count} {name}' for name, count in counts.items())})",
+        f"  opset {opset_of(model)}, IR version {model.ir_version}, {parameter_count(model.graph):,} parameters, "
+        f"{Path(path).stat().st_size / 1e6:.1f} MB",
+        f"  input  {', '.join(describe_value(value) for value in runtime_inputs(model.graph))}",
+        f"  output {', '.join(describe_value(value) for value in model.graph.output)}",
+    ]
+    lines += [_pass_line(record.name, record.description, record.nodes_before, record.nodes_after)
+              for record in result.passes if record.changed and record.name != "tidy"]
+    lines += [f"  verified against {comparison.against}: {comparison.sentence()}" for comparison in result.comparisons]
+    lines += [f"  note: {note}" for note in result.notes]
+    return lines
+
+
+def summary_json(result: ExportResult, source: str, path: PathLike) -> dict[str, Any]:
+    """The same as one JSON object."""
+    model = result.model
+    return {
+        "source": source,
+        "output": str(path),
+        "bytes": Path(path).stat().st_size,
+        "nodes": len(model.graph.node),
+        "operators": operator_counts(model.graph),
+        "opset": opset_of(model),
+        "ir_version": model.ir_version,
+        "parameters": parameter_count(model.graph),
+        "inputs": [describe_value(value) for value in runtime_inputs(model.graph)],
+        "outputs": [describe_value(value) for value in model.graph.output],
+        "passes": [
+            {
+                "name": record.name,
+                "changed": record.changed,
+                "nodes_before": record.nodes_before,
+                "nodes_after": record.nodes_after,
+                "rejected": record.rejected,
+            }
+            for record in result.passes
+        ],
+        "verification": [
+            {
+                "against": comparison.against,
+                "largest_difference": comparison.largest,
+                "tolerance": comparison.tolerance,
+                "same_class": comparison.agreeing,
+                "ties": comparison.ties,
+                "images": comparison.count,
+                "origin": comparison.origin,
+            }
+            for comparison in result.comparisons
+        ],
+        "notes": list(result.notes),
+        "metadata": result.metadata.to_properties(),
+    }
+
+
+def describe_value(value: ValueInfoProto) -> str:
+    """Name, element type and shape of an input or output: ``input float32 (batch, 3, 224, 224)``."""
+    kind = element_type(value.type.tensor_type.elem_type)
+    dimensions = ", ".join("?" if size is None else str(size) for size in shape_of(value))
+    return f"{value.name} {kind} ({dimensions})"
+
+
+def element_type(code: int) -> str:
+    """NumPy's name of an ONNX element type where it has one: 1 is ``float32``."""
+    name = TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else f"type {code}"
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def _pass_line(name: str, description: str, before: int, after: int) -> str:
+    return f"  pass {name}: {description} ({before} -> {after} nodes)"
+
+

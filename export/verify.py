@@ -1,0 +1,249 @@
+"""Does a graph still compute what it was made from? Runs both in ONNX Runtime on the same images and compares.
+
+The comparison knows the outputs that export can put behind the logits (probabilities, top-k) and the two kinds of
+input (prepared floats, raw pixels), so a graph with any of them is held against the reference's logits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.export.graph import runtime_inputs, serialize, shape_of
+from googlenet_deploy.export.passes.base import first_line
+from googlenet_deploy.export.samples import Samples
+
+with requires("export"):
+    import numpy as np
+    import numpy.typing as npt
+    import onnxruntime
+    from onnx import ModelProto, TensorProto
+
+Outputs = dict[str, npt.NDArray[np.generic]]
+Floats = npt.NDArray[np.float64]
+
+PROBABILITIES, TOP_K_VALUES, TOP_K_INDICES = "probabilities", "top_k_values", "top_k_indices"
+ABSOLUTE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far one graph's outputs are from what they must be.
+
+    Attributes:
+        against: What they were compared with.
+        largest: Largest absolute difference over all outputs and images; infinite where a value is not finite.
+        tolerance: What it may be; see `tolerance_for`.
+        agreeing: Images for which both name the same class first.
+        count: Images compared.
+        ties: Disagreeing images whose two classes differ by no more than the difference explains.
+        origin: The images.
+    """
+
+    against: str
+    largest: float
+    tolerance: float
+    agreeing: int
+    count: int
+    ties: int
+    origin: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the tolerance and no image changes its class, ties aside."""
+        return self.largest <= self.tolerance and self.agreeing + self.ties == self.count
+
+    @property
+    def bound(self) -> float:
+        """`largest`, rounded up to 1, 2 or 5 times a power of ten: the figure that is stored."""
+        return round_up(self.largest)
+
+    def sentence(self) -> str:
+        """One line for people."""
+        ties = f", {self.ties} tied" if self.ties else ""
+        return (
+            f"largest difference {self.largest:.1e} (allowed {self.tolerance:.1e}), same class for "
+            f"{self.agreeing} of {self.count}{ties}, on {self.origin}"
+        )
+
+
+class Reference:
+    """The outputs that a model must reproduce on given images.
+
+    Args:
+        samples: The images.
+        outputs: By name; arrays whose first dimension is the batch.
+        scores: Name of the output that holds one score per class, from which probabilities and top-k follow; None
+            where there is no such output.
+    """
+
+    def __init__(self, samples: Samples, outputs: Outputs, scores: str | None) -> None:
+        self.samples, self.outputs, self.scores = samples, outputs, scores
+
+    def compare(self, model: ModelProto, against: str) -> Comparison:
+        """Runs `model` and compares all of its outputs.
+
+        Raises:
+            VerificationError: The model does not run, or has an output that nothing is known of.
+        """
+        return self.compare_outputs(run(model, self.samples), against)
+
+    def compare_outputs(self, outputs: Mapping[str, npt.NDArray[np.generic]], against: str) -> Comparison:
+        """Compares outputs that were computed elsewhere; see `compare`."""
+        largest, tolerance = 0.0, math.inf
+        for name, values in outputs.items():
+            wanted = self._expected(name, outputs)
+            got = self._scores_at(values, outputs) if name == TOP_K_INDICES else values.astype(np.float64)
+            if got.shape != wanted.shape:
+                raise VerificationError(f"output {name} has shape {got.shape} instead of {wanted.shape}")
+            largest = max(largest, largest_difference(got, wanted))
+            tolerance = min(tolerance, tolerance_for(wanted))
+        agreeing, ties = self._agreement(outputs, largest)
+        return Comparison(
+            against, largest, tolerance, agreeing, self.samples.count, ties, self.samples.origin
+        )
+
+    def _expected(self, name: str, outputs: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
+        if name in self.outputs:
+            return self.outputs[name].astype(np.float64)
+        if self.scores is None or name not in (PROBABILITIES, TOP_K_VALUES, TOP_K_INDICES):
+            raise VerificationError(f"nothing is known of the output {name}")
+        if name == PROBABILITIES:
+            return softmax(self._raw_scores())
+        ordered = -np.sort(-self._ranked_scores(outputs), axis=1)
+        return ordered[:, : outputs[name].shape[1]]
+
+    def _raw_scores(self) -> Floats:
+        assert self.scores is not None
+        return self.outputs[self.scores].astype(np.float64)
+
+    def _ranked_scores(self, outputs: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
+        """What the top k are taken from: the scores, or probabilities where the model's values are such."""
+        scores = self._raw_scores()
+        values = outputs.get(TOP_K_VALUES)
+        if values is None or not len(values):
+            return scores
+        chances = softmax(scores)
+        near = [np.abs(np.sort(kind, axis=1)[:, -1] - values[:, 0]).max() for kind in (scores, chances)]
+        return scores if near[0] <= near[1] else chances
+
+    def _scores_at(
+        self, indices: npt.NDArray[np.generic], outputs: Mapping[str, npt.NDArray[np.generic]]
+    ) -> Floats:
+        """The reference's scores of the classes that the model names, so that equal scores may swap places."""
+        scores = self._ranked_scores(outputs)
+        positions = indices.astype(np.int64)
+        if positions.size and not (0 <= positions.min() and positions.max() < scores.shape[1]):
+            raise VerificationError(f"output {TOP_K_INDICES} names a class that does not exist")
+        return np.take_along_axis(scores, positions, axis=1)
+
+    def _agreement(self, outputs: Mapping[str, npt.NDArray[np.generic]], largest: float) -> tuple[int, int]:
+        chosen = first_classes(outputs)
+        if chosen is None or self.scores is None:
+            return self.samples.count, 0
+        scores = self._raw_scores()
+        rows = np.arange(len(scores))
+        best = scores.argmax(axis=1)
+        same = chosen == best
+        gap = scores[rows, best] - scores[rows, chosen]
+        ties = ~same & (gap <= 2 * min(largest, tolerance_for(scores)))
+        return int(same.sum()), int(ties.sum())
+
+
+def reference_of(model: ModelProto, samples: Samples) -> Reference:
+    """Runs a model and keeps its outputs as the reference.
+
+    Raises:
+        VerificationError: The model does not run.
+    """
+    outputs = run(model, samples)
+    return Reference(samples, outputs, scores_output(outputs))
+
+
+def scores_output(outputs: Mapping[str, npt.NDArray[np.generic]]) -> str | None:
+    """The one floating-point output of shape (N, classes); None where there is none or more than one."""
+    names = [name for name, values in outputs.items() if values.ndim == 2 and values.dtype.kind == "f"]
+    return names[0] if len(names) == 1 and TOP_K_VALUES not in names else None
+
+
+def run(model: ModelProto, samples: Samples) -> Outputs:
+    """Runs a model in ONNX Runtime on the CPU, with its own batch where that is fixed.
+
+    Raises:
+        VerificationError: ONNX Runtime does not load or run it, or it does not take one image tensor.
+    """
+    session = _session(model)
+    inputs = runtime_inputs(model.graph)
+    if len(inputs) != 1:
+        raise VerificationError(f"the model has {len(inputs)} inputs instead of one")
+    images = samples.pixels if inputs[0].type.tensor_type.elem_type == TensorProto.UINT8 else samples.prepared
+    batch = shape_of(inputs[0])[0] if shape_of(inputs[0]) else None
+    size = batch if isinstance(batch, int) and batch > 0 else len(images)
+    parts = [_run_batch(session, inputs[0].name, images[start : start + size], size) for start in range(0, len(images), size)]
+    names = [output.name for output in session.get_outputs()]
+    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+
+
+def _session(model: ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen classes of its own, below Exception only
+        raise VerificationError(f"ONNX Runtime does not load the model: {first_line(error)}") from error
+
+
+def _run_batch(
+    session: onnxruntime.InferenceSession, name: str, images: npt.NDArray[np.generic], size: int
+) -> list[npt.NDArray[np.generic]]:
+    """One run; a last, smaller batch is filled up with its first image, and the filling's results are dropped."""
+    count = len(images)
+    if count < size:
+        images = np.concatenate([images, np.repeat(images[:1], size - count, axis=0)])
+    try:
+        results = session.run(None, {name: images})
+    except Exception as error:  # noqa: BLE001 - see _session
+        raise VerificationError(f"ONNX Runtime does not run the model: {first_line(error)}") from error
+    return [np.asarray(result)[:count] for result in results]
+
+
+def first_classes(outputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.int64] | None:
+    """The class that a model names first for each image, int64 (N,); None where its outputs do not say."""
+    if TOP_K_INDICES in outputs:
+        return outputs[TOP_K_INDICES][:, 0].astype(np.int64)
+    name = scores_output(outputs)
+    return None if name is None else outputs[name].argmax(axis=1).astype(np.int64)
+
+
+def largest_difference(first: Floats, second: Floats) -> float:
+    """Largest absolute difference; infinite where either holds a value that is not finite."""
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return math.inf
+    return float(np.abs(first - second).max()) if first.size else 0.0
+
+
+def tolerance_for(wanted: Floats) -> float:
+    """How far outputs may be from `wanted`: 1e-4 for logits of the usual size.
+
+    Single precision gives logits of magnitude 10 to about 1e-5 after sixty layers. Values below 1, probabilities among
+    them, are held to 1e-4 of the largest; above 25 the rounding of float32 itself takes over, at 4e-6 of it.
+    """
+    magnitude = float(np.abs(wanted).max()) if wanted.size else 0.0
+    return ABSOLUTE_TOLERANCE * min(1.0, magnitude) if magnitude <= 25.0 else 4e-6 * magnitude
+
+
+def softmax(scores: Floats) -> Floats:
+    """Over the last dimension, in double precision."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float64)
+
+
+def round_up(value: float) -> float:
+    """The smallest 1, 2 or 5 times a power of ten that is not below `value`; 0 stays 0."""
+    if value <= 0 or not math.isfinite(value):
+        return value
+    power = 10.0 ** math.floor(math.log10(value))
+    steps: Iterable[int] = (1, 2, 5, 10)
+    return float(f"{next(step * power for step in steps if step * power >= value * (1 - 1e-12)):.0e}")

@@ -1,0 +1,161 @@
+"""Weights to a verified, simplified ONNX model.
+
+Native LRN, BatchNorm folded, readable layer names; class names and preprocessing travel in the metadata. The
+result is compared in ONNX Runtime with PyTorch and with the unsimplified graph before it is written, and equal inputs
+give equal bytes.
+
+examples:
+  googlenet-deploy export --weights bvlc --output bvlc.onnx
+  googlenet-deploy export --weights run/best.safetensors --output model.onnx --target jetpack-4.6 --batch 1
+  googlenet-deploy export --weights torchvision --output camera.onnx --uint8-input --top-k 5
+  googlenet-deploy export --onnx somebodys.onnx --output simplified.onnx --images photos/
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Callable, Tuple
+
+from googlenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.export.pipeline import ExportOptions, ExportResult
+
+DEFAULT_IMAGE_COUNT = 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--weights",
+        metavar="W",
+        help="a checkpoint (.safetensors, .caffemodel, .pth), or bvlc or torchvision for the published weights",
+    )
+    source.add_argument("--onnx", metavar="FILE", help="simplify and convert this ONNX image classifier instead")
+    parser.add_argument("--output", required=True, metavar="FILE", help="where the ONNX model goes")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="number of classes that the weights must have")
+    _add_format_arguments(parser.add_argument_group("format"))
+    _add_graph_arguments(parser.add_argument_group("graph"))
+    report = parser.add_argument_group("verification and report")
+    report.add_argument(
+        "--images", metavar="DIR", help="verify on images of this folder (default: seeded pictures)"
+    )
+    report.add_argument(
+        "--image-count",
+        type=int,
+        default=DEFAULT_IMAGE_COUNT,
+        metavar="N",
+        help="how many of them, spread over the folder (default: %(default)s)",
+    )
+    report.add_argument("--json", metavar="FILE", help="write the summary as JSON too")
+    report.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_format_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--target",
+        metavar="T",
+        help="choose opset and IR version for jetpack-4.6 ... 7.2, tensorrt-8.2 ... 11 or tensorrt-rtx",
+    )
+    group.add_argument("--opset", type=int, metavar="N", help="ONNX opset, 13 to 24 (default: 17, or what the target reads)")
+    group.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
+
+
+def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--uint8-input", action="store_true", help="take NHWC uint8 RGB pixels and normalise inside the graph"
+    )
+    group.add_argument("--softmax", action="store_true", help="give probabilities instead of logits")
+    group.add_argument(
+        "--top-k", type=int, metavar="K", help="give only the K best classes, as top_k_values and top_k_indices"
+    )
+    group.add_argument(
+        "--average-pool",
+        action="store_true",
+        help="AveragePool with a static window instead of GlobalAveragePool, as a Jetson's DLA needs it",
+    )
+    group.add_argument("--merge-1x1", action="store_true", help="merge sibling 1x1 convolutions of each Inception module")
+    group.add_argument("--no-simplify", action="store_true", help="do not run onnxsim")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    if arguments.onnx and arguments.num_classes is not None:
+        raise UsageError("--num-classes belongs to --weights")
+    if arguments.image_count < 1:
+        raise UsageError("--image-count must be at least 1")
+    note: Callable[[str], None] = _ignore if arguments.quiet else _note
+    options = _options(arguments)
+    source, result = (_from_onnx if arguments.onnx else _from_weights)(arguments, options, note)
+    from googlenet_deploy.device.files import write_json
+    from googlenet_deploy.export.onnx_file import write_model
+    from googlenet_deploy.export.summary import summary_json, summary_lines
+
+    write_model(arguments.output, result.model)
+    if arguments.json:
+        write_json(arguments.json, summary_json(result, source, arguments.output))
+    if not arguments.quiet:
+        print("\n".join(summary_lines(result, source, arguments.output)))
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> ExportOptions:
+    from googlenet_deploy.export.targets import find_target
+
+    target = find_target(arguments.target) if arguments.target else None
+    from googlenet_deploy.export.pipeline import ExportOptions
+
+    return ExportOptions(
+        target=target,
+        opset=arguments.opset,
+        batch=arguments.batch,
+        uint8_input=arguments.uint8_input,
+        softmax=arguments.softmax,
+        top_k=arguments.top_k,
+        average_pool=arguments.average_pool,
+        merge_1x1=arguments.merge_1x1,
+        simplify=not arguments.no_simplify,
+    )
+
+
+def _from_weights(
+    arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
+) -> Tuple[str, ExportResult]:
+    from googlenet_deploy.export.pipeline import export_checkpoint
+    from googlenet_deploy.export.samples import folder_samples, seeded_samples
+    from googlenet_deploy.model.weights import load_weights
+
+    note(f"reading {arguments.weights}")
+    checkpoint = load_weights(arguments.weights, num_classes=arguments.num_classes)
+    if arguments.images:
+        samples = folder_samples(arguments.images, checkpoint.preprocessing, arguments.image_count)
+    else:
+        samples = seeded_samples(checkpoint.preprocessing)
+    note("recording the graph and verifying it; this takes some seconds")
+    return str(arguments.weights), export_checkpoint(checkpoint, options, samples)
+
+
+def _from_onnx(
+    arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
+) -> Tuple[str, ExportResult]:
+    from googlenet_deploy.export.onnx_file import load_classifier
+    from googlenet_deploy.export.pipeline import export_onnx, input_specification
+    from googlenet_deploy.export.samples import folder_samples, seeded_samples
+
+    note(f"reading {arguments.onnx}")
+    preprocessing = input_specification(arguments.onnx, load_classifier(arguments.onnx))
+    if arguments.images:
+        samples = folder_samples(arguments.images, preprocessing, arguments.image_count)
+    else:
+        samples = seeded_samples(preprocessing)
+    return str(arguments.onnx), export_onnx(arguments.onnx, options, samples)
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _ignore(text: str) -> None:
+    del text
