@@ -12,11 +12,9 @@ from googlenet_deploy.errors import GoogLeNetDeployError, requires
 from googlenet_deploy.export.quiet import silenced
 
 with requires("export"):
-    import onnxscript
     import torch
     from onnx import ModelProto
-    from onnxscript import opset18
-    from torch import nn
+    from onnxscript import FLOAT, opset18
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     # The import registers the operator that the translation table below names.
@@ -84,8 +82,6 @@ def fold_batch_norm(model: GoogLeNet) -> GoogLeNet:
     return model
 
 
-def _lrn(  # type: ignore[no-untyped-def]
-    x, size: int, alpha: float, beta: float, k: float
-):
+def _lrn(x: FLOAT, size: int, alpha: float, beta: float, k: float) -> FLOAT:
     """The translation of googlenet_deploy::local_response_norm: the same formula, with k called bias."""
     return opset18.LRN(x, size=size, alpha=alpha, beta=beta, bias=k)

@@ -24,7 +24,7 @@ Shape = list[int | str | None]
 
 # Nodes that hand a constant on, so that what is behind them counts as a weight.
 _CONSTANT_CARRIERS = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose", "Reshape")
-_ELEMENT_BITS = {
+_ELEMENT_BITS: dict[int, int] = {
     TensorProto.FLOAT: 32, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.DOUBLE: 64,
     TensorProto.INT8: 8, TensorProto.UINT8: 8, TensorProto.INT16: 16, TensorProto.UINT16: 16,
     TensorProto.INT32: 32, TensorProto.UINT32: 32, TensorProto.INT64: 64, TensorProto.UINT64: 64,

@@ -16,7 +16,16 @@ with requires("export"):
     import numpy as np
     import numpy.typing as npt
     import onnx
-    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+    from onnx import (
+        AttributeProto,
+        GraphProto,
+        ModelProto,
+        NodeProto,
+        TensorProto,
+        ValueInfoProto,
+        helper,
+        numpy_helper,
+    )
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
@@ -177,6 +186,14 @@ def unique_name(wanted: str, taken: set[str]) -> str:
     return name
 
 
+def name_nodes(graph: GraphProto) -> None:
+    """Gives nameless nodes the name of what they make, and doubled names a number."""
+    taken: set[str] = set()
+    for node in graph.node:
+        made = next((name for name in node.output if name), "")
+        node.name = unique_name(node.name or made or node.op_type.lower(), taken)
+
+
 def tensor_names(graph: GraphProto) -> set[str]:
     """Names of all tensors of a graph, without those of subgraphs."""
     names = {name for node in graph.node for name in [*node.input, *node.output] if name}
@@ -188,12 +205,6 @@ def tensor_names(graph: GraphProto) -> set[str]:
 def operator_counts(graph: GraphProto) -> dict[str, int]:
     """How many nodes there are of each operator, the most frequent first."""
     return dict(Counter(node.op_type for node in graph.node).most_common())
-
-
-def parameter_count(graph: GraphProto) -> int:
-    """Number of floating-point values in the initializers: weights and biases."""
-    floating = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
-    return sum(int(np.prod(tensor.dims)) for tensor in graph.initializer if tensor.data_type in floating)
 
 
 def serialize(model: ModelProto) -> bytes:

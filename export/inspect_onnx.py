@@ -11,7 +11,7 @@ from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.costs import CostModel, NodeCost
-from googlenet_deploy.export.graph import opset_of, operator_counts, runtime_inputs
+from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
 from googlenet_deploy.export.onnx_file import load_model, read_metadata
 from googlenet_deploy.export.summary import describe_value, element_type
 
@@ -31,7 +31,7 @@ class Description:
         producer: Tool that wrote it, with its version.
         inputs: Name, type and shape of each input.
         outputs: Name, type and shape of each output.
-        batch: Batch size that the costs are for.
+        batch: Batch size that the costs are for: the model's own where it is fixed.
         layers: Every node but those that only prepare constants, in the graph's order.
         operators: Nodes by operator.
         weight_types: Number of constants by element type.
@@ -90,7 +90,9 @@ class Description:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         values = asdict(self)
-        values["layers"] = [{**asdict(layer), "element_type": element_type(layer.element_type)} for layer in self.layers]
+        values["layers"] = [
+            {**asdict(layer), "element_type": element_type(layer.element_type)} for layer in self.layers
+        ]
         values["metadata"] = self.metadata.to_properties()
         values["totals"] = {
             "layers": len(self.layers),
@@ -127,7 +129,7 @@ def describe(path: PathLike, batch: int = 1) -> Description:
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         inputs=tuple(describe_value(value) for value in runtime_inputs(model.graph)),
         outputs=tuple(describe_value(value) for value in model.graph.output),
-        batch=batch,
+        batch=_fixed_batch(model) or batch,
         layers=layers,
         operators=operators,
         weight_types=_count_types([tensor.data_type for tensor in model.graph.initializer]),
@@ -162,7 +164,7 @@ def _header_lines(description: Description) -> list[str]:
 
 
 def _layer_lines(layers: tuple[NodeCost, ...]) -> list[str]:
-    rows = [("layer", "type", "output", "dtype", "parameters", "multiply-adds", "bytes")]
+    rows: list[tuple[str, ...]] = [("layer", "type", "output", "dtype", "parameters", "multiply-adds", "bytes")]
     for layer in layers:
         shape = "?" if layer.shape is None else "x".join("?" if size is None else str(size) for size in layer.shape)
         kind = "int8" if layer.quantized else element_type(layer.element_type) if layer.element_type else "?"
@@ -222,6 +224,13 @@ def _metadata_lines(description: Description) -> list[str]:
 def _shorten(value: str, limit: int = 300) -> str:
     line = " ".join(value.split())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def _fixed_batch(model: ModelProto) -> int | None:
+    """The first dimension of the first input; None where it is symbolic."""
+    inputs = runtime_inputs(model.graph)
+    shape = shape_of(inputs[0]) if inputs else []
+    return shape[0] if shape and isinstance(shape[0], int) else None
 
 
 def _count_types(codes: list[int]) -> dict[str, int]:

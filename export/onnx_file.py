@@ -7,18 +7,20 @@ from pathlib import Path, PurePosixPath
 
 from googlenet_deploy.device.files import PathLike, reason, write_bytes
 from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
-from googlenet_deploy.export.graph import opset_of, runtime_inputs, serialize, shape_of, subgraphs, unique_name
+from googlenet_deploy.export.graph import name_nodes, opset_of, runtime_inputs, serialize, shape_of, subgraphs
 from googlenet_deploy.export.passes.base import check_model, find_problem, first_line
 
 with requires("export"):
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, external_data_helper
 
 # Protobuf's own limit for one message.
 LARGEST_FILE = 2**31 - 1
 OLDEST_OPSET = 7
+DEFAULT_SIZE = 224  # pixels; where the model leaves height and width open
 REMEDY = "export it again, or check the download"
 
 
@@ -39,12 +41,12 @@ def load_model(path: PathLike) -> ModelProto:
     except OSError as error:
         raise BadModelError(path, f"cannot be read: {reason(error)}") from error
     try:
-        model = ModelProto.FromString(content)
+        model: ModelProto = ModelProto.FromString(content)
     except DecodeError:
         raise BadModelError(path, "is not an ONNX model, or is truncated", REMEDY) from None
     _check_header(path, model)
     _load_external_data(path, model)
-    _name_nodes(model.graph)
+    name_nodes(model.graph)
     problem = find_problem(model.graph)
     if problem:
         raise BadModelError(path, f"is damaged: {problem}", REMEDY)
@@ -88,6 +90,36 @@ def image_channels(path: PathLike, value: ValueInfoProto) -> tuple[str, int]:
     raise BadModelError(
         path, f"its input {value.name} is no batch of images: float32 or uint8 of rank 4 with 1 or 3 channels is needed"
     )
+
+
+def input_specification(path: PathLike, model: ModelProto) -> Preprocessing:
+    """How images are prepared for a classifier: what its metadata says, else values from -1 to 1 in its input's shape.
+
+    Raises:
+        BadModelError: The metadata is damaged or contradicts the input.
+    """
+    value = runtime_inputs(model.graph)[0]
+    layout, channels = image_channels(path, value)
+    shape = shape_of(value)
+    stated = read_metadata(path, model).preprocessing
+    size = tuple(shape[2:] if layout == "NCHW" else shape[1:3])
+    if stated is not None:
+        wanted = tuple(stated.crop)
+        fits = all(not isinstance(have, int) or have == want for have, want in zip(size, wanted, strict=True))
+        if not fits or stated.layout != layout or len(stated.channels) != channels:
+            raise BadModelError(path, "its input has another shape than the preprocessing in its metadata", REMEDY)
+        return stated
+    height, width = (length if isinstance(length, int) else DEFAULT_SIZE for length in size)
+    specification = Preprocessing(
+        resize=round(max(height, width) * 256 / 224),
+        crop=(height, width),
+        channels="RGB" if channels == 3 else "L",
+        mean=(0.5,) * channels,
+        std=(0.5,) * channels,
+        layout=layout,
+    )
+    is_uint8 = value.type.tensor_type.elem_type == TensorProto.UINT8
+    return specification.with_uint8_input() if is_uint8 else specification
 
 
 def write_model(path: PathLike, model: ModelProto) -> None:
@@ -153,7 +185,9 @@ def _check_external(path: PathLike, folder: Path, tensor: TensorProto) -> None:
     target = (folder / location).resolve() if location and "\0" not in location else folder
     inside = folder in target.parents and not relative.is_absolute() and ".." not in relative.parts
     if not inside:
-        raise BadModelError(path, f"tensor {tensor.name}: its external data is outside the model's folder: {location!r}")
+        raise BadModelError(
+            path, f"tensor {tensor.name}: its external data is outside the model's folder: {location!r}"
+        )
     try:
         size = target.stat().st_size
     except OSError as error:
@@ -178,11 +212,3 @@ def _all_tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from attribute.tensors
         for subgraph in subgraphs(node):
             yield from _all_tensors(subgraph)
-
-
-def _name_nodes(graph: GraphProto) -> None:
-    """Gives nameless nodes the name of what they make; doubled names a number."""
-    taken: set[str] = set()
-    for node in graph.node:
-        made = next((name for name in node.output if name), "")
-        node.name = unique_name(node.name or made or node.op_type.lower(), taken)

@@ -12,10 +12,10 @@ from googlenet_deploy import __version__
 from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.errors import UsageError, VerificationError, requires
+from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
 from googlenet_deploy.export.graph import opset_of
-from googlenet_deploy.export.onnx_file import load_classifier, read_metadata, store_metadata
+from googlenet_deploy.export.onnx_file import read_metadata, store_metadata
 from googlenet_deploy.export.passes.base import Pass, PassManager, PassRecord
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convert_opset import ConvertOpset
@@ -111,12 +111,12 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
     original = capture(checkpoint.model, checkpoint.preprocessing.crop)
     original.graph.name = f"googlenet_{checkpoint.model.architecture.name}"
     opset = choose_opset(options.target, options.opset)
-    passes = [
+    passes: list[Pass] = [
         ClassifierHead(),
         NameLayers(),
         Tidy(),
-        *_chosen_passes(options, checkpoint.preprocessing),
         ConvertOpset(opset, ir_version_for(opset)),
+        *_chosen_passes(options, checkpoint.preprocessing),
         Tidy(),
     ]
     pytorch = Reference(samples, {LOGITS_NAME: torch_logits(checkpoint.model, samples)}, LOGITS_NAME)
@@ -132,24 +132,36 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
     return _finish(original, passes, references, metadata, options)
 
 
-def export_onnx(path: PathLike, options: ExportOptions, samples: Samples) -> ExportResult:
+def export_onnx(path: PathLike, original: ModelProto, options: ExportOptions, samples: Samples) -> ExportResult:
     """Simplifies an existing ONNX classifier, applies the chosen passes, and verifies against the file's own graph.
 
+    Args:
+        path: The file, for messages and its hash.
+        original: Its content, as `load_classifier` gives it.
+        options: What the model is to be like.
+        samples: Images for the verification, prepared as `input_specification` says.
+
     Raises:
-        BadModelError: The file is no usable ONNX classifier.
+        BadModelError: Its metadata is damaged, ONNX Runtime does not run it, a pass that was asked for does not fit
+            it or gives a model that computes something else.
         UsageError: The options do not fit the classifier.
-        VerificationError: A pass that was asked for gives a model that computes something else.
     """
-    original = load_classifier(path)
     metadata = read_metadata(path, original)
     metadata = replace(metadata, source_sha256=metadata.source_sha256 or sha256_file(path))
-    passes: list[Pass] = [Tidy(), *_chosen_passes(options, metadata.preprocessing)]
+    passes: list[Pass] = [Tidy()]
     if options.opset is not None or options.target is not None:
         opset = choose_opset(options.target, options.opset)
         passes.append(ConvertOpset(opset, ir_version_for(opset)))
-    passes.append(Tidy())
-    references = {"the original file": reference_of(original, samples)}
-    return _finish(original, passes, references, metadata, options)
+    passes += [*_chosen_passes(options, metadata.preprocessing), Tidy()]
+    try:
+        references = {"the original file": reference_of(original, samples)}
+        result = _finish(original, passes, references, metadata, options)
+    except VerificationError as error:
+        raise BadModelError(path, error.message, error.remedy) from error
+    if metadata.preprocessing is None:
+        note = "the file does not say how images are prepared; it was verified on values from -1 to 1"
+        result = replace(result, notes=(*result.notes, note))
+    return result
 
 
 def torch_logits(model: GoogLeNet, samples: Samples) -> npt.NDArray[np.float32]:
@@ -161,7 +173,8 @@ def torch_logits(model: GoogLeNet, samples: Samples) -> npt.NDArray[np.float32]:
             logits = model(torch.from_numpy(samples.prepared))
     finally:
         model.train(was_training).to(device)
-    return logits.numpy()
+    values: npt.NDArray[np.float32] = logits.numpy()
+    return values
 
 
 def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None) -> list[Pass]:
@@ -229,11 +242,12 @@ def _entries(
         }
         for comparison in comparisons
     ]
+    rejected = {record.name: record.rejected for record in records if record.rejected}
     return {
         "opset": str(opset_of(model)),
         "target": options.target.name if options.target else "",
-        "passes": _compact([record.name for record in records if record.changed]),
-        "rejected_passes": _compact({record.name: record.rejected for record in records if record.rejected}),
+        "passes": _compact(list(dict.fromkeys(record.name for record in records if record.changed))),
+        "rejected_passes": _compact(rejected) if rejected else "",
         "verification": _compact(verification),
         "tools": _compact(tool_versions()),
     }
@@ -258,10 +272,11 @@ def _notes(records: list[PassRecord], options: ExportOptions) -> list[str]:
     ]
     if not options.simplify:
         notes.append("onnxsim was not run, as asked")
-    for record in records:
-        if record.name in ("merge-1x1", "average-pool", "uint8-input") and not record.changed and not record.rejected:
-            notes.append(f"pass {record.name} found nothing to change")
-    return notes
+    asked_for = ("merge-1x1", "average-pool", "uint8-input")
+    idle = [
+        record.name for record in records if record.name in asked_for and not record.changed and not record.rejected
+    ]
+    return notes + [f"pass {name} found nothing to change" for name in idle]
 
 
 def _training_entries(record: object) -> dict[str, str]:

@@ -66,7 +66,8 @@ def smooth_pictures(count: int, size: tuple[int, int], channels: int, seed: int)
                 picture[:, :, channel] += weight * np.asarray(smooth, dtype=np.float64)
     low = pictures.min(axis=(1, 2, 3), keepdims=True)
     span = np.maximum(pictures.max(axis=(1, 2, 3), keepdims=True) - low, 1.0)
-    return np.rint((pictures - low) * (255.0 / span)).astype(np.uint8)
+    scaled: Pixels = np.rint((pictures - low) * (255.0 / span)).astype(np.uint8)
+    return scaled
 
 
 def normalise(pixels: Pixels, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:

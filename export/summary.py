@@ -7,11 +7,12 @@ from typing import Any
 
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import opset_of, operator_counts, parameter_count, runtime_inputs, shape_of
+from googlenet_deploy.export.costs import CostModel
+from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
 from googlenet_deploy.export.pipeline import ExportResult
 
 with requires("export"):
-    from onnx import TensorProto, ValueInfoProto
+    from onnx import ModelProto, TensorProto, ValueInfoProto
 
 
 def summary_lines(result: ExportResult, source: str, path: PathLike) -> list[str]:
@@ -21,13 +22,16 @@ def summary_lines(result: ExportResult, source: str, path: PathLike) -> list[str
     lines = [
         f"{source} -> {path}",
         f"  {len(model.graph.node)} nodes ({', '.join(f'{count} {name}' for name, count in counts.items())})",
-        f"  opset {opset_of(model)}, IR version {model.ir_version}, {parameter_count(model.graph):,} parameters, "
-        f"{Path(path).stat().st_size / 1e6:.1f} MB",
+        f"  opset {opset_of(model)}, IR version {model.ir_version}",
+        f"  {_parameters(model):,} parameters, {Path(path).stat().st_size / 1e6:.1f} MB",
         f"  input  {', '.join(describe_value(value) for value in runtime_inputs(model.graph))}",
         f"  output {', '.join(describe_value(value) for value in model.graph.output)}",
     ]
-    lines += [_pass_line(record.name, record.description, record.nodes_before, record.nodes_after)
-              for record in result.passes if record.changed and record.name != "tidy"]
+    lines += [
+        _pass_line(record.name, record.description, record.nodes_before, record.nodes_after)
+        for record in result.passes
+        if record.changed and record.name != "tidy"
+    ]
     lines += [f"  verified against {comparison.against}: {comparison.sentence()}" for comparison in result.comparisons]
     lines += [f"  note: {note}" for note in result.notes]
     return lines
@@ -44,7 +48,7 @@ def summary_json(result: ExportResult, source: str, path: PathLike) -> dict[str,
         "operators": operator_counts(model.graph),
         "opset": opset_of(model),
         "ir_version": model.ir_version,
-        "parameters": parameter_count(model.graph),
+        "parameters": _parameters(model),
         "inputs": [describe_value(value) for value in runtime_inputs(model.graph)],
         "outputs": [describe_value(value) for value in model.graph.output],
         "passes": [
@@ -87,7 +91,9 @@ def element_type(code: int) -> str:
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
+def _parameters(model: ModelProto) -> int:
+    return sum(node.parameters for node in CostModel(model).nodes())
+
+
 def _pass_line(name: str, description: str, before: int, after: int) -> str:
     return f"  pass {name}: {description} ({before} -> {after} nodes)"
-
-

@@ -104,9 +104,7 @@ def choose_opset(target: Target | None, requested: int | None) -> int:
     if requested is None:
         return min(DEFAULT_OPSET, limit)
     if not SMALLEST_OPSET <= requested <= LARGEST_OPSET:
-        raise UsageError(
-            f"opset {requested} is out of range", f"choose --opset {SMALLEST_OPSET} to {LARGEST_OPSET}"
-        )
+        raise UsageError(f"opset {requested} is out of range", f"choose --opset {SMALLEST_OPSET} to {LARGEST_OPSET}")
     if target is not None and requested > limit:
         raise UsageError(
             f"opset {requested} is too new for {target.name}: its {target.reader} reads up to opset {limit}",

@@ -95,15 +95,14 @@ class Reference:
         largest, tolerance = 0.0, math.inf
         for name, values in outputs.items():
             wanted = self._expected(name, outputs)
-            got = self._scores_at(values, outputs) if name == TOP_K_INDICES else values.astype(np.float64)
+            by_score = name == TOP_K_INDICES and name not in self.outputs
+            got = self._scores_at(values, outputs) if by_score else values.astype(np.float64)
             if got.shape != wanted.shape:
                 raise VerificationError(f"output {name} has shape {got.shape} instead of {wanted.shape}")
             largest = max(largest, largest_difference(got, wanted))
             tolerance = min(tolerance, tolerance_for(wanted))
         agreeing, ties = self._agreement(outputs, largest)
-        return Comparison(
-            against, largest, tolerance, agreeing, self.samples.count, ties, self.samples.origin
-        )
+        return Comparison(against, largest, tolerance, agreeing, self.samples.count, ties, self.samples.origin)
 
     def _expected(self, name: str, outputs: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
         if name in self.outputs:
@@ -126,16 +125,15 @@ class Reference:
         if values is None or not len(values):
             return scores
         chances = softmax(scores)
-        near = [np.abs(np.sort(kind, axis=1)[:, -1] - values[:, 0]).max() for kind in (scores, chances)]
+        best = values[:, 0].astype(np.float64)
+        near = [np.abs(kind.max(axis=1) - best).max() for kind in (scores, chances)]
         return scores if near[0] <= near[1] else chances
 
-    def _scores_at(
-        self, indices: npt.NDArray[np.generic], outputs: Mapping[str, npt.NDArray[np.generic]]
-    ) -> Floats:
+    def _scores_at(self, indices: npt.NDArray[np.generic], outputs: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
         """The reference's scores of the classes that the model names, so that equal scores may swap places."""
         scores = self._ranked_scores(outputs)
         positions = indices.astype(np.int64)
-        if positions.size and not (0 <= positions.min() and positions.max() < scores.shape[1]):
+        if positions.size and (positions.min() < 0 or positions.max() >= scores.shape[1]):
             raise VerificationError(f"output {TOP_K_INDICES} names a class that does not exist")
         return np.take_along_axis(scores, positions, axis=1)
 
@@ -178,10 +176,16 @@ def run(model: ModelProto, samples: Samples) -> Outputs:
     inputs = runtime_inputs(model.graph)
     if len(inputs) != 1:
         raise VerificationError(f"the model has {len(inputs)} inputs instead of one")
-    images = samples.pixels if inputs[0].type.tensor_type.elem_type == TensorProto.UINT8 else samples.prepared
-    batch = shape_of(inputs[0])[0] if shape_of(inputs[0]) else None
+    shape = shape_of(inputs[0])
+    is_uint8 = inputs[0].type.tensor_type.elem_type == TensorProto.UINT8
+    images: npt.NDArray[np.generic] = samples.pixels if is_uint8 else samples.prepared
+    if is_uint8 and len(shape) == 4 and shape[1] in (1, 3):
+        images = np.ascontiguousarray(samples.pixels.transpose(0, 3, 1, 2))
+    batch = shape[0] if shape else None
     size = batch if isinstance(batch, int) and batch > 0 else len(images)
-    parts = [_run_batch(session, inputs[0].name, images[start : start + size], size) for start in range(0, len(images), size)]
+    parts = [
+        _run_batch(session, inputs[0].name, images[start : start + size], size) for start in range(0, len(images), size)
+    ]
     names = [output.name for output in session.get_outputs()]
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
 
@@ -191,7 +195,7 @@ def _session(model: ModelProto) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen classes of its own, below Exception only
+    except Exception as error:  # ONNX Runtime raises a dozen classes of its own, below Exception only
         raise VerificationError(f"ONNX Runtime does not load the model: {first_line(error)}") from error
 
 
@@ -204,7 +208,7 @@ def _run_batch(
         images = np.concatenate([images, np.repeat(images[:1], size - count, axis=0)])
     try:
         results = session.run(None, {name: images})
-    except Exception as error:  # noqa: BLE001 - see _session
+    except Exception as error:  # see _session
         raise VerificationError(f"ONNX Runtime does not run the model: {first_line(error)}") from error
     return [np.asarray(result)[:count] for result in results]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import DEFAULT_DOMAINS, opset_of, subgraphs
+from googlenet_deploy.export.graph import DEFAULT_DOMAINS, name_nodes, opset_of, subgraphs
 from googlenet_deploy.export.passes.base import first_line
 
 with requires("export"):
@@ -60,12 +60,14 @@ def same_signature(node: NodeProto, current: int, wanted: int) -> bool:
         return False
     if before.since_version == after.since_version:
         return True
-    if _formals(before) != _formals(after) or after.deprecated:
-        return False
     common = before.attributes.keys() & after.attributes.keys()
-    if any(_default(before, name) != _default(after, name) for name in common):
-        return False
-    return all(_is_default(node, name, before) for name in before.attributes.keys() - after.attributes.keys())
+    lost = before.attributes.keys() - after.attributes.keys()
+    return (
+        not after.deprecated
+        and _formals(before) == _formals(after)
+        and all(_default(before, name) == _default(after, name) for name in common)
+        and all(_is_default(node, name, before) for name in lost)
+    )
 
 
 def _formals(schema: defs.OpSchema) -> list[tuple[str, str]]:
@@ -109,4 +111,6 @@ def _convert_with_onnx(model: ModelProto, opset: int) -> None:
             f"onnx cannot convert the model from opset {opset_of(model)} to {opset}: {first_line(error)}",
             "leave --opset and --target out to keep its opset",
         ) from error
+    # The converter adds nodes of its own without a name.
+    name_nodes(converted.graph)
     model.CopyFrom(converted)

@@ -8,6 +8,7 @@ filter still sees the same numbers, so the result is the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from googlenet_deploy.errors import requires
@@ -84,8 +85,15 @@ class Merge1x1:
             model.graph.initializer.append(numpy_helper.from_array(values, name))
         tensors.update((path, weight, bias))
         conv = helper.make_node(
-            "Conv", [source, weight, bias], [f"{path}/conv"], unique_name(f"{path}/conv", node_names),
-            dilations=[1, 1], group=1, kernel_shape=[1, 1], pads=[0, 0, 0, 0], strides=[1, 1],
+            "Conv",
+            [source, weight, bias],
+            [f"{path}/conv"],
+            unique_name(f"{path}/conv", node_names),
+            dilations=[1, 1],
+            group=1,
+            kernel_shape=[1, 1],
+            pads=[0, 0, 0, 0],
+            strides=[1, 1],
         )
         relu = helper.make_node("Relu", [f"{path}/conv"], [path], unique_name(f"{path}/relu", node_names))
         outputs = [sibling.relu.output[0] for sibling in group]
@@ -98,10 +106,10 @@ class Merge1x1:
         return [conv, relu, split]
 
 
-def _groups(index: GraphIndex, nodes: list[NodeProto] | object) -> dict[str, list[_Sibling]]:
+def _groups(index: GraphIndex, nodes: Iterable[NodeProto]) -> dict[str, list[_Sibling]]:
     """Mergeable convolutions by the tensor that they read, groups of one left out."""
     groups: dict[str, list[_Sibling]] = {}
-    for node in nodes:  # type: ignore[attr-defined]
+    for node in nodes:
         sibling = _sibling(node, index)
         if sibling is not None:
             groups.setdefault(node.input[0], []).append(sibling)

@@ -26,7 +26,9 @@ class AppendSoftmax:
         """
         scores = _scores(model)
         _forget_outputs(model)
-        model.graph.node.append(helper.make_node("Softmax", [scores.name], [PROBABILITIES], _free_name(model, "softmax"), axis=1))
+        model.graph.node.append(
+            helper.make_node("Softmax", [scores.name], [PROBABILITIES], _free_name(model, "softmax"), axis=1)
+        )
         output = model.graph.output.add()
         output.CopyFrom(scores)
         output.name = PROBABILITIES
@@ -63,8 +65,13 @@ class AppendTopK:
         constant = unique_name("top_k/k", tensor_names(model.graph))
         model.graph.initializer.append(numpy_helper.from_array(np.asarray([self.k], np.int64), constant))
         node = helper.make_node(
-            "TopK", [scores.name, constant], [TOP_K_VALUES, TOP_K_INDICES], _free_name(model, "top_k"),
-            axis=1, largest=1, sorted=1,
+            "TopK",
+            [scores.name, constant],
+            [TOP_K_VALUES, TOP_K_INDICES],
+            _free_name(model, "top_k"),
+            axis=1,
+            largest=1,
+            sorted=1,
         )
         _forget_outputs(model)
         model.graph.node.append(node)

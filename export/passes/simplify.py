@@ -14,7 +14,7 @@ from googlenet_deploy.export.graph import serialize
 from googlenet_deploy.export.simplify_worker import CHECK_FAILED, NOT_INSTALLED
 
 with requires("export"):
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import ModelProto, NodeProto
 
 # GoogLeNet takes a second; a graph that takes this long is not one that onnxsim will finish.
@@ -54,9 +54,10 @@ def _simplify(model: ModelProto) -> ModelProto:
         status, output = _run_worker(source, target)
         if status == 0 and target.is_file():
             try:
-                return ModelProto.FromString(target.read_bytes())
+                simplified: ModelProto = ModelProto.FromString(target.read_bytes())
             except DecodeError:
                 raise VerificationError("onnxsim wrote a file that is not ONNX") from None
+            return simplified
     raise VerificationError(_explain(status, output))
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import DEFAULT_DOMAINS, all_inputs, replace_nodes, serialize, unique_name
+from googlenet_deploy.export.graph import DEFAULT_DOMAINS, all_inputs, name_nodes, replace_nodes, serialize
 
 with requires("export"):
-    from onnx import GraphProto, ModelProto
+    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+
+_Message = TypeVar("_Message", TensorProto, ValueInfoProto)
 
 
 class Tidy:
     """Removes dead nodes and constants, exporters' notes (paths of the machine among them) and unused imports.
 
-    Nodes without a name get one; initializers are no longer listed as inputs, as IR version 3 demanded;
-    attributes are sorted; initializers stand in the order in which the nodes read them.
+    Constant nodes become initializers; nodes without a name get one; initializers are no longer listed as inputs, as IR version 3 demanded;
+    attributes are sorted; initializers stand in the order in which the nodes read them. Since IR version 4 they need
+    not be inputs, so that is the smallest that is left.
     """
 
     name = "tidy"
@@ -24,11 +29,15 @@ class Tidy:
         """See the class."""
         before = serialize(model)
         graph = model.graph
+        _constants_to_initializers(graph)
         _remove_dead_nodes(graph)
         _order_initializers(graph)
-        _name_nodes(graph)
+        model.ir_version = max(model.ir_version, 4)
+        name_nodes(graph)
         _remove_notes(model)
-        used = {node.domain for node in graph.node} | {node.domain for function in model.functions for node in function.node}
+        used = {node.domain for node in graph.node} | {
+            node.domain for function in model.functions for node in function.node
+        }
         imports = [entry for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS or entry.domain in used]
         versions = sorted(("" if entry.domain in DEFAULT_DOMAINS else entry.domain, entry.version) for entry in imports)
         del model.opset_import[:]
@@ -48,6 +57,21 @@ def _remove_dead_nodes(graph: GraphProto) -> None:
         replace_nodes(graph, reversed(alive))
 
 
+def _constants_to_initializers(graph: GraphProto) -> None:
+    """Constant nodes that hold a tensor become initializers, the one form that every tool takes for a weight."""
+    kept = []
+    for node in graph.node:
+        values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
+        if node.op_type == "Constant" and node.domain in DEFAULT_DOMAINS and values:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(values[0])
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    if len(kept) != len(graph.node):
+        replace_nodes(graph, kept)
+
+
 def _order_initializers(graph: GraphProto) -> None:
     """Keeps the initializers that something reads, in the order of their first reader."""
     order: dict[str, None] = {}
@@ -55,24 +79,18 @@ def _order_initializers(graph: GraphProto) -> None:
         order.update(dict.fromkeys(all_inputs(node)))
     order.update(dict.fromkeys(output.name for output in graph.output))
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    kept = [constants[name] for name in order if name in constants]
-    inputs = [value for value in graph.input if value.name not in constants]
-    data = [(tensor.SerializeToString(), tensor) for tensor in kept]
-    values = [(value.SerializeToString(), value) for value in inputs]
+    kept = [_copy(constants[name]) for name in order if name in constants]
+    inputs = [_copy(value) for value in graph.input if value.name not in constants]
     del graph.initializer[:]
-    for content, _ in data:
-        graph.initializer.add().ParseFromString(content)
+    graph.initializer.extend(kept)
     del graph.input[:]
-    for content, _ in values:
-        graph.input.add().ParseFromString(content)
+    graph.input.extend(inputs)
 
 
-def _name_nodes(graph: GraphProto) -> None:
-    """Gives nameless nodes the name of what they make, and doubled names a number."""
-    taken: set[str] = set()
-    for node in graph.node:
-        wanted = node.name or f"{node.op_type.lower()}/{next((name for name in node.output if name), '')}"
-        node.name = unique_name(wanted, taken)
+def _copy(message: _Message) -> _Message:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
 
 
 def _remove_notes(model: ModelProto) -> None:

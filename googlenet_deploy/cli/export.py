@@ -4,7 +4,7 @@ Native LRN, BatchNorm folded, readable layer names; class names and preprocessin
 result is compared in ONNX Runtime with PyTorch and with the unsimplified graph before it is written, and equal inputs
 give equal bytes.
 
-examples:
+Examples:
   googlenet-deploy export --weights bvlc --output bvlc.onnx
   googlenet-deploy export --weights run/best.safetensors --output model.onnx --target jetpack-4.6 --batch 1
   googlenet-deploy export --weights torchvision --output camera.onnx --uint8-input --top-k 5
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Callable, Tuple
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.export.pipeline import ExportOptions, ExportResult
+    from googlenet_deploy.export.samples import Samples
 
 DEFAULT_IMAGE_COUNT = 16
 
@@ -39,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_format_arguments(parser.add_argument_group("format"))
     _add_graph_arguments(parser.add_argument_group("graph"))
     report = parser.add_argument_group("verification and report")
-    report.add_argument(
-        "--images", metavar="DIR", help="verify on images of this folder (default: seeded pictures)"
-    )
+    report.add_argument("--images", metavar="DIR", help="verify on images of this folder (default: seeded pictures)")
     report.add_argument(
         "--image-count",
         type=int,
@@ -59,7 +59,9 @@ def _add_format_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="T",
         help="choose opset and IR version for jetpack-4.6 ... 7.2, tensorrt-8.2 ... 11 or tensorrt-rtx",
     )
-    group.add_argument("--opset", type=int, metavar="N", help="ONNX opset, 13 to 24 (default: 17, or what the target reads)")
+    group.add_argument(
+        "--opset", type=int, metavar="N", help="ONNX opset, 13 to 24 (default: 17, or what the target reads)"
+    )
     group.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
 
 
@@ -76,7 +78,9 @@ def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="AveragePool with a static window instead of GlobalAveragePool, as a Jetson's DLA needs it",
     )
-    group.add_argument("--merge-1x1", action="store_true", help="merge sibling 1x1 convolutions of each Inception module")
+    group.add_argument(
+        "--merge-1x1", action="store_true", help="merge sibling 1x1 convolutions of each Inception module"
+    )
     group.add_argument("--no-simplify", action="store_true", help="do not run onnxsim")
 
 
@@ -124,15 +128,11 @@ def _from_weights(
     arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
 ) -> Tuple[str, ExportResult]:
     from googlenet_deploy.export.pipeline import export_checkpoint
-    from googlenet_deploy.export.samples import folder_samples, seeded_samples
     from googlenet_deploy.model.weights import load_weights
 
     note(f"reading {arguments.weights}")
     checkpoint = load_weights(arguments.weights, num_classes=arguments.num_classes)
-    if arguments.images:
-        samples = folder_samples(arguments.images, checkpoint.preprocessing, arguments.image_count)
-    else:
-        samples = seeded_samples(checkpoint.preprocessing)
+    samples = _samples(arguments, checkpoint.preprocessing)
     note("recording the graph and verifying it; this takes some seconds")
     return str(arguments.weights), export_checkpoint(checkpoint, options, samples)
 
@@ -140,17 +140,25 @@ def _from_weights(
 def _from_onnx(
     arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
 ) -> Tuple[str, ExportResult]:
-    from googlenet_deploy.export.onnx_file import load_classifier
-    from googlenet_deploy.export.pipeline import export_onnx, input_specification
-    from googlenet_deploy.export.samples import folder_samples, seeded_samples
+    from googlenet_deploy.export.onnx_file import input_specification, load_classifier
+    from googlenet_deploy.export.pipeline import export_onnx
 
     note(f"reading {arguments.onnx}")
-    preprocessing = input_specification(arguments.onnx, load_classifier(arguments.onnx))
+    model = load_classifier(arguments.onnx)
+    preprocessing = input_specification(arguments.onnx, model)
+    samples = _samples(arguments, preprocessing)
+    return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples)
+
+
+def _samples(arguments: argparse.Namespace, preprocessing: Preprocessing) -> Samples:
+    """The images to verify with: the user's, else seeded pictures."""
     if arguments.images:
-        samples = folder_samples(arguments.images, preprocessing, arguments.image_count)
-    else:
-        samples = seeded_samples(preprocessing)
-    return str(arguments.onnx), export_onnx(arguments.onnx, options, samples)
+        from googlenet_deploy.export.folder_samples import folder_samples
+
+        return folder_samples(arguments.images, preprocessing, arguments.image_count)
+    from googlenet_deploy.export.samples import seeded_samples
+
+    return seeded_samples(preprocessing)
 
 
 def _note(text: str) -> None:
