@@ -1,0 +1,138 @@
+"""The toolkit's own checkpoint: a safetensors file that says everything an export needs to know.
+
+The tensors have torchvision's state-dict names. The header's ``__metadata__`` (strings only, by the safetensors
+specification) holds the marker ``format: googlenet_deploy``, the architecture, the width, and as JSON the
+class names, the preprocessing and the training record.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.device.files import atomic_path, sha256_file
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import BadWeightsError, UsageError, requires
+from googlenet_deploy.model.architecture import Architecture, get_architecture
+
+with requires("export"):
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save_file
+    from torch import Tensor
+
+    from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.model.state_dict import load_state_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = "googlenet_deploy"
+# A damaged or hostile header must not make us build a model that fills the memory.
+MAX_WIDTH, MAX_CLASSES = 4.0, 1_000_000
+
+
+@dataclass
+class Checkpoint:
+    """A classifier with everything that belongs to it.
+
+    Attributes:
+        model: The network, in eval mode.
+        architecture: Which of the two GoogLeNets it is.
+        preprocessing: How its images are prepared.
+        class_names: One per logit; empty where they are not known.
+        class_ids: WordNet ids, one per logit; empty where the classes have none.
+        training_record: How it was trained, as JSON can hold it; empty for published weights.
+        source: The file or name that it was loaded from.
+        source_sha256: Hash of that file.
+    """
+
+    model: GoogLeNet
+    architecture: Architecture
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] = ()
+    class_ids: tuple[str, ...] = ()
+    training_record: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    source_sha256: str = ""
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint, atomically; equal checkpoints are equal bytes.
+
+    Auxiliary classifiers are kept where the model has them, so that training can go on.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    model = checkpoint.model
+    metadata = {
+        "format": FORMAT,
+        "architecture": checkpoint.architecture.name,
+        "width": repr(model.width),
+        "num_classes": str(model.num_classes),
+        "class_names": json.dumps(list(checkpoint.class_names), ensure_ascii=False),
+        "class_ids": json.dumps(list(checkpoint.class_ids)),
+        "preprocessing": checkpoint.preprocessing.to_json(),
+        "training_record": json.dumps(checkpoint.training_record, ensure_ascii=False, sort_keys=True),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            # safetensors reports a full disk as its own error; the atomic file turns OSError into words.
+            raise OSError(str(error)) from error
+
+
+def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
+    """Reads what `save_checkpoint` wrote.
+
+    Args:
+        path: The file.
+        auxiliary: Keep the auxiliary classifiers; they start afresh where the file has none.
+
+    Raises:
+        BadWeightsError: The file is damaged, or its tensors do not fit the architecture that it names.
+    """
+    tensors, metadata = read_safetensors(path)
+    try:
+        architecture = get_architecture(metadata["architecture"])
+        width, num_classes = float(metadata["width"]), int(metadata["num_classes"])
+        names, ids = json.loads(metadata.get("class_names", "[]")), json.loads(metadata.get("class_ids", "[]"))
+        record = json.loads(metadata.get("training_record", "{}"))
+        preprocessing = Preprocessing.from_json(metadata["preprocessing"])
+    except (KeyError, ValueError, TypeError, UsageError) as error:
+        raise BadWeightsError(path, f"its metadata is damaged: {error}") from error
+    if not 0 < width <= MAX_WIDTH or not 1 < num_classes <= MAX_CLASSES:
+        raise BadWeightsError(path, f"its metadata is damaged: width {width}, {num_classes} classes")
+    if names and len(names) != num_classes:
+        raise BadWeightsError(path, f"it names {len(names)} classes and has {num_classes} logits")
+    channels = len(preprocessing.channels)
+    model = GoogLeNet(architecture, num_classes, width=width, auxiliary=auxiliary, in_channels=channels)
+    load_state_dict(model, tensors, path)
+    return Checkpoint(
+        model=model.eval(),
+        architecture=architecture,
+        preprocessing=preprocessing,
+        class_names=tuple(names),
+        class_ids=tuple(ids),
+        training_record=record,
+        source=str(path),
+        source_sha256=sha256_file(path),
+    )
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """All tensors of a safetensors file, and its metadata.
+
+    Raises:
+        BadWeightsError: The file is not safetensors, or is damaged.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, stream.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadWeightsError(path, f"is not a safetensors file, or is damaged: {error}") from error
