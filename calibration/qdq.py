@@ -118,8 +118,8 @@ class _Writer:
             for name, pair in dequantised.items()
             for reader in self.plan.readers[name]
         }
-        for node in self.plan.nodes:
-            self._write_layer(node, weights[node.name], biases.get(node.name))
+        for planned in self.plan.nodes:
+            self._write_layer(planned, weights[planned.name], biases.get(planned.name))
         for node in self.graph.nodes:
             reader = self.graph.name_of(node)
             for index, name in enumerate(node.input):

@@ -42,10 +42,10 @@ class TensorRecord:
         members: The tensors that this record speaks for; the first is the one that was observed.
         minimum: Smallest value seen.
         maximum: Largest value seen.
-        amax: Largest absolute value that is represented, by method; beyond it values are clipped.
-        chosen: The method that `auto` takes: the one with the smallest error on held-back images.
-        errors: Signal-to-quantisation-noise ratio in dB on the held-back images, by method.
-        saturated: Share of the values seen that the chosen amax clips, 0..1.
+        amax: Largest absolute value that is represented, by method, "auto" included; beyond it values are clipped.
+        chosen: The rule behind "auto": a method's name, or a share of the largest value ("0.84 of max").
+        errors: Signal over the error that `auto` judges by, on held-back images, by method, in dB.
+        saturated: Share of the values seen that are clipped, by method, 0..1.
         zero: The tensor was zero throughout; `amax` is a stand-in.
     """
 
@@ -55,16 +55,8 @@ class TensorRecord:
     amax: Mapping[str, float]
     chosen: str
     errors: Mapping[str, float] = field(default_factory=dict)
-    saturated: float = 0.0
+    saturated: Mapping[str, float] = field(default_factory=dict)
     zero: bool = False
-
-    def amax_by(self, method: str) -> float:
-        """The clipping threshold of a method, or of the chosen one for "auto".
-
-        Raises:
-            KeyError: The table holds no such method.
-        """
-        return self.amax[self.chosen if method == AUTO else method]
 
 
 @dataclass(frozen=True)
@@ -72,14 +64,14 @@ class ImageRecord:
     """The images that were used.
 
     Attributes:
-        count: Images seen, those held back for `auto` included.
-        held_back: How many of them chose between the methods.
+        count: Images seen.
+        folds: Into how many sets they were dealt, each held back once for `auto`.
         skipped: Images that could not be read.
         sha256: Hash over names and contents in the order used.
     """
 
     count: int
-    held_back: int
+    folds: int
     skipped: int
     sha256: str
 
@@ -126,7 +118,7 @@ class CalibrationTable:
         if record is None:
             raise BadTableError("calibration table", f"holds nothing about tensor {tensor!r}", "calibrate again")
         try:
-            return record.amax_by(method or self.method)
+            return record.amax[method or self.method]
         except KeyError:
             raise BadTableError("calibration table", f"has no threshold by method {method!r}") from None
 
@@ -263,12 +255,13 @@ def _record(entry: Mapping[str, Any]) -> TensorRecord:
         amax={str(key): float(value) for key, value in entry["amax"].items()},
         chosen=str(entry["chosen"]),
         errors={str(key): float(value) for key, value in entry["errors"].items()},
-        saturated=float(entry["saturated"]),
+        saturated={str(key): float(value) for key, value in entry["saturated"].items()},
         zero=bool(entry["zero"]),
     )
     name = record.members[0] if record.members else "?"
-    if record.chosen not in record.amax:
-        raise ValueError(f"{name}: no threshold by the chosen method {record.chosen!r}")
+    missing = {*METHODS, AUTO} - set(record.amax)
+    if missing:
+        raise ValueError(f"{name}: no threshold by method {min(missing)!r}")
     if not all(math.isfinite(value) and value > 0 for value in record.amax.values()):
         raise ValueError(f"{name}: a threshold is not a positive number")
     if not (math.isfinite(record.minimum) and math.isfinite(record.maximum) and record.minimum <= record.maximum):
@@ -277,4 +270,4 @@ def _record(entry: Mapping[str, Any]) -> TensorRecord:
 
 
 def _images(entry: Mapping[str, Any]) -> ImageRecord:
-    return ImageRecord(int(entry["count"]), int(entry["held_back"]), int(entry["skipped"]), str(entry["sha256"]))
+    return ImageRecord(int(entry["count"]), int(entry["folds"]), int(entry["skipped"]), str(entry["sha256"]))

@@ -1,0 +1,114 @@
+"""Runs a model batch by batch and hands out any of its tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.errors import BadModelError, requires
+
+with requires("export"):
+    import onnx
+with requires("runtime"):
+    import onnxruntime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+SILENT = 4  # ONNX Runtime's severity "fatal": its errors come as exceptions, its warnings are not the user's
+
+
+class TensorSession:
+    """ONNX Runtime on the CPU, with inner tensors as outputs.
+
+    Args:
+        model: The model; it is not changed.
+        outputs: The tensors to hand out; the model's own outputs where None. The network's inputs may be among them.
+        threads: Threads of the computation; as many as there are cores where None.
+        path: The model's file, for error messages.
+
+    Raises:
+        BadModelError: ONNX Runtime cannot run the model, or it does not have exactly one input.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        outputs: Sequence[str] | None = None,
+        threads: int | None = None,
+        path: str = "model",
+    ) -> None:
+        self.path = path
+        own = [value.name for value in model.graph.output]
+        self.outputs = list(own if outputs is None else outputs)
+        try:
+            self.session = onnxruntime.InferenceSession(
+                _with_outputs(model, self.outputs), _options(threads), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise BadModelError(path, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1:
+            raise BadModelError(path, f"has {len(inputs)} inputs, an image classifier has one")
+        self.input_name: str = inputs[0].name
+        self.input_shape: list[Any] = inputs[0].shape
+        self.input_type: str = inputs[0].type
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The asked-for tensors of one batch, by name.
+
+        Raises:
+            BadModelError: ONNX Runtime refuses the batch.
+        """
+        made = [name for name in self.outputs if name != self.input_name]
+        try:
+            values = self.session.run(made, {self.input_name: batch}) if made else []
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise BadModelError(self.path, f"ONNX Runtime fails on a batch of images: {_first_line(error)}") from error
+        result = dict(zip(made, values, strict=True))
+        if self.input_name in self.outputs:
+            result[self.input_name] = batch
+        return result
+
+
+def run_batches(
+    model: onnx.ModelProto,
+    batches: Iterable[NDArray[Any]],
+    outputs: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Runs every batch and yields the asked-for tensors; see `TensorSession`."""
+    session = TensorSession(model, outputs, threads)
+    for batch in batches:
+        yield session.run(batch)
+
+
+def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.output[:]
+    inputs = {value.name for value in model.graph.input}
+    own = {value.name: value for value in model.graph.output}
+    for name in outputs:
+        if name not in inputs:
+            # A name alone is enough: ONNX Runtime infers the type.
+            changed.graph.output.append(own.get(name, onnx.ValueInfoProto(name=name)))
+    if not changed.graph.output:
+        changed.graph.output.extend(own.values())
+    data: bytes = changed.SerializeToString()
+    return data
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # The arena keeps every buffer that it ever handed out; without it memory stays at what one batch needs.
+    options.enable_cpu_mem_arena = False
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]

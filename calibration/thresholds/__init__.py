@@ -1,0 +1,1 @@
+"""Where to clip a tensor: one file per method, all on the same histogram."""

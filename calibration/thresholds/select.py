@@ -1,0 +1,101 @@
+"""All methods on one tensor, and `auto`: the rule that leaves the smallest error on images it was not fitted to.
+
+The calibration images are dealt alternately into two folds. Every rule (the four methods, and fixed shares of the
+largest value seen) is fitted on either fold and judged on the other; the rule with the smallest sum of both errors is
+then fitted on all images. So each image is held back once, and none is lost to the final thresholds.
+
+The error that is judged is ``rounding + 6 * clipping``, both squared. Rounding errors are independent and average
+out in the sums of the next layer; clipping errors all have one sign and sit on the largest activations, so they add up
+there. With equal weights the choice is the plain mean squared error, which clips too much: on the BVLC
+GoogLeNet, over three random halves of 500 images, the logits' mean SQNR was 28.9 dB with weight 1, 29.4 with 2, 29.8
+with 4 and 29.9 with 6; by the four methods alone 28.9 (max), 28.6 (percentile), 26.9 (entropy) and 28.9 (mse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from googlenet_deploy.calibration.observers import Histogram
+from googlenet_deploy.calibration.thresholds.entropy import entropy_threshold
+from googlenet_deploy.calibration.thresholds.error import Magnitudes, SquaredError
+from googlenet_deploy.calibration.thresholds.max import max_threshold
+from googlenet_deploy.calibration.thresholds.mse import mse_threshold
+from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE, percentile_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CLIPPING_WEIGHT = 6.0
+SHARES = tuple(percent / 100 for percent in range(98, 28, -2))
+
+Rule = Callable[[Histogram], float]
+
+
+class Choice(NamedTuple):
+    """Thresholds of one tensor.
+
+    Attributes:
+        amax: By method, "auto" included; 0 throughout for a tensor that was always zero.
+        rule: The rule that "auto" chose: a method's name, or "0.84 of max".
+        decibels: Signal over the judged error on held-back images, by method, in dB.
+    """
+
+    amax: Mapping[str, float]
+    rule: str
+    decibels: Mapping[str, float]
+
+
+def choose_threshold(folds: Sequence[Histogram], percentile: float = DEFAULT_PERCENTILE) -> Choice:
+    """Applies every method to a tensor and picks the best rule.
+
+    Args:
+        folds: The tensor's values over each of two disjoint sets of images. Where one of them is empty, the rules are
+            judged on the images that they were fitted to.
+        percentile: Share of absolute values that the percentile method keeps, in percent.
+    """
+    whole = Histogram()
+    for fold in folds:
+        whole.merge(fold)
+    methods = _methods(percentile)
+    if whole.amax == 0:
+        return Choice(dict.fromkeys([*methods, "auto"], 0.0), "max", {})
+    rules: dict[str, Rule] = {
+        **methods,
+        **{f"{share:.2f} of max": partial(_share_of_max, share=share) for share in SHARES},
+    }
+    filled = [fold for fold in folds if fold.amax > 0]
+    fitted = filled if len(filled) > 1 else [whole]
+    pairs = list(zip(fitted, [Magnitudes(fold) for fold in reversed(fitted)], strict=True))
+    errors = {name: _judge(rule, pairs) for name, rule in rules.items()}
+    best = min(errors, key=lambda name: _weigh(errors[name]))
+    amax = {name: rule(whole) for name, rule in methods.items()}
+    amax["auto"] = rules[best](whole)
+    return Choice(amax, best, {name: _decibels(errors[name]) for name in methods} | {"auto": _decibels(errors[best])})
+
+
+def _methods(percentile: float) -> dict[str, Rule]:
+    return {
+        "max": max_threshold,
+        "percentile": partial(percentile_threshold, percentile=percentile),
+        "entropy": entropy_threshold,
+        "mse": mse_threshold,
+    }
+
+
+def _share_of_max(histogram: Histogram, share: float) -> float:
+    return share * histogram.amax
+
+
+def _judge(rule: Rule, pairs: Sequence[tuple[Histogram, Magnitudes]]) -> SquaredError:
+    parts = [held_back.error(rule(fitted)) for fitted, held_back in pairs]
+    return SquaredError(*(sum(values) for values in zip(*parts, strict=True)))
+
+
+def _weigh(error: SquaredError) -> float:
+    return error.rounding + CLIPPING_WEIGHT * error.clipping
+
+
+def _decibels(error: SquaredError) -> float:
+    return SquaredError(error.rounding, CLIPPING_WEIGHT * error.clipping, error.signal).decibels
