@@ -1,0 +1,88 @@
+"""From a network's outputs to classes with probabilities, whichever form the outputs have.
+
+Models differ in where they stop: at logits, behind a softmax, or behind TopK (`export --top-k`). The toolkit's own
+outputs are told apart by their names; those of other models by their values, so that nothing passes through a
+softmax twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional
+
+import numpy as np
+
+from googlenet_deploy.errors import BadModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LOGITS, PROBABILITIES = "logits", "probabilities"
+TOP_K_VALUES, TOP_K_INDICES = "top_k_values", "top_k_indices"
+SUM_TOLERANCE = 1e-2  # FP16 probabilities of a thousand classes sum to 1 within this
+
+
+class Predictions(NamedTuple):
+    """The best classes of each image of a batch, best first.
+
+    Attributes:
+        indices: (N, k) class indices, int64.
+        probabilities: (N, k), float32; None where the model gives only scores behind its own TopK.
+        scores: (N, k), as the model gives them: logits or probabilities.
+    """
+
+    indices: NDArray[np.int64]
+    probabilities: Optional[NDArray[np.float32]]
+    scores: NDArray[np.float32]
+
+
+def predict(outputs: Dict[str, NDArray[np.generic]], k: int, path: str) -> Predictions:
+    """The `k` best classes of each image; fewer where the model has, or gives, fewer.
+
+    Raises:
+        BadModelError: No output looks like that of a classifier, or the values are not numbers.
+    """
+    if TOP_K_INDICES in outputs and TOP_K_VALUES in outputs:
+        indices = outputs[TOP_K_INDICES][:, :k].astype(np.int64)
+        values = outputs[TOP_K_VALUES][:, :k].astype(np.float32)
+        return Predictions(indices, values if _within_unit(values) else None, values)
+    scores = class_scores(outputs, path)
+    indices = top_indices(scores, k)
+    probabilities = scores if is_probability(scores) else softmax(scores)
+    return Predictions(indices, np.take_along_axis(probabilities, indices, 1), np.take_along_axis(scores, indices, 1))
+
+
+def class_scores(outputs: Dict[str, NDArray[np.generic]], path: str) -> NDArray[np.float32]:
+    """Logits or probabilities of every class: float32 (N, classes).
+
+    Raises:
+        BadModelError: No output looks like that of a classifier, or the values are not numbers.
+    """
+    named = [outputs[name] for name in (LOGITS, PROBABILITIES) if name in outputs]
+    for value in named or outputs.values():
+        if value.ndim >= 2 and int(np.prod(value.shape[1:])) > 1 and np.issubdtype(value.dtype, np.floating):
+            scores = value.reshape(len(value), -1).astype(np.float32)
+            if not np.isfinite(scores).all():
+                raise BadModelError(path, "its outputs are not finite numbers")
+            return scores
+    shapes = ", ".join(f"{name} {value.shape}" for name, value in outputs.items())
+    raise BadModelError(path, f"no output looks like that of a classifier: {shapes}")
+
+
+def top_indices(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """(N, k) indices of the largest scores, best first; of equal ones the smaller index first."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int64)
+
+
+def is_probability(scores: NDArray[np.float32]) -> bool:
+    """Whether every row is a distribution already: values from 0 to 1 that sum to 1."""
+    return _within_unit(scores) and bool(np.all(np.abs(scores.sum(axis=1) - 1) < SUM_TOLERANCE))
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax over the last axis, shifted by the maximum so that it never overflows."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), np.float32)
+
+
+def _within_unit(values: NDArray[np.float32]) -> bool:
+    return bool(np.all((values >= 0) & (values <= 1 + SUM_TOLERANCE)))

@@ -1,0 +1,122 @@
+"""ONNX Runtime: runs any ONNX model on a CPU, and on GPUs where its packages have a provider for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Type
+
+from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.runner.protocol import TensorSpec
+from googlenet_deploy.errors import BadModelError, requires
+
+with requires("runtime"):
+    import numpy as np
+    import onnxruntime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CPU = "CPUExecutionProvider"
+ERRORS_ONLY = 3
+IMAGE_DIMENSIONS = 4
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+
+
+class OnnxRuntimeRunner:
+    """A model in ONNX Runtime; see `protocol.Runner`.
+
+    Args:
+        path: An ONNX file with one image input.
+        providers: Execution providers by their names, best first; None takes the CPU.
+        threads: Threads inside an operator; None takes one per core.
+
+    Raises:
+        BadModelError: The file is missing, damaged, has several inputs, or uses what ONNX Runtime does not support.
+    """
+
+    def __init__(
+        self, path: PathLike, *, providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
+    ) -> None:
+        self.path = str(path)
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self._session = _open(Path(path), options, list(providers or (CPU,)))
+        self.input = self._image_input()
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = ModelMetadata.from_properties(properties, self.path)
+        used = self._session.get_providers()[0].replace("ExecutionProvider", "")
+        self.backend = f"ONNX Runtime {onnxruntime.__version__} ({used})"
+
+    def run(self, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
+        """Outputs by name for one batch of the input's shape and dtype.
+
+        Raises:
+            BadModelError: ONNX Runtime failed while running the model.
+        """
+        names = [output.name for output in self.outputs]
+        try:
+            values: List[NDArray[np.generic]] = self._session.run(names, {self.input.name: batch})
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise BadModelError(self.path, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+        return dict(zip(names, values))
+
+    def __enter__(self) -> OnnxRuntimeRunner:
+        """The runner itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        """Frees the session."""
+        del self._session
+
+    def _image_input(self) -> TensorSpec:
+        inputs = [_spec(value) for value in self._session.get_inputs()]
+        if len(inputs) != 1:
+            names = ", ".join(value.name for value in inputs) or "none"
+            raise BadModelError(self.path, f"an image classifier has one input, this model has {len(inputs)}: {names}")
+        if len(inputs[0].shape) != IMAGE_DIMENSIONS:
+            raise BadModelError(
+                self.path, f"its input {inputs[0].name} does not take images: it has the shape {inputs[0].shape}"
+            )
+        return inputs[0]
+
+
+def _open(path: Path, options: Any, providers: List[str]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
+    try:
+        with path.open("rb") as stream:
+            if not stream.read(1):
+                raise BadModelError(path, "is empty")
+    except OSError as error:
+        raise BadModelError(path, f"cannot be read: {reason(error)}") from error
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise BadModelError(path, f"ONNX Runtime refuses it: {_first_line(error)}") from error
+
+
+def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - ONNX Runtime has no types
+    shape: Tuple[Optional[int], ...] = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return TensorSpec(value.name, shape, _DTYPES.get(value.type, value.type))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,102 @@
+"""What every runner offers, whatever executes the model."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple, Type
+
+import numpy as np
+
+from googlenet_deploy.errors import UsageError
+
+try:
+    from typing import Protocol
+except ImportError:  # pragma: no cover - Python below 3.8
+    raise SystemExit("googlenet-deploy needs Python 3.8 or later") from None
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.metadata import ModelMetadata
+
+
+class TensorSpec(NamedTuple):
+    """A model's input or output; a dimension that may vary is None. `dtype` is NumPy's name."""
+
+    name: str
+    shape: Tuple[Optional[int], ...]
+    dtype: str
+
+
+class Runner(Protocol):
+    """A model that is ready to run: a context manager that frees everything when it is left.
+
+    Attributes:
+        backend: What executes the model, for people: "ONNX Runtime 1.32.0 (CPU)".
+        path: The model's file.
+        input: The one image input.
+        outputs: All outputs.
+        metadata: What the model says about itself.
+    """
+
+    backend: str
+    path: str
+    input: TensorSpec
+    outputs: Tuple[TensorSpec, ...]
+    metadata: ModelMetadata
+
+    def run(self, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
+        """Outputs by name for one batch of the input's shape and dtype."""
+        ...
+
+    def __enter__(self) -> Runner:
+        """The runner itself."""
+        ...
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        """Frees everything."""
+        ...
+
+
+def fixed_batch(runner: Runner) -> Optional[int]:
+    """The batch size that the model was made for; None where it may vary."""
+    return runner.input.shape[0]
+
+
+def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
+    """Runs a batch of any size: for a model of a fixed batch in parts, the last one filled up with zeros.
+
+    Raises:
+        UsageError: The images do not fit the model's input.
+    """
+    _check_shape(runner, batch)
+    size = fixed_batch(runner)
+    if size is None or len(batch) == size:
+        return runner.run(batch)
+    parts = []
+    for start in range(0, len(batch), size):
+        part = batch[start : start + size]
+        missing = size - len(part)
+        padding = np.zeros((missing, *batch.shape[1:]), batch.dtype)
+        outputs = runner.run(np.concatenate([part, padding]) if missing else part)
+        parts.append({name: value[: len(part)] for name, value in outputs.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
+    wanted = runner.input.shape
+    fits = len(wanted) == batch.ndim and all(
+        size is None or size == given for size, given in zip(wanted[1:], batch.shape[1:])
+    )
+    if not fits or np.dtype(runner.input.dtype) != batch.dtype:
+        shape = ", ".join("any" if size is None else str(size) for size in wanted[1:])
+        raise UsageError(
+            f"{runner.path}: takes images as {runner.input.dtype} ({shape}), "
+            f"but they were prepared as {batch.dtype} {batch.shape[1:]}",
+            "give the model's own --crop, --layout and --dtype",
+        )

@@ -1,0 +1,115 @@
+"""Which images a command works on: files, folders, globs, and what stands on standard input."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Iterable, List, NamedTuple, Optional
+
+from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.images import SUFFIXES
+from googlenet_deploy.errors import InputError
+
+STDIN = "-"
+# JPEG, PNG, GIF, BMP, WebP and TIFF begin so.
+_IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
+
+
+class ImageSource(NamedTuple):
+    """One image: its name, and its content where it is not a file of that name."""
+
+    name: str
+    data: Optional[bytes] = None
+
+
+@dataclass
+class Sources:
+    """Images, and the files beside them that are none.
+
+    Attributes:
+        images: In the order of the arguments; the content of a folder sorted by path.
+        other_files: Files in folders whose suffix is not that of an image.
+    """
+
+    images: List[ImageSource] = field(default_factory=list)
+    other_files: List[str] = field(default_factory=list)
+
+
+def find_images(arguments: Iterable[PathLike], stdin: Optional[BinaryIO] = None) -> Sources:
+    """Expands arguments into images.
+
+    A file is taken whatever its suffix; a folder is searched with its subfolders for files with an image's suffix; a
+    pattern with ``*``, ``?`` or ``[`` is expanded; ``-`` reads standard input: an image, or one path per line.
+
+    Raises:
+        InputError: A file, folder or pattern leads to nothing.
+    """
+    sources = Sources()
+    for argument in map(str, arguments):
+        path = Path(argument)
+        if argument == STDIN:
+            sources.images.extend(_from_stdin(stdin or sys.stdin.buffer))
+        elif path.is_dir():
+            _add_folder(path, sources)
+        elif path.exists():
+            sources.images.append(ImageSource(argument))
+        elif glob.has_magic(argument):
+            _add_pattern(argument, sources)
+        else:
+            raise InputError(argument, "no such file or folder")
+    return sources
+
+
+def read_image_list(path: PathLike) -> Sources:
+    """Images named in a text file, one per line, relative to the file's own folder.
+
+    Raises:
+        InputError: The file cannot be read, is not text, or names no image.
+    """
+    listing = Path(path)
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is not a text file with one image per line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise InputError(path, "names no images")
+    return Sources([ImageSource(str(listing.parent / name)) for name in names])
+
+
+def _add_folder(folder: Path, sources: Sources) -> None:
+    try:
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    except OSError as error:
+        raise InputError(folder, f"cannot be read: {reason(error)}") from error
+    for path in paths:
+        if path.suffix.lower() in SUFFIXES:
+            sources.images.append(ImageSource(str(path)))
+        else:
+            sources.other_files.append(str(path))
+
+
+def _add_pattern(pattern: str, sources: Sources) -> None:
+    names = sorted(glob.glob(pattern, recursive=True))
+    if not names:
+        raise InputError(pattern, "no file matches")
+    for name in names:
+        if Path(name).is_dir():
+            _add_folder(Path(name), sources)
+        else:
+            sources.images.append(ImageSource(name))
+
+
+def _from_stdin(stream: BinaryIO) -> List[ImageSource]:
+    data = stream.read()
+    if data.startswith(_IMAGE_MAGIC):
+        return [ImageSource("standard input", data)]
+    try:
+        names = data.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError("standard input", "is neither an image nor a list of paths") from error
+    return [ImageSource(name.strip()) for name in names if name.strip()]

@@ -1,0 +1,151 @@
+"""Runs a model, and a reference beside it, over labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.device.pipeline import ImageBatches, Skipped
+from googlenet_deploy.device.predictions import TOP_K_INDICES, class_scores, predict
+from googlenet_deploy.device.progress import progress
+from googlenet_deploy.device.runner.protocol import run_any_batch
+from googlenet_deploy.errors import BadModelError, InputError
+from googlenet_deploy.evaluation.accuracy import Proportion, top_k_correct
+from googlenet_deploy.evaluation.agreement import Agreement
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.runner.protocol import Runner
+    from googlenet_deploy.device.specification import Preprocessing
+    from googlenet_deploy.evaluation.dataset import LabelledImages
+
+TOP = 5
+
+
+@dataclass
+class Answers:
+    """What one model said of each image.
+
+    Attributes:
+        top1: Per image, whether the best class is the true one.
+        top5: Per image, whether the true class is among the best five.
+        best: Per image, the index of the best class.
+    """
+
+    top1: list[bool] = field(default_factory=list)
+    top5: list[bool] = field(default_factory=list)
+    best: list[int] = field(default_factory=list)
+
+    def add(self, indices: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+        """Adds a batch: (N, k) class indices, best first, and (N,) true classes."""
+        self.top1.extend(top_k_correct(indices, labels, 1).tolist())
+        self.top5.extend(top_k_correct(indices, labels, TOP).tolist())
+        self.best.extend(indices[:, 0].tolist())
+
+    @property
+    def accuracy1(self) -> Proportion:
+        """Top-1 accuracy."""
+        return Proportion(sum(self.top1), len(self.top1))
+
+    @property
+    def accuracy5(self) -> Proportion:
+        """Top-5 accuracy."""
+        return Proportion(sum(self.top5), len(self.top5))
+
+
+@dataclass
+class Evaluation:
+    """The outcome.
+
+    Attributes:
+        model: What the model said.
+        reference: What the reference said; None where there was none.
+        agreement: How near the model is to the reference; None where there was none.
+        names: The images that were used, in order.
+        skipped: The images that could not be used.
+        classes_given: How many classes per image the model gives: 5 or more for a meaningful top-5.
+    """
+
+    model: Answers = field(default_factory=Answers)
+    reference: Answers | None = None
+    agreement: Agreement | None = None
+    names: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    classes_given: int = 0
+
+
+def evaluate(
+    runner: Runner,
+    spec: Preprocessing,
+    images: LabelledImages,
+    *,
+    reference: Runner | None = None,
+    reference_spec: Preprocessing | None = None,
+    batch_size: int = 8,
+    workers: int | None = None,
+    backend: str = "pillow",
+    quiet: bool = False,
+) -> Evaluation:
+    """Classifies every image and compares with the labels.
+
+    Args:
+        runner: The model.
+        spec: How the model's images are prepared.
+        images: Images with labels.
+        reference: A model to compare with; it must give scores of every class, as the model must then.
+        reference_spec: How the reference's images are prepared; None for the same way.
+        batch_size: Images per batch.
+        workers: Decoding threads; None takes one per core.
+        backend: Of the resize.
+        quiet: Show no progress.
+
+    Raises:
+        InputError: No image could be used.
+        BadModelError: A model's outputs are not those of a classifier, or do not fit each other.
+    """
+    result = Evaluation()
+    if reference is not None:
+        result.reference, result.agreement = Answers(), Agreement()
+    label_of = {source.name: label for source, label in zip(images.sources, images.labels, strict=True)}
+    batches = ImageBatches(images.sources, spec, batch_size, workers=workers, backend=backend)
+    same = reference_spec is None or reference_spec == spec
+    others = None if same else iter(ImageBatches(images.sources, reference_spec or spec, batch_size, workers=workers))
+    with progress("evaluate", len(images.sources), quiet=quiet) as advance:
+        for batch in batches:
+            labels = np.array([label_of[name] for name in batch.names], np.int64)
+            outputs = run_any_batch(runner, batch.array)
+            predictions = predict(outputs, TOP, runner.path)
+            result.classes_given = predictions.indices.shape[1]
+            result.model.add(predictions.indices, labels)
+            result.names.extend(batch.names)
+            if reference is not None:
+                array = batch.array if others is None else next(others).array
+                _compare(result, outputs, runner, run_any_batch(reference, array), reference, labels)
+            advance(len(batch.names))
+    result.skipped = list(batches.skipped)
+    if not result.names:
+        raise InputError(images.sources[0].name, "not one of the images could be used", "see the skipped ones above")
+    return result
+
+
+def _compare(
+    result: Evaluation,
+    outputs: dict[str, NDArray[np.generic]],
+    runner: Runner,
+    reference_outputs: dict[str, NDArray[np.generic]],
+    reference: Runner,
+    labels: NDArray[np.int64],
+) -> None:
+    for values, each in ((outputs, runner), (reference_outputs, reference)):
+        if TOP_K_INDICES in values:
+            raise BadModelError(each.path, "gives only its best classes, so it cannot be compared class by class")
+    scores, wanted = class_scores(outputs, runner.path), class_scores(reference_outputs, reference.path)
+    if scores.shape != wanted.shape:
+        raise BadModelError(runner.path, f"has {scores.shape[1]} classes, its reference {wanted.shape[1]}")
+    assert result.reference is not None
+    assert result.agreement is not None
+    result.reference.add(predict(reference_outputs, TOP, reference.path).indices, labels)
+    result.agreement.add(wanted, scores)
