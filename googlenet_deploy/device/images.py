@@ -61,7 +61,7 @@ def load_image(
             raise BadImageError(shown, f"is {size} pixels, more than the limit of {max_pixels}")
         try:
             opened.load()
-            return _to_mode(ImageOps.exif_transpose(opened) or opened, mode)
+            return _to_mode(ImageOps.exif_transpose(opened), mode)
         except Image.DecompressionBombError as error:
             raise BadImageError(shown, f"is larger than {max_pixels} pixels") from error
         except MemoryError as error:

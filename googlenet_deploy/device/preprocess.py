@@ -1,7 +1,8 @@
 """From a decoded image to a network's input, exactly as a `Preprocessing` says.
 
-The geometry is torchvision's, which the published accuracies rest on: the short side is resized to `resize` pixels,
-the long side to ``int(resize * long / short)``, and the crop starts at ``round((size - crop) / 2)``.
+The geometry: the short side is resized to `resize` pixels, the long side to ``round(resize * long / short)``, and the
+crop starts at ``(size - crop) // 2``. torchvision cuts the long side off instead of rounding it, which moves a crop by
+half a pixel at the most.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def crop_pixels(image: Image.Image, spec: Preprocessing, backend: str = "pillow"
     height, width = spec.crop
     if width > size[0] or height > size[1]:
         raise UsageError(f"an image of {size[0]} x {size[1]} pixels is smaller than the crop of {width} x {height}")
-    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
     if backend == "opencv":
         from googlenet_deploy.device.opencv import resize  # noqa: PLC0415 - optional
 
@@ -72,8 +73,8 @@ def resized_size(width: int, height: int, spec: Preprocessing) -> Tuple[int, int
     if spec.resize is None:
         return width, height
     if width <= height:
-        return spec.resize, int(spec.resize * height / width)
-    return int(spec.resize * width / height), spec.resize
+        return spec.resize, round(spec.resize * height / width)
+    return round(spec.resize * width / height), spec.resize
 
 
 def normalize(pixels: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.generic]:

@@ -94,7 +94,7 @@ def _add_folder(folder: Path, sources: Sources) -> None:
 
 
 def _add_pattern(pattern: str, sources: Sources) -> None:
-    names = sorted(glob.glob(pattern, recursive=True))
+    names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
     if not names:
         raise InputError(pattern, "no file matches")
     for name in names:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Protocol, Tuple, Type
 
 import numpy as np
 
 from googlenet_deploy.errors import UsageError
-
-try:
-    from typing import Protocol
-except ImportError:  # pragma: no cover - Python below 3.8
-    raise SystemExit("googlenet-deploy needs Python 3.8 or later") from None
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

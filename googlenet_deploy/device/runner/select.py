@@ -30,9 +30,7 @@ def open_runner(path: PathLike, backend: str = "auto", *, threads: Optional[int]
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     if backend == "auto" and Path(path).suffix.lower() in (".engine", ".plan", ".trt"):
-        raise UsageError(
-            f"{path}: a TensorRT engine runs on the device that it was built for; give the ONNX model here"
-        )
+        raise UsageError(f"{path}: a TensorRT engine runs where it was built; give the ONNX model here")
     from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner  # noqa: PLC0415 - optional
 
     return OnnxRuntimeRunner(path, threads=threads)

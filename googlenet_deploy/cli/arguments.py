@@ -1,0 +1,189 @@
+"""Groups of options that several commands share, and what they mean together."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+from googlenet_deploy.errors import BadModelError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.runner.protocol import Runner
+    from googlenet_deploy.device.specification import Preprocessing
+
+SHOWN = 10
+
+
+def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
+    """How images are prepared, for models that do not say so themselves."""
+    group = parser.add_argument_group(
+        "preprocessing", "Models that this toolkit exported carry their own; for others these options are needed."
+    )
+    group.add_argument(
+        "--preprocessing",
+        metavar="NAME|FILE",
+        help="imagenet, torchvision, bvlc, or a JSON file; options below refine it",
+    )
+    group.add_argument(
+        "--resize", type=int, metavar="N", help="length of the short side after resizing, in pixels; 0: none"
+    )
+    group.add_argument(
+        "--crop", type=_crop, metavar="N|HxW", help="centre crop, in pixels (default: the model's input)"
+    )
+    group.add_argument("--interpolation", choices=("nearest", "bilinear", "bicubic", "lanczos"))
+    group.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the channels")
+    group.add_argument("--scale", type=float, help="multiplies pixel values 0..255 before the mean is subtracted")
+    group.add_argument("--mean", type=_floats, metavar="A,B,C", help="per channel, after the scale")
+    group.add_argument("--std", type=_floats, metavar="A,B,C", help="per channel, after the scale")
+    group.add_argument("--layout", choices=("NCHW", "NHWC"))
+    group.add_argument("--dtype", choices=("float32", "uint8"))
+
+
+def add_runner_options(parser: argparse.ArgumentParser) -> None:
+    """What runs the model, and how fast images are fed to it."""
+    group = parser.add_argument_group("running")
+    group.add_argument("--backend", choices=("auto", "onnxruntime"), default="auto", help="what runs the model")
+    group.add_argument("--batch", type=positive, default=8, metavar="N", help="images per batch (default 8)")
+    group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one per core)")
+    group.add_argument("--threads", type=positive, metavar="N", help="the model's threads (default: one per core)")
+    group.add_argument(
+        "--image-backend",
+        choices=("pillow", "opencv"),
+        default="pillow",
+        help="what resizes images; OpenCV's resize differs a little from training's (default pillow)",
+    )
+    group.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Preprocessing:
+    """The model's own preprocessing, or what the options say; where both speak the options win, and that is said.
+
+    Raises:
+        UsageError: The model says nothing and neither do the options, or they make no sense.
+    """
+    from dataclasses import replace
+
+    from googlenet_deploy.device.specification import describe_difference
+
+    own = runner.metadata.preprocessing
+    base = _named(arguments.preprocessing) if arguments.preprocessing else own
+    changes = _changes(arguments)
+    if base is None and not {"scale", "mean", "std"} & set(changes):
+        raise UsageError(
+            f"{runner.path}: the model does not say how its images are prepared",
+            "give --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
+        )
+    if base is None or (arguments.preprocessing and own is None):
+        changes = {**_geometry(runner), **changes}
+    spec = replace(base, **changes) if base is not None else _from_options(changes)
+    for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
+        print(f"note: {key} is {chosen} as the options say; the model was made for {models}", file=sys.stderr)
+    if arguments.image_backend == "opencv":
+        print("note: OpenCV's resize differs from the one that the network was trained with", file=sys.stderr)
+    return spec
+
+
+def report_skipped(skipped: List[Skipped], other_files: List[str]) -> None:
+    """Says on stderr which images could not be used, and how many files were none."""
+    for item in skipped[:SHOWN]:
+        print(f"skipped: {item.name}: {item.reason}", file=sys.stderr)
+    if len(skipped) > SHOWN:
+        print(f"skipped: ... and {len(skipped) - SHOWN} more", file=sys.stderr)
+    if other_files:
+        print(
+            f"note: {len(other_files)} other files in the folders are no images: {other_files[0]}, ...", file=sys.stderr
+        )
+
+
+def class_names(arguments: argparse.Namespace, runner: Runner) -> Tuple[str, ...]:
+    """Class names from --class-names or the model; empty where neither has any."""
+    from googlenet_deploy.device.labels import imagenet_classes, read_class_names
+
+    if arguments.class_names == "imagenet":
+        return tuple(entry.name for entry in imagenet_classes())
+    if arguments.class_names:
+        return read_class_names(arguments.class_names)
+    return runner.metadata.class_names
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def _changes(arguments: argparse.Namespace) -> Dict[str, Any]:
+    keys = ("crop", "interpolation", "channels", "scale", "mean", "std", "layout", "dtype")
+    given = {key: getattr(arguments, key) for key in keys if getattr(arguments, key) is not None}
+    if arguments.resize is not None:
+        given["resize"] = arguments.resize or None
+    return given
+
+
+def _geometry(runner: Runner) -> Dict[str, Any]:
+    """Crop, layout and resize that the model's input shape suggests, for models of other tools."""
+    shape = runner.input.shape
+    layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
+    height, width = (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
+    if height is None or width is None:
+        return {"layout": layout}
+    # The usual ratio of resize to crop, 256 to 224.
+    return {"layout": layout, "crop": (height, width), "resize": round(max(height, width) * 256 / 224)}
+
+
+def _from_options(changes: Dict[str, Any]) -> Preprocessing:
+    from googlenet_deploy.device.specification import Preprocessing
+
+    count = len(changes.get("channels", "RGB"))
+    plain = {"scale": 1.0, "mean": (0.0,) * count, "std": (1.0,) * count}
+    return Preprocessing(**{**plain, **changes})
+
+
+def _named(name: str) -> Preprocessing:
+    from pathlib import Path
+
+    from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
+
+    presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "imagenet": Preprocessing()}
+    if name in presets:
+        return presets[name]
+    try:
+        return Preprocessing.from_json(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(name, f"is no preprocessing: choose {', '.join(presets)}, or a JSON file") from error
+
+
+def _crop(text: str) -> Tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    return int(height), int(width or height)
+
+
+def _floats(text: str) -> Tuple[float, ...]:
+    return tuple(float(value) for value in text.split(","))
+
+
+def check_class_count(names: Tuple[str, ...], count: int, path: str) -> None:
+    """Refuses names that do not fit the model's classes.
+
+    Raises:
+        BadModelError: There are names, but not one per class.
+    """
+    if names and len(names) != count:
+        raise BadModelError(path, f"has {count} classes, but there are {len(names)} class names")
+
+
+def gate(text: str) -> Tuple[str, float]:
+    """``name=value`` for --require, for argparse."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), float(value)
+
+
+def optional_output(path: Optional[str]) -> bool:
+    """Whether an output was asked for and is a file, not standard output."""
+    return path is not None and path != "-"
