@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from googlenet_deploy.errors import BadModelError, requires
+from googlenet_deploy.errors import requires
 
 with requires("export"):
     import onnx
@@ -115,34 +115,6 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:  # n
         if entry.name == name:
             return onnx.helper.get_attribute_value(entry)
     return default
-
-
-def load_model(path: str) -> onnx.ModelProto:
-    """Reads and checks an ONNX model.
-
-    Raises:
-        BadModelError: The file is missing, damaged, or not a valid model.
-    """
-    try:
-        model = onnx.load(path)
-    except OSError as error:
-        raise BadModelError(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
-    except Exception as error:  # protobuf's error classes differ between its implementations
-        raise BadModelError(path, "is not an ONNX model", "give the .onnx file that `export` wrote") from error
-    if not model.graph.node:
-        raise BadModelError(path, "is not an ONNX model: its graph is empty", "give the .onnx file that `export` wrote")
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise BadModelError(path, f"is not a valid ONNX model: {first_line}") from error
-    return model
-
-
-def serialize(model: onnx.ModelProto) -> bytes:
-    """The model as bytes, the same for the same model on every run."""
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
 
 
 def to_tensor(array: NDArray[np.generic], name: str) -> onnx.TensorProto:

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.errors import BadModelError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -62,22 +60,21 @@ class Histogram:
         """Largest absolute value seen; 0 before the first."""
         return max(abs(self.minimum), abs(self.maximum)) if self.minimum <= self.maximum else 0.0
 
-    def add(self, values: NDArray[np.floating], tensor: str = "tensor") -> None:
+    def add(self, values: NDArray[np.floating]) -> None:
         """Counts every element of `values`.
 
         Args:
             values: Activations of any shape, float16, float32 or float64; binned as float32.
-            tensor: The tensor's name, for the error message.
 
         Raises:
-            BadModelError: A value is NaN or infinite.
+            FloatingPointError: A value is NaN or infinite; nothing is counted then.
         """
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         if not flat.size:
             return
         low, high = float(flat.min()), float(flat.max())
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise not_finite(tensor)
+            raise FloatingPointError("holds NaN or infinite values")
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._grow(_exponent(max(abs(low), abs(high))))
         self._count(flat, signed=low < 0)
@@ -130,15 +127,6 @@ class Histogram:
                 self.counts += np.bincount(index[:size], minlength=2 * BINS)
             else:
                 self.counts[BINS:] += np.bincount(index[:size], minlength=BINS)
-
-
-def not_finite(tensor: str) -> BadModelError:
-    """The error for a tensor that holds NaN or infinity."""
-    return BadModelError(
-        "model",
-        f"tensor {tensor!r} holds NaN or infinite values",
-        "check the weights and the preprocessing: in float32 no activation of a sound classifier overflows",
-    )
 
 
 def _exponent(amax: float) -> int:

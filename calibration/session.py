@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from googlenet_deploy.errors import BadModelError, requires
 
 with requires("export"):
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from googlenet_deploy.device.pipeline import Batch
 
 SILENT = 4  # ONNX Runtime's severity "fatal": its errors come as exceptions, its warnings are not the user's
 
@@ -55,18 +59,30 @@ class TensorSession:
         self.input_shape: list[Any] = inputs[0].shape
         self.input_type: str = inputs[0].type
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size that the model was made for; None where it may vary."""
+        size = self.input_shape[0] if self.input_shape else None
+        return size if isinstance(size, int) else None
+
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The asked-for tensors of one batch, by name.
+        """The asked-for tensors of one batch, by name; every tensor's first axis is the image.
+
+        A model of a fixed batch takes smaller ones too.
 
         Raises:
             BadModelError: ONNX Runtime refuses the batch.
         """
         made = [name for name in self.outputs if name != self.input_name]
+        size, fixed = len(batch), self.fixed_batch
+        fed = batch
+        if fixed is not None and size < fixed:  # the last batch: filled up, and what it adds is cut off again
+            fed = np.concatenate([batch, np.repeat(batch[-1:], fixed - size, axis=0)])
         try:
-            values = self.session.run(made, {self.input_name: batch}) if made else []
+            values = self.session.run(made, {self.input_name: fed}) if made else []
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BadModelError(self.path, f"ONNX Runtime fails on a batch of images: {_first_line(error)}") from error
-        result = dict(zip(made, values, strict=True))
+        result = {name: value[:size] for name, value in zip(made, values, strict=True)}
         if self.input_name in self.outputs:
             result[self.input_name] = batch
         return result
@@ -74,14 +90,14 @@ class TensorSession:
 
 def run_batches(
     model: onnx.ModelProto,
-    batches: Iterable[NDArray[Any]],
+    batches: Iterable[Batch],
     outputs: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Runs every batch and yields the asked-for tensors; see `TensorSession`."""
     session = TensorSession(model, outputs, threads)
     for batch in batches:
-        yield session.run(batch)
+        yield session.run(batch.array)
 
 
 def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:

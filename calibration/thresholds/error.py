@@ -73,3 +73,12 @@ class Magnitudes:
 def squared_error(histogram: Histogram, amax: float) -> SquaredError:
     """The error on a histogram's values of clipping at `amax`; see `Magnitudes.error`."""
     return Magnitudes(histogram).error(amax)
+
+
+def share_above(histogram: Histogram, amax: float) -> float:
+    """Share of all values whose absolute value lies above `amax`, 0..1, interpolated within a bin."""
+    if amax >= histogram.amax or not histogram.total:
+        return 0.0
+    cumulative = np.concatenate([[0], np.cumsum(histogram.magnitudes())])
+    below = np.interp(amax / histogram.width, np.arange(BINS + 1), cumulative)
+    return float(max(0.0, 1.0 - below / cumulative[-1]))

@@ -1,0 +1,107 @@
+"""Where calibration's images come from: files through the one preprocessing, or arrays that are there already."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.pipeline import Batch
+from googlenet_deploy.device.sources import ImageSource, find_images, read_image_list
+from googlenet_deploy.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.files import PathLike
+
+LIST_SUFFIXES = frozenset({".txt", ".lst", ".list"})
+
+
+class Batches(Protocol):
+    """Batches of prepared images; every iteration gives the same ones in the same order."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches."""
+        ...
+
+
+class ArrayBatches:
+    """Batches of images that are in memory already.
+
+    Args:
+        array: (N, ...) as the network's input wants it.
+        batch_size: Images per batch; the last one may have fewer.
+    """
+
+    def __init__(self, array: NDArray[Any], batch_size: int = 4) -> None:
+        self.array, self.batch_size = array, batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.array), self.batch_size):
+            part = self.array[start : start + self.batch_size]
+            yield Batch(part, [f"image {start + index}" for index in range(len(part))])
+
+
+@dataclass(frozen=True)
+class ImageSelection:
+    """The images chosen for calibration, and those left over.
+
+    Attributes:
+        chosen: In the order in which they are used.
+        others: All the others, sorted by path; calibration never sees them.
+        notes: What the user should know, such as fewer images than asked for.
+    """
+
+    chosen: tuple[ImageSource, ...]
+    others: tuple[ImageSource, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSelection:
+    """Chooses images from a folder, a pattern, or a text file that lists them.
+
+    Args:
+        place: A folder (searched with its subfolders), an image, a pattern, or a .txt file with one image per line.
+        count: How many to draw at random; all of them, in their own order, where None.
+        seed: Of the draw. The same folder, count and seed give the same images in the same order.
+
+    Raises:
+        InputError: There are no images.
+        UsageError: `count` is below 1.
+    """
+    if count is not None and count < 1:
+        raise UsageError("the number of calibration images must be at least 1")
+    listed = Path(place).suffix.lower() in LIST_SUFFIXES and Path(place).is_file()
+    images = (read_image_list(place) if listed else find_images([place])).images
+    if not images:
+        raise InputError(place, "holds no images", "give a folder with photographs like those the model will see")
+    if count is None or count >= len(images):
+        return ImageSelection(tuple(images), (), _shortage(count, len(images)))
+    drawn = random.Random(seed).sample(range(len(images)), count)  # noqa: S311 - a reproducible draw, no secret
+    rest = sorted(set(range(len(images))) - set(drawn))
+    return ImageSelection(tuple(images[index] for index in drawn), tuple(images[index] for index in rest))
+
+
+def hash_images(images: Sequence[ImageSource]) -> str:
+    """SHA-256 over names (without folders) and contents, in order.
+
+    Raises:
+        InputError: An image that was used before has gone.
+    """
+    digest = hashlib.sha256()
+    for image in images:
+        content = hashlib.sha256(image.data).hexdigest() if image.data is not None else sha256_file(image.name)
+        digest.update(f"{Path(image.name).name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _shortage(wanted: int | None, available: int) -> tuple[str, ...]:
+    if wanted is None or wanted == available:
+        return ()
+    return (f"{wanted} images were asked for, there are only {available}: all of them are used",)

@@ -1,0 +1,329 @@
+"""From a model and images to a calibration table: one pass, every method."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy import __version__
+from googlenet_deploy.calibration.batches import ImageSelection, hash_images
+from googlenet_deploy.calibration.collect import FOLDS, Collection, Collector, load_state, save_state
+from googlenet_deploy.calibration.graph import GraphView
+from googlenet_deploy.calibration.observation import Observation, plan_observations, watched_tensors
+from googlenet_deploy.calibration.observers import Histogram
+from googlenet_deploy.calibration.placement import PlacementOptions, place
+from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.calibration.table import (
+    AUTO,
+    FALLBACK_AMAX,
+    METHODS,
+    CalibrationTable,
+    ImageRecord,
+    TensorRecord,
+)
+from googlenet_deploy.calibration.thresholds.error import share_above
+from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE
+from googlenet_deploy.calibration.thresholds.select import choose_threshold
+from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.progress import progress
+from googlenet_deploy.errors import BadModelError, InputError, UsageError
+from googlenet_deploy.export.onnx_file import input_specification, load_classifier, read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import onnx
+
+    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.device.files import PathLike
+    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.progress import Advance
+    from googlenet_deploy.device.specification import Preprocessing
+
+# Small batches keep the watched tensors small; larger ones are no faster on a CPU.
+BATCH_SIZE = 4
+BATCHES_BETWEEN_SAVES = 32
+FEW_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How calibration works.
+
+    Attributes:
+        method: The table's own method: one of `METHODS` or "auto".
+        percentile: Share of absolute values that the percentile method keeps, in percent.
+        every_tensor: Record all activations, for TensorRT's own cache and its accelerator, and not only those
+            that a Q/DQ model needs.
+        batch_size: Images per batch, where the model leaves it open.
+        threads: Threads of ONNX Runtime; one per core where None.
+        state: A file to go on from if it exists, and to keep the counts in until the work is done.
+        quiet: Show no progress.
+    """
+
+    method: str = AUTO
+    percentile: float = DEFAULT_PERCENTILE
+    every_tensor: bool = True
+    batch_size: int = BATCH_SIZE
+    threads: int | None = None
+    state: str | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in (*METHODS, AUTO):
+            raise UsageError(f"unknown method {self.method!r}: choose one of {', '.join((*METHODS, AUTO))}")
+        if not 0 < self.percentile <= 100:
+            raise UsageError(f"a percentile lies above 0 and up to 100, not at {self.percentile}")
+        if self.batch_size < 1:
+            raise UsageError("the batch size must be at least 1")
+
+
+@dataclass(frozen=True)
+class CalibrationSource:
+    """The model that is calibrated, and what its table says about it.
+
+    Attributes:
+        model: The FP32 model.
+        path: Its file, for error messages.
+        sha256: Hash of that file.
+        preprocessing: How images are prepared for it.
+        properties: Its own metadata that the table repeats: architecture, hash of its weights.
+    """
+
+    model: onnx.ModelProto
+    path: str
+    sha256: str
+    preprocessing: Preprocessing
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """A calibration's table, and what the user should hear about it.
+
+    Attributes:
+        table: The table.
+        skipped: Images that could not be used.
+        warnings: Anything doubtful: few images, tensors that are always zero.
+    """
+
+    table: CalibrationTable
+    skipped: Sequence[Skipped]
+    warnings: Sequence[str]
+
+
+def open_source(path: PathLike) -> CalibrationSource:
+    """Reads an FP32 classifier whose metadata says how its images are prepared.
+
+    Raises:
+        BadModelError: The file is missing, damaged, or does not say how its images are prepared.
+    """
+    model = load_classifier(path)
+    metadata = read_metadata(path, model)
+    if metadata.preprocessing is None:
+        raise BadModelError(
+            path,
+            "does not say how its images are prepared",
+            "write it with `googlenet-deploy export`, which stores the preprocessing in the model",
+        )
+    properties = {"architecture": metadata.architecture, "source_sha256": metadata.source_sha256}
+    return CalibrationSource(
+        model=model,
+        path=str(path),
+        sha256=sha256_file(path),
+        preprocessing=input_specification(path, model),
+        properties={key: value for key, value in properties.items() if value},
+    )
+
+
+def calibrate(
+    source: CalibrationSource, selection: ImageSelection, options: CalibrationOptions | None = None
+) -> CalibrationResult:
+    """Calibrates a model on images from files.
+
+    With `options.state` the counts are saved every 32 batches and on Ctrl-C, and an existing file is gone on from.
+
+    Raises:
+        BadModelError: The model is quantised already, cannot be run, or yields NaN or infinite values.
+        InputError: No image can be used, all are of one colour, or the state belongs to another run.
+    """
+    chosen = options or CalibrationOptions()
+    observations, session = _prepare(source, chosen)
+    fingerprint = _fingerprint(source, selection, chosen)
+    if chosen.state and Path(chosen.state).exists():
+        collection = load_state(chosen.state, fingerprint)
+    else:
+        collection = Collection.empty(session.outputs)
+    with progress("calibrate", len(selection.chosen), quiet=chosen.quiet) as advance:
+        advance(collection.consumed)
+        _collect(source, selection, Collector(session, collection), advance, chosen, fingerprint)
+    result = _finish(source, observations, collection, chosen, selection)
+    if chosen.state:
+        with suppress(OSError):
+            Path(chosen.state).unlink()
+    return result
+
+
+def calibrate_arrays(
+    source: CalibrationSource, batches: Batches, options: CalibrationOptions | None = None
+) -> CalibrationResult:
+    """Calibrates a model on prepared arrays, whose hash stays empty in the table; see `calibrate`."""
+    chosen = options or CalibrationOptions()
+    observations, session = _prepare(source, chosen)
+    collection = Collection.empty(session.outputs)
+    with Collector(session, collection).running() as collector:
+        for batch in batches:
+            collector.add(batch.array, batch.names)
+    return _finish(source, observations, collection, chosen, None)
+
+
+def _prepare(source: CalibrationSource, options: CalibrationOptions) -> tuple[list[Observation], TensorSession]:
+    graph = GraphView(source.model, source.path)
+    plan = place(graph, PlacementOptions())
+    observations = plan_observations(graph, plan, every_tensor=options.every_tensor)
+    watched = watched_tensors(observations)
+    return observations, TensorSession(source.model, watched, options.threads, source.path)
+
+
+def _collect(
+    source: CalibrationSource,
+    selection: ImageSelection,
+    collector: Collector,
+    advance: Advance,
+    options: CalibrationOptions,
+    fingerprint: str,
+) -> None:
+    """Counts the images that are not yet in the collection; on Ctrl-C its state is saved, where one is wanted."""
+    collection, start = collector.collection, collector.collection.consumed
+    counted, skipped = collection.images, list(collection.skipped)
+    size = collector.session.fixed_batch or options.batch_size
+    batches = ImageBatches(selection.chosen[start:], source.preprocessing, size)
+
+    def note() -> None:
+        read = _read(batches, collection.images - counted)
+        collection.consumed, before = start + read, {image.name for image in batches.sources[:read]}
+        collection.skipped = skipped + [image for image in batches.skipped if image.name in before]
+
+    try:
+        with collector.running():
+            for number, batch in enumerate(batches, start=1):
+                collector.add(batch.array, batch.names)
+                advance(len(batch.names))
+                if options.state and number % BATCHES_BETWEEN_SAVES == 0:
+                    collector.wait()
+                    note()
+                    save_state(options.state, collection, fingerprint)
+    except KeyboardInterrupt:
+        if options.state:
+            note()
+            save_state(options.state, collection, fingerprint)
+        raise
+    collection.consumed = len(selection.chosen)
+    collection.skipped = skipped + batches.skipped
+
+
+def _read(batches: ImageBatches, counted: int) -> int:
+    """How many images were read to get `counted` usable ones."""
+    unusable = {image.name for image in batches.skipped}
+    usable = 0
+    for index, image in enumerate(batches.sources):
+        if usable == counted:
+            return index
+        usable += image.name not in unusable
+    return len(batches.sources)
+
+
+def _fingerprint(source: CalibrationSource, selection: ImageSelection, options: CalibrationOptions) -> str:
+    """Tells runs apart that must not share a state."""
+    values = [
+        source.sha256,
+        source.preprocessing.to_json(),
+        [image.name for image in selection.chosen],
+        options.every_tensor,
+        options.batch_size,
+    ]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _finish(
+    source: CalibrationSource,
+    observations: Iterable[Observation],
+    collection: Collection,
+    options: CalibrationOptions,
+    selection: ImageSelection | None,
+) -> CalibrationResult:
+    _check_images(source, collection)
+    records = tuple(_record(observation, collection, options) for observation in observations)
+    used = set(collection.names)
+    images = [image for image in selection.chosen if image.name in used] if selection else []
+    table = CalibrationTable(
+        records=records,
+        method=options.method,
+        options={"percentile": options.percentile},
+        images=ImageRecord(collection.images, FOLDS, len(collection.skipped), hash_images(images) if images else ""),
+        preprocessing=source.preprocessing,
+        model_sha256=source.sha256,
+        model=source.properties,
+        tool_version=__version__,
+    )
+    return CalibrationResult(table, tuple(collection.skipped), tuple(_warnings(table, selection)))
+
+
+def _check_images(source: CalibrationSource, collection: Collection) -> None:
+    skipped = collection.skipped
+    if not collection.images:
+        first = f" (the first: {skipped[0].name} {skipped[0].reason})" if skipped else ""
+        raise InputError("images", f"none of {len(skipped)} can be used{first}", "give photographs")
+    name = GraphView(source.model).inputs[0]
+    whole = _merged(collection, (name,)) if name in collection.histograms else None
+    if whole is not None and whole.minimum == whole.maximum:
+        raise InputError(
+            "images", "are all of one and the same colour", "give photographs like those the model will see"
+        )
+
+
+def _record(observation: Observation, collection: Collection, options: CalibrationOptions) -> TensorRecord:
+    folds = [_merged(collection, observation.sources, fold) for fold in range(FOLDS)]
+    choice = choose_threshold(folds, options.percentile)
+    whole = _merged(collection, observation.sources)
+    is_zero = whole.amax == 0
+    amax = {name: (FALLBACK_AMAX if is_zero else float(np.float32(value))) for name, value in choice.amax.items()}
+    return TensorRecord(
+        members=observation.members,
+        minimum=whole.minimum,
+        maximum=whole.maximum,
+        amax=amax,
+        chosen=choice.rule,
+        errors={name: round(value, 3) for name, value in choice.decibels.items()},
+        saturated={name: share_above(whole, value) for name, value in amax.items()},
+        zero=is_zero,
+    )
+
+
+def _merged(collection: Collection, sources: Iterable[str], fold: int | None = None) -> Histogram:
+    whole = Histogram()
+    for name in sources:
+        for number, histogram in enumerate(collection.histograms[name]):
+            if fold is None or number == fold:
+                whole.merge(histogram)
+    return whole
+
+
+def _warnings(table: CalibrationTable, selection: ImageSelection | None) -> list[str]:
+    found = list(selection.notes) if selection else []
+    if table.images.count < FEW_IMAGES:
+        found.append(f"{table.images.count} images are few: the ranges may not hold for others (256 are customary)")
+    zero = [record.members[0] for record in table.records if record.zero]
+    if zero:
+        found.append(
+            f"{len(zero)} tensors are always zero, such as {zero[0]}: nothing can be learned about their range, "
+            f"they get the scale of -{FALLBACK_AMAX:g} to {FALLBACK_AMAX:g}"
+        )
+    return found

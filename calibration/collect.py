@@ -1,0 +1,186 @@
+"""One pass over the images: histograms of every watched tensor, in memory that does not depend on their number.
+
+The network computes the next batch while a second thread counts the values of the last one. The state can be saved
+and taken up again; an interrupted and resumed run gives the same histograms as one that was not interrupted, since
+both count exactly the same values (see `observers.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from googlenet_deploy.calibration.observers import Histogram
+from googlenet_deploy.device.files import reason, write_bytes
+from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.errors import BadModelError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.calibration.session import TensorSession
+    from googlenet_deploy.device.files import PathLike
+
+FOLDS = 2
+STATE_FORMAT = "googlenet-deploy calibration state 1"
+
+
+@dataclass
+class Collection:
+    """What was counted so far.
+
+    Attributes:
+        histograms: Per watched tensor one histogram per fold; image number n belongs to fold n mod 2.
+        images: Images counted.
+        names: Their names, in order.
+        skipped: Images that could not be used.
+        consumed: How many of the chosen images were read for this, those that were skipped included.
+    """
+
+    histograms: dict[str, tuple[Histogram, ...]]
+    images: int = 0
+    names: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    consumed: int = 0
+
+    @classmethod
+    def empty(cls, tensors: Sequence[str]) -> Collection:
+        """Nothing counted yet, of these tensors."""
+        return cls({name: tuple(Histogram() for _ in range(FOLDS)) for name in tensors})
+
+    def add(self, values: Mapping[str, NDArray[Any]], names: Sequence[str]) -> None:
+        """Counts one batch: arrays with the image as first axis, by tensor.
+
+        Raises:
+            FloatingPointError: A value is NaN or infinite; the message names the first such tensor.
+        """
+        first = self.images % FOLDS
+        for tensor, folds in self.histograms.items():
+            array = values[tensor]
+            for offset in range(min(FOLDS, len(array))):
+                try:
+                    folds[(first + offset) % FOLDS].add(array[offset::FOLDS])
+                except FloatingPointError as error:
+                    raise FloatingPointError(f"tensor {tensor!r} {error}") from None
+        self.images += len(names)
+        self.names.extend(names)
+
+
+class Collector:
+    """Runs batches through a session and counts their values in a second thread.
+
+    Args:
+        session: Hands out the watched tensors.
+        collection: Where the counts go; may hold those of an earlier run.
+    """
+
+    def __init__(self, session: TensorSession, collection: Collection) -> None:
+        self.session, self.collection = session, collection
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="count")
+        self._running: Future[None] | None = None
+
+    def add(self, batch: NDArray[Any], names: Sequence[str]) -> None:
+        """Runs one batch, and counts it while the next one runs.
+
+        Raises:
+            BadModelError: The model cannot be run, or a value of this or the batch before is NaN or infinite.
+        """
+        values = self.session.run(batch)
+        self.wait()
+        self._running = self._pool.submit(self.collection.add, values, names)
+
+    def wait(self) -> None:
+        """Returns when every batch is counted.
+
+        Raises:
+            BadModelError: A value is NaN or infinite.
+        """
+        running, self._running = self._running, None
+        try:
+            if running is not None:
+                running.result()
+        except FloatingPointError as error:
+            raise BadModelError(
+                self.session.path,
+                str(error),
+                "check the weights and the preprocessing: no activation of a sound classifier overflows",
+            ) from None
+
+    @contextmanager
+    def running(self) -> Iterator[Collector]:
+        """Counts every batch that was added before the block is left, also when it is left by Ctrl-C."""
+        try:
+            yield self
+            self.wait()
+        finally:
+            self._pool.shutdown(wait=True)
+
+
+def save_state(path: PathLike, collection: Collection, fingerprint: str) -> None:
+    """Stores a collection, so that a later run goes on where this one stopped.
+
+    Args:
+        path: Where to; written atomically.
+        collection: What was counted.
+        fingerprint: Tells model, images and options apart; `load_state` wants the same.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    header = {
+        "format": STATE_FORMAT,
+        "fingerprint": fingerprint,
+        "consumed": collection.consumed,
+        "skipped": [list(image) for image in collection.skipped],
+        "images": collection.images,
+        "names": collection.names,
+        "tensors": list(collection.histograms),
+    }
+    arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    for number, folds in enumerate(collection.histograms.values()):
+        for fold, histogram in enumerate(folds):
+            arrays.update({f"{number}.{fold}.{key}": value for key, value in histogram.to_arrays().items()})
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, stream.getvalue())
+
+
+def load_state(path: PathLike, fingerprint: str) -> Collection:
+    """Reads what `save_state` wrote.
+
+    Raises:
+        InputError: The file is damaged, or belongs to another model, other images or other options.
+    """
+    remedy = "remove the file to begin anew"
+    try:
+        with np.load(Path(path), allow_pickle=False) as arrays:
+            header = json.loads(arrays["header"].tobytes())
+            if header["format"] != STATE_FORMAT:
+                raise InputError(path, "was written by another version", remedy)
+            if header["fingerprint"] != fingerprint:
+                raise InputError(path, "belongs to another model, other images or other options", remedy)
+            histograms = {
+                str(tensor): tuple(_histogram(arrays, f"{number}.{fold}.") for fold in range(FOLDS))
+                for number, tensor in enumerate(header["tensors"])
+            }
+            names, skipped = [str(name) for name in header["names"]], [Skipped(*image) for image in header["skipped"]]
+            return Collection(histograms, int(header["images"]), names, skipped, int(header["consumed"]))
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {reason(error)}", remedy) from error
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(path, "is no calibration state, or is damaged", remedy) from error
+
+
+def _histogram(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Histogram:
+    return Histogram.from_arrays({key: arrays[prefix + key] for key in ("counts", "range")})

@@ -1,0 +1,85 @@
+"""Everything that a quantised model is made of, before it is written: what refinements change.
+
+A refinement takes a draft and calibration batches and returns a changed draft: other weight scales, corrected
+biases, learned rounding. Changes of the FP32 model itself, such as equalisation, come before calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.calibration.graph import GraphView
+from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
+from googlenet_deploy.calibration.qdq import QdqOptions, insert_qdq
+from googlenet_deploy.calibration.table import CalibrationTable, group_scales
+from googlenet_deploy.calibration.weights import QuantizedWeight, quantize_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.calibration.batches import Batches
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A quantised model that is not written yet; changed with `dataclasses.replace`.
+
+    Attributes:
+        model: The FP32 model.
+        plan: Which tensors and nodes are quantised.
+        table: The calibration.
+        scales: Scale of every tensor of the plan.
+        weights: Integers of every quantised node, by node name.
+        biases: Biases that replace the model's, by node name.
+        notes: What was done, in the order in which it was; printed and stored in the model.
+    """
+
+    model: onnx.ModelProto
+    plan: QuantizationPlan
+    table: CalibrationTable
+    scales: Mapping[str, float]
+    weights: Mapping[str, QuantizedWeight]
+    biases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def build(self, options: QdqOptions | None = None, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+        """The Q/DQ model; see `insert_qdq`."""
+        return insert_qdq(
+            self.model, self.plan, self.scales, self.weights, self.biases, options=options, metadata=metadata
+        )
+
+
+Refinement = Callable[[Draft, "Batches"], Draft]
+
+
+def make_draft(
+    model: onnx.ModelProto,
+    table: CalibrationTable,
+    options: PlacementOptions | None = None,
+    method: str | None = None,
+    path: str = "model",
+) -> Draft:
+    """The plain draft: scales from the table, weights rounded to the nearest.
+
+    Args:
+        model: The FP32 model.
+        table: Its calibration.
+        options: What is quantised.
+        method: Whose thresholds are used; the table's own where None.
+        path: The model's file, for error messages.
+
+    Raises:
+        BadModelError: The model is quantised already, or nothing in it can be quantised.
+        BadTableError: The table lacks a tensor or the method.
+        UsageError: A node that is to stay in float does not exist.
+    """
+    graph = GraphView(model, path)
+    plan = place(graph, options)
+    scales = group_scales(plan, table, method)
+    return Draft(model, plan, table, scales, quantize_weights(graph, plan))
