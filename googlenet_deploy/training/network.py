@@ -1,0 +1,170 @@
+"""The network that a run trains: fresh, or from weights with its classifier replaced; and what of it is frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, Architecture, get_architecture
+
+with requires("train"):
+    import torch
+    from torch import nn
+
+    from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.model.weights import load_weights
+
+if TYPE_CHECKING:
+    from googlenet_deploy.training.data import ImageFolder
+    from googlenet_deploy.training.options import TrainingOptions
+
+DEFAULT_ARCHITECTURE, DEFAULT_INPUT_SIZE = "torchvision", 224
+# From scratch at batch size 32: BVLC's train_val solver starts at 0.01; BatchNorm bears more. Fine-tuned weights
+# move by a tenth of that.
+LEARNING_RATES = {"bvlc": 0.01, "torchvision": 0.05}
+FINE_TUNING = 0.1
+# The modules in order, as --freeze counts them.
+TRUNK = ("conv1", "conv2", "conv3", *INCEPTION_WIDTHS)
+FREEZE_CHOICES = ("none", "trunk", *TRUNK)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained, and how its images are prepared.
+
+    Attributes:
+        model: The network, with auxiliary classifiers where they are trained.
+        architecture: Which GoogLeNet it is.
+        preprocessing: Of its images.
+        options: The run's options with architecture, width, input size and learning rate filled in.
+        weights_sha256: Hash of the file that it was loaded from; empty from scratch.
+        notes: What was decided, for people.
+    """
+
+    model: GoogLeNet
+    architecture: Architecture
+    preprocessing: Preprocessing
+    options: TrainingOptions
+    weights_sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def build_network(options: TrainingOptions, data: ImageFolder) -> Network:
+    """Builds the network; fresh weights depend on `options.seed` alone.
+
+    Raises:
+        UsageError: Options contradict the weights, or each other.
+        BadWeightsError: The weights do not load.
+        DownloadError: Published weights could not be fetched.
+    """
+    if options.freeze not in FREEZE_CHOICES:
+        raise UsageError(f"--freeze is {options.freeze!r}, must be one of {', '.join(FREEZE_CHOICES)}")
+    if options.weights is None and options.freeze != "none":
+        raise UsageError("--freeze keeps given weights as they are, so it needs --weights")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = _from_scratch(options, data) if options.weights is None else _from_weights(options, data)
+    if options.dropout is not None:
+        network.model.dropout.p = options.dropout
+    return network
+
+
+def freeze(model: GoogLeNet, last: str) -> list[nn.Module]:
+    """Takes modules out of training.
+
+    Args:
+        model: The network, changed in place.
+        last: "none", "trunk", or the last module of `TRUNK` that is frozen; those before it are as well.
+
+    Returns:
+        The frozen modules, which must stay in eval mode so that BatchNorm keeps its statistics.
+    """
+    if last == "none":
+        return []
+    count = len(TRUNK) if last == "trunk" else TRUNK.index(last) + 1
+    modules: list[nn.Module] = [model.get_submodule(name) for name in TRUNK[:count]]
+    for module in modules:
+        module.requires_grad_(False)
+    return modules
+
+
+def auxiliary_wanted(options: TrainingOptions) -> bool:
+    """Auxiliary classifiers train the trunk below them; a frozen one has no use for them."""
+    frozen = (
+        TRUNK if options.freeze == "trunk" else TRUNK[: TRUNK.index(options.freeze) + 1] if _partly(options) else ()
+    )
+    return options.auxiliary_weight > 0 and "inception4a" not in frozen
+
+
+def _partly(options: TrainingOptions) -> bool:
+    return options.freeze in TRUNK
+
+
+def _from_scratch(options: TrainingOptions, data: ImageFolder) -> Network:
+    architecture = get_architecture(options.architecture or DEFAULT_ARCHITECTURE)
+    size = options.input_size or DEFAULT_INPUT_SIZE
+    options = replace(
+        options,
+        architecture=architecture.name,
+        width=options.width or 1.0,
+        input_size=size,
+        resize=options.resize or _default_resize(size, options),
+        learning_rate=options.learning_rate or LEARNING_RATES[architecture.name],
+    )
+    preprocessing = Preprocessing(resize=options.resize, crop=(size, size), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    model = GoogLeNet(architecture, len(data.classes), width=options.width or 1.0, auxiliary=auxiliary_wanted(options))
+    return Network(model, architecture, preprocessing, options)
+
+
+def _from_weights(options: TrainingOptions, data: ImageFolder) -> Network:
+    assert options.weights is not None
+    checkpoint = load_weights(options.weights, auxiliary=auxiliary_wanted(options))
+    model, architecture = checkpoint.model, checkpoint.architecture
+    for option, asked, has in (
+        ("--architecture", options.architecture, architecture.name),
+        ("--width", options.width, model.width),
+    ):
+        if asked is not None and asked != has:
+            raise UsageError(f"{option} {asked} contradicts {options.weights}, which has {has}")
+    preprocessing = _adapted(checkpoint.preprocessing, options)
+    kept = checkpoint.class_names == data.class_names
+    if not kept:
+        replace_classifier(model, len(data.classes))
+    options = replace(
+        options,
+        architecture=architecture.name,
+        width=model.width,
+        input_size=preprocessing.crop[0],
+        resize=preprocessing.resize,
+        learning_rate=options.learning_rate or FINE_TUNING * LEARNING_RATES[architecture.name],
+    )
+    what = "classifier kept: the classes are the same" if kept else f"classifier replaced: {len(data.classes)} classes"
+    notes = (f"fine-tuning {options.weights}; {what}",)
+    return Network(model, architecture, preprocessing, options, checkpoint.source_sha256, notes)
+
+
+def replace_classifier(model: GoogLeNet, num_classes: int) -> None:
+    """Fresh last layers, of the main and the auxiliary classifiers, for `num_classes` classes, in place."""
+    for owner, name in ((model, "fc"), (model.aux1, "fc2"), (model.aux2, "fc2")):
+        if owner is not None:
+            old = getattr(owner, name)
+            layer = nn.Linear(old.in_features, num_classes)
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            setattr(owner, name, layer)
+    model.num_classes = num_classes
+
+
+def _adapted(preprocessing: Preprocessing, options: TrainingOptions) -> Preprocessing:
+    if options.input_size is not None:
+        size = options.input_size
+        resize = options.resize or _default_resize(size, options)
+        return replace(preprocessing, crop=(size, size), resize=resize)
+    return replace(preprocessing, resize=options.resize) if options.resize is not None else preprocessing
+
+
+def _default_resize(size: int, options: TrainingOptions) -> int:
+    """256 for 224 where training crops at random, as both published nets have it; else the whole image."""
+    return round(size * 256 / 224) if options.augmentation == "natural" else size
