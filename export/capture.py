@@ -1,12 +1,14 @@
 """From a PyTorch classifier to the ONNX graph that the passes start from.
 
-`torch.onnx.export` with its dynamo exporter records the graph; the one operator it cannot know, local response
-normalisation, is translated to ONNX ``LRN``. BatchNorm is folded into the convolutions beforehand.
+`torch.onnx.export` with its dynamo exporter records the graph. Two operators are translated here: local response
+normalisation, which the exporter cannot know, to ONNX ``LRN``, and the adaptive pooling, which it would take apart, to
+``GlobalAveragePool``. BatchNorm is folded into the convolutions beforehand.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 from googlenet_deploy.errors import GoogLeNetDeployError, requires
 from googlenet_deploy.export.quiet import silenced
@@ -15,6 +17,7 @@ with requires("export"):
     import torch
     from onnx import ModelProto
     from onnxscript import FLOAT, opset18
+    from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     # The import registers the operator that the translation table below names.
@@ -45,6 +48,7 @@ def capture(model: GoogLeNet, input_size: tuple[int, int]) -> ModelProto:
         GoogLeNetDeployError: torch's exporter failed.
     """
     inference = fold_batch_norm(copy.deepcopy(model).cpu().float().without_auxiliary().eval())
+    inference.add_module("dropout", nn.Identity())
     channels = inference.conv1.conv.in_channels
     # Two images: a batch of one would be taken for a constant.
     example = torch.zeros(2, channels, *input_size)
@@ -60,7 +64,13 @@ def capture(model: GoogLeNet, input_size: tuple[int, int]) -> ModelProto:
                 input_names=[INPUT_NAME],
                 output_names=[LOGITS_NAME],
                 dynamic_shapes=({0: torch.export.Dim(BATCH_SYMBOL)},),
-                custom_translation_table={torch.ops.googlenet_deploy.local_response_norm.default: _lrn},
+                # onnxscript's optimiser would store equal parameters once and drop zero biases, so that the
+                # graph depended on the values of the weights.
+                optimize=False,
+                custom_translation_table={
+                    torch.ops.googlenet_deploy.local_response_norm.default: _lrn,
+                    torch.ops.aten.adaptive_avg_pool2d.default: _global_average_pool,
+                },
             )
         except Exception as error:  # noqa: BLE001 - the exporter raises whatever its many parts raise
             failure = error
@@ -85,3 +95,10 @@ def fold_batch_norm(model: GoogLeNet) -> GoogLeNet:
 def _lrn(x: FLOAT, size: int, alpha: float, beta: float, k: float) -> FLOAT:
     """The translation of googlenet_deploy::local_response_norm: the same formula, with k called bias."""
     return opset18.LRN(x, size=size, alpha=alpha, beta=beta, bias=k)
+
+
+def _global_average_pool(x: FLOAT, output_size: Sequence[int]) -> FLOAT:
+    """The translation of an adaptive average pool to 1x1."""
+    if list(output_size) != [1, 1]:
+        raise NotImplementedError(f"an adaptive average pool to {list(output_size)} has no ONNX operator")
+    return opset18.GlobalAveragePool(x)

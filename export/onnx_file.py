@@ -14,7 +14,7 @@ from googlenet_deploy.export.passes.base import check_model, find_problem, first
 
 with requires("export"):
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
     from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, external_data_helper
 
 # Protobuf's own limit for one message.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import requires
 
@@ -13,7 +14,7 @@ with requires("export"):
     from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
-Prepared = npt.NDArray[np.float32]
+Prepared = npt.NDArray[np.generic]
 
 SEEDED_COUNT = 8
 # Octaves of the seeded pictures: cells per side and weight, coarse to fine, about 1/f as natural images have it.
@@ -26,7 +27,7 @@ class Samples:
 
     Attributes:
         pixels: uint8 (N, H, W, C): RGB, or luminance with C = 1; what a network with uint8 input takes.
-        prepared: float32 (N, C, H, W) or (N, H, W, C): the same images as a float network takes them.
+        prepared: (N, C, H, W) or (N, H, W, C), float32 or uint8: the same images as the specification prepares them.
         origin: What they are, for messages and metadata.
     """
 
@@ -43,7 +44,7 @@ class Samples:
 def seeded_samples(preprocessing: Preprocessing, count: int = SEEDED_COUNT, seed: int = 2014) -> Samples:
     """Smooth random pictures, the same for the same seed on every machine, prepared as the specification says."""
     pixels = smooth_pictures(count, preprocessing.crop, len(preprocessing.channels), seed)
-    return Samples(pixels, normalise(pixels, preprocessing), f"{count} seeded pictures")
+    return Samples(pixels, prepare(pixels, preprocessing), f"{count} seeded pictures")
 
 
 def smooth_pictures(count: int, size: tuple[int, int], channels: int, seed: int) -> Pixels:
@@ -70,19 +71,6 @@ def smooth_pictures(count: int, size: tuple[int, int], channels: int, seed: int)
     return scaled
 
 
-def normalise(pixels: Pixels, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
-    """``(pixel * scale - mean) / std`` in the specification's channel order and layout.
-
-    Args:
-        pixels: uint8 (N, H, W, C), RGB or luminance.
-        preprocessing: The specification; with dtype "uint8" the result holds the pixels' own values.
-
-    Returns:
-        float32 (N, C, H, W) or (N, H, W, C).
-    """
-    ordered = pixels[..., ::-1] if preprocessing.channels == "BGR" else pixels
-    values = ordered.astype(np.float32) * np.float32(preprocessing.scale)
-    values = (values - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
-    if preprocessing.layout == "NCHW":
-        values = values.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(values, dtype=np.float32)
+def prepare(pixels: Pixels, preprocessing: Preprocessing) -> Prepared:
+    """Normalises a batch, uint8 (N, H, W, C) in RGB order or luminance, with the device's own implementation."""
+    return np.stack([normalize(picture, preprocessing) for picture in pixels])

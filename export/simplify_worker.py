@@ -20,8 +20,11 @@ def main(source: str, target: str) -> int:
         import onnxsim  # noqa: PLC0415
     except ImportError:
         return NOT_INSTALLED
-    # Newer versions would try to prove their result with a solver if one happens to be installed.
-    options = {"certify": False} if "certify" in inspect.signature(onnxsim.simplify).parameters else {}
+    # Equal constants stay apart: each layer keeps its own weights under its own name, and can be quantised alone.
+    options: dict[str, object] = {"skipped_optimizers": ["eliminate_duplicate_initializer"]}
+    if "certify" in inspect.signature(onnxsim.simplify).parameters:
+        # Newer versions would try to prove their result with a solver if one happens to be installed.
+        options["certify"] = False
     simplified, checked = onnxsim.simplify(onnx.load(source), **options)
     if not checked:
         return CHECK_FAILED

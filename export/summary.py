@@ -9,6 +9,7 @@ from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.costs import CostModel
 from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
+from googlenet_deploy.export.passes.base import PassRecord
 from googlenet_deploy.export.pipeline import ExportResult
 
 with requires("export"):
@@ -27,11 +28,7 @@ def summary_lines(result: ExportResult, source: str, path: PathLike) -> list[str
         f"  input  {', '.join(describe_value(value) for value in runtime_inputs(model.graph))}",
         f"  output {', '.join(describe_value(value) for value in model.graph.output)}",
     ]
-    lines += [
-        _pass_line(record.name, record.description, record.nodes_before, record.nodes_after)
-        for record in result.passes
-        if record.changed and record.name != "tidy"
-    ]
+    lines += [line for record in result.passes if (line := _pass_line(record))]
     lines += [f"  verified against {comparison.against}: {comparison.sentence()}" for comparison in result.comparisons]
     lines += [f"  note: {note}" for note in result.notes]
     return lines
@@ -95,5 +92,10 @@ def _parameters(model: ModelProto) -> int:
     return sum(node.parameters for node in CostModel(model).nodes())
 
 
-def _pass_line(name: str, description: str, before: int, after: int) -> str:
-    return f"  pass {name}: {description} ({before} -> {after} nodes)"
+def _pass_line(record: PassRecord) -> str:
+    """What a pass did; of those that did nothing only onnxsim is named, of the tidying only what removes nodes."""
+    if record.name == "onnxsim" and not record.changed and not record.rejected:
+        return "  pass onnxsim: nothing left to simplify"
+    if not record.changed or (record.name == "tidy" and record.nodes_before == record.nodes_after):
+        return ""
+    return f"  pass {record.name}: {record.description} ({record.nodes_before} -> {record.nodes_after} nodes)"

@@ -134,8 +134,8 @@ def _jetpack(name: str, version: tuple[int, int], *, stated: bool) -> Target:
 
 
 def _released_tensorrt(name: str, version: tuple[int, int]) -> tuple[int, int]:
-    if not (8, 2) <= version <= (_NEWEST_TENSORRT, 999) and version != (8, 0):
-        raise UsageError(f"unknown target {name!r}: TensorRT 8.2 to {_NEWEST_TENSORRT} are supported")
+    if not _TENSORRT_OPSETS[0][0] <= version <= (_NEWEST_TENSORRT, 999):
+        raise UsageError(f"unknown target {name!r}: TensorRT 8.0 to {_NEWEST_TENSORRT} are supported")
     return version
 
 

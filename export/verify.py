@@ -232,10 +232,10 @@ def tolerance_for(wanted: Floats) -> float:
     """How far outputs may be from `wanted`: 1e-4 for logits of the usual size.
 
     Single precision gives logits of magnitude 10 to about 1e-5 after sixty layers. Values below 1, probabilities among
-    them, are held to 1e-4 of the largest; above 25 the rounding of float32 itself takes over, at 4e-6 of it.
+    them, are held to 1e-4 of the largest; above 50 the rounding of float32 itself takes over, at 2e-6 of it.
     """
     magnitude = float(np.abs(wanted).max()) if wanted.size else 0.0
-    return ABSOLUTE_TOLERANCE * min(1.0, magnitude) if magnitude <= 25.0 else 4e-6 * magnitude
+    return ABSOLUTE_TOLERANCE * min(1.0, magnitude) if magnitude <= 50.0 else 2e-6 * magnitude
 
 
 def softmax(scores: Floats) -> Floats:

@@ -20,7 +20,7 @@ with requires("export"):
 
 
 class Pass(Protocol):
-    """A transformation of a whole model.
+    """A transformation of a whole model, in which the shapes of all tensors are stated as far as they are known.
 
     Attributes:
         name: Short name, for the summary and the metadata.
@@ -78,6 +78,8 @@ class PassManager:
             VerificationError: A pass that is not optional gave a model that is damaged or computes something else.
         """
         check_model(model)
+        model = copy_model(model)
+        restate_shapes(model)
         for step in passes:
             model = self._run_one(model, step)
         return model

@@ -23,7 +23,7 @@ class ClassifierHead:
     """ReduceMean over height and width becomes GlobalAveragePool, Reshape behind it Flatten."""
 
     name = "classifier-head"
-    description = "ReduceMean and Reshape to GlobalAveragePool and Flatten"
+    description = "pooling and flattening as GlobalAveragePool and Flatten"
     optional = False
 
     def run(self, model: ModelProto) -> bool:
@@ -81,7 +81,9 @@ def _is_flatten(node: NodeProto, index: GraphIndex, shapes: dict[str, list[int |
     producer = index.producers.get(node.input[0])
     pooled = producer is not None and producer.op_type in ("GlobalAveragePool", "ReduceMean", "AveragePool")
     before, after = shapes.get(node.input[0], []), shapes.get(node.output[0], [])
-    return pooled and len(after) == 2 and len(before) > 2 and before[:2] == after and set(before[2:]) == {1}
+    # With C columns, and one value per channel, the rows can only be the batch, known or not.
+    same_channels = len(after) == 2 and isinstance(after[1], int) and before[1:2] == after[1:]
+    return pooled and same_channels and len(before) > 2 and set(before[2:]) == {1}
 
 
 def _rewrite(node: NodeProto, operator: str, values: dict[str, object]) -> None:

@@ -14,7 +14,7 @@ from googlenet_deploy.export.graph import serialize
 from googlenet_deploy.export.simplify_worker import CHECK_FAILED, NOT_INSTALLED
 
 with requires("export"):
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
     from onnx import ModelProto, NodeProto
 
 # GoogLeNet takes a second; a graph that takes this long is not one that onnxsim will finish.

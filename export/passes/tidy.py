@@ -16,9 +16,9 @@ _Message = TypeVar("_Message", TensorProto, ValueInfoProto)
 class Tidy:
     """Removes dead nodes and constants, exporters' notes (paths of the machine among them) and unused imports.
 
-    Constant nodes become initializers; nodes without a name get one; initializers are no longer listed as inputs, as IR version 3 demanded;
-    attributes are sorted; initializers stand in the order in which the nodes read them. Since IR version 4 they need
-    not be inputs, so that is the smallest that is left.
+    Constant nodes become initializers, nodes without a name get one, attributes are sorted, and initializers stand in
+    the order in which the nodes read them. They are no longer listed as inputs, which only IR version 3 asks for, so
+    the version becomes at least 4.
     """
 
     name = "tidy"
@@ -96,9 +96,10 @@ def _copy(message: _Message) -> _Message:
 def _remove_notes(model: ModelProto) -> None:
     """Doc strings and metadata of nodes and tensors: stack traces with this machine's paths, exporters' scopes."""
     graph = model.graph
-    for entry in [*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info]:
-        entry.ClearField("doc_string")
-        del entry.metadata_props[:]
+    for entries in (graph.node, graph.initializer, graph.input, graph.output, graph.value_info):
+        for entry in entries:
+            entry.ClearField("doc_string")
+            del entry.metadata_props[:]
     for node in graph.node:
         ordered = sorted(node.attribute, key=lambda attribute: attribute.name)
         content = [attribute.SerializeToString(deterministic=True) for attribute in ordered]

@@ -1,0 +1,160 @@
+"""Small classifiers and small graphs for the tests of export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.export import pipeline
+from googlenet_deploy.export.capture import capture
+from googlenet_deploy.export.graph import copy_model
+from googlenet_deploy.export.passes.base import restate_shapes
+from googlenet_deploy.export.pipeline import ExportOptions, ExportResult, export_checkpoint
+from googlenet_deploy.export.samples import Samples, seeded_samples
+from googlenet_deploy.model.architecture import get_architecture
+from googlenet_deploy.model.checkpoint import Checkpoint
+from googlenet_deploy.model.googlenet import GoogLeNet
+
+# Channel by channel different, so that a swapped order or a shared constant shows.
+SPECIFICATIONS = {
+    "bvlc": Preprocessing(resize=72, crop=(64, 64), channels="BGR", scale=1.0, mean=(104, 117, 123), std=(1, 1, 1)),
+    "torchvision": Preprocessing(resize=72, crop=(64, 64), mean=(0.4, 0.5, 0.6), std=(0.5, 0.25, 0.75)),
+}
+
+
+@lru_cache
+def small_checkpoint(name: str) -> Checkpoint:
+    """An eighth as wide as the published net, ten classes, 64x64, with BatchNorm statistics that do something."""
+    torch.manual_seed(7)
+    model = GoogLeNet(get_architecture(name), 10, width=0.125, auxiliary=True).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+    # Kaiming's gain adds up over 57 layers; logits of the usual size make the usual tolerance apply.
+    with torch.inference_mode():
+        logits = model(torch.randn(4, 3, 64, 64))
+    model.fc.weight.data /= logits.abs().max()
+    return Checkpoint(
+        model=model,
+        architecture=model.architecture,
+        preprocessing=SPECIFICATIONS[name],
+        class_names=tuple(f"class {index}" for index in range(10)),
+        source=name,
+        source_sha256="0" * 64,
+    )
+
+
+@lru_cache
+def _captured(name: str) -> onnx.ModelProto:
+    return capture(small_checkpoint(name).model, (64, 64))
+
+
+@lru_cache
+def _samples(name: str) -> Samples:
+    return seeded_samples(SPECIFICATIONS[name], 4)
+
+
+@lru_cache
+def _exported(name: str, options: ExportOptions) -> ExportResult:
+    recorded = copy_model(_captured(name))
+    with mock.patch.object(pipeline, "capture", return_value=recorded):
+        return export_checkpoint(small_checkpoint(name), options, _samples(name))
+
+
+@pytest.fixture(scope="session", params=["bvlc", "torchvision"])
+def architecture(request: pytest.FixtureRequest) -> str:
+    """Both nets, one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_of() -> Callable[[str], Checkpoint]:
+    """Small classifiers by architecture; shared, not to be changed."""
+    return small_checkpoint
+
+
+@pytest.fixture(scope="session")
+def captured_of() -> Callable[[str], onnx.ModelProto]:
+    """The graphs that the exporter records of them; a copy each time."""
+    return lambda name: copy_model(_captured(name))
+
+
+@pytest.fixture(scope="session")
+def samples_of() -> Callable[[str], Samples]:
+    """Four seeded pictures for them."""
+    return _samples
+
+
+@pytest.fixture(scope="session")
+def export_small() -> Callable[..., ExportResult]:
+    """Exports a small classifier with the given options; the graph is recorded once. onnxsim only when asked for."""
+
+    def export(name: str, **options: object) -> ExportResult:
+        return _exported(name, ExportOptions(**{"simplify": False, **options}))
+
+    return export
+
+
+def make_model(
+    nodes: Any, inputs: Any, outputs: Any, constants: Any = None, opset: int = 17, ir_version: Any = 8
+) -> onnx.ModelProto:
+    """A model of nodes, (name, type, shape) of inputs and outputs, and constant arrays by name."""
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*value) for value in inputs],
+        [helper.make_tensor_value_info(*value) for value in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+
+
+@pytest.fixture(scope="session")
+def model_of() -> Callable[..., onnx.ModelProto]:
+    """See `make_model`."""
+    return make_model
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier() -> Callable[..., onnx.ModelProto]:
+    """A convolution with padding, ReLU, pooling and Gemm: 3x8x8 images to 5 classes."""
+
+    def build(seed: int = 0, opset: int = 17, batch: object = "batch") -> onnx.ModelProto:
+        generator = np.random.default_rng(seed)
+        constants = {
+            "w": generator.standard_normal((4, 3, 3, 3)).astype(np.float32),
+            "b": generator.standard_normal(4).astype(np.float32),
+            "fw": generator.standard_normal((5, 4)).astype(np.float32),
+            "fb": generator.standard_normal(5).astype(np.float32),
+        }
+        nodes = [
+            helper.make_node("Conv", ["input", "w", "b"], ["c"], "c", pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+            helper.make_node("Relu", ["c"], ["r"], "r"),
+            helper.make_node("GlobalAveragePool", ["r"], ["p"], "p"),
+            helper.make_node("Flatten", ["p"], ["f"], "f", axis=1),
+            helper.make_node("Gemm", ["f", "fw", "fb"], ["logits"], "g", transB=1),
+        ]
+        model = make_model(
+            nodes,
+            [("input", TensorProto.FLOAT, [batch, 3, 8, 8])],
+            [("logits", TensorProto.FLOAT, [batch, 5])],
+            constants,
+            opset,
+            {9: 4, 11: 6, 13: 7}.get(opset, 8),
+        )
+        restate_shapes(model)
+        return model
+
+    return build
