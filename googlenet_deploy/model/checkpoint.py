@@ -84,6 +84,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         except SafetensorError as error:
             # safetensors reports a full disk as its own error; the atomic file turns OSError into words.
             raise OSError(str(error)) from error
+        _sort_metadata(temporary)
 
 
 def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
@@ -122,6 +123,21 @@ def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
         source=str(path),
         source_sha256=sha256_file(path),
     )
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the metadata of a safetensors file in the order of its keys; the library's own order is random.
+
+    The file begins with the header's length, 8 bytes little-endian, and the header, JSON that spaces may pad.
+    """
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        assert len(text) <= length
+        stream.seek(8)
+        stream.write(text.ljust(length))
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
