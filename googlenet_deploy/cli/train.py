@@ -1,8 +1,9 @@
 """Train a classifier from a folder of images.
 
 The folder holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out. The checkpoint
-is replaced after each epoch that is at least as accurate on the validation images as all before, so an interrupted run
-leaves the best so far. It carries class names, preprocessing and a record of the run; `export` makes the ONNX model of it.
+is replaced after each epoch that is at least as accurate on the validation images as all before, so an interrupted
+run leaves the best so far. It carries class names, preprocessing and a record of the run; `export` makes the ONNX
+model of it.
 
 Examples:
   googlenet-deploy train --data photos/ --output model.safetensors

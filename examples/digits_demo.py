@@ -1,0 +1,181 @@
+"""The whole way on a machine that has nothing but the installed packages.
+
+Writes scikit-learn's handwritten digits (real scans of 8 by 8 pixels) as a folder of images per class, then runs the
+commands that a user would type: train a small GoogLeNet, export it to a verified ONNX model, classify digits that
+training never saw, and measure the accuracy on all of them. Each command is shown as it runs, with its time.
+
+    python examples/digits_demo.py --output build/demo
+
+Exit status: that of the first command that fails; 3 where the accuracy is below what is required.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+HELD_OUT = 360  # of 1797
+RULE = "-" * 100
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo.
+
+    Attributes:
+        title: Its heading.
+        why: What it does, in a sentence or two.
+        arguments: What follows `googlenet-deploy` on the command line.
+    """
+
+    title: str
+    why: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where everything lies."""
+
+    folder: Path
+
+    @property
+    def train(self) -> Path:
+        """Digits to learn from."""
+        return self.folder / "digits" / "train"
+
+    @property
+    def held_out(self) -> Path:
+        """Digits that training never sees."""
+        return self.folder / "digits" / "held-out"
+
+    def file(self, name: str) -> str:
+        """A file that a command writes."""
+        return str(self.folder / name)
+
+
+def steps(paths: Paths, epochs: int, required: float) -> list[Step]:
+    """The demo's commands in their order."""
+    checkpoint, model = paths.file("digits.safetensors"), paths.file("digits.onnx")
+    some = [str(next(iter(sorted((paths.held_out / digit).iterdir())))) for digit in ("0", "3", "8")]
+    return [
+        Step(
+            "Train",
+            "A batch-normalised GoogLeNet of a quarter of the width, from scratch. A tenth of the training digits is"
+            " set aside to choose the best epoch.",
+            (
+                *("train", "--data", str(paths.train), "--output", checkpoint, "--log", paths.file("training.jsonl")),
+                *("--width", "0.25", "--input-size", "64", "--augmentation", "light", "--epochs", str(epochs)),
+            ),
+        ),
+        Step(
+            "Export",
+            "BatchNorm is folded, layers keep their names, the result is compared with PyTorch on real digits.",
+            (
+                *("export", "--weights", checkpoint, "--output", model),
+                *("--images", str(paths.held_out), "--json", paths.file("export.json")),
+            ),
+        ),
+        Step(
+            "Classify",
+            "Three held-out digits. The model carries its class names and how its images are prepared.",
+            ("infer", model, *some, "--top-k", "3"),
+        ),
+        Step(
+            "Evaluate",
+            f"All {HELD_OUT} held-out digits, with a gate: the command fails below {required:g} %.",
+            (
+                *("evaluate", model, "--images", str(paths.held_out)),
+                *("--require", f"top1={required:g}", "--json", paths.file("evaluation.json")),
+            ),
+        ),
+    ]
+
+
+RESULTS = {
+    "digits/train": "digits as PNG files, a folder per class: to learn from",
+    "digits/held-out": "the digits that training never saw",
+    "digits.safetensors": "checkpoint: weights, class names, preprocessing, training record",
+    "training.jsonl": "loss, accuracy and speed of each epoch",
+    "digits.onnx": "the model to deploy",
+    "export.json": "what the export did and how it was verified",
+    "evaluation.json": "accuracy on the held-out digits, with its interval",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the demo; the exit status is that of the first command that fails, else 0."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("build/demo"), metavar="DIR", help="default: build/demo")
+    parser.add_argument("--epochs", type=int, default=15, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--require", type=float, default=97.0, metavar="PERCENT", help="accuracy to hold (default: %(default)g)"
+    )
+    options = parser.parse_args(argv)
+    start = time.perf_counter()
+    paths = Paths(options.output)
+    heading("Digits", "Handwritten digits from scikit-learn, written as images; a fifth of each class is held out.")
+    write_digits(paths)
+    for step in steps(paths, options.epochs, options.require):
+        status = run(step)
+        if status:
+            print(f"\nThe demo stopped: '{step.arguments[0]}' ended with exit status {status}.", flush=True)
+            return status
+    conclude(paths, time.perf_counter() - start)
+    return 0
+
+
+def write_digits(paths: Paths) -> None:
+    """Writes the 1797 digits as 8-bit grey PNG files into train/ and held-out/, a folder per class."""
+    shutil.rmtree(paths.folder / "digits", ignore_errors=True)
+    digits = load_digits()
+    indices = np.arange(len(digits.target))
+    train, held_out = train_test_split(indices, test_size=HELD_OUT, stratify=digits.target, random_state=0)
+    pixels = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)  # stored as 0 to 16
+    for folder, part in ((paths.train, train), (paths.held_out, held_out)):
+        for index in sorted(part.tolist()):
+            class_folder = folder / str(digits.target[index])
+            class_folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[index]).save(class_folder / f"{index:04d}.png")
+    print(f"{len(train)} images in {paths.train}, {len(held_out)} in {paths.held_out}", flush=True)
+
+
+def run(step: Step) -> int:
+    """Shows a step's command line, runs it with its output going through, and tells its time; returns its status."""
+    heading(step.title, step.why)
+    print(f"$ {shlex.join(('googlenet-deploy', *step.arguments))}\n", flush=True)
+    start = time.perf_counter()
+    # The package of this very interpreter, whatever else is on the PATH; notes and results in one stream.
+    command = (sys.executable, "-m", "googlenet_deploy", *step.arguments)
+    status = subprocess.run(command, stderr=subprocess.STDOUT, check=False).returncode  # noqa: S603 - no shell
+    print(f"\n({time.perf_counter() - start:.1f} s)", flush=True)
+    return status
+
+
+def heading(title: str, why: str) -> None:
+    """Announces a step."""
+    print(f"\n{RULE}\n{title}\n{textwrap.fill(why, len(RULE))}\n{RULE}", flush=True)
+
+
+def conclude(paths: Paths, seconds: float) -> None:
+    """Says where everything lies."""
+    heading("Done", f"{seconds:.0f} s in all.")
+    for name, what in RESULTS.items():
+        print(f"  {paths.folder / name!s:36} {what}")
+    print(f"\nTry your own: googlenet-deploy infer {paths.file('digits.onnx')} IMAGE", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
