@@ -1,0 +1,152 @@
+"""Quantises one model by one method in a process of its own, so that its time and peak memory can be told apart.
+
+Called by quantization.py: ``quantization_worker.py METHOD MODEL OUTPUT IMAGE_LIST``; prints one line of JSON.
+Time is that of the method itself, from decoding the first image to the written model, without imports. Every
+peer reads the same images through the same preprocessing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.specification import BVLC
+
+STRIDE = 32
+
+
+def prepared(path: Path) -> np.ndarray:
+    """One image as the network's input, float32 (1, 3, 224, 224)."""
+    return preprocess(load_image(path), BVLC)[np.newaxis]
+
+
+class Reader:
+    """onnxruntime's CalibrationDataReader, by duck typing: one image at a time, in ranges if asked for."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self.set_range(0, len(paths))
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self.iterator: Iterator[Path] = iter(self.paths[start_index:end_index])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        path = next(self.iterator, None)
+        return None if path is None else {"input": prepared(path)}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def onnxruntime_method(method: str, inputs_only: bool, **options: int) -> Callable[[Path, Path, list[Path]], None]:
+    """ONNX Runtime's static quantiser: symmetric INT8 Q/DQ, per-channel weights."""
+
+    def run(model: Path, output: Path, paths: list[Path]) -> None:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.calibrate import CalibrationDataReader
+
+        CalibrationDataReader.register(Reader)  # type: ignore[attr-defined]
+        extra: dict[str, object] = {"ActivationSymmetric": True, "WeightSymmetric": True, **options}
+        types = None
+        if inputs_only:
+            types = ["Conv", "Gemm"]
+            extra["OpTypesToExcludeOutputQuantization"] = types
+        quantize_static(
+            str(model),
+            str(output),
+            Reader(paths),  # type: ignore[arg-type]
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=types,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=getattr(CalibrationMethod, method),
+            extra_options=extra,
+        )
+
+    return run
+
+
+def model_optimizer(method: str) -> Callable[[Path, Path, list[Path]], None]:
+    """NVIDIA Model-Optimizer's ONNX quantiser with its default placement, FP32 kept for what stays float."""
+
+    def run(model: Path, output: Path, paths: list[Path]) -> None:
+        from modelopt.onnx.quantization import quantize
+
+        # It reads the whole model at batch 1, so the batch must be fixed.
+        fixed = output.with_suffix(".fixed.onnx")
+        proto = onnx.load(model)
+        for value in (*proto.graph.input, *proto.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+        onnx.save(proto, fixed)
+        data = np.concatenate([prepared(path) for path in paths])
+        quantize(
+            str(fixed),
+            quantize_mode="int8",
+            calibration_data={"input": data},
+            calibration_method=method,
+            calibration_eps=["cpu"],
+            high_precision_dtype="fp32",
+            output_path=str(output),
+            log_level="ERROR",
+        )
+
+    return run
+
+
+def ours(*flags: str) -> Callable[[Path, Path, list[Path]], None]:
+    """``googlenet-deploy quantize`` with `flags`, on the listed images."""
+
+    def run(model: Path, output: Path, paths: list[Path]) -> None:
+        from googlenet_deploy.cli.main import main
+
+        listing = output.with_suffix(".txt")
+        listing.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+        command = ["quantize", str(model), "--images", str(listing), "--output", str(output), *flags]
+        if main(command) != 0:
+            raise SystemExit(f"googlenet-deploy {' '.join(command)} failed")
+
+    return run
+
+
+METHODS: dict[str, Callable[[Path, Path, list[Path]], None]] = {
+    "ours: plain symmetric scales": ours(),
+    "ours: + offset activations": ours("--offset-activations"),
+    "ours: + offset, learned rounding": ours("--offset-activations", "--adaround"),
+    "onnxruntime MinMax, default placement": onnxruntime_method("MinMax", inputs_only=False),
+    "onnxruntime MinMax, inputs of Conv/Gemm": onnxruntime_method("MinMax", inputs_only=True),
+    "onnxruntime Entropy, strides of 32, inputs": onnxruntime_method(
+        "Entropy", inputs_only=True, CalibStridedMinMax=STRIDE
+    ),
+    "onnxruntime Entropy, inputs of Conv/Gemm": onnxruntime_method("Entropy", inputs_only=True),
+    "Model-Optimizer max": model_optimizer("max"),
+    "Model-Optimizer entropy": model_optimizer("entropy"),
+}
+
+
+def main() -> int:
+    method, model, output, listing = sys.argv[1:]
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    paths = [Path(line) for line in Path(listing).read_text(encoding="utf-8").splitlines()]
+    start = time.perf_counter()
+    METHODS[method](Path(model), Path(output), paths)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_megabytes": peak}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
