@@ -1,0 +1,74 @@
+"""Decoded images: kept or not, skipped with a reason, equal to what inference sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.preprocess import crop_pixels
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import BadImageError
+from googlenet_deploy.training.data import read_image_folder
+from googlenet_deploy.training.images import ImageStore, centre, pixels, whole
+
+SPEC = Preprocessing(resize=36, crop=(32, 32))
+
+
+@pytest.fixture
+def samples(tmp_path, make_folder):
+    folder = make_folder(tmp_path / "d", {"a": 3, "b": 3}, size=(70, 50))
+    return read_image_folder(folder, validation_share=0.2, seed=0).train
+
+
+def store(samples, form=centre, budget=10**9):
+    return ImageStore(samples, SPEC, form, budget=budget, workers=2, quiet=True)
+
+
+@pytest.mark.parametrize("form", [centre, whole])
+def test_kept_and_decoded_images_are_equal(samples, form):
+    kept, decoded = store(samples, form), store(samples, form, budget=0)
+    assert kept.memory > 0
+    assert decoded.memory == 0
+    assert len(kept) == len(decoded) == len(samples)
+    for index in range(len(samples)):
+        assert np.array_equal(pixels(kept[index]), pixels(decoded[index]))
+
+
+def test_the_budget_is_kept(samples):
+    one = 32 * 32 * 3
+    assert store(samples, budget=2 * one + 5).memory == 2 * one
+
+
+def test_the_centre_is_what_inference_sees(samples):
+    expected = crop_pixels(load_image(samples[0].path), SPEC)
+    assert np.array_equal(pixels(store(samples)[0]), expected)
+
+
+def test_the_whole_keeps_its_shape(samples):
+    assert store(samples, whole)[0].size == (50, 36)
+
+
+def test_grey_images_have_one_channel(samples):
+    spec = Preprocessing(resize=32, crop=(32, 32), channels="L", mean=(0.5,), std=(0.5,))
+    images = ImageStore(samples, spec, centre, budget=10**9, workers=1, quiet=True)
+    assert pixels(images[0]).shape == (32, 32, 1)
+
+
+def test_damaged_images_are_skipped_with_their_reason(samples):
+    data = samples[0].path.read_bytes()
+    samples[0].path.write_bytes(data[: len(data) // 2])
+    samples[1].path.write_bytes(b"")
+    images = store(samples)
+    assert len(images) == len(samples) - 2
+    assert [item.name for item in images.skipped] == [samples[0].name, samples[1].name]
+    assert "truncated" in images.skipped[0].reason
+    assert images.skipped[1].reason == "is empty"
+    assert images.labels == [sample.label for sample in samples[2:]]
+
+
+def test_an_image_that_vanishes_is_an_error(samples):
+    images = store(samples, budget=0)
+    samples[0].path.unlink()
+    with pytest.raises(BadImageError, match="cannot be read"):
+        images[0]
