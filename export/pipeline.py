@@ -108,6 +108,8 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
         UsageError: The options do not fit the classifier.
         VerificationError: The model computes something else than PyTorch.
     """
+    if options.top_k is not None and options.top_k > checkpoint.model.num_classes:
+        raise UsageError(f"--top-k {options.top_k}: the model has {checkpoint.model.num_classes} classes")
     original = capture(checkpoint.model, checkpoint.preprocessing.crop)
     original.graph.name = f"googlenet_{checkpoint.model.architecture.name}"
     opset = choose_opset(options.target, options.opset)

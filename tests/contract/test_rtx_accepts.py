@@ -1,0 +1,111 @@
+"""TensorRT-RTX's own parser and builder take every kind of model that export writes; no GPU is needed.
+
+The library builds engines ahead of time for a compute capability that is named instead of found. It is NVIDIA's parser
+of the TensorRT 11 generation, so what it refuses, a Jetson would refuse too.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from googlenet_deploy.device.specification import BVLC, TORCHVISION
+from googlenet_deploy.export import pipeline
+from googlenet_deploy.export.capture import capture
+from googlenet_deploy.export.graph import copy_model, serialize
+from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
+from googlenet_deploy.export.samples import seeded_samples
+from googlenet_deploy.export.targets import find_target
+from googlenet_deploy.model.architecture import get_architecture
+from googlenet_deploy.model.checkpoint import Checkpoint
+from googlenet_deploy.model.googlenet import GoogLeNet
+
+trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (the extra rtx brings it)")
+
+SPECIFICATIONS = {"bvlc": BVLC, "torchvision": TORCHVISION}
+
+
+class Recorder(trt.ILogger):  # type: ignore[misc]
+    """Keeps what TensorRT says, for the message of a failing test."""
+
+    def __init__(self) -> None:
+        trt.ILogger.__init__(self)
+        self.lines: list[str] = []
+
+    def log(self, severity: Any, message: str) -> None:
+        if severity <= trt.ILogger.Severity.WARNING:
+            self.lines.append(message)
+
+
+@pytest.fixture(scope="module")
+def logger() -> Recorder:
+    """One for all builders: TensorRT takes no second one."""
+    return Recorder()
+
+
+@lru_cache
+def checkpoint(name: str) -> Checkpoint:
+    """The full net with random weights."""
+    torch.manual_seed(0)
+    model = GoogLeNet(get_architecture(name), 1000).eval()
+    with torch.inference_mode():
+        model.fc.weight.data /= model(torch.randn(2, 3, 224, 224)).abs().max()
+    return Checkpoint(model, model.architecture, SPECIFICATIONS[name], source_sha256="0" * 64)
+
+
+@lru_cache
+def recorded(name: str) -> Any:
+    return capture(checkpoint(name).model, (224, 224))
+
+
+def exported(name: str, options: dict[str, Any]) -> Any:
+    samples = seeded_samples(SPECIFICATIONS[name], 2)
+    with mock.patch.object(pipeline, "capture", return_value=copy_model(recorded(name))):
+        return export_checkpoint(checkpoint(name), ExportOptions(simplify=False, **options), samples).model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bvlc", "torchvision"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="dynamic"),
+        pytest.param({"batch": 1}, id="static"),
+        pytest.param({"batch": 4, "average_pool": True}, id="average-pool"),
+        pytest.param({"uint8_input": True}, id="uint8"),
+        pytest.param({"uint8_input": True, "batch": 1}, id="uint8-static"),
+        pytest.param({"merge_1x1": True}, id="merge-1x1"),
+        pytest.param({"softmax": True, "top_k": 5}, id="softmax-top-k"),
+        pytest.param({"target": find_target("jetpack-4.6"), "merge_1x1": True}, id="opset-13"),
+        pytest.param({"target": find_target("tensorrt-rtx"), "opset": 24, "merge_1x1": True}, id="opset-24"),
+    ],
+)
+def test_parsed_and_built(logger: Recorder, name: str, options: dict[str, Any]) -> None:
+    model = exported(name, options)
+    logger.lines.clear()
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    parsed = parser.parse(serialize(model))
+    assert parsed, [parser.get_error(index).desc() for index in range(parser.num_errors)]
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    source = network.get_input(0)
+    assert (source.dtype == trt.uint8) == bool(options.get("uint8_input"))
+    if "batch" not in options:
+        assert source.shape[0] == -1
+        profile = builder.create_optimization_profile()
+        image = tuple(source.shape)[1:]
+        profile.set_shape(source.name, (1, *image), (4, *image), (8, *image))
+        config.add_optimization_profile(profile)
+    engine = builder.build_serialized_network(network, config)
+    assert engine is not None, logger.lines
+    outputs = [network.get_output(index).name for index in range(network.num_outputs)]
+    assert outputs == [output.name for output in model.graph.output]
+    layers = {network.get_layer(index).name for index in range(network.num_layers)}
+    assert "inception4a/branch2/1/conv" in layers, "TensorRT's layers bear the names of the nodes"
