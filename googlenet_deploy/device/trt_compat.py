@@ -1,0 +1,361 @@
+"""TensorRT's Python API in all its versions: the one file that knows names which not every version has.
+
+Versions 8.5 to 11 and TensorRT-RTX are spoken to alike through `TensorRT`. `VERSION_BOUND` lists every name used here
+that some version lacks, with the versions that have it; a contract test holds the list against the bindings of each,
+and another holds that no other file of the device part uses one of these names. Enumerators are looked up by name,
+since their values moved between 10 and 11.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from googlenet_deploy.errors import DeviceError
+
+Version = Tuple[int, ...]
+LogSink = Callable[[str, str], None]
+
+BACKENDS = ("tensorrt", "tensorrt-rtx")
+# First release whose strongly typed networks hold everything that a convolutional net needs.
+FIRST_STRONGLY_TYPED: Version = (10, 12)
+# From here on a network is always strongly typed, and precision flags and calibrators are gone.
+ONLY_STRONGLY_TYPED: Version = (11, 0)
+OLDEST: Version = (8, 5)
+
+
+class Bound(NamedTuple):
+    """A name that only some versions have.
+
+    Attributes:
+        owner: Class of the module, or "" for the module itself.
+        name: The attribute.
+        since: First TensorRT with it.
+        until: First TensorRT without it; None where the newest has it.
+        rtx: Whether TensorRT-RTX has it.
+    """
+
+    owner: str
+    name: str
+    since: Version
+    until: Optional[Version]
+    rtx: bool
+
+
+_OLD: Version = (8, 5)
+VERSION_BOUND: Tuple[Bound, ...] = (
+    Bound("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH", _OLD, (11, 0), False),
+    Bound("NetworkDefinitionCreationFlag", "STRONGLY_TYPED", (10, 0), None, True),
+    Bound("BuilderFlag", "FP16", _OLD, (11, 0), False),
+    Bound("BuilderFlag", "INT8", _OLD, (11, 0), False),
+    Bound("BuilderFlag", "BF16", (10, 0), (11, 0), False),
+    Bound("BuilderFlag", "VERSION_COMPATIBLE", (8, 6), None, True),
+    Bound("BuilderFlag", "STRIP_PLAN", (10, 0), None, True),
+    Bound("BuilderFlag", "REFIT_IDENTICAL", (10, 0), None, True),
+    Bound("Builder", "platform_has_fast_int8", _OLD, (11, 0), False),
+    Bound("IBuilderConfig", "int8_calibrator", _OLD, (11, 0), False),
+    Bound("IBuilderConfig", "builder_optimization_level", (8, 6), None, True),
+    Bound("IBuilderConfig", "hardware_compatibility_level", (8, 6), None, True),
+    Bound("IBuilderConfig", "progress_monitor", (10, 0), None, True),
+    Bound("IBuilderConfig", "num_compute_capabilities", (99, 0), None, True),
+    Bound("IBuilderConfig", "set_compute_capability", (99, 0), None, True),
+    Bound("ICudaEngine", "device_memory_size", _OLD, (11, 0), False),
+    Bound("ICudaEngine", "device_memory_size_v2", (10, 1), None, True),
+    Bound("ParserError", "node_name", (10, 0), None, True),
+    Bound("ParserError", "node_operator", (10, 0), None, True),
+    Bound("", "IProgressMonitor", (10, 0), None, True),
+    Bound("", "HardwareCompatibilityLevel", (8, 6), None, True),
+    Bound("", "ComputeCapability", (99, 0), None, True),
+    Bound("", "IInt8EntropyCalibrator2", _OLD, (11, 0), False),
+    Bound("", "IInt8MinMaxCalibrator", _OLD, (11, 0), False),
+    Bound("TacticSource", "CUDNN", _OLD, (11, 0), False),
+    Bound("TacticSource", "CUBLAS", _OLD, (11, 0), False),
+    Bound("TacticSource", "CUBLAS_LT", _OLD, (11, 0), False),
+)
+
+
+class ParseProblem(NamedTuple):
+    """One error of the ONNX parser.
+
+    Attributes:
+        position: Position of the node in the graph; negative where the error is not a node's.
+        node: Name of the node, or "" where this version does not say.
+        operator: Its operator, or "".
+        text: The parser's own words.
+    """
+
+    position: int
+    node: str
+    operator: str
+    text: str
+
+
+def load_tensorrt(backend: str) -> TensorRT:
+    """Imports TensorRT or TensorRT-RTX.
+
+    Raises:
+        DeviceError: It is not installed, cannot be loaded, is older than 8.5, or has no ONNX parser.
+    """
+    name = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}[backend]
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise DeviceError(f"{_LABELS[name]} cannot be loaded: {_one_line(error)}", _INSTALL[name]) from error
+    library = TensorRT(module, rtx=name == "tensorrt_rtx")
+    if not library.rtx and library.version < OLDEST:
+        raise DeviceError(
+            f"TensorRT {library.version_text} is installed; 8.5 or later is needed",
+            "on JetPack 4 build with trtexec: `--dry-run --target jetpack-4.6 --also-trtexec` prints its command line",
+        )
+    return library
+
+
+_LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+_INSTALL = {
+    "tensorrt": "on a Jetson, TensorRT comes with JetPack (apt install python3-libnvinfer); "
+    "without a GPU, --dry-run plans and --backend tensorrt-rtx builds",
+    "tensorrt_rtx": "pip install 'googlenet-deploy[rtx]'",
+}
+
+
+class TensorRT:
+    """One imported TensorRT.
+
+    Args:
+        module: ``tensorrt`` or ``tensorrt_rtx``, or a binding alone.
+        rtx: Whether it is TensorRT-RTX.
+    """
+
+    def __init__(self, module: Any, *, rtx: bool) -> None:  # noqa: ANN401 - it has no types
+        self.module = module
+        self.rtx = rtx
+        self.version_text = str(module.__version__)
+        self.version: Version = parse_version(self.version_text)
+
+    @property
+    def label(self) -> str:
+        """For people: ``TensorRT 10.3.0``."""
+        return f"{'TensorRT-RTX' if self.rtx else 'TensorRT'} {self.version_text}"
+
+    def logger(self, sink: LogSink) -> Any:  # noqa: ANN401
+        """A logger that hands (severity, message) to `sink`; severities are "INTERNAL_ERROR" ... "VERBOSE"."""
+        base = self.module.ILogger
+
+        class _Logger(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
+            def __init__(self) -> None:
+                base.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+                sink(str(severity).rpartition(".")[2], message)
+
+        return _Logger()
+
+    def builder(self, logger: Any) -> Any:  # noqa: ANN401
+        """A builder.
+
+        Raises:
+            DeviceError: There is no GPU or driver that TensorRT can use.
+        """
+        try:
+            builder = self.module.Builder(logger)
+        except (RuntimeError, TypeError) as error:  # TypeError is pybind11's word for a factory that returned NULL
+            raise DeviceError(
+                f"{self.label} cannot start a builder: {_one_line(error)}", "is there a GPU with a driver? see doctor"
+            ) from error
+        if builder is None:
+            raise DeviceError(f"{self.label} cannot start a builder", "is there a GPU with a driver? see doctor")
+        return builder
+
+    def network_flags(self, *, strongly_typed: bool) -> int:
+        """The bit mask that ``create_network`` takes.
+
+        Raises:
+            DeviceError: This version has no strongly typed networks.
+        """
+        flags = self.module.NetworkDefinitionCreationFlag
+        mask = 0
+        if self.version < (10, 0) and not self.rtx:
+            mask |= 1 << int(flags.EXPLICIT_BATCH)
+        if strongly_typed:
+            if not hasattr(flags, "STRONGLY_TYPED"):
+                raise DeviceError(f"{self.label} has no strongly typed networks")
+            mask |= 1 << int(flags.STRONGLY_TYPED)
+        return mask
+
+    def parser(self, network: Any, logger: Any) -> Any:  # noqa: ANN401
+        """An ONNX parser.
+
+        Raises:
+            DeviceError: This TensorRT was installed without its parser.
+        """
+        if not hasattr(self.module, "OnnxParser"):
+            raise DeviceError(
+                f"{self.label} has no ONNX parser", "apt install libnvonnxparsers8 (or the one of its version)"
+            )
+        return self.module.OnnxParser(network, logger)
+
+    @staticmethod
+    def parse_problems(parser: Any) -> List[ParseProblem]:  # noqa: ANN401
+        """The parser's errors; before TensorRT 10 they carry a node's position but not its name."""
+        problems = []
+        for index in range(parser.num_errors):
+            error = parser.get_error(index)
+            name, operator = getattr(error, "node_name", None), getattr(error, "node_operator", None)
+            problems.append(
+                ParseProblem(int(error.node()), name() if name else "", operator() if operator else "", error.desc())
+            )
+        return problems
+
+    def set_flag(self, config: Any, name: str) -> None:  # noqa: ANN401
+        """Sets a builder flag by name.
+
+        Raises:
+            DeviceError: This version does not have it.
+        """
+        flag = getattr(self.module.BuilderFlag, name, None)
+        if flag is None:
+            raise DeviceError(f"{self.label} has no builder flag {name}{self._when('BuilderFlag', name)}")
+        config.set_flag(flag)
+
+    def set_optimization_level(self, config: Any, level: int) -> None:  # noqa: ANN401
+        """Builder optimisation level, 0 to 5."""
+        self._require(config, "IBuilderConfig", "builder_optimization_level")
+        config.builder_optimization_level = level
+
+    def set_hardware_compatibility(self, config: Any, level: str) -> None:  # noqa: ANN401
+        """Hardware compatibility, "ampere+" or "same-compute-capability"."""
+        self._require(config, "IBuilderConfig", "hardware_compatibility_level")
+        name = {"ampere+": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}[level]
+        value = getattr(self.module.HardwareCompatibilityLevel, name, None)
+        if value is None:
+            raise DeviceError(f"{self.label} has no hardware compatibility level {level}")
+        config.hardware_compatibility_level = value
+
+    def set_tactic_sources(self, config: Any, names: Sequence[str]) -> None:  # noqa: ANN401
+        """Restricts the libraries that tactics come from; an empty list leaves TensorRT's own kernels alone."""
+        mask = 0
+        for name in names:
+            source = getattr(self.module.TacticSource, name.upper(), None)
+            if source is None:
+                known = [key for key in dir(self.module.TacticSource) if key.isupper()]
+                raise DeviceError(f"{self.label} has no tactic source {name}", f"it has {', '.join(known)}")
+            mask |= 1 << int(source)
+        config.set_tactic_sources(mask)
+
+    def set_compute_capabilities(self, config: Any, capabilities: Sequence[Tuple[int, int]]) -> None:  # noqa: ANN401
+        """Builds ahead of time for these GPUs; TensorRT-RTX only.
+
+        Raises:
+            DeviceError: This TensorRT builds for its own GPU only, or does not know one of them.
+        """
+        enum = getattr(self.module, "ComputeCapability", None)
+        if enum is None:
+            raise DeviceError(
+                f"{self.label} builds for the GPU that it runs on only",
+                "build on the device, or --backend tensorrt-rtx",
+            )
+        values = [getattr(enum, f"SM{major}{minor}", None) for major, minor in capabilities]
+        unknown = [f"{major}.{minor}" for (major, minor), value in zip(capabilities, values) if value is None]
+        if unknown:
+            raise DeviceError(
+                f"{self.label} cannot build for compute capability {', '.join(unknown)}",
+                f"it can for {', '.join(self.compute_capabilities())}; Jetson engines are built on the Jetson",
+            )
+        config.num_compute_capabilities = len(values)
+        for index, value in enumerate(values):
+            config.set_compute_capability(value, index)
+
+    def compute_capabilities(self) -> List[str]:
+        """Those that this library builds for ahead of time: ``["7.5", ...]``; empty for TensorRT proper."""
+        enum = getattr(self.module, "ComputeCapability", None)
+        numbers = sorted(int(key[2:]) for key in dir(enum) if re.fullmatch(r"SM\d+", key)) if enum else []
+        return [f"{number // 10}.{number % 10}" for number in numbers]
+
+    def set_progress(self, config: Any, step: Callable[[str, int, int], bool]) -> Optional[Any]:  # noqa: ANN401
+        """Calls ``step(phase, done, total)`` as phases advance; a False return cancels the build.
+
+        Returns:
+            The monitor, to be kept alive until the build ends; None where this version has none.
+        """
+        base = getattr(self.module, "IProgressMonitor", None)
+        if base is None or not hasattr(config, "progress_monitor"):
+            return None
+
+        class _Monitor(base):  # type: ignore[misc] # TensorRT's class is made at run time
+            def __init__(self) -> None:
+                base.__init__(self)
+                self.totals: Dict[str, int] = {}
+
+            def phase_start(self, phase_name: str, parent_phase: Optional[str], num_steps: int) -> None:
+                del parent_phase
+                self.totals[phase_name] = num_steps
+
+            def phase_finish(self, phase_name: str) -> None:
+                self.totals.pop(phase_name, None)
+
+            def step_complete(self, phase_name: str, step_number: int) -> bool:
+                return step(phase_name, step_number + 1, self.totals.get(phase_name, 0))
+
+        monitor = _Monitor()
+        config.progress_monitor = monitor
+        return monitor
+
+    def calibrator_base(self, algorithm: str) -> Any:  # noqa: ANN401
+        """The base class of a live INT8 calibrator, for "entropy" or "minmax".
+
+        Raises:
+            DeviceError: This version has no implicit quantisation.
+        """
+        name = {"entropy": "IInt8EntropyCalibrator2", "minmax": "IInt8MinMaxCalibrator"}[algorithm]
+        base = getattr(self.module, name, None)
+        if base is None:
+            raise DeviceError(
+                f"{self.label} has no calibration: implicit INT8 ended with TensorRT 10",
+                "build a Q/DQ model: googlenet-deploy quantize",
+            )
+        return base
+
+    def set_calibrator(self, config: Any, calibrator: Any) -> None:  # noqa: ANN401
+        """Attaches a calibrator made from `calibrator_base`."""
+        self._require(config, "IBuilderConfig", "int8_calibrator")
+        config.int8_calibrator = calibrator
+
+    def has_fast_int8(self, builder: Any) -> Optional[bool]:  # noqa: ANN401
+        """Whether the GPU computes in INT8; None where this version does not say."""
+        return getattr(builder, "platform_has_fast_int8", None)
+
+    @staticmethod
+    def device_memory(engine: Any) -> int:  # noqa: ANN401
+        """Bytes of device memory that one execution context needs."""
+        size = getattr(engine, "device_memory_size_v2", None)
+        return int(engine.device_memory_size if size is None else size)
+
+    def _require(self, owner: Any, class_name: str, name: str) -> None:  # noqa: ANN401
+        if not hasattr(owner, name):
+            raise DeviceError(f"{self.label} has no {name}{self._when(class_name, name)}")
+
+    @staticmethod
+    def _when(owner: str, name: str) -> str:
+        for bound in VERSION_BOUND:
+            if (bound.owner, bound.name) == (owner, name):
+                first = ".".join(map(str, bound.since))
+                last = f", gone in {'.'.join(map(str, bound.until))}" if bound.until else ""
+                return f" (TensorRT {first} and later{last})"
+        return ""
+
+
+def parse_version(text: str) -> Version:
+    """``"10.3.0.post1"`` is (10, 3, 0).
+
+    Raises:
+        DeviceError: It does not begin with a number.
+    """
+    match = re.match(r"\d+(?:\.\d+)*", text)
+    if match is None:
+        raise DeviceError(f"cannot make sense of TensorRT version {text!r}")
+    return tuple(int(part) for part in match.group().split("."))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
