@@ -14,7 +14,8 @@ from googlenet_deploy.export.passes.base import check_model, find_problem, first
 
 with requires("export"):
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.descriptor import FieldDescriptor
+    from google.protobuf.message import DecodeError, Message
     from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, external_data_helper
 
 # Protobuf's own limit for one message.
@@ -44,6 +45,8 @@ def load_model(path: PathLike) -> ModelProto:
         model: ModelProto = ModelProto.FromString(content)
     except DecodeError:
         raise BadModelError(path, "is not an ONNX model, or is truncated", REMEDY) from None
+    if not _is_text(model):
+        raise BadModelError(path, "is damaged: a name in it is not UTF-8 text", REMEDY)
     _check_header(path, model)
     _load_external_data(path, model)
     name_nodes(model.graph)
@@ -161,6 +164,23 @@ def _check_header(path: PathLike, model: ModelProto) -> None:
         raise BadModelError(path, f"has opset {opset}; {OLDEST_OPSET} to {newest} can be read")
     if not model.graph.output:
         raise BadModelError(path, "has no output")
+
+
+def _is_text(message: Message) -> bool:
+    """Whether all strings of a message are UTF-8; protobuf does not check that while it parses, but on access."""
+    try:
+        for field, value in message.ListFields():
+            if field.type == FieldDescriptor.TYPE_STRING:
+                texts = [value] if isinstance(value, (str, bytes)) else value
+                if not all(isinstance(text, str) for text in texts):
+                    return False
+            elif field.type == FieldDescriptor.TYPE_MESSAGE:
+                children = [value] if isinstance(value, Message) else value
+                if not all(_is_text(child) for child in children):
+                    return False
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _load_external_data(path: PathLike, model: ModelProto) -> None:

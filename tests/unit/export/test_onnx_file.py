@@ -15,6 +15,7 @@ from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.device.specification import TORCHVISION, Preprocessing
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.export.graph import serialize
+from googlenet_deploy.export.inspect_onnx import describe, table_lines
 from googlenet_deploy.export.onnx_file import (
     input_specification,
     load_classifier,
@@ -82,6 +83,8 @@ def test_damaged_bytes_are_refused_or_read_never_a_traceback(tiny_classifier: An
     path = tmp_path / "damaged.onnx"
     path.write_bytes(bytes(content))
     with contextlib.suppress(BadModelError):
+        table_lines(describe(path))
+    with contextlib.suppress(BadModelError):
         load_classifier(path)
 
 
@@ -115,6 +118,13 @@ def test_inconsistent_graphs(tiny_classifier: Any, saved: Any) -> None:
     model = tiny_classifier()
     del model.graph.output[:]
     refuse(saved(model), "has no output")
+
+
+@pytest.mark.parametrize("name", [b"logits", b"Relu", b"input"])
+def test_names_that_are_not_text(tiny_classifier: Any, tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(serialize(tiny_classifier()).replace(name, b"\xff\xfe" + name[2:]))
+    refuse(path, "not UTF-8 text")
 
 
 def test_nameless_nodes_get_names(tiny_classifier: Any, saved: Any) -> None:
