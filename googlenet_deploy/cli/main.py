@@ -30,8 +30,11 @@ class Command(NamedTuple):
 COMMANDS: Dict[str, Command] = {
     "train": Command("train a classifier from a folder of images"),
     "export": Command("weights to a verified, simplified ONNX model", ("export-onnx",)),
+    "build": Command("ONNX to a TensorRT or TensorRT-RTX engine, with its precision proved", ("build-engine",)),
     "infer": Command("classify images", ("googlenet-infer",)),
     "evaluate": Command("top-1, top-5 and agreement with a reference"),
+    "estimate": Command("bounds of latency, energy and memory on a module that is not at hand"),
+    "doctor": Command("what this machine can run, and what is missing"),
     "inspect": Command("layers, types, sizes and costs of a model"),
 }
 
@@ -83,6 +86,11 @@ def run_command(name: str, argv: List[str], program: str) -> int:
 def export_onnx() -> int:
     """Entry point of ``export-onnx``."""
     return run_command("export", sys.argv[1:], "export-onnx")
+
+
+def build_engine() -> int:
+    """Entry point of ``build-engine``."""
+    return run_command("build", sys.argv[1:], "build-engine")
 
 
 def googlenet_infer() -> int:

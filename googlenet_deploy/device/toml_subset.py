@@ -1,8 +1,8 @@
 """The part of TOML that the toolkit's own profiles use, for Python 3.8, which has no ``tomllib``.
 
-``[table]`` and ``[[array of tables]]`` headers (one level, bare names), and ``key = value`` with basic strings, integers,
-floats, booleans, and arrays of those on one line. Whatever else TOML allows is refused, so that a profile that this reads
-is read alike by every TOML parser (https://toml.io/en/v1.0.0; a test compares with ``tomllib``).
+``[table]`` and ``[[array of tables]]`` headers (one level, bare names), and ``key = value`` with basic strings,
+integers, floats, booleans, and arrays of those on one line. Whatever else TOML allows is refused, so that a profile
+that this reads is read alike by every TOML parser (https://toml.io/en/v1.0.0; a test compares with ``tomllib``).
 """
 
 from __future__ import annotations

@@ -60,6 +60,9 @@ VERSION_BOUND: Tuple[Bound, ...] = (
     Bound("IBuilderConfig", "progress_monitor", (10, 0), None, True),
     Bound("IBuilderConfig", "num_compute_capabilities", (99, 0), None, True),
     Bound("IBuilderConfig", "set_compute_capability", (99, 0), None, True),
+    Bound("IBuilderConfig", "set_calibration_profile", _OLD, (11, 0), False),
+    Bound("BuilderFlag", "PREFER_PRECISION_CONSTRAINTS", _OLD, (11, 0), False),
+    Bound("ILayer", "precision", _OLD, (11, 0), False),
     Bound("ICudaEngine", "device_memory_size", _OLD, (11, 0), False),
     Bound("ICudaEngine", "device_memory_size_v2", (10, 1), None, True),
     Bound("ParserError", "node_name", (10, 0), None, True),
@@ -138,13 +141,28 @@ class TensorRT:
         """For people: ``TensorRT 10.3.0``."""
         return f"{'TensorRT-RTX' if self.rtx else 'TensorRT'} {self.version_text}"
 
+    @property
+    def has_parser(self) -> bool:
+        """Whether its ONNX parser was installed with it."""
+        return hasattr(self.module, "OnnxParser")
+
+    @property
+    def parser_remedy(self) -> str:
+        """How to install the parser."""
+        return f"apt install libnvonnxparsers{self.version[0]}"
+
+    @property
+    def strongly_typed_only(self) -> bool:
+        """Whether it has no precision flags and no calibration."""
+        return self.rtx or self.version >= ONLY_STRONGLY_TYPED
+
     def logger(self, sink: LogSink) -> Any:  # noqa: ANN401
         """A logger that hands (severity, message) to `sink`; severities are "INTERNAL_ERROR" ... "VERBOSE"."""
         base = self.module.ILogger
 
         class _Logger(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
             def __init__(self) -> None:
-                base.__init__(self)
+                super().__init__()
 
             def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
                 sink(str(severity).rpartition(".")[2], message)
@@ -189,10 +207,8 @@ class TensorRT:
         Raises:
             DeviceError: This TensorRT was installed without its parser.
         """
-        if not hasattr(self.module, "OnnxParser"):
-            raise DeviceError(
-                f"{self.label} has no ONNX parser", "apt install libnvonnxparsers8 (or the one of its version)"
-            )
+        if not self.has_parser:
+            raise DeviceError(f"{self.label} has no ONNX parser", self.parser_remedy)
         return self.module.OnnxParser(network, logger)
 
     @staticmethod
@@ -282,9 +298,9 @@ class TensorRT:
         if base is None or not hasattr(config, "progress_monitor"):
             return None
 
-        class _Monitor(base):  # type: ignore[misc] # TensorRT's class is made at run time
+        class _Monitor(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
             def __init__(self) -> None:
-                base.__init__(self)
+                super().__init__()
                 self.totals: Dict[str, int] = {}
 
             def phase_start(self, phase_name: str, parent_phase: Optional[str], num_steps: int) -> None:
@@ -330,6 +346,45 @@ class TensorRT:
         """Bytes of device memory that one execution context needs."""
         size = getattr(engine, "device_memory_size_v2", None)
         return int(engine.device_memory_size if size is None else size)
+
+    def set_workspace(self, config: Any, size: int) -> None:  # noqa: ANN401
+        """Limits the scratch memory of a layer, in bytes."""
+        config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size)
+
+    def set_verbosity(self, config: Any, level: str) -> None:  # noqa: ANN401
+        """How much the engine tells of its layers: "none", "names" or "detailed"."""
+        name = {"none": "NONE", "names": "LAYER_NAMES_ONLY", "detailed": "DETAILED"}[level]
+        config.profiling_verbosity = getattr(self.module.ProfilingVerbosity, name)
+
+    def use_dla(self, config: Any, core: int) -> None:  # noqa: ANN401
+        """Puts all layers on a DLA core by default."""
+        config.default_device_type = self.module.DeviceType.DLA
+        config.DLA_core = core
+
+    def json_format(self) -> Any:  # noqa: ANN401
+        """The engine inspector's JSON format."""
+        return self.module.LayerInformationFormat.JSON
+
+    def keep_fp32(self, network: Any, config: Any, operators: Sequence[str]) -> List[str]:  # noqa: ANN401
+        """Asks for FP32 in the layers of some ONNX operators; for weakly typed builds.
+
+        Returns:
+            Names of the layers.
+        """
+        kinds = {getattr(self.module.LayerType, operator.upper()) for operator in operators}
+        layers = [network.get_layer(index) for index in range(network.num_layers)]
+        chosen = [layer for layer in layers if layer.type in kinds]
+        for layer in chosen:
+            self._require(layer, "ILayer", "precision")
+            layer.precision = self.module.DataType.FLOAT
+        if chosen:
+            self.set_flag(config, "PREFER_PRECISION_CONSTRAINTS")
+        return [layer.name for layer in chosen]
+
+    def set_calibration_profile(self, config: Any, profile: Any) -> None:  # noqa: ANN401
+        """The shapes that calibration runs with."""
+        self._require(config, "IBuilderConfig", "set_calibration_profile")
+        config.set_calibration_profile(profile)
 
     def _require(self, owner: Any, class_name: str, name: str) -> None:  # noqa: ANN401
         if not hasattr(owner, name):

@@ -1,0 +1,375 @@
+"""Bounds of latency, energy and memory on a module that is not at hand: the roofline model.
+
+A layer takes at least as long as its arithmetic at the GPU's peak rate, and as its memory traffic at the peak bandwidth
+(Williams, Waterman and Patterson 2009, "Roofline"). Two sums come of it: the *floor*, below which no implementation
+gets (all arithmetic, or weights, input and output through memory once, whichever takes longer), and the *roofline*,
+where every layer reads its inputs from memory and writes its outputs there. Real engines lie above the floor, and
+mostly above the roofline: launches, shapes that do not fill the GPU, and clocks below the mode's largest are in
+neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.target import Module, PowerMode, Target
+from googlenet_deploy.errors import DeviceError, UsageError, requires
+from googlenet_deploy.export.costs import CostModel, NodeCost, element_count
+from googlenet_deploy.export.graph import runtime_inputs
+from googlenet_deploy.export.onnx_file import load_model
+from googlenet_deploy.export.summary import element_type
+
+with requires("export"):
+    from onnx import NodeProto
+
+BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
+# TensorRT computes these inside the layer before or after them, or only reinterprets memory.
+_FUSED = (
+    "Relu", "Clip", "LeakyRelu", "QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Cast", "Flatten",
+    "Reshape", "Squeeze", "Unsqueeze", "BatchNormalization",
+)  # fmt: skip
+# Branches write straight into the concatenated tensor.
+_FREE = ("Concat",)
+
+
+_ASSUMPTIONS = (
+    "no engine is faster than the floor; in the roofline every layer reads and writes memory, at peak rates;",
+    "launches, shapes that do not fill the GPU and lower clocks come on top.",
+    "energy: the mode's whole power for the roofline's time. FP32 without TF32.",
+)
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """What one layer has to do.
+
+    Attributes:
+        name: The ONNX node.
+        operator: Its operator.
+        kind: Type that it computes in: "int8", "fp16", "bf16" or "fp32".
+        multiply_adds: Multiply-adds for the whole batch.
+        weight_bytes: Bytes of its weights in that type; biases in FP32.
+        activation_bytes: Bytes of its inputs and outputs.
+    """
+
+    name: str
+    operator: str
+    kind: str
+    multiply_adds: int
+    weight_bytes: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class ModeBound:
+    """The bounds in one power mode.
+
+    Attributes:
+        mode: The power mode.
+        floor_ms: Milliseconds per batch below which no implementation gets.
+        roofline_ms: Milliseconds per batch where every layer goes through memory.
+        compute_share: Share of the roofline's time in layers that arithmetic limits.
+        joules: Energy per image if the mode's power is drawn for `roofline_ms`; None where it has no stated power.
+        limits: For every layer, milliseconds and "arithmetic" or "memory".
+    """
+
+    mode: PowerMode
+    floor_ms: float
+    roofline_ms: float
+    compute_share: float
+    joules: float | None
+    limits: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bounds for a model on a module.
+
+    Attributes:
+        path: The model.
+        target: The module.
+        batch: Images per batch.
+        layers: What each layer has to do.
+        modes: The bounds per power mode.
+        weight_bytes: Bytes of all weights.
+        activation_bytes: Largest sum of activations that live at once.
+        notes: Assumptions, and what is left out.
+    """
+
+    path: str
+    target: Target
+    batch: int
+    layers: tuple[LayerWork, ...]
+    modes: tuple[ModeBound, ...]
+    weight_bytes: int
+    activation_bytes: int
+    notes: tuple[str, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Weights and live activations: below what an engine needs."""
+        return self.weight_bytes + self.activation_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "model": self.path,
+            "target": self.target.name,
+            "batch": self.batch,
+            "memory_bytes": self.memory_bytes,
+            "weight_bytes": self.weight_bytes,
+            "activation_bytes": self.activation_bytes,
+            "modes": [
+                {
+                    **asdict(bound.mode),
+                    "floor_ms": bound.floor_ms,
+                    "roofline_ms": bound.roofline_ms,
+                    "arithmetic_share": bound.compute_share,
+                    "joules_per_image": bound.joules,
+                    "layers_ms": [time for time, _ in bound.limits],
+                }
+                for bound in self.modes
+            ],
+            "layers": [asdict(layer) for layer in self.layers],
+            "notes": list(self.notes),
+            "sources": list(self.target.module.sources) if self.target.module else [],
+        }
+
+
+def estimate(path: PathLike, target: Target, batch: int = 1, precision: str | None = None) -> Estimate:
+    """Bounds for a model on a module.
+
+    Args:
+        path: An ONNX model.
+        target: A module; a bare software version has no speed.
+        batch: Images per batch, where the model leaves it open.
+        precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; None takes FP16 in a quantised
+            model and FP32 in any other.
+
+    Raises:
+        BadModelError: The model cannot be read.
+        UsageError: The target is no module.
+        DeviceError: The module's profile does not have the rates.
+    """
+    module = _module(target)
+    work = _Work(path, module, batch, precision)
+    if not module.power_modes or not module.bus_bits or not module.sms:
+        raise DeviceError(
+            f"the profile of {target.name} has no published figures for: {', '.join(module.missing)}",
+            "estimate another module, or measure on the device",
+        )
+    work.check_rates(target)
+    modes = tuple(_bound(work, module, mode) for mode in module.power_modes)
+    notes = (*work.notes, *(f"not in the profile, for want of a source: {item}" for item in module.missing))
+    return Estimate(
+        str(path), target, work.batch, tuple(work.layers), modes, work.weight_bytes, work.peak_bytes(), notes
+    )
+
+
+def _module(target: Target) -> Module:
+    if target.module is None:
+        raise UsageError(
+            f"{target.name} is software, which has no speed of its own", "name a module, such as orin-nano"
+        )
+    return target.module
+
+
+class _Work:
+    """The layers of a model, with fused ones merged and every tensor in the type of the layer that makes it."""
+
+    def __init__(self, path: PathLike, module: Module, batch: int, precision: str | None) -> None:
+        model = load_model(path)
+        self.costs = CostModel(model, batch)
+        self.graph = self.costs.model.graph
+        self.batch = self._batch(batch)
+        self.notes: list[str] = []
+        quantized = any(node.op_type == "DequantizeLinear" for node in self.graph.node)
+        self.int8 = "int8" in module.types
+        if quantized and not self.int8:
+            self.notes.append("the GPU has no INT8: quantised layers count as FP16")
+        self.wide = precision or ("fp16" if quantized else "fp32")
+        if quantized:
+            self.notes.append(f"layers without Q/DQ count as {self.wide.upper()}")
+        self.aliases: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
+        self.steps: list[tuple[list[str], list[str], bool]] = []
+        self.layers: list[LayerWork] = []
+        self.weight_bytes = 0
+        self._walk()
+
+    def _batch(self, batch: int) -> int:
+        shape = self.costs.shapes.get(runtime_inputs(self.graph)[0].name) or [batch]
+        return shape[0] if isinstance(shape[0], int) else batch
+
+    def _walk(self) -> None:
+        costs = {cost.name: cost for cost in self.costs.nodes()}
+        for node in self.graph.node:
+            if all(name in self.costs.constants for name in node.output):
+                continue
+            inputs = [name for name in dict.fromkeys(map(self._root, node.input)) if name and self._is_activation(name)]
+            if node.op_type in _FUSED and len(inputs) == 1:
+                self.aliases.update(dict.fromkeys(node.output, inputs[0]))
+            else:
+                self._add(node, costs[node.name], inputs)
+
+    def _add(self, node: NodeProto, cost: NodeCost, inputs: list[str]) -> None:
+        kind = self._kind(cost)
+        outputs = [name for name in node.output if name]
+        if node.op_type in ("MaxPool", *_FREE) and inputs:
+            kind = self._tensor_kind(inputs[0])  # they only move values
+        self.kinds.update(dict.fromkeys(outputs, kind))
+        free = node.op_type in _FREE
+        self.steps.append((inputs, outputs, free))
+        traffic = 0 if free else sum(self.bytes_of(name) for name in [*inputs, *outputs])
+        biases = (element_count(cost_shape) or 0) if (cost_shape := self._bias_shape(node)) is not None else 0
+        weights = (cost.parameters - biases) * BYTES[kind] + 4 * biases
+        self.weight_bytes += weights
+        self.layers.append(LayerWork(cost.name, cost.operator, kind, cost.multiply_adds, weights, traffic))
+
+    def _bias_shape(self, node: NodeProto) -> list[int | str | None] | None:
+        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2:
+            return self.costs.shapes.get(node.input[2]) or [self.costs.constants.get(node.input[2], 0)]
+        return None
+
+    def _kind(self, cost: NodeCost) -> str:
+        if cost.quantized:
+            return "int8" if self.int8 else "fp16"
+        own = element_type(cost.element_type) if cost.element_type else ""
+        return {"float16": "fp16", "bfloat16": "bf16"}.get(own, self.wide)
+
+    def _root(self, name: str) -> str:
+        while name in self.aliases:
+            name = self.aliases[name]
+        return name
+
+    def _is_activation(self, name: str) -> bool:
+        return name not in self.costs.constants
+
+    def _tensor_kind(self, name: str) -> str:
+        return self.kinds.get(name, self.wide)
+
+    def bytes_of(self, name: str) -> int:
+        """Bytes of an activation in the type of the layer that makes it; an input of the network in its own type."""
+        if name not in self.kinds:
+            return self.costs.bytes_of(name)
+        return (element_count(self.costs.shapes.get(name)) or 0) * BYTES[self.kinds[name]]
+
+    def io_bytes(self) -> int:
+        """Bytes of the network's inputs and outputs."""
+        names = [value.name for value in runtime_inputs(self.graph)]
+        return sum(map(self.bytes_of, names)) + sum(
+            self.bytes_of(self._root(value.name)) for value in self.graph.output
+        )
+
+    def peak_bytes(self) -> int:
+        """Largest sum of activations that live at once; nothing is written over its input."""
+        last = {name: position for position, (inputs, _, _) in enumerate(self.steps) for name in inputs}
+        last.update({self._root(value.name): len(self.steps) for value in self.graph.output})
+        live = {value.name: self.bytes_of(value.name) for value in runtime_inputs(self.graph)}
+        peak = sum(live.values())
+        for position, (inputs, outputs, free) in enumerate(self.steps):
+            if free:
+                live = {name: size for name, size in live.items() if name not in inputs or last[name] > position}
+            live.update({name: self.bytes_of(name) for name in outputs})
+            peak = max(peak, sum(live.values()))
+            live = {name: size for name, size in live.items() if last.get(name, -1) > position}
+        return peak
+
+    def check_rates(self, target: Target) -> None:
+        """Refuses where the profile has no rate for a type that the model needs."""
+        assert target.module is not None
+        needed = {layer.kind for layer in self.layers if layer.multiply_adds}
+        lacking = sorted(needed - set(target.module.operations))
+        if lacking:
+            raise DeviceError(
+                f"the profile of {target.name} has no published {' or '.join(lacking)} rate",
+                "estimate the FP16 model, or measure on the device",
+            )
+
+
+def _bound(work: _Work, module: Module, mode: PowerMode) -> ModeBound:
+    bandwidth = module.bandwidth(mode)
+    assert bandwidth is not None
+    limits = []
+    arithmetic = 0.0
+    for layer in work.layers:
+        rate = module.peak(layer.kind, mode)
+        compute = 2 * layer.multiply_adds / rate if rate and layer.multiply_adds else 0.0
+        memory = (layer.weight_bytes + layer.activation_bytes) / bandwidth
+        arithmetic += compute
+        limits.append((1e3 * max(compute, memory), "arithmetic" if compute > memory else "memory"))
+    roofline = sum(time for time, _ in limits)
+    floor = 1e3 * max(arithmetic, (work.weight_bytes + work.io_bytes()) / bandwidth)
+    compute_time = sum(time for time, limit in limits if limit == "arithmetic")
+    joules = mode.watts * roofline / 1e3 / work.batch if mode.watts else None
+    return ModeBound(mode, floor, roofline, compute_time / roofline if roofline else 0.0, joules, tuple(limits))
+
+
+def estimate_lines(result: Estimate, *, layers: bool = False) -> list[str]:
+    """The estimate as text for a terminal, labelled as what it is."""
+    total = sum(layer.multiply_adds for layer in result.layers)
+    module = result.target.module
+    assert module is not None
+    lines = [
+        f"{result.path} on {result.target.title}, batch {result.batch}: bounds from published rates, no measurement",
+        f"  {total / 1e9:.3f} G multiply-adds; {', '.join(_work_by_kind(result.layers, total))}",
+        f"  memory: at least {result.memory_bytes / 1e6:.1f} MB ({result.weight_bytes / 1e6:.1f} MB weights, "
+        f"{result.activation_bytes / 1e6:.1f} MB activations)"
+        + (f" of {module.memory_bytes / 2**30:.0f} GiB" if module.memory_bytes else "")
+        + ", beside what CUDA and TensorRT take",
+        "",
+    ]
+    lines += _mode_lines(result)
+    if layers:
+        lines += ["", *_layer_lines(result)]
+    lines += ["", *_ASSUMPTIONS]
+    return [*lines, *(f"note: {note}" for note in result.notes)]
+
+
+def _work_by_kind(layers: Sequence[LayerWork], total: int) -> list[str]:
+    sums: dict[str, int] = {}
+    for layer in layers:
+        sums[layer.kind] = sums.get(layer.kind, 0) + layer.multiply_adds
+    return [f"{kind.upper()} {count / total:.1%}" for kind, count in sorted(sums.items()) if count] if total else []
+
+
+def _mode_lines(result: Estimate) -> list[str]:
+    rows = [("power mode", "W", "GPU MHz", "floor ms", "roofline ms", "images/s below", "mJ/image", "arithmetic-bound")]
+    rows += [
+        (
+            bound.mode.name,
+            f"{bound.mode.watts:g}" if bound.mode.watts else "-",
+            f"{bound.mode.gpu_mhz:g}",
+            f"{bound.floor_ms:.3f}",
+            f"{bound.roofline_ms:.3f}",
+            f"{1e3 * result.batch / bound.floor_ms:,.0f}",
+            f"{1e3 * bound.joules:.2f}" if bound.joules is not None else "-",
+            f"{bound.compute_share:.0%}",
+        )
+        for bound in result.modes
+    ]
+    return _table(rows)
+
+
+def _layer_lines(result: Estimate) -> list[str]:
+    bound = result.modes[-1]
+    rows = [(f"layer, in {bound.mode.name}", "type", "multiply-adds", "bytes", "us", "limit")]
+    for layer, (time, limit) in zip(result.layers, bound.limits, strict=True):
+        size = layer.weight_bytes + layer.activation_bytes
+        if size:
+            rows.append((layer.name, layer.kind, f"{layer.multiply_adds:,}", f"{size:,}", f"{1e3 * time:.1f}", limit))
+    return _table(rows)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

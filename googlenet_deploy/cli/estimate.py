@@ -1,0 +1,45 @@
+"""Bounds of latency, energy and memory on a module that is not at hand.
+
+From each layer's multiply-adds and bytes and the module's published peak rates, per power mode (the roofline model).
+These are bounds, not predictions: real engines are slower. Measure with benchmark on the device.
+
+Examples:
+  googlenet-deploy estimate model.int8.onnx --target orin-nano
+  googlenet-deploy estimate model.onnx --target nano --precision fp16 --layers
+  googlenet-deploy estimate model.onnx --target agx-orin --batch 32 --json bounds.json
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from googlenet_deploy.cli.arguments import positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("model", metavar="MODEL", help="an ONNX model")
+    parser.add_argument("--target", required=True, metavar="T", help="a module, such as orin-nano, xavier-nx, nano")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="for a dynamic model (default: 1)")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16"),
+        help="type of layers that are FP32 in the model (default: fp16 in a quantised model, else fp32)",
+    )
+    parser.add_argument("--layers", action="store_true", help="list every layer, in the last power mode")
+    parser.add_argument("--json", metavar="FILE", help="write everything to a file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    from googlenet_deploy.device.files import write_json
+    from googlenet_deploy.device.target import load_target
+
+    target = load_target(arguments.target)
+    from googlenet_deploy.export.estimate import estimate, estimate_lines
+
+    result = estimate(arguments.model, target, arguments.batch, arguments.precision)
+    print("\n".join(estimate_lines(result, layers=arguments.layers)))
+    if arguments.json:
+        write_json(arguments.json, result.to_dict())
+    return 0

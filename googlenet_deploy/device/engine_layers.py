@@ -1,0 +1,222 @@
+"""What an engine's layers compute in, from the engine inspector's JSON, and the gate on it.
+
+The inspector's JSON (TensorRT developer guide, "Engine Inspector") lists per layer its name, ``LayerType``, inputs and
+outputs with ``Dimensions`` and ``Format/Datatype`` (10.x: ``Datatype`` apart), and of convolutions ``ParameterType``,
+``Kernel``, ``Groups`` and ``Weights`` with ``Type`` and ``Count``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from googlenet_deploy.errors import UsageError
+
+TYPES = ("int8", "fp16", "bf16", "fp32")
+_NAMES = (
+    (r"\bint8\b", "int8"),
+    (r"\bbf(?:loat)?16\b", "bf16"),
+    (r"\b(?:fp16|half)\b", "fp16"),
+    (r"\b(?:fp32|float|tf32)\b", "fp32"),
+)
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """One layer of an engine; TensorRT may have made it of several of the model's.
+
+    Attributes:
+        name: TensorRT's name; it holds the model's node names.
+        kind: "convolution" for convolutions and matrix products, else the inspector's layer type in lower case.
+        dtype: Type that it computes in: one of `TYPES`, or "?" where the inspector does not say.
+        multiply_adds: For the optimal shape; 0 where it is no convolution or the inspector does not say.
+        inputs: (name, dtype) of each input.
+        outputs: (name, dtype) of each output.
+        tactic: The kernel; "" where the inspector does not say.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    multiply_adds: int
+    inputs: Tuple[Tuple[str, str], ...]
+    outputs: Tuple[Tuple[str, str], ...]
+    tactic: str
+
+    def to_dict(self) -> Dict[str, Any]:
+        """For the manifest."""
+        return asdict(self)
+
+
+def parse_inspection(text: str) -> List[EngineLayer]:
+    """Reads the inspector's JSON.
+
+    Returns:
+        The layers in execution order; those of an engine built without layer information have a name only.
+
+    Raises:
+        ValueError: It is not what an inspector prints.
+    """
+    values = json.loads(text)
+    layers = values.get("Layers") if isinstance(values, dict) else None
+    if not isinstance(layers, list):
+        raise ValueError("the engine inspector gave no list of layers")  # noqa: TRY004 - bad data
+    return [_layer(entry) if isinstance(entry, dict) else _bare(str(entry)) for entry in layers]
+
+
+def _bare(name: str) -> EngineLayer:
+    return EngineLayer(name, "?", "?", 0, (), (), "")
+
+
+def _layer(entry: Mapping[str, Any]) -> EngineLayer:
+    kind = str(entry.get("ParameterType") or entry.get("LayerType") or "?")
+    convolution = _is_convolution(entry, kind)
+    inputs, outputs = _ports(entry.get("Inputs")), _ports(entry.get("Outputs"))
+    return EngineLayer(
+        name=str(entry.get("Name", "?")),
+        kind="convolution" if convolution else kind.lower(),
+        dtype=_compute_type(entry, inputs, outputs),
+        multiply_adds=_multiply_adds(entry) if convolution else 0,
+        inputs=inputs,
+        outputs=outputs,
+        tactic=str(entry.get("TacticName") or ""),
+    )
+
+
+def _is_convolution(entry: Mapping[str, Any], kind: str) -> bool:
+    words = f"{kind} {entry.get('LayerType', '')}".lower()
+    return any(word in words for word in ("conv", "gemm", "matrixmultiply", "matrix_multiply", "fullyconnected"))
+
+
+def _ports(entries: Any) -> Tuple[Tuple[str, str], ...]:  # noqa: ANN401 - from JSON
+    ports = entries if isinstance(entries, list) else []
+    return tuple((str(port.get("Name", "?")), _port_type(port)) for port in ports if isinstance(port, dict))
+
+
+def _port_type(port: Mapping[str, Any]) -> str:
+    return type_in(f"{port.get('Datatype', '')} {port.get('Format/Datatype', '')}")
+
+
+def type_in(text: str) -> str:
+    """The type that a description such as "Thirty-two wide channel vectorized row major Int8 format" names, or "?"."""
+    lowered = text.lower()
+    for pattern, name in _NAMES:
+        if re.search(pattern, lowered):
+            return name
+    return "?"
+
+
+def _compute_type(
+    entry: Mapping[str, Any], inputs: Sequence[Tuple[str, str]], outputs: Sequence[Tuple[str, str]]
+) -> str:
+    """The weights' type where there are weights, since that is what the kernel multiplies; else the first input's."""
+    weights = entry.get("Weights")
+    if isinstance(weights, dict) and type_in(str(weights.get("Type", ""))) != "?":
+        return type_in(str(weights["Type"]))
+    return next((dtype for _, dtype in [*inputs, *outputs] if dtype != "?"), "?")
+
+
+def _multiply_adds(entry: Mapping[str, Any]) -> int:
+    """Output pixels times weights: every weight is used once per output position of its map."""
+    weights, outputs = entry.get("Weights"), entry.get("Outputs")
+    if not isinstance(weights, dict) or not isinstance(outputs, list) or not outputs:
+        return 0
+    dimensions = outputs[0].get("Dimensions") or []
+    if len(dimensions) < 2 or not all(isinstance(size, int) and size > 0 for size in dimensions):
+        return 0
+    positions = int(dimensions[0]) * int(math.prod(dimensions[2:]))
+    return positions * int(weights.get("Count") or 0)
+
+
+def precision_shares(layers: Iterable[EngineLayer]) -> Dict[str, Dict[str, float]]:
+    """Share of convolutions and of their multiply-adds by type, types with none left out.
+
+    Returns:
+        ``{"convolutions": {"int8": 0.98, ...}, "multiply_adds": {...}}``; both empty without convolutions.
+    """
+    convolutions = [layer for layer in layers if layer.kind == "convolution"]
+    total = sum(layer.multiply_adds for layer in convolutions)
+    counts: Dict[str, float] = {}
+    work: Dict[str, float] = {}
+    for layer in convolutions:
+        counts[layer.dtype] = counts.get(layer.dtype, 0.0) + 1 / len(convolutions)
+        if total:
+            work[layer.dtype] = work.get(layer.dtype, 0.0) + layer.multiply_adds / total
+    return {"convolutions": counts, "multiply_adds": work}
+
+
+def parse_gates(texts: Sequence[str]) -> Dict[str, float]:
+    """``["int8=0.95"]`` as {"int8": 0.95}.
+
+    Raises:
+        UsageError: Not TYPE=SHARE with a known type and a share from 0 to 1.
+    """
+    gates = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            share = float(value)
+        except ValueError:
+            share = math.nan
+        if name not in TYPES or not 0 <= share <= 1:
+            raise UsageError(f"--require {text}: not TYPE=SHARE", f"TYPE is {', '.join(TYPES)}; SHARE is 0 to 1")
+        gates[name] = share
+    return gates
+
+
+def failed_gates(layers: Sequence[EngineLayer], gates: Mapping[str, float]) -> List[str]:
+    """One line per gate that does not hold, by share of multiply-adds (of convolutions where those are not known)."""
+    shares = precision_shares(layers)
+    by_work = bool(shares["multiply_adds"])
+    found = shares["multiply_adds" if by_work else "convolutions"]
+    unit = "multiply-adds" if by_work else "convolutions"
+    return [
+        f"{name}: {found.get(name, 0.0):.1%} of the {unit}, {required:.1%} required"
+        for name, required in gates.items()
+        if found.get(name, 0.0) < required - 1e-9
+    ]
+
+
+def fallbacks(layers: Sequence[EngineLayer], wanted: str) -> List[Tuple[EngineLayer, str]]:
+    """Convolutions that do not compute in the wanted type, each with the likely reason."""
+    return [
+        (layer, likely_reason(layer, wanted))
+        for layer in layers
+        if layer.kind == "convolution" and layer.dtype != wanted
+    ]
+
+
+def likely_reason(layer: EngineLayer, wanted: str) -> str:
+    """Why a convolution probably does not compute in the wanted type."""
+    if layer.dtype == "?":
+        return "the inspector does not tell its type; build with --verbosity detailed"
+    if wanted == "int8":
+        if layer.inputs and layer.inputs[0][1] != "int8":
+            return "its input has no INT8 scale (no Q/DQ pair or calibration entry), or another type was faster"
+        return "its weights have no INT8 scale, or another type was faster"
+    return "another type was faster, or its output is the network's and keeps its type"
+
+
+def layer_table(layers: Sequence[EngineLayer], limit: Optional[int] = None) -> List[str]:
+    """The layers as text for a terminal."""
+    rows = [("layer", "kind", "type", "multiply-adds")]
+    shown = layers if limit is None else layers[:limit]
+    rows += [
+        (_short(layer.name), layer.kind, layer.dtype, f"{layer.multiply_adds:,}" if layer.multiply_adds else "")
+        for layer in shown
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column == 3 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _short(name: str, limit: int = 70) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 3]}..."

@@ -1,0 +1,228 @@
+"""``X.engine.json``: what an engine was made from and where it runs; checked before an engine is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from googlenet_deploy.device.files import PathLike, atomic_path, reason, sha256_file
+from googlenet_deploy.errors import BadModelError, InputError
+
+FORMAT = 1
+SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class EngineManifest:
+    """Everything about an engine.
+
+    Attributes:
+        engine_sha256: Hash of the engine file.
+        engine_bytes: Its size.
+        backend: "tensorrt" or "tensorrt-rtx".
+        tensorrt_version: Version that built it, as the library says it.
+        compute_capabilities: GPUs that it is for, ``["8.7"]``.
+        gpu: Name of the GPU that it was built on; "" where it was built ahead of time.
+        dialect: "weakly typed" or "strongly typed".
+        precision: Smallest type that was allowed.
+        flags: Precision flags.
+        options: Everything that was asked for.
+        inputs: Name, dtype and shape of each input; open dimensions are names or None.
+        outputs: The same of each output.
+        batch: (smallest, usual, largest); None where the model's batch is fixed.
+        layers: The inspector's layers; empty where no inspector could run.
+        layers_note: Why there are none.
+        precision_shares: Share of convolutions and of multiply-adds by type; empty without layers.
+        device_memory_bytes: Memory of one execution context; None where the engine could not be loaded.
+        timing_cache_sha256: Hash of the timing cache that was used; "" without one.
+        calibration: What the INT8 scales came from: source and hash; empty without calibration.
+        build_seconds: How long the build took.
+        notes: What was said during the build.
+        source: Name and SHA-256 of the ONNX, its opset, and what its metadata says.
+        rebuild: The command that builds it again.
+        format: Version of this format.
+    """
+
+    engine_sha256: str
+    engine_bytes: int
+    backend: str
+    tensorrt_version: str
+    compute_capabilities: Tuple[str, ...]
+    gpu: str
+    dialect: str
+    precision: str
+    flags: Tuple[str, ...]
+    options: Dict[str, Any]
+    inputs: Tuple[Dict[str, Any], ...]
+    outputs: Tuple[Dict[str, Any], ...]
+    batch: Optional[Tuple[int, int, int]]
+    layers: Tuple[Dict[str, Any], ...]
+    layers_note: str
+    precision_shares: Dict[str, Any]
+    device_memory_bytes: Optional[int]
+    timing_cache_sha256: str
+    calibration: Dict[str, Any]
+    build_seconds: float
+    notes: Tuple[str, ...]
+    source: Dict[str, Any]
+    rebuild: str
+    format: int = field(default=FORMAT)
+
+    def to_json(self) -> str:
+        """Indented JSON, keys in the order of the attributes."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @property
+    def metadata(self) -> Dict[str, str]:
+        """The ONNX's metadata: preprocessing, class names, architecture, source hash."""
+        return dict(self.source.get("metadata", {}))
+
+
+def manifest_path(engine: PathLike) -> Path:
+    """``x.engine`` has its manifest at ``x.engine.json``."""
+    return Path(f"{engine}{SUFFIX}")
+
+
+def write_engine(path: PathLike, engine: bytes, manifest: EngineManifest) -> None:
+    """Writes an engine and its manifest; each appears whole, and neither where either cannot be written.
+
+    Between the two renames a killed run can leave a new manifest with an old engine; their hashes then differ, and
+    `load_manifest` says so.
+
+    Raises:
+        OutputError: They cannot be written; what stood there before still does.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(engine)
+        with atomic_path(manifest_path(path)) as beside:
+            beside.write_text(manifest.to_json(), encoding="utf-8")
+
+
+def read_manifest(engine: PathLike) -> EngineManifest:
+    """Reads the manifest of an engine without looking at the engine.
+
+    Raises:
+        BadModelError: It is missing, damaged, or of a later version of this tool.
+    """
+    path = manifest_path(engine)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        _check_format(path, values)
+        for name in _TUPLES & set(values):
+            values[name] = tuple(values[name]) if values[name] is not None else None
+        return EngineManifest(**values)
+    except OSError as error:
+        raise BadModelError(path, f"the engine's manifest cannot be read: {reason(error)}", _REBUILD) from error
+    except (ValueError, TypeError) as error:
+        raise BadModelError(path, f"the engine's manifest is damaged: {error}", _REBUILD) from error
+
+
+def _check_format(path: Path, values: Any) -> None:  # noqa: ANN401 - from JSON
+    if not isinstance(values, dict):
+        raise TypeError("it is no JSON object")
+    if values.get("format") != FORMAT:
+        raise BadModelError(path, f"has format {values.get('format')}; this version reads format {FORMAT}", _REBUILD)
+
+
+_REBUILD = "build the engine again: googlenet-deploy build MODEL.onnx --output MODEL.engine"
+_TUPLES = {item.name for item in fields(EngineManifest) if "Tuple[" in str(item.type)}
+
+
+def load_manifest(engine: PathLike) -> EngineManifest:
+    """Reads the manifest and holds the engine file against its hash.
+
+    Raises:
+        BadModelError: Either is missing or damaged, or the engine was cut short, altered, or replaced.
+    """
+    path = Path(engine)
+    manifest = read_manifest(path)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise BadModelError(path, f"cannot be read: {reason(error)}", manifest.rebuild) from error
+    if size != manifest.engine_bytes:
+        raise BadModelError(
+            path,
+            f"has {size} bytes, its manifest says {manifest.engine_bytes}: cut short, or another",
+            manifest.rebuild,
+        )
+    if sha256_file(path) != manifest.engine_sha256:
+        raise BadModelError(
+            path, "is not the file that its manifest was written for: the hash differs", manifest.rebuild
+        )
+    return manifest
+
+
+def mismatches(
+    manifest: EngineManifest, backend: str, version: str, capability: Optional[Tuple[int, int]]
+) -> List[str]:
+    """Why an engine does not run here; empty where it should.
+
+    Args:
+        manifest: The engine's.
+        backend: "tensorrt" or "tensorrt-rtx".
+        version: This library's version, as it says it.
+        capability: This GPU's compute capability; None where it is not known.
+    """
+    found = []
+    if manifest.backend != backend:
+        found.append(f"it is for {manifest.backend}, here is {backend}")
+    elif not _same_release(manifest, version):
+        found.append(f"it was built by {backend} {manifest.tensorrt_version}, here is {version}")
+    if capability is not None and not _runs_on(manifest, capability):
+        found.append(
+            f"it is for compute capability {', '.join(manifest.compute_capabilities)}, "
+            f"here is {capability[0]}.{capability[1]}"
+        )
+    return found
+
+
+def check_fit(
+    engine: PathLike, manifest: EngineManifest, backend: str, version: str, capability: Optional[Tuple[int, int]]
+) -> None:
+    """Refuses an engine that does not run here; see `mismatches`.
+
+    Raises:
+        BadModelError: It does not; the message names every mismatch and the remedy the command that rebuilds it.
+    """
+    found = mismatches(manifest, backend, version, capability)
+    if found:
+        raise BadModelError(engine, f"does not run here: {'; '.join(found)}", f"rebuild it here: {manifest.rebuild}")
+
+
+def _same_release(manifest: EngineManifest, version: str) -> bool:
+    ours, theirs = version.split("."), manifest.tensorrt_version.split(".")
+    if manifest.options.get("version_compatible"):
+        # Forward only, within a major version.
+        with suppress(ValueError):
+            return ours[0] == theirs[0] and [int(part) for part in ours[:2]] >= [int(part) for part in theirs[:2]]
+    return ours[:3] == theirs[:3]
+
+
+def _runs_on(manifest: EngineManifest, capability: Tuple[int, int]) -> bool:
+    text = f"{capability[0]}.{capability[1]}"
+    if text in manifest.compute_capabilities:
+        return True
+    return manifest.options.get("hardware_compatible") == "ampere+" and capability >= (8, 0)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """The SHA-256 of bytes, as hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def require_file(path: PathLike) -> None:
+    """Refuses a path that is no readable file.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {reason(error)}") from error

@@ -1,0 +1,81 @@
+"""TensorRT's timing cache on disk: kept between builds, hashed, and refused where it belongs to another TensorRT.
+
+TensorRT itself only warns about a cache of another version and then builds without it, so the version and GPU stand in
+the name of a file beside it: ``X.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from googlenet_deploy.device.files import PathLike, reason, write_bytes, write_json
+from googlenet_deploy.errors import InputError
+
+
+@dataclass(frozen=True)
+class TimingCache:
+    """A timing cache.
+
+    Attributes:
+        data: As TensorRT serialised it; empty for a new one.
+        note: What to tell the user: reused, new, or why an existing one is of no use.
+    """
+
+    data: bytes
+    note: str
+
+
+def load_timing_cache(path: PathLike, library: str, gpu: str) -> TimingCache:
+    """Reads a timing cache, or starts an empty one.
+
+    Args:
+        path: The file; it need not be there yet.
+        library: TensorRT's name and version.
+        gpu: Name of the GPU.
+
+    Raises:
+        InputError: It is there and cannot be read, or is another file.
+    """
+    file = Path(path)
+    if not file.exists():
+        return TimingCache(b"", f"timing cache {path}: new, so every kernel is timed")
+    try:
+        data = file.read_bytes()
+        stamp = _stamp(file)
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {reason(error)}") from error
+    if stamp is None:
+        raise InputError(
+            path, "is no timing cache of this tool: its .json is missing", "delete it, or name another file"
+        )
+    made = (str(stamp.get("library")), str(stamp.get("gpu")))
+    if made != (library, gpu):
+        return TimingCache(
+            b"", f"timing cache {path}: made by {made[0]} on {made[1]}, not {library} on {gpu}: not used, and replaced"
+        )
+    return TimingCache(data, f"timing cache {path}: reused ({len(data)} bytes)")
+
+
+def save_timing_cache(path: PathLike, data: bytes, library: str, gpu: str) -> None:
+    """Writes a timing cache and what it belongs to.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_bytes(path, data)
+    write_json(_stamp_path(Path(path)), {"library": library, "gpu": gpu, "bytes": len(data)})
+
+
+def _stamp(file: Path) -> Optional[dict]:  # type: ignore[type-arg] # Python 3.8
+    try:
+        values = json.loads(_stamp_path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _stamp_path(file: Path) -> Path:
+    return file.with_name(f"{file.name}.json")
