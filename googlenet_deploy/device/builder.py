@@ -161,7 +161,7 @@ class Session:
         profile.set_shape(value.name, *shapes)
         config.add_optimization_profile(profile)
         if self.request.calibrator is not None:
-            self.library.set_calibration_profile(config, profile)
+            self.library.use_calibration_profile(config, profile)
 
     def _set_options(self, config: Any) -> None:  # noqa: ANN401 - TensorRT has no types
         options, library = self.request.options, self.library

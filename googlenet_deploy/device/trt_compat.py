@@ -381,7 +381,7 @@ class TensorRT:
             self.set_flag(config, "PREFER_PRECISION_CONSTRAINTS")
         return [layer.name for layer in chosen]
 
-    def set_calibration_profile(self, config: Any, profile: Any) -> None:  # noqa: ANN401
+    def use_calibration_profile(self, config: Any, profile: Any) -> None:  # noqa: ANN401
         """The shapes that calibration runs with."""
         self._require(config, "IBuilderConfig", "set_calibration_profile")
         config.set_calibration_profile(profile)

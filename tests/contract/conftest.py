@@ -1,0 +1,146 @@
+"""The real Python bindings of several TensorRT versions, made importable without TensorRT's libraries.
+
+Bindings come from PyPI into a cache folder of their own; stand-ins for libnvinfer and its siblings export the symbols
+that the bindings name, so that they import anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# 8.5.2.2's wheel holds the whole of TensorRT, so it is fetched only where it is asked for.
+ASK = "GOOGLENET_DEPLOY_TENSORRT_WHEELS"
+SYMBOLS = """
+createInferBuilder_INTERNAL createInferRefitter_INTERNAL createInferRuntime_INTERNAL createNvOnnxParserRefitter_INTERNAL
+createNvOnnxParser_INTERNAL getBuilderPluginRegistry getNvOnnxParserVersion getPluginRegistry initLibNvInferPlugins
+_ZN11nvuffparser15createUffParserEv _ZN11nvuffparser8FieldMapC1EPKcPKvNS_9FieldTypeEi
+_ZN14nvcaffeparser117createCaffeParserEv _ZN14nvcaffeparser123shutdownProtobufLibraryEv
+""".split()
+LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser", "nvparsers")
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel with bindings: requirement, Python that it is for, and the module in it."""
+
+    requirement: str
+    python: str
+    module: str
+    large: bool = False
+
+    @property
+    def version(self) -> str:
+        return self.requirement.partition("==")[2]
+
+
+WHEELS = (
+    Wheel("tensorrt==8.5.2.2", "3.10", "tensorrt", large=True),
+    Wheel("tensorrt-bindings==8.6.1", "3.10", "tensorrt_bindings"),
+    Wheel("tensorrt-cu12-bindings==10.3.0", "3.11", "tensorrt_bindings"),
+    Wheel("tensorrt-cu12-bindings==10.16.0.72", "3.11", "tensorrt_bindings"),
+    Wheel("tensorrt-cu13-bindings==11.4.0.106", "3.11", "tensorrt_bindings"),
+)
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """A Python that can import one version's bindings."""
+
+    version: str
+    module: str
+    python: str
+    environment: dict[str, str]
+
+    def run(self, script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a script with the bindings and this checkout on its path."""
+        command = [self.python, str(script), self.module, *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "googlenet-deploy" / "contract"
+
+
+def find_python(version: str) -> str:
+    """An interpreter of that version: this one, one on the path, or pyenv's."""
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        return sys.executable
+    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python{version}"))
+    for candidate in [shutil.which(f"python{version}"), *map(str, pyenv)]:
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    pytest.skip(f"no Python {version} for these bindings")
+
+
+def fetch(wheel: Wheel, cache: Path) -> Path:
+    """The folder with the unpacked bindings: the package's Python files and its extension module, nothing else."""
+    folder = cache / wheel.version
+    if (folder / wheel.module / "__init__.py").is_file():
+        return folder
+    if wheel.large and not os.environ.get(ASK):
+        pytest.skip(f"{wheel.requirement} is 550 MB: set {ASK}=1 to fetch it once")
+    download = cache / "wheels"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--python-version", wheel.python, "--implementation", "cp", "--dest", str(download)]
+    for platform in ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
+        command += ["--platform", platform]
+    result = subprocess.run([*command, wheel.requirement], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        pytest.skip(f"{wheel.requirement} cannot be downloaded: {result.stderr.strip().splitlines()[-1:]}")
+    name = wheel.requirement.partition("==")[0].replace("-", "_")
+    archive = next(download.glob(f"{name}-{wheel.version}-*.whl"))
+    wanted = (f"{wheel.module}/__init__.py", f"{wheel.module}/tensorrt.so", f"{wheel.module}/plugin/")
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(folder, [member for member in files.namelist() if member.startswith(wanted)])
+    archive.unlink()
+    return folder
+
+
+def stand_ins(folder: Path) -> Path:
+    """Libraries that export the symbols and do nothing: each returns a null pointer."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler for the stand-in libraries")
+    source = folder / "stand_ins.c"
+    source.write_text("".join(f"void* {symbol}(void) {{ return 0; }}\n" for symbol in SYMBOLS))
+    for major in (8, 10, 11):
+        for name in LIBRARIES:
+            file = f"lib{name}.so.{major}"
+            command = [compiler, "-shared", "-fPIC", "-w", "-o", str(folder / file), str(source), f"-Wl,-soname,{file}"]
+            subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stand_in_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stand_ins(tmp_path_factory.mktemp("stand-ins"))
+
+
+@pytest.fixture(scope="session", params=[*WHEELS, None], ids=lambda wheel: wheel.version if wheel else "rtx")
+def bindings(request: pytest.FixtureRequest, repository: Path) -> Bindings:
+    """The bindings of each version in turn, and the installed TensorRT-RTX."""
+    wheel: Wheel | None = request.param
+    if wheel is None:
+        module = pytest.importorskip("tensorrt_rtx")
+        environment = {**os.environ, "PYTHONPATH": str(repository)}
+        return Bindings(str(module.__version__), "tensorrt_rtx", sys.executable, environment)
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        pytest.skip("the bindings are for Linux on x86-64")
+    python = find_python(wheel.python)
+    folder = fetch(wheel, cache_folder())
+    libraries = request.getfixturevalue("stand_in_libraries")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), str(repository)]),
+        "LD_LIBRARY_PATH": str(libraries),
+    }
+    return Bindings(wheel.version, wheel.module, python, environment)

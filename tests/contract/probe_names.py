@@ -1,0 +1,14 @@
+"""Prints, as JSON, which of the names in VERSION_BOUND these bindings have. Runs on Python 3.10 and bare."""
+
+import importlib
+import json
+import sys
+
+from googlenet_deploy.device.trt_compat import VERSION_BOUND
+
+module = importlib.import_module(sys.argv[1])
+found = {}
+for bound in VERSION_BOUND:
+    owner = getattr(module, bound.owner, None) if bound.owner else module
+    found[bound.owner + "." + bound.name] = hasattr(owner, bound.name)
+print(json.dumps({"version": module.__version__, "names": found}))
