@@ -8,6 +8,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 try:
@@ -77,7 +78,7 @@ class Shadow:
 
     Runtime = staticmethod(lambda logger: runtime)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(module, name)
 
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from typing import Any
 
 from googlenet_deploy.device.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError
@@ -11,23 +12,23 @@ module = importlib.import_module(sys.argv[1])
 library = TensorRT(module, rtx=sys.argv[1] == "tensorrt_rtx")
 
 
-def derive(algorithm):
+def derive(algorithm: str) -> Any:
     base = library.calibrator_base(algorithm)
 
     class FromCache(base):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
 
-        def get_batch_size(self):
+        def get_batch_size(self) -> int:
             return 1
 
-        def get_batch(self, names):
+        def get_batch(self, names: list[str]) -> None:
             return None
 
-        def read_calibration_cache(self):
+        def read_calibration_cache(self) -> bytes:
             return b"scales"
 
-        def write_calibration_cache(self, cache):
+        def write_calibration_cache(self, cache: bytes) -> None:
             pass
 
     return FromCache()

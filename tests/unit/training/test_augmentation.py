@@ -26,7 +26,7 @@ def batch(channels: int = 3) -> torch.Tensor:
     min_area=st.floats(0.01, 1.0),
     seed=st.integers(0, 2**32),
 )
-def test_a_box_lies_within_the_image(width, height, min_area, seed):
+def test_a_box_lies_within_the_image(width: int, height: int, min_area: float, seed: int) -> None:
     left, top, right, bottom = random_box(width, height, min_area, np.random.default_rng(seed))
     assert 0 <= left < right <= width + 1e-6
     assert 0 <= top < bottom <= height + 1e-6
@@ -37,7 +37,7 @@ def test_a_box_lies_within_the_image(width, height, min_area, seed):
 
 
 @pytest.mark.parametrize("spec", [BVLC, TORCHVISION, GREY], ids=["bvlc", "torchvision", "grey"])
-def test_without_augmentation_the_input_is_the_devices(spec):
+def test_without_augmentation_the_input_is_the_devices(spec: Preprocessing) -> None:
     images = batch(len(spec.channels))
     ours = BatchTransform(spec, "none")(images).numpy()
     theirs = np.stack([normalize(image, spec) for image in images.permute(0, 2, 3, 1).numpy()])
@@ -46,7 +46,7 @@ def test_without_augmentation_the_input_is_the_devices(spec):
 
 @pytest.mark.parametrize("name", ["natural", "light"])
 @pytest.mark.parametrize("spec", [TORCHVISION, GREY], ids=["rgb", "grey"])
-def test_augmentation_depends_on_the_seed_alone(name, spec):
+def test_augmentation_depends_on_the_seed_alone(name: str, spec: Preprocessing) -> None:
     transform, images = BatchTransform(spec, name), batch(len(spec.channels))
     results = []
     for seed in (1, 1, 2):
@@ -59,7 +59,7 @@ def test_augmentation_depends_on_the_seed_alone(name, spec):
     assert low - 1e-5 <= float(results[0].min()) <= float(results[0].max()) <= high + 1e-5
 
 
-def test_light_keeps_the_middle_in_place():
+def test_light_keeps_the_middle_in_place() -> None:
     """A bright spot in the centre stays near it: no mirroring, no large shift."""
     images = torch.zeros(16, 3, 65, 65, dtype=torch.uint8)
     images[:, :, 20:30, 30:35] = 255

@@ -29,18 +29,18 @@ def run(decay: float, values: list[float]) -> tuple[float, float, int]:
     return float(kept.fc.bias[0]), float(kept.conv1.bn.running_mean[0]), int(kept.conv1.bn.num_batches_tracked)
 
 
-def test_no_averaging_takes_the_last_weights():
+def test_no_averaging_takes_the_last_weights() -> None:
     assert run(0.0, [1.0, 5.0, 3.0]) == (3.0, 3.0, 3)
 
 
-def test_constant_weights_stay():
+def test_constant_weights_stay() -> None:
     bias, mean, count = run(0.99, [2.0] * 5)
     assert bias == pytest.approx(2.0)
     assert mean == pytest.approx(2.0)
     assert count == 5
 
 
-def test_the_decay_grows_from_a_tenth_and_is_bounded():
+def test_the_decay_grows_from_a_tenth_and_is_bounded() -> None:
     # The second update has decay 1/10, the third 2/11.
     assert run(0.99, [0.0, 1.0])[0] == pytest.approx(0.9)
     assert run(0.99, [0.0, 1.0, 1.0])[0] == pytest.approx(1 - 0.1 * 2 / 11)
@@ -48,5 +48,5 @@ def test_the_decay_grows_from_a_tenth_and_is_bounded():
 
 
 @pytest.mark.parametrize(("steps", "decay"), [(10, 0.9), (400, 0.95), (10**9, 0.9999)])
-def test_the_default_window_is_a_twentieth_of_the_run_within_bounds(steps, decay):
+def test_the_default_window_is_a_twentieth_of_the_run_within_bounds(steps: int, decay: float) -> None:
     assert default_decay(steps) == pytest.approx(decay)

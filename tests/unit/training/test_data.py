@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.training.data import data_hash, read_image_folder
+from googlenet_deploy.training.data import ImageFolder, data_hash, read_image_folder
 
 
-def read(folder: Path, share: float = 0.25, seed: int = 0):
+def read(folder: Path, share: float = 0.25, seed: int = 0) -> ImageFolder:
     return read_image_folder(folder, validation_share=share, seed=seed)
 
 
-def test_one_folder_is_split_by_class(tmp_path, make_folder):
+def test_one_folder_is_split_by_class(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
     data = read(make_folder(tmp_path / "d", {"b": 8, "a": 20, "c": 2}))
     assert data.classes == ("a", "b", "c")
     assert Counter(sample.label for sample in data.validation) == {0: 5, 1: 2, 2: 1}
@@ -24,14 +25,14 @@ def test_one_folder_is_split_by_class(tmp_path, make_folder):
     assert any("8 of 30 images are held out" in note for note in data.notes)
 
 
-def test_the_split_depends_on_the_seed_alone(tmp_path, make_folder):
+def test_the_split_depends_on_the_seed_alone(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
     folder = make_folder(tmp_path / "d", {"a": 20, "b": 20})
     assert read(folder).validation == read(folder).validation
     assert read(folder).validation != read(folder, seed=1).validation
 
 
 @pytest.mark.parametrize("name", ["val", "validation"])
-def test_two_folders_are_taken_as_they_are(tmp_path, make_folder, name):
+def test_two_folders_are_taken_as_they_are(tmp_path: Path, make_folder: Callable[..., Path], name: str) -> None:
     make_folder(tmp_path / "train", {"a": 3, "b": 1})
     make_folder(tmp_path / name, {"a": 1, "b": 2})
     data = read(tmp_path)
@@ -40,7 +41,7 @@ def test_two_folders_are_taken_as_they_are(tmp_path, make_folder, name):
     assert data.notes == ()
 
 
-def test_other_files_and_hidden_ones_are_left_out_and_counted(tmp_path, make_folder):
+def test_other_files_and_hidden_ones_are_left_out_and_counted(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
     make_folder(tmp_path, {"a": 4, "b": 4})
     (tmp_path / "a" / "notes.txt").write_text("x")
     (tmp_path / "a" / "._000.png").write_bytes(b"junk")
@@ -50,7 +51,7 @@ def test_other_files_and_hidden_ones_are_left_out_and_counted(tmp_path, make_fol
     assert any("1 files" in note for note in data.notes)
 
 
-def test_wordnet_ids_become_names(tmp_path, make_folder):
+def test_wordnet_ids_become_names(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
     data = read(make_folder(tmp_path, {"n01440764": 2, "n01443537": 2}))
     assert data.class_ids == ("n01440764", "n01443537")
     assert data.class_names[0].startswith("tench")
@@ -65,7 +66,9 @@ def test_wordnet_ids_become_names(tmp_path, make_folder):
         ({}, "no folders"),
     ],
 )
-def test_what_cannot_be_split_is_named(tmp_path, make_folder, counts, message):
+def test_what_cannot_be_split_is_named(
+    tmp_path: Path, make_folder: Callable[..., Path], counts: dict[str, int], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         read(make_folder(tmp_path, counts))
 
@@ -74,14 +77,16 @@ def test_what_cannot_be_split_is_named(tmp_path, make_folder, counts, message):
     ("validation", "message"),
     [({"a": 1}, "lacks b"), ({"a": 1, "b": 1, "z": 1}, "has z"), ({"a": 1, "b": 0}, "class b has no usable")],
 )
-def test_classes_of_both_folders_must_agree(tmp_path, make_folder, validation, message):
+def test_classes_of_both_folders_must_agree(
+    tmp_path: Path, make_folder: Callable[..., Path], validation: dict[str, int], message: str
+) -> None:
     make_folder(tmp_path / "train", {"a": 2, "b": 2})
     make_folder(tmp_path / "val", validation)
     with pytest.raises(InputError, match=message):
         read(tmp_path)
 
 
-def test_train_without_val_is_no_class(tmp_path, make_folder):
+def test_train_without_val_is_no_class(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
     make_folder(tmp_path / "train", {"a": 2, "b": 2})
     make_folder(tmp_path / "test", {"a": 2, "b": 2})
     with pytest.raises(InputError, match="no val/") as caught:
@@ -89,12 +94,12 @@ def test_train_without_val_is_no_class(tmp_path, make_folder):
     assert str(tmp_path / "train") in caught.value.remedy
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         read(tmp_path / "nowhere")
 
 
-def test_the_hash_sees_names_and_content_but_not_order():
+def test_the_hash_sees_names_and_content_but_not_order() -> None:
     one = [("a/1.png", "00"), ("b/2.png", "11")]
     assert data_hash(one) == data_hash(reversed(one))
     assert data_hash(one) != data_hash([("a/1.png", "00"), ("b/2.png", "12")])

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from googlenet_deploy.device.images import load_image
 from googlenet_deploy.device.preprocess import crop_pixels
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError
-from googlenet_deploy.training.data import read_image_folder
+from googlenet_deploy.training.data import Sample, read_image_folder
 from googlenet_deploy.training.images import ImageStore, centre, pixels, whole
 
 SPEC = Preprocessing(resize=36, crop=(32, 32))
 
 
 @pytest.fixture
-def samples(tmp_path, make_folder):
+def samples(tmp_path: Path, make_folder: Callable[..., Path]) -> Sequence[Sample]:
     folder = make_folder(tmp_path / "d", {"a": 3, "b": 3}, size=(70, 50))
     return read_image_folder(folder, validation_share=0.2, seed=0).train
 
 
-def store(samples, form=centre, budget=10**9):
+def store(samples: Sequence[Sample], form: Callable[..., Image.Image] = centre, budget: int = 10**9) -> ImageStore:
     return ImageStore(samples, SPEC, form, budget=budget, workers=2, quiet=True)
 
 
 @pytest.mark.parametrize("form", [centre, whole])
-def test_kept_and_decoded_images_are_equal(samples, form):
+def test_kept_and_decoded_images_are_equal(samples: Sequence[Sample], form: Callable[..., Image.Image]) -> None:
     kept, decoded = store(samples, form), store(samples, form, budget=0)
     assert kept.memory > 0
     assert decoded.memory == 0
@@ -35,27 +39,27 @@ def test_kept_and_decoded_images_are_equal(samples, form):
         assert np.array_equal(pixels(kept[index]), pixels(decoded[index]))
 
 
-def test_the_budget_is_kept(samples):
+def test_the_budget_is_kept(samples: Sequence[Sample]) -> None:
     one = 32 * 32 * 3
     assert store(samples, budget=2 * one + 5).memory == 2 * one
 
 
-def test_the_centre_is_what_inference_sees(samples):
+def test_the_centre_is_what_inference_sees(samples: Sequence[Sample]) -> None:
     expected = crop_pixels(load_image(samples[0].path), SPEC)
     assert np.array_equal(pixels(store(samples)[0]), expected)
 
 
-def test_the_whole_keeps_its_shape(samples):
+def test_the_whole_keeps_its_shape(samples: Sequence[Sample]) -> None:
     assert store(samples, whole)[0].size == (50, 36)
 
 
-def test_grey_images_have_one_channel(samples):
+def test_grey_images_have_one_channel(samples: Sequence[Sample]) -> None:
     spec = Preprocessing(resize=32, crop=(32, 32), channels="L", mean=(0.5,), std=(0.5,))
     images = ImageStore(samples, spec, centre, budget=10**9, workers=1, quiet=True)
     assert pixels(images[0]).shape == (32, 32, 1)
 
 
-def test_damaged_images_are_skipped_with_their_reason(samples):
+def test_damaged_images_are_skipped_with_their_reason(samples: Sequence[Sample]) -> None:
     data = samples[0].path.read_bytes()
     samples[0].path.write_bytes(data[: len(data) // 2])
     samples[1].path.write_bytes(b"")
@@ -67,7 +71,7 @@ def test_damaged_images_are_skipped_with_their_reason(samples):
     assert images.labels == [sample.label for sample in samples[2:]]
 
 
-def test_an_image_that_vanishes_is_an_error(samples):
+def test_an_image_that_vanishes_is_an_error(samples: Sequence[Sample]) -> None:
     images = store(samples, budget=0)
     samples[0].path.unlink()
     with pytest.raises(BadImageError, match="cannot be read"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +26,11 @@ SMALL = {"width": 0.125, "input_size": 32, "augmentation": "none", "batch_size":
 
 
 @pytest.fixture
-def parts(tmp_path, make_folder):
+def parts(tmp_path: Path, make_folder: Callable[..., Path]) -> Callable[..., Trainer]:
     """A data set and a function that makes a trainer for it."""
     data = read_image_folder(make_folder(tmp_path / "d", {"a": 8, "b": 8}), validation_share=0.25, seed=0)
 
-    def make(decay: float = 0.9, **options) -> Trainer:
+    def make(decay: float = 0.9, **options: Any) -> Trainer:
         network = build_network(TrainingOptions(**{**SMALL, **options}), data)
         stores = [
             ImageStore(part, network.preprocessing, centre, budget=10**9, workers=1, quiet=True)
@@ -38,14 +41,14 @@ def parts(tmp_path, make_folder):
     return make
 
 
-def test_the_loss_of_uniform_logits():
+def test_the_loss_of_uniform_logits() -> None:
     logits, labels = torch.zeros(4, 10), torch.arange(4)
     assert float(training_loss(logits, labels, 0.1, 0.3)) == pytest.approx(math.log(10))
     outputs = TrainingOutputs(logits, logits, logits)
     assert float(training_loss(outputs, labels, 0.0, 0.3)) == pytest.approx(1.6 * math.log(10))
 
 
-def test_training_lowers_the_loss_and_averages_the_weights(parts):
+def test_training_lowers_the_loss_and_averages_the_weights(parts: Callable[..., Trainer]) -> None:
     trainer = parts(epochs=4)
     results = list(trainer.epochs())
     assert [result.epoch for result in results] == [1, 2, 3, 4]
@@ -54,20 +57,20 @@ def test_training_lowers_the_loss_and_averages_the_weights(parts):
     assert not torch.equal(trainer.averaged_model.fc.weight, trainer.model.fc.weight)
 
 
-def test_without_averaging_the_last_weights_are_kept(parts):
+def test_without_averaging_the_last_weights_are_kept(parts: Callable[..., Trainer]) -> None:
     trainer = parts(decay=0.0)
     list(trainer.epochs())
     assert torch.equal(trainer.averaged_model.fc.weight, trainer.model.fc.weight)
 
 
-def test_the_callers_random_state_is_left_alone(parts):
+def test_the_callers_random_state_is_left_alone(parts: Callable[..., Trainer]) -> None:
     trainer = parts(epochs=1)
     state = torch.random.get_rng_state()
     list(trainer.epochs())
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_frozen_modules_keep_weights_and_statistics(parts):
+def test_frozen_modules_keep_weights_and_statistics(parts: Callable[..., Trainer]) -> None:
     trainer = parts()
     trainer.frozen = loop.freeze(trainer.model, "inception3a")
     trainer.optimizer = loop._optimizer(trainer.model, 0.9, 1e-4)
@@ -82,7 +85,7 @@ def test_frozen_modules_keep_weights_and_statistics(parts):
     assert not torch.equal(before["inception3b.branch1.bn.running_mean"], after["inception3b.branch1.bn.running_mean"])
 
 
-def test_biases_and_norms_do_not_decay(parts):
+def test_biases_and_norms_do_not_decay(parts: Callable[..., Trainer]) -> None:
     optimizer = parts().optimizer
     kernels, others = optimizer.param_groups
     assert kernels["weight_decay"] > 0 == others["weight_decay"]
@@ -90,7 +93,9 @@ def test_biases_and_norms_do_not_decay(parts):
     assert all(p.dim() == 1 for p in others["params"])
 
 
-def test_a_loss_that_is_no_number_stops_and_says_where(parts, monkeypatch):
+def test_a_loss_that_is_no_number_stops_and_says_where(
+    parts: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "learning_rate", lambda options, peak, epoch: 0.05 if epoch <= 1 else math.inf)
     epochs = parts(epochs=3).epochs()
     next(epochs)
@@ -99,7 +104,7 @@ def test_a_loss_that_is_no_number_stops_and_says_where(parts, monkeypatch):
     assert "--lr" in caught.value.remedy
 
 
-def test_validation_counts_every_image_once(parts):
+def test_validation_counts_every_image_once(parts: Callable[..., Trainer]) -> None:
     trainer = parts()
     result = validate(trainer.model, trainer.validation, 2, batch_size=3, workers=1, device=torch.device("cpu"))
     assert result.confusion.sum(axis=1).tolist() == [2, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def data(*classes: str) -> ImageFolder:
 
 
 @pytest.fixture
-def weights(tmp_path) -> str:
+def weights(tmp_path: Path) -> str:
     architecture = ARCHITECTURES["bvlc"]
     path = tmp_path / "w.safetensors"
     model = GoogLeNet(architecture, 3, width=0.125)
@@ -30,7 +31,7 @@ def weights(tmp_path) -> str:
     return str(path)
 
 
-def test_choices_from_scratch_are_filled_in():
+def test_choices_from_scratch_are_filled_in() -> None:
     network = build_network(TrainingOptions(width=0.125), data("a", "b"))
     assert network.options.architecture == "torchvision"
     assert (network.options.input_size, network.options.resize) == (224, 256)
@@ -39,12 +40,12 @@ def test_choices_from_scratch_are_filled_in():
     assert network.model.aux1 is not None
 
 
-def test_without_random_crops_the_whole_image_is_used():
+def test_without_random_crops_the_whole_image_is_used() -> None:
     network = build_network(TrainingOptions(width=0.125, input_size=64, augmentation="light"), data("a", "b"))
     assert network.preprocessing.resize == 64
 
 
-def test_fresh_weights_depend_on_the_seed_and_leave_the_callers_random_state():
+def test_fresh_weights_depend_on_the_seed_and_leave_the_callers_random_state() -> None:
     options = TrainingOptions(width=0.125, seed=5)
     state = torch.random.get_rng_state()
     first = build_network(options, data("a", "b")).model.state_dict()
@@ -54,7 +55,7 @@ def test_fresh_weights_depend_on_the_seed_and_leave_the_callers_random_state():
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_other_classes_replace_the_classifier_and_keep_the_trunk(weights):
+def test_other_classes_replace_the_classifier_and_keep_the_trunk(weights: str) -> None:
     network = build_network(TrainingOptions(weights=weights), data("a", "b"))
     assert network.model.num_classes == 2
     assert network.model.fc.weight.shape[0] == 2
@@ -69,7 +70,7 @@ def test_other_classes_replace_the_classifier_and_keep_the_trunk(weights):
     assert len(network.weights_sha256) == 64
 
 
-def test_the_input_size_of_weights_can_be_changed(weights):
+def test_the_input_size_of_weights_can_be_changed(weights: str) -> None:
     network = build_network(TrainingOptions(weights=weights, input_size=112), data("a", "b"))
     assert (network.preprocessing.crop, network.preprocessing.resize) == ((112, 112), 128)
     assert network.preprocessing.channels == "BGR"
@@ -79,12 +80,12 @@ def test_the_input_size_of_weights_can_be_changed(weights):
     ("options", "message"),
     [({"architecture": "torchvision"}, "--architecture torchvision contradicts"), ({"width": 0.5}, "--width 0.5")],
 )
-def test_options_that_contradict_the_weights(weights, options, message):
+def test_options_that_contradict_the_weights(weights: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_network(TrainingOptions(weights=weights, **options), data("a", "b"))
 
 
-def test_freeze_needs_weights_and_a_known_module(weights):
+def test_freeze_needs_weights_and_a_known_module(weights: str) -> None:
     with pytest.raises(UsageError, match="needs --weights"):
         build_network(TrainingOptions(freeze="trunk"), data("a", "b"))
     with pytest.raises(UsageError, match="inception9z"):
@@ -92,7 +93,7 @@ def test_freeze_needs_weights_and_a_known_module(weights):
 
 
 @pytest.mark.parametrize("last", FREEZE_CHOICES)
-def test_freeze_takes_all_modules_up_to_one(last):
+def test_freeze_takes_all_modules_up_to_one(last: str) -> None:
     model = GoogLeNet(ARCHITECTURES["torchvision"], 2, width=0.125)
     modules = freeze(model, last)
     frozen = {name.partition(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
@@ -106,6 +107,8 @@ def test_freeze_takes_all_modules_up_to_one(last):
     ("freeze_up_to", "auxiliary"),
     [("none", True), ("inception3b", True), ("inception4a", False), ("inception5a", False), ("trunk", False)],
 )
-def test_auxiliary_classifiers_only_where_they_train_something(weights, freeze_up_to, auxiliary):
+def test_auxiliary_classifiers_only_where_they_train_something(
+    weights: str, freeze_up_to: str, auxiliary: bool
+) -> None:
     model = build_network(TrainingOptions(weights=weights, freeze=freeze_up_to), data("a", "b")).model
     assert (model.aux1 is not None) == auxiliary

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from googlenet_deploy.errors import UsageError
@@ -26,12 +28,12 @@ from googlenet_deploy.training.options import TrainingOptions
         ("--weight-decay", {"weight_decay": float("nan")}),
     ],
 )
-def test_out_of_range(option, values):
+def test_out_of_range(option: str, values: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=option):
         TrainingOptions(**values)
 
 
-def test_the_record_leaves_out_what_cannot_change_the_result():
+def test_the_record_leaves_out_what_cannot_change_the_result() -> None:
     record = TrainingOptions(workers=3, cache_megabytes=1).to_record()
     assert record == TrainingOptions().to_record()
     assert record["seed"] == 0

@@ -1,0 +1,243 @@
+"""`googlenet-deploy train` from end to end, on textures drawn in the test."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from googlenet_deploy.cli.main import main
+from googlenet_deploy.model.checkpoint import load_checkpoint
+
+SMALL = ["--width", "0.125", "--input-size", "32", "--augmentation", "light", "--batch-size", "16", "--workers", "1"]
+
+
+def draw(name: str, generator: np.random.Generator) -> Image.Image:
+    """Stripes or a chequerboard of random period, phase and contrast, on noise."""
+    period = generator.uniform(5, 8)
+    x, y = (np.sin(2 * np.pi * (np.arange(32) / period + generator.uniform())) for _ in range(2))
+    waves = {"columns": x[np.newaxis, :], "rows": y[:, np.newaxis], "squares": x[np.newaxis, :] * y[:, np.newaxis]}
+    contrast = generator.uniform(60, 110)
+    grey = 128 + contrast * np.broadcast_to(waves[name], (32, 32)) + generator.normal(0, 10, (32, 32))
+    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+
+
+def write_textures(root: Path, names: tuple[str, ...], count: int, seed: int = 0) -> Path:
+    generator = np.random.default_rng(seed)
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            draw(name, generator).save(root / name / f"{index:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of forty images."""
+    return write_textures(tmp_path_factory.mktemp("textures") / "data", ("columns", "rows", "squares"), 40)
+
+
+@pytest.fixture(scope="module")
+def trained(textures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint trained on `textures`; its log lies beside it."""
+    output = tmp_path_factory.mktemp("trained") / "textures.safetensors"
+    assert train(textures, output, "--epochs", "12", "--log", str(output.with_suffix(".jsonl"))) == 0
+    return output
+
+
+def train(data: Path, output: Path, *options: str) -> int:
+    return main(["train", "--data", str(data), "--output", str(output), *SMALL, *options])
+
+
+def test_textures_are_learnt_and_the_record_says_how(trained: Path, textures: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    record = checkpoint.training_record
+    assert checkpoint.class_names == ("columns", "rows", "squares")
+    assert checkpoint.preprocessing.crop == (32, 32)
+    assert record["validation"]["top1_percent"] >= 90
+    assert record["validation"]["images"] == 12
+    assert record["data"]["train_images"] == 108
+    assert re.fullmatch("[0-9a-f]{64}", record["data"]["sha256"])
+    assert record["options"]["seed"] == 0
+    assert {"torch", "python", "googlenet_deploy"} <= set(record["versions"])
+
+
+def test_the_log_has_a_line_per_epoch(trained: Path) -> None:
+    lines = [json.loads(line) for line in trained.with_suffix(".jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", *["epoch"] * 12, "end"]
+    epochs = lines[1:-1]
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
+    best = [line["epoch"] for line in epochs if line["best"]]
+    record = load_checkpoint(trained).training_record
+    assert best[-1] == lines[-1]["best_epoch"] == record["epoch"]
+    assert max(line["validation_accuracy_percent"] for line in epochs) == record["validation"]["top1_percent"]
+
+
+def test_equal_runs_give_equal_bytes_and_other_seeds_do_not(textures: Path, tmp_path: Path) -> None:
+    outputs = []
+    for number, seed in enumerate(("3", "3", "4")):
+        output = tmp_path / f"{number}.safetensors"
+        workers = str(number + 1)
+        assert train(textures, output, "--epochs", "2", "--seed", seed, "--workers", workers, "--quiet") == 0
+        outputs.append(output.read_bytes())
+    assert outputs[0] == outputs[1]
+    assert outputs[0] != outputs[2]
+
+
+def test_progress_goes_to_stderr_and_the_result_to_stdout(
+    textures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(textures, tmp_path / "m.safetensors", "--epochs", "1") == 0
+    out, err = capfd.readouterr()
+    assert re.search(r"validation accuracy \d+\.\d %", out)
+    assert re.search(r"epoch 1/1  loss \d.*images/s  0:00 left", err)
+    assert "12 of 120 images are held out" in err
+    assert "Warning" not in err
+
+
+def test_fine_tuning_to_other_classes_with_the_trunk_frozen(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_textures(tmp_path / "two", ("rows", "squares"), 30, seed=1)
+    output = tmp_path / "tuned.safetensors"
+    command = ["train", "--data", str(data), "--output", str(output), "--weights", str(trained), "--freeze", "trunk"]
+    assert main([*command, "--epochs", "6", "--lr", "0.05", "--augmentation", "none", "--batch-size", "16"]) == 0
+    assert "classifier replaced: 2 classes" in capsys.readouterr().err
+    old, new = load_checkpoint(trained).model.state_dict(), load_checkpoint(output).model.state_dict()
+    changed = {
+        name for name in new if not (old[name].shape == new[name].shape and bool((old[name] == new[name]).all()))
+    }
+    assert {name.partition(".")[0] for name in changed} == {"fc"}
+    record = load_checkpoint(output).training_record
+    assert record["validation"]["top1_percent"] >= 80
+    assert len(record["weights_sha256"]) == 64
+
+
+def test_a_run_that_diverges_leaves_the_last_good_checkpoint(
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from googlenet_deploy.training import loop
+
+    monkeypatch.setattr(loop, "learning_rate", lambda options, peak, epoch: 0.02 if epoch <= 1 else math.inf)
+    output, log = tmp_path / "m.safetensors", tmp_path / "log.jsonl"
+    assert train(textures, output, "--epochs", "3", "--log", str(log)) == 1
+    err = capsys.readouterr().err
+    assert "error: training diverged" in err
+    assert f"{output} holds epoch 1" in err
+    assert load_checkpoint(output).training_record["epoch"] == 1
+    assert json.loads(log.read_text().splitlines()[-1])["event"] == "failed"
+
+
+def test_a_run_that_diverges_at_once_writes_nothing(
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "m.safetensors"
+    assert train(textures, output, "--epochs", "1", "--architecture", "bvlc", "--lr", "1e30", "--warmup", "0") == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_the_last_good_checkpoint(textures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    command = [sys.executable, "-m", "googlenet_deploy", "train", "--data", str(textures), "--output", str(output)]
+    with subprocess.Popen(
+        [*command, *SMALL, "--epochs", "100000"], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr)
+        assert any("(saved)" in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        rest = "".join(lines)
+    assert process.returncode == 130
+    assert f"{output} holds epoch" in rest
+    assert "Traceback" not in rest
+    assert load_checkpoint(output).training_record["epoch"] >= 1
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_damaged_images_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_textures(tmp_path / "d", ("rows", "squares"), 12)
+    whole = (data / "rows" / "003.png").read_bytes()
+    (data / "rows" / "003.png").write_bytes(whole[:200])
+    (data / "squares" / "004.png").write_bytes(b"")
+    output = tmp_path / "m.safetensors"
+    assert train(data, output, "--epochs", "1") == 0
+    out, err = capsys.readouterr()
+    assert "skipped: rows/003.png: is damaged" in err
+    assert "skipped: squares/004.png: is empty" in err
+    assert "2 images could not be used" in out
+    assert load_checkpoint(output).training_record["data"]["skipped"] == ["rows/003.png", "squares/004.png"]
+
+
+def break_images(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda d: break_images(d / "rows"), "class rows has no usable images in training"),
+        (lambda d: (d / "empty").mkdir(), "class empty has no usable images"),
+        (lambda d: [p.unlink() for p in sorted((d / "rows").iterdir())[1:]], "rows: has a single image"),
+        (lambda d: [p.unlink() for p in (d / "rows").iterdir()], "class rows has no usable images"),
+    ],
+    ids=["all damaged", "empty class", "one image", "emptied class"],
+)
+def test_data_that_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prepare: Callable[[Path], object], message: str
+) -> None:
+    data = write_textures(tmp_path / "d", ("rows", "squares"), 4)
+    prepare(data)
+    output = tmp_path / "m.safetensors"
+    assert train(data, output, "--epochs", "1") == 1
+    assert message in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_other_classes_in_val(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_textures(tmp_path / "d" / "train", ("rows", "squares"), 4)
+    write_textures(tmp_path / "d" / "val", ("columns", "rows", "squares"), 2)
+    assert train(tmp_path / "d", tmp_path / "m.safetensors") == 1
+    assert "val: its classes are not those of train/: it has columns" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--architecture", "resnet"], "unknown architecture 'resnet'"),
+        (["--freeze", "trunk"], "needs --weights"),
+        (["--output", "model.onnx"], "ends in .safetensors"),
+        (["--input-size", "16"], "--input-size must be at least 32"),
+    ],
+)
+def test_wrong_usage(
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert train(textures, tmp_path / "m.safetensors", *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written(textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert train(textures, blocked / "m.safetensors", "--epochs", "1") == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_damaged_weights(textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b'\x08\x00\x00\x00\x00\x00\x00\x00{"a": 1')
+    data = ["train", "--data", str(textures), "--output", str(tmp_path / "m.safetensors")]
+    assert main([*data, "--weights", str(weights)]) == 1
+    assert str(weights) in capsys.readouterr().err
