@@ -77,8 +77,7 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
     """
     if count is not None and count < 1:
         raise UsageError("the number of calibration images must be at least 1")
-    listed = Path(place).suffix.lower() in LIST_SUFFIXES and Path(place).is_file()
-    images = (read_image_list(place) if listed else find_images([place])).images
+    images = (read_image_list(place) if is_list(place) else find_images([place])).images
     if not images:
         raise InputError(place, "holds no images", "give a folder with photographs like those the model will see")
     if count is None or count >= len(images):
@@ -86,6 +85,11 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
     drawn = random.Random(seed).sample(range(len(images)), count)  # noqa: S311 - a reproducible draw, no secret
     rest = sorted(set(range(len(images))) - set(drawn))
     return ImageSelection(tuple(images[index] for index in drawn), tuple(images[index] for index in rest))
+
+
+def is_list(place: PathLike) -> bool:
+    """Whether a path is a text file that lists images."""
+    return Path(place).suffix.lower() in LIST_SUFFIXES and Path(place).is_file()
 
 
 def hash_images(images: Sequence[ImageSource]) -> str:

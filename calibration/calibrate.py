@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
 
 # Small batches keep the watched tensors small; larger ones are no faster on a CPU.
-BATCH_SIZE = 4
-BATCHES_BETWEEN_SAVES = 32
+BATCH_SIZE = 2
+BATCHES_BETWEEN_SAVES = 64
 FEW_IMAGES = 32
 
 
@@ -119,26 +119,30 @@ class CalibrationResult:
     warnings: Sequence[str]
 
 
-def open_source(path: PathLike) -> CalibrationSource:
-    """Reads an FP32 classifier whose metadata says how its images are prepared.
+def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> CalibrationSource:
+    """Reads an FP32 classifier.
+
+    Args:
+        path: The ONNX file.
+        preprocessing: How its images are prepared; what its metadata says where None.
 
     Raises:
         BadModelError: The file is missing, damaged, or does not say how its images are prepared.
     """
     model = load_classifier(path)
     metadata = read_metadata(path, model)
-    if metadata.preprocessing is None:
+    if preprocessing is None and metadata.preprocessing is None:
         raise BadModelError(
             path,
             "does not say how its images are prepared",
-            "write it with `googlenet-deploy export`, which stores the preprocessing in the model",
+            "give --preprocessing, or write it with `googlenet-deploy export`, which stores that in the model",
         )
     properties = {"architecture": metadata.architecture, "source_sha256": metadata.source_sha256}
     return CalibrationSource(
         model=model,
         path=str(path),
         sha256=sha256_file(path),
-        preprocessing=input_specification(path, model),
+        preprocessing=preprocessing or input_specification(path, model),
         properties={key: value for key, value in properties.items() if value},
     )
 
@@ -148,7 +152,7 @@ def calibrate(
 ) -> CalibrationResult:
     """Calibrates a model on images from files.
 
-    With `options.state` the counts are saved every 32 batches and on Ctrl-C, and an existing file is gone on from.
+    With `options.state` the counts are saved every 64 batches and on Ctrl-C, and an existing file is gone on from.
 
     Raises:
         BadModelError: The model is quantised already, cannot be run, or yields NaN or infinite values.

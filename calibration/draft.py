@@ -81,5 +81,5 @@ def make_draft(
     """
     graph = GraphView(model, path)
     plan = place(graph, options)
-    scales = group_scales(plan, table, method)
+    scales = group_scales(plan.groups, table, method)
     return Draft(model, plan, table, scales, quantize_weights(graph, plan))

@@ -63,7 +63,7 @@ def _add_others(graph: GraphView, members: dict[str, list[str]]) -> None:
     recorded = {name: leader for leader, names in members.items() for name in names}
     types = _element_types(graph)
     for name in graph.activations():
-        if name in recorded or types.get(name) not in FLOATS or _is_fused(graph, name):
+        if name in recorded or types.get(name) not in FLOATS or is_fused(graph, name):
             continue
         maker = graph.producers.get(name)
         leader = name
@@ -73,7 +73,8 @@ def _add_others(graph: GraphView, members: dict[str, list[str]]) -> None:
         recorded[name] = leader
 
 
-def _is_fused(graph: GraphView, name: str) -> bool:
+def is_fused(graph: GraphView, name: str) -> bool:
+    """Whether a tensor only lives inside a layer that TensorRT fuses: between a convolution and its activation."""
     readers = graph.readers(name)
     return bool(readers) and name not in graph.outputs and all(node.op_type in ACTIVATIONS for node in readers)
 

@@ -22,7 +22,7 @@ from googlenet_deploy.errors import BadTableError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from googlenet_deploy.calibration.placement import QuantizationPlan, ScaleGroup
+    from googlenet_deploy.calibration.placement import ScaleGroup
     from googlenet_deploy.device.files import PathLike
 
 FORMAT = "googlenet-deploy calibration table"
@@ -204,14 +204,14 @@ def check_matches(
     return [] if preprocessing is not None else ["the model does not say how its images are prepared"]
 
 
-def group_scales(plan: QuantizationPlan, table: CalibrationTable, method: str | None = None) -> dict[str, float]:
-    """The scale of every tensor of a plan: amax / 127, as float32; equal within a group.
+def group_scales(groups: Iterable[ScaleGroup], table: CalibrationTable, method: str | None = None) -> dict[str, float]:
+    """The scale of every tensor of a plan's groups: amax / 127, as float32; equal within a group.
 
     Raises:
         BadTableError: The table lacks a tensor or the method.
     """
     scales: dict[str, float] = {}
-    for group in plan.groups:
+    for group in groups:
         amax = max(table.amax(name, method) for name in _known_members(group, table))
         scales.update(dict.fromkeys(group.members, scale_from_amax(amax)))
     return scales

@@ -30,6 +30,8 @@ class Command(NamedTuple):
 COMMANDS: Dict[str, Command] = {
     "train": Command("train a classifier from a folder of images"),
     "export": Command("weights to a verified, simplified ONNX model", ("export-onnx",)),
+    "calibrate": Command("images and an FP32 ONNX model to a calibration table"),
+    "quantize": Command("an FP32 ONNX model to INT8 with Q/DQ, checked; lint and repair"),
     "build": Command("ONNX to a TensorRT or TensorRT-RTX engine, with its precision proved", ("build-engine",)),
     "infer": Command("classify images", ("googlenet-infer",)),
     "evaluate": Command("top-1, top-5 and agreement with a reference"),

@@ -1,0 +1,203 @@
+"""What TensorRT would refuse, or run slowly or badly, in any Q/DQ model: also those of other tools.
+
+The rules are NVIDIA's ("Working with Quantized Types" in the TensorRT documentation, and the ONNX parser's operator
+list). An error is refused by a TensorRT that builds INT8 engines for Jetsons, 8.0 to 10; a warning is built, but layers
+fall back to float, or accuracy is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from googlenet_deploy.calibration.graph import GraphView, attribute
+from googlenet_deploy.calibration.lint_pairs import check_layers
+from googlenet_deploy.calibration.qdq_view import DEQUANTIZE, QUANTIZE, find_pairs, zero_point
+from googlenet_deploy.calibration.severity import ERROR, WARNING, Finding
+from googlenet_deploy.errors import requires
+
+with requires("export"):
+    import onnx
+    from onnx import TensorProto
+
+__all__ = ["ERROR", "WARNING", "Finding", "has_quantisation", "lint_model"]
+
+INTEGER_OPERATORS = frozenset(
+    {
+        "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear",
+        "QGemm", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearAveragePool", "QLinearGlobalAveragePool",
+        "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "QLinearReduceMean", "QLinearWhere",
+        "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "QAttention",
+    }
+)  # fmt: skip
+MICROSOFT = "com.microsoft"
+SMALLEST_OPSET, PER_AXIS_OPSET = 10, 13
+
+
+def lint_model(model: onnx.ModelProto) -> list[Finding]:
+    """Everything wrong with a quantised model, errors first, each once; empty for a model without quantisation."""
+    graph = GraphView(model)
+    found: list[Finding] = []
+    for rule in _RULES:
+        found.extend(rule(graph))
+    found.extend(check_layers(graph, find_pairs(graph)))
+    return sorted(dict.fromkeys(found), key=lambda finding: finding.severity != ERROR)
+
+
+def has_quantisation(model: onnx.ModelProto) -> bool:
+    """Whether the model holds any quantisation operator."""
+    return GraphView(model).first_of(INTEGER_OPERATORS | {QUANTIZE, DEQUANTIZE}) is not None
+
+
+def _operators(graph: GraphView) -> Iterator[Finding]:
+    for node in graph.nodes:
+        if node.op_type in INTEGER_OPERATORS:
+            yield Finding(
+                ERROR,
+                "integer-operator",
+                graph.name_of(node),
+                f"{node.op_type} has no form in TensorRT: it wants QuantizeLinear and DequantizeLinear around "
+                "float operators",
+                mendable=node.op_type == "QLinearConv",
+            )
+        elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain == MICROSOFT:
+            yield Finding(
+                ERROR,
+                "domain",
+                graph.name_of(node),
+                f"{node.op_type} of the domain {MICROSOFT} is not ONNX's: TensorRT does not know it",
+                mendable=True,
+            )
+
+
+def _zero_points(graph: GraphView) -> Iterator[Finding]:
+    for node in _qdq_nodes(graph):
+        values = zero_point(graph, node)
+        if values is None:
+            yield Finding(ERROR, "zero-point", graph.name_of(node), "its zero point is computed, not a constant")
+        elif values.dtype == np.uint8:
+            what = "at 128: int8 in all but name" if (values == 128).all() else "TensorRT has signed INT8 alone"
+            yield Finding(ERROR, "unsigned", graph.name_of(node), f"quantises to uint8, {what}", mendable=True)
+        elif values.dtype == np.int8 and values.any():
+            yield Finding(
+                ERROR,
+                "zero-point",
+                graph.name_of(node),
+                f"has the zero point {int(values.flat[0])}: TensorRT supports only symmetric quantisation, with 0",
+                mendable=True,
+            )
+
+
+def _integer_biases(graph: GraphView) -> Iterator[Finding]:
+    for node in graph.nodes:
+        if node.op_type == DEQUANTIZE and _constant_type(graph, node.input[0]) == TensorProto.INT32:
+            yield Finding(
+                ERROR,
+                "int32-bias",
+                graph.name_of(node),
+                "dequantises an INT32 constant (a bias): TensorRT dequantises INT8 alone and wants float biases",
+                mendable=True,
+            )
+
+
+def _quantised_constants(graph: GraphView) -> Iterator[Finding]:
+    parameters = {name for node in _qdq_nodes(graph) for name in node.input[1:]}
+    for node in graph.nodes:
+        if node.op_type == DEQUANTIZE or node.op_type in INTEGER_OPERATORS:
+            continue
+        for name in node.input:
+            if name not in parameters and _constant_type(graph, name) in (TensorProto.INT8, TensorProto.UINT8):
+                yield Finding(
+                    ERROR,
+                    "quantised-constant",
+                    graph.name_of(node),
+                    f"reads the quantised constant {name!r}: TensorRT lets only DequantizeLinear read one",
+                )
+
+
+def _integer_tensors(graph: GraphView) -> Iterator[Finding]:
+    for node in graph.nodes:
+        if node.op_type != QUANTIZE:
+            continue
+        for reader in graph.readers(node.output[0]):
+            if reader.op_type != DEQUANTIZE:
+                yield Finding(
+                    ERROR,
+                    "lone-quantize",
+                    graph.name_of(node),
+                    f"{reader.op_type} ({graph.name_of(reader)}) reads its integers: TensorRT wants DequantizeLinear "
+                    "behind every QuantizeLinear",
+                )
+        if node.output[0] in graph.outputs:
+            yield Finding(WARNING, "quantised-output", graph.name_of(node), "the model's output is INT8")
+
+
+def _scales(graph: GraphView) -> Iterator[Finding]:
+    for node in _qdq_nodes(graph):
+        if not graph.is_constant(node.input[1]):
+            yield Finding(ERROR, "scale", graph.name_of(node), "its scale is computed, not a constant")
+            continue
+        values = graph.constant(node.input[1])
+        if values.dtype != np.float32:
+            yield Finding(
+                ERROR,
+                "scale-type",
+                graph.name_of(node),
+                f"its scale is {values.dtype}: TensorRT before 10 wants float32",
+            )
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            yield Finding(ERROR, "scale", graph.name_of(node), "has a scale that is not a positive number")
+
+
+def _versions(graph: GraphView) -> Iterator[Finding]:
+    opset = max((entry.version for entry in graph.model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    for node in _qdq_nodes(graph):
+        if node.domain == MICROSOFT:
+            continue
+        if attribute(node, "block_size", 0):
+            yield Finding(
+                ERROR, "block-size", graph.name_of(node), "quantises in blocks: TensorRT has that for INT4 alone"
+            )
+        if opset < PER_AXIS_OPSET and graph.is_constant(node.input[1]) and graph.constant(node.input[1]).size > 1:
+            yield Finding(
+                ERROR,
+                "opset",
+                graph.name_of(node),
+                f"quantises per channel in opset {opset}, which has that from 13 on",
+            )
+
+
+def _activation_channels(graph: GraphView) -> Iterator[Finding]:
+    for pair in find_pairs(graph):
+        if not pair.is_weight and pair.scale is not None and pair.scale.size > 1:
+            yield Finding(
+                ERROR,
+                "activation-per-channel",
+                pair.name,
+                "quantises an activation per channel: TensorRT does that for weights alone",
+                mendable=True,
+            )
+
+
+def _qdq_nodes(graph: GraphView) -> Iterator[onnx.NodeProto]:
+    """Q/DQ nodes except those of INT32 biases, which have a rule of their own."""
+    for node in graph.nodes:
+        if node.op_type in (QUANTIZE, DEQUANTIZE) and _constant_type(graph, node.input[0]) != TensorProto.INT32:
+            yield node
+
+
+def _constant_type(graph: GraphView, name: str) -> int | None:
+    return int(graph.initializers[name].data_type) if graph.is_constant(name) else None
+
+
+_RULES: tuple[Callable[[GraphView], Iterator[Finding]], ...] = (
+    _operators,
+    _zero_points,
+    _integer_biases,
+    _quantised_constants,
+    _integer_tensors,
+    _scales,
+    _versions,
+    _activation_channels,
+)

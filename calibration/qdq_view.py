@@ -1,0 +1,83 @@
+"""Finds the Q/DQ pairs of a model that any tool may have written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from googlenet_deploy.calibration.graph import GraphView, attribute
+from googlenet_deploy.calibration.weights import along_axis
+from googlenet_deploy.errors import requires
+
+with requires("export"):
+    import onnx
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A QuantizeLinear with its DequantizeLinear, or a DequantizeLinear on a quantised constant.
+
+    Attributes:
+        name: Name of the DequantizeLinear.
+        source: The float tensor that is quantised; for a constant that is stored quantised, that constant.
+        output: The dequantised tensor.
+        scale: The scales, or None where they are computed.
+        axis: Axis of the scales where there are several.
+        is_weight: `source` is a constant.
+        quantize: The QuantizeLinear; None for a constant that is stored quantised.
+        dequantize: The DequantizeLinear.
+    """
+
+    name: str
+    source: str
+    output: str
+    scale: NDArray[Any] | None
+    axis: int
+    is_weight: bool
+    quantize: onnx.NodeProto | None
+    dequantize: onnx.NodeProto
+
+    def equal_scale(self, other: Pair) -> bool:
+        """Whether both have the same constant scales."""
+        return self.scale is not None and other.scale is not None and np.array_equal(self.scale, other.scale)
+
+
+def find_pairs(graph: GraphView) -> list[Pair]:
+    """All pairs in graph order; those of INT32 constants (biases) are not among them."""
+    return [pair for node in graph.nodes if node.op_type == DEQUANTIZE and (pair := _pair(graph, node)) is not None]
+
+
+def zero_point(graph: GraphView, node: onnx.NodeProto) -> NDArray[Any] | None:
+    """The zero points of a Q/DQ node, by ONNX's rule where none is given; None where they are computed."""
+    if len(node.input) < 3 or not node.input[2]:
+        if node.op_type == QUANTIZE:
+            return np.zeros(1, np.uint8)
+        stored = node.input[0]
+        return np.zeros(1, graph.constant(stored).dtype) if graph.is_constant(stored) else np.zeros(1, np.uint8)
+    return graph.constant(node.input[2]) if graph.is_constant(node.input[2]) else None
+
+
+def _pair(graph: GraphView, node: onnx.NodeProto) -> Pair | None:
+    stored = node.input[0]
+    maker = graph.producers.get(stored)
+    quantize = maker if maker is not None and maker.op_type == QUANTIZE else None
+    if quantize is None and (not graph.is_constant(stored) or graph.constant(stored).dtype == np.int32):
+        return None
+    source = quantize.input[0] if quantize is not None else stored
+    scale = graph.constant(node.input[1]) if graph.is_constant(node.input[1]) else None
+    axis = int(attribute(node, "axis", 1))
+    return Pair(graph.name_of(node), source, node.output[0], scale, axis, graph.is_constant(source), quantize, node)
+
+
+def spread_along(values: NDArray[Any], dimensions: int, axis: int) -> NDArray[Any]:
+    """Scales or zero points, shaped to multiply an array along `axis`; a single one multiplies everywhere."""
+    if values.size == 1:
+        return values.reshape(())
+    return along_axis(values, dimensions, axis % dimensions)

@@ -1,0 +1,110 @@
+"""Mends a Q/DQ model of any tool so that TensorRT takes it, and measures what that changed.
+
+Exact: INT32 biases become float, uint8 at zero point 128 becomes int8 at 0, QLinearConv becomes Conv between pairs,
+quantised parameters of other operators become float, doubled pairs are shared. Not exact, and said so: asymmetric
+ranges become symmetric ones that cover them, activations lose their per-channel scales, and pairs that cost more than
+they bring (around LRN, in front of an activation or a Concat) go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.calibration.batches import ArrayBatches
+from googlenet_deploy.calibration.check import compare
+from googlenet_deploy.calibration.graph import GraphView
+from googlenet_deploy.calibration.lint import lint_model
+from googlenet_deploy.calibration.qdq import lift_opset
+from googlenet_deploy.calibration.repair_pairs import (
+    drop_harmful_pairs,
+    drop_unread,
+    equal_pool_scales,
+    fold_parameters,
+    share_pairs,
+)
+from googlenet_deploy.calibration.repair_types import (
+    expand_qlinear_conv,
+    float_biases,
+    signed_symmetric,
+    standard_domain,
+)
+from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, requires
+from googlenet_deploy.export.onnx_file import input_specification
+from googlenet_deploy.export.samples import seeded_samples
+
+with requires("export"):
+    import onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from googlenet_deploy.calibration.severity import Finding
+
+# One mending may uncover the need for another: QLinearConv becomes pairs, whose zero points come next.
+_STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (
+    standard_domain,
+    expand_qlinear_conv,
+    float_biases,
+    fold_parameters,
+    signed_symmetric,
+    drop_harmful_pairs,
+    equal_pool_scales,
+    share_pairs,
+)
+
+
+@dataclass(frozen=True)
+class RepairResult:
+    """A mended model.
+
+    Attributes:
+        model: The model.
+        changes: What was mended, one line each.
+        left: What the lint still finds.
+        difference: What the mending did to the results, in words.
+    """
+
+    model: onnx.ModelProto
+    changes: Sequence[str]
+    left: Sequence[Finding]
+    difference: str
+
+
+def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
+    """Mends what can be mended; the model that was given is not changed.
+
+    Raises:
+        BadModelError: What came out is no valid model.
+    """
+    mended = lift_opset(model)
+    changes = [line for step in _STEPS for line in step(mended)]
+    drop_unread(mended)
+    try:
+        onnx.checker.check_model(mended)
+    except onnx.checker.ValidationError as error:
+        problem = str(error).strip().splitlines()[0]
+        raise BadModelError(path, f"cannot be mended: {problem}", "quantise the FP32 model anew") from error
+    return RepairResult(mended, changes, lint_model(mended), _difference(model, mended, path))
+
+
+def _difference(original: onnx.ModelProto, mended: onnx.ModelProto, path: str) -> str:
+    """Both models on the same seeded pictures."""
+    if len(GraphView(original).inputs) != 1:
+        return "the mended model was not compared with the original: it does not have exactly one input"
+    try:
+        samples = seeded_samples(input_specification(path, original))
+        agreement = compare(original, mended, ArrayBatches(samples.prepared, _batch_size(original)))
+    except GoogLeNetDeployError as error:
+        return f"the mended model was not compared with the original: {error.message}"
+    assert agreement is not None
+    if agreement.noise == 0:
+        return f"the results on {samples.origin} are exactly the original's"
+    share = 100 * agreement.equal / agreement.images
+    return f"against the original on {samples.origin}: SQNR {agreement.sqnr:.1f} dB, agreement {share:.0f} %"
+
+
+def _batch_size(model: onnx.ModelProto) -> int:
+    shape = model.graph.input[0].type.tensor_type.shape
+    return int(shape.dim[0].dim_value) or 4 if shape.dim else 1

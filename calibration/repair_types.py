@@ -1,0 +1,189 @@
+"""Mendings of number types: biases, signs, zero points, and integer operators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
+from googlenet_deploy.calibration.lint import MICROSOFT
+from googlenet_deploy.calibration.qdq_view import DEQUANTIZE, QUANTIZE, spread_along, zero_point
+from googlenet_deploy.errors import requires
+from googlenet_deploy.export.graph import replace_nodes, tensor_names, unique_name
+
+with requires("export"):
+    import onnx
+    from onnx import helper
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST_CODE = 127
+
+
+def standard_domain(model: onnx.ModelProto) -> list[str]:
+    """Moves Microsoft's Q/DQ operators, which are ONNX's but for the name, to ONNX's domain."""
+    moved = [node for node in model.graph.node if node.domain == MICROSOFT and node.op_type in (QUANTIZE, DEQUANTIZE)]
+    for node in moved:
+        node.domain = ""
+    return [f"{len(moved)} Q/DQ operators moved from {MICROSOFT} to ONNX's own"] if moved else []
+
+
+def expand_qlinear_conv(model: onnx.ModelProto) -> list[str]:
+    """Writes each QLinearConv as Conv between dequantised inputs and a quantised output."""
+    graph, taken = GraphView(model), tensor_names(model.graph)
+    nodes: list[onnx.NodeProto] = []
+    count = 0
+    for node in graph.nodes:
+        if node.op_type == "QLinearConv" and graph.is_constant(node.input[3]) and _constant_scales(graph, node):
+            nodes += _expanded(model, graph, node, taken)
+            count += 1
+        else:
+            nodes.append(node)
+    if count:
+        replace_nodes(model.graph, nodes)
+    return [f"{count} QLinearConv written as Conv between Q/DQ pairs"] if count else []
+
+
+def float_biases(model: onnx.ModelProto) -> list[str]:
+    """Replaces DequantizeLinear on INT32 constants by the float constants that they yield."""
+    graph = GraphView(model)
+    kept, count = [], 0
+    for node in graph.nodes:
+        reads_constant = node.op_type == DEQUANTIZE and graph.is_constant(node.input[0])
+        stored = graph.constant(node.input[0]) if reads_constant else None
+        if stored is None or stored.dtype != np.int32 or not graph.is_constant(node.input[1]):
+            kept.append(node)
+            continue
+        scale = graph.constant(node.input[1])
+        value = stored.astype(np.float32) * spread_along(scale, stored.ndim, int(attribute(node, "axis", 1)))
+        model.graph.initializer.append(to_tensor(value.astype(np.float32), node.output[0]))
+        count += 1
+    if count:
+        replace_nodes(model.graph, kept)
+    return [f"{count} INT32 biases stored as float"] if count else []
+
+
+def signed_symmetric(model: onnx.ModelProto) -> list[str]:
+    """Makes every pair int8 with zero point 0, activations with one scale each.
+
+    A quantised value q with scale s and zero point z stands for (q - z) s. With z = 128 in uint8 the shift to int8 is
+    exact; any other range is replaced by the symmetric one that covers it.
+    """
+    graph = GraphView(model)
+    editor = _PairEditor(model, graph)
+    for node in graph.nodes:
+        if node.op_type == QUANTIZE:
+            editor.mend_quantize(node)
+        elif node.op_type == DEQUANTIZE and graph.is_constant(node.input[0]):
+            editor.mend_constant(node)
+    return editor.changes()
+
+
+class _PairEditor:
+    """Rewrites scales and zero points of pairs in place."""
+
+    def __init__(self, model: onnx.ModelProto, graph: GraphView) -> None:
+        self.model, self.graph = model, graph
+        self.taken = tensor_names(model.graph)
+        self.exact = self.covered = self.merged = 0
+
+    def mend_quantize(self, node: onnx.NodeProto) -> None:
+        points, scale = zero_point(self.graph, node), self._scale(node)
+        if points is None or scale is None:
+            return
+        is_weight = self.graph.is_constant(node.input[0])
+        several = scale.size > 1 and not is_weight
+        if points.dtype == np.int8 and not points.any() and not several:
+            return
+        mended, exact = _symmetric_scale(scale, points)
+        if several:
+            mended, self.merged = np.asarray(mended.max()), self.merged + 1
+        elif exact:
+            self.exact += 1
+        else:
+            self.covered += 1
+        parameters = self._add_parameters(node.output[0], mended)
+        for user in (node, *self.graph.readers(node.output[0])):
+            if user.op_type in (QUANTIZE, DEQUANTIZE):
+                del user.input[1:]
+                user.input.extend(parameters)
+
+    def mend_constant(self, node: onnx.NodeProto) -> None:
+        stored, points, scale = self.graph.constant(node.input[0]), zero_point(self.graph, node), self._scale(node)
+        if points is None or scale is None or stored.dtype not in (np.int8, np.uint8):
+            return
+        if stored.dtype == np.int8 and not points.any():
+            return
+        mended, exact = _symmetric_scale(scale, points)
+        axis = int(attribute(node, "axis", 1))
+        shifted = stored.astype(np.float64) - spread_along(points.astype(np.float64), stored.ndim, axis)
+        ratio = spread_along(scale.astype(np.float64) / mended, stored.ndim, axis)
+        codes = np.clip(np.rint(shifted * ratio), -LARGEST_CODE - 1, LARGEST_CODE).astype(np.int8)
+        name = unique_name(f"{node.input[0]}/int8", self.taken)
+        self.model.graph.initializer.append(to_tensor(codes, name))
+        parameters = self._add_parameters(name, mended)
+        del node.input[:]
+        node.input.extend([name, *parameters])
+        if exact:
+            self.exact += 1
+        else:
+            self.covered += 1
+
+    def changes(self) -> list[str]:
+        lines = (
+            (self.exact, "uint8 pairs at zero point 128 made int8 at 0, exactly"),
+            (self.covered, "asymmetric pairs made symmetric: their steps are wider now"),
+            (self.merged, "activations with per-channel scales given one scale: the largest"),
+        )
+        return [f"{count} {what}" for count, what in lines if count]
+
+    def _scale(self, node: onnx.NodeProto) -> NDArray[Any] | None:
+        return self.graph.constant(node.input[1]) if self.graph.is_constant(node.input[1]) else None
+
+    def _add_parameters(self, stem: str, scale: NDArray[Any]) -> list[str]:
+        arrays = (
+            (f"{stem}/symmetric_scale", scale.astype(np.float32)),
+            (f"{stem}/symmetric_zero_point", np.zeros(scale.shape, np.int8)),
+        )
+        names = []
+        for wanted, array in arrays:
+            names.append(unique_name(wanted, self.taken))
+            self.model.graph.initializer.append(to_tensor(array, names[-1]))
+        return names
+
+
+def _symmetric_scale(scale: NDArray[Any], points: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+    """The scale of the symmetric int8 range that covers a quantised one; and whether it is the same codes, shifted."""
+    limits = np.iinfo(points.dtype)
+    middle = 128 if points.dtype == np.uint8 else 0
+    if (points == middle).all():
+        return scale, True
+    zero = points.astype(np.float64).reshape(scale.shape if points.size == scale.size else points.shape)
+    reach = np.maximum(np.abs(limits.min - zero), np.abs(limits.max - zero))
+    return (scale * reach / LARGEST_CODE).astype(np.float32).reshape(scale.shape), False
+
+
+def _constant_scales(graph: GraphView, node: onnx.NodeProto) -> bool:
+    return all(graph.is_constant(node.input[index]) for index in (1, 2, 4, 5, 6, 7))
+
+
+def _expanded(model: onnx.ModelProto, graph: GraphView, node: onnx.NodeProto, taken: set[str]) -> list[onnx.NodeProto]:
+    """Inputs of QLinearConv: x, w with scale and zero point each, y's scale and zero point, INT32 bias."""
+    name = graph.name_of(node)
+    data, weight, result = (unique_name(f"{name}/{what}", taken) for what in ("input", "weight", "output"))
+    inputs = [data, weight]
+    if len(node.input) > 8:
+        steps = graph.constant(node.input[1]).reshape(()) * graph.constant(node.input[4]).reshape(-1)
+        bias = graph.constant(node.input[8]).astype(np.float32) * steps
+        inputs.append(unique_name(f"{name}/bias", taken))
+        model.graph.initializer.append(to_tensor(bias.astype(np.float32), inputs[-1]))
+    convolution = helper.make_node("Conv", inputs, [result], name=name)
+    convolution.attribute.extend(node.attribute)
+    return [
+        helper.make_node(DEQUANTIZE, node.input[0:3], [data], name=f"{name}/input/DequantizeLinear"),
+        helper.make_node(DEQUANTIZE, node.input[3:6], [weight], name=f"{name}/weight/DequantizeLinear", axis=0),
+        convolution,
+        helper.make_node(QUANTIZE, [result, *node.input[6:8]], list(node.output), name=f"{name}/QuantizeLinear"),
+    ]

@@ -1,0 +1,246 @@
+"""Quantise an FP32 model to INT8 with Q/DQ pairs where TensorRT wants them, and check the result.
+
+From images (which are calibrated on) or from a calibration table. The result is linted by TensorRT's rules and, on
+images that calibration did not see, compared with the FP32 model. With --lint or --repair the model is a quantised
+one of any tool, whose faults are named or mended.
+
+Examples:
+  googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx
+  googlenet-deploy quantize model.onnx --table table.json --output model.int8.onnx
+  googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx --require agreement=98
+  googlenet-deploy quantize --lint somebodys.int8.onnx
+  googlenet-deploy quantize --repair somebodys.int8.onnx --output repaired.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+
+from googlenet_deploy.cli.arguments import add_preprocessing_options, gate, report_skipped
+from googlenet_deploy.cli.calibrate import (
+    add_cache_options,
+    add_image_options,
+    add_method_options,
+    calibration_options,
+    check_cache_options,
+    choose_images,
+    open_model,
+    print_table,
+    write_cache,
+)
+from googlenet_deploy.errors import GateError, UsageError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.calibration.batches import ImageSelection
+    from googlenet_deploy.calibration.calibrate import CalibrationSource
+    from googlenet_deploy.calibration.draft import Refinement
+    from googlenet_deploy.calibration.quantize import ModelStep, QuantizationOptions, QuantizationResult
+    from googlenet_deploy.calibration.severity import Finding
+    from googlenet_deploy.calibration.table import CalibrationTable
+
+GATES = ("agreement", "sqnr")
+SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="an FP32 ONNX model")
+    parser.add_argument("--output", metavar="FILE", help="where the INT8 model goes")
+    images = parser.add_argument_group("images or table")
+    add_image_options(images, required=False)
+    images.add_argument("--table", metavar="FILE", help="a table that `calibrate` wrote, instead of images")
+    images.add_argument("--save-table", metavar="FILE", help="keep the table that was made from --images")
+    _add_placement_options(parser.add_argument_group("what is quantised"))
+    add_method_options(parser.add_argument_group("calibration"))
+    add_cache_options(parser.add_argument_group("TensorRT's own cache"))
+    _add_check_options(parser.add_argument_group("check"))
+    add_preprocessing_options(parser)
+
+
+def _add_placement_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--keep-input", action="store_true", help="leave the layer that reads the image in float")
+    group.add_argument("--keep-classifier", action="store_true", help="leave the classifier in float")
+    group.add_argument(
+        "--exclude", action="append", default=[], metavar="NODE", help="leave this layer in float; may be repeated"
+    )
+    group.add_argument(
+        "--dla", action="store_true", help="a pair on every tensor and one scale around each Concat, for a Jetson's DLA"
+    )
+    group.add_argument(
+        "--weights",
+        choices=("float", "int8"),
+        default="float",
+        help="store weights as float behind Q/DQ, which every TensorRT reads, or as INT8 behind DQ, in a quarter of "
+        "the space (default float)",
+    )
+
+
+def _add_check_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--check-images", type=int, default=64, metavar="N", help="compare with FP32 on N images (default 64; 0: none)"
+    )
+    group.add_argument(
+        "--require",
+        action="append",
+        type=gate,
+        default=[],
+        metavar="NAME=VALUE",
+        help="exit with status 3 where agreement (percent) or sqnr (dB) is below; may be repeated",
+    )
+    mode = group.add_mutually_exclusive_group()
+    mode.add_argument("--lint", metavar="MODEL", help="only name what TensorRT would refuse in a quantised model")
+    mode.add_argument("--repair", metavar="MODEL", help="mend what can be mended in a quantised model")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Quantises, lints or repairs."""
+    if arguments.lint or arguments.repair:
+        return _lint(arguments) if arguments.lint else _repair(arguments)
+    _check_options(arguments)
+    from googlenet_deploy.calibration.quantize import quantize
+    from googlenet_deploy.export.onnx_file import write_model
+
+    before, after = _steps(arguments)
+    source = open_model(arguments)
+    table = _table(arguments, source)
+    selection = choose_images(arguments) if arguments.images else None
+    result = quantize(source, table, selection, _options(arguments), before=before, after=after)
+    write_model(arguments.output, result.model)
+    _report(arguments, result, selection)
+    if arguments.save_table:
+        result.table.save(arguments.save_table)
+    write_cache(arguments, source, result.table)
+    _apply_gates(arguments.require, result)
+    return 0
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if not arguments.model or not arguments.output:
+        raise UsageError("give the FP32 model, and --output for the INT8 one")
+    if not arguments.images and not arguments.table:
+        raise UsageError("give --images to calibrate on, or --table with a calibration")
+    if arguments.save_table and arguments.table:
+        raise UsageError("--save-table keeps the table of --images; there is a --table already")
+    if arguments.check_images < 0:
+        raise UsageError("--check-images cannot be below 0")
+    for name, _ in arguments.require:
+        if name not in GATES:
+            raise UsageError(f"--require {name}: choose {' or '.join(GATES)}")
+        if not arguments.images or not arguments.check_images:
+            raise UsageError(f"--require {name} needs --images, to compare with FP32")
+    check_cache_options(arguments)
+
+
+def _steps(_arguments: argparse.Namespace) -> Tuple[Sequence[ModelStep], Sequence[Refinement]]:
+    """What the options ask for beyond plain rounding: changes of the FP32 model, then refinements of the draft."""
+    return (), ()
+
+
+def _options(arguments: argparse.Namespace) -> QuantizationOptions:
+    from googlenet_deploy.calibration.placement import PlacementOptions
+    from googlenet_deploy.calibration.qdq import QdqOptions
+    from googlenet_deploy.calibration.quantize import QuantizationOptions
+
+    return QuantizationOptions(
+        placement=PlacementOptions(
+            quantize_input=not arguments.keep_input,
+            quantize_classifier=not arguments.keep_classifier,
+            excluded=frozenset(arguments.exclude),
+            dla=arguments.dla,
+        ),
+        qdq=QdqOptions(weights=arguments.weights),
+        calibration=calibration_options(arguments),
+        method=arguments.method,
+        checked=arguments.check_images,
+    )
+
+
+def _table(arguments: argparse.Namespace, source: CalibrationSource) -> Optional[CalibrationTable]:
+    if not arguments.table:
+        return None
+    from googlenet_deploy.calibration.table import check_matches, load_table
+
+    table = load_table(arguments.table)
+    check_matches(table, arguments.table, source.sha256, source.preprocessing)
+    return table
+
+
+def _report(arguments: argparse.Namespace, result: QuantizationResult, selection: Optional[ImageSelection]) -> None:
+    report_skipped(list(result.skipped), [])
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not arguments.table:
+        print_table(result.table, len(result.skipped), arguments.save_table)
+    plan = result.draft.plan
+    print(f"INT8: {len(plan.nodes)} layers, {len(plan.tensors)} activation tensors with {len(plan.groups)} scales")
+    for name, reason in plan.skipped.items():
+        print(f"  in float: {name}: {reason}")
+    for name, note in result.draft.notes.items():
+        print(f"  {name}: {note}")
+    _print_findings(result.findings, "lint: nothing that TensorRT would refuse")
+    if result.agreement is not None and selection is not None:
+        share = 100 * result.agreement.equal / result.agreement.images
+        seen = "not used for calibration" if result.unseen else "OF THE CALIBRATION, so optimistic"
+        print(
+            f"against FP32 on {result.agreement.images} images {seen}: agreement {share:.1f} %, "
+            f"logit SQNR {result.agreement.sqnr:.2f} dB, KL {result.agreement.mean_divergence:.4f}"
+        )
+    print(f"model: {arguments.output}")
+
+
+def _print_findings(findings: Sequence[Finding], clean: str) -> None:
+    if not findings:
+        print(clean)
+    for finding in findings[:SHOWN]:
+        print(f"{finding.severity}: {finding.text()}")
+    if len(findings) > SHOWN:
+        print(f"... and {len(findings) - SHOWN} more")
+
+
+def _apply_gates(gates: List[Tuple[str, float]], result: QuantizationResult) -> None:
+    assert result.agreement is not None or not gates
+    for name, wanted in gates:
+        assert result.agreement is not None
+        share = 100 * result.agreement.equal / result.agreement.images
+        value = share if name == "agreement" else result.agreement.sqnr
+        if value < wanted:
+            raise GateError(f"{name} is {value:.2f}, required was {wanted}")
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from googlenet_deploy.calibration.lint import ERROR, has_quantisation, lint_model
+    from googlenet_deploy.export.onnx_file import load_model
+
+    model = load_model(arguments.lint)
+    findings = lint_model(model)
+    if not has_quantisation(model):
+        print(f"{arguments.lint}: is not quantised")
+        return 0
+    _print_findings(findings, f"{arguments.lint}: nothing that TensorRT would refuse")
+    errors = sum(finding.severity == ERROR for finding in findings)
+    mendable = sum(finding.mendable for finding in findings)
+    if findings:
+        print(f"{errors} errors, {len(findings) - errors} warnings; --repair mends {mendable}")
+    if errors:
+        raise GateError(f"{arguments.lint}: TensorRT would refuse it", "quantize --repair mends what can be mended")
+    return 0
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    if not arguments.output:
+        raise UsageError("--repair needs --output for the mended model")
+    from googlenet_deploy.calibration.repair import repair_model
+    from googlenet_deploy.export.onnx_file import load_model, write_model
+
+    result = repair_model(load_model(arguments.repair), arguments.repair)
+    for line in result.changes:
+        print(f"mended: {line}")
+    _print_findings(result.left, "lint: nothing that TensorRT would refuse")
+    print(result.difference)
+    write_model(arguments.output, result.model)
+    print(f"model: {arguments.output}")
+    if any(finding.severity == "error" for finding in result.left):
+        raise GateError(f"{arguments.output}: TensorRT would still refuse it", "quantise the FP32 model anew")
+    return 0
