@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Protocol, Tuple, Type
+from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional, Protocol, Tuple, Type, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +57,49 @@ class Runner(Protocol):
     ) -> None:
         """Frees everything."""
         ...
+
+
+class ScopedTimes(NamedTuple):
+    """Seconds that one run spent in each scope.
+
+    Attributes:
+        copy_in: Input from host to device memory; None where there is no copy (a CPU, zero-copy memory).
+        compute: The network alone: on the GPU by CUDA events, on a CPU by the host's clock.
+        copy_out: Outputs from device to host memory; None where there is no copy.
+    """
+
+    copy_in: Optional[float]
+    compute: float
+    copy_out: Optional[float]
+
+
+@runtime_checkable
+class TimedRun(Protocol):
+    """A runner that can tell its scopes apart has this method; `run_timed` below serves every other."""
+
+    def run_timed(self, batch: NDArray[np.generic]) -> Tuple[Dict[str, NDArray[np.generic]], ScopedTimes]:
+        """What `Runner.run` gives, and the seconds of each scope."""
+        ...
+
+
+def run_timed(
+    runner: Runner, batch: NDArray[np.generic], clock: Callable[[], float] = time.perf_counter
+) -> Tuple[Dict[str, NDArray[np.generic]], ScopedTimes]:
+    """Runs one batch and says how long each scope took.
+
+    A runner with a `run_timed` of its own (see `TimedRun`) measures by itself; of any other the whole of `run` counts
+    as compute.
+
+    Args:
+        runner: The model.
+        batch: As for `Runner.run`.
+        clock: Seconds, for runners that cannot time themselves.
+    """
+    if isinstance(runner, TimedRun):
+        return runner.run_timed(batch)
+    start = clock()
+    outputs = runner.run(batch)
+    return outputs, ScopedTimes(None, clock() - start, None)
 
 
 def fixed_batch(runner: Runner) -> Optional[int]:
