@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CPU = "CPUExecutionProvider"
+_GPU_PROVIDERS = ("CUDA", "Tensorrt", "NvTensorRTRTX")
 ERRORS_ONLY = 3
 IMAGE_DIMENSIONS = 4
 _DTYPES = {
@@ -60,6 +61,7 @@ class OnnxRuntimeRunner:
         self.metadata = ModelMetadata.from_properties(properties, self.path)
         used = self._session.get_providers()[0].replace("ExecutionProvider", "")
         self.backend = f"ONNX Runtime {onnxruntime.__version__} ({used})"
+        self.device = "GPU" if used in _GPU_PROVIDERS else "CPU"
 
     def run(self, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
         """Outputs by name for one batch of the input's shape and dtype.

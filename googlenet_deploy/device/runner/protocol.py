@@ -29,6 +29,7 @@ class Runner(Protocol):
 
     Attributes:
         backend: What executes the model, for people: "ONNX Runtime 1.32.0 (CPU)".
+        device: "CPU", "GPU" or "DLA": whose clocks, memory and power a measurement looks at.
         path: The model's file.
         input: The one image input.
         outputs: All outputs.
@@ -36,6 +37,7 @@ class Runner(Protocol):
     """
 
     backend: str
+    device: str
     path: str
     input: TensorSpec
     outputs: Tuple[TensorSpec, ...]
