@@ -12,6 +12,7 @@ from googlenet_deploy import __version__
 from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.device.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
 from googlenet_deploy.export.graph import opset_of
@@ -26,7 +27,7 @@ from googlenet_deploy.export.passes.set_batch import SetBatch
 from googlenet_deploy.export.passes.simplify import Simplify
 from googlenet_deploy.export.passes.tidy import Tidy
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
-from googlenet_deploy.export.targets import Target, choose_opset, ir_version_for
+from googlenet_deploy.export.targets import choose_opset, ir_version_for
 from googlenet_deploy.export.verify import Comparison, Reference, reference_of
 
 with requires("export"):

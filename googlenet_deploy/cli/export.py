@@ -57,7 +57,7 @@ def _add_format_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--target",
         metavar="T",
-        help="choose opset and IR version for jetpack-4.6 ... 7.2, tensorrt-8.2 ... 11 or tensorrt-rtx",
+        help="choose opset and IR version for orin-nano (or another module), jetpack-X.Y, tensorrt-X.Y or tensorrt-rtx",
     )
     group.add_argument(
         "--opset", type=int, metavar="N", help="ONNX opset, 13 to 24 (default: 17, or what the target reads)"
@@ -106,9 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> ExportOptions:
-    from googlenet_deploy.export.targets import find_target
+    from googlenet_deploy.device.target import load_target
 
-    target = find_target(arguments.target) if arguments.target else None
+    target = load_target(arguments.target) if arguments.target else None
     from googlenet_deploy.export.pipeline import ExportOptions
 
     return ExportOptions(

@@ -82,16 +82,12 @@ def site_of(target: Target) -> Site:
     """The site that a target stands for; of a module, its oldest TensorRT."""
     module = target.module
     return Site(
-        label=f"{_library(target)} of {target.name}",
+        label=f"{target.reader} of {target.name}",
         version=target.tensorrt[0] if target.tensorrt else (1, 0),
         rtx=target.rtx,
         compute_capability=module.compute_capability if module else None,
         dla_cores=module.dla_cores if module else None,
     )
-
-
-def _library(target: Target) -> str:
-    return "TensorRT-RTX" if target.rtx else "TensorRT " + ".".join(map(str, target.tensorrt[0]))
 
 
 def plan_build(header: OnnxHeader, path: str, options: BuildOptions, site: Site) -> BuildPlan:

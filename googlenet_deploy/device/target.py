@@ -118,6 +118,11 @@ class Target:
         return not self.tensorrt
 
     @property
+    def reader(self) -> str:
+        """The oldest library that reads a model there: ``TensorRT 8.5``."""
+        return "TensorRT-RTX" if self.rtx else "TensorRT " + ".".join(map(str, self.tensorrt[0]))
+
+    @property
     def largest_opset(self) -> int:
         """Largest ONNX opset that every TensorRT there reads."""
         return largest_opset(self.tensorrt[0]) if self.tensorrt else _OPSETS[-1][1]
@@ -167,7 +172,7 @@ def _software_version(match: Any) -> Optional[Tuple[int, int]]:  # noqa: ANN401 
     major, minor = int(match.group(2)), match.group(3)
     version = (major, int(minor) if minor and minor != "x" else 0)
     if match.group(1) == "jetpack":
-        return JETPACKS.get(version) if minor else None
+        return JETPACKS.get(version) if minor and minor != "x" else None
     return version if (8, 0) <= version < (12, 0) else None
 
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from googlenet_deploy.device.specification import BVLC, TORCHVISION
+from googlenet_deploy.device.target import load_target
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
 from googlenet_deploy.export.graph import copy_model, serialize
 from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples
-from googlenet_deploy.export.targets import find_target
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
@@ -80,8 +80,8 @@ def exported(name: str, options: dict[str, Any]) -> Any:
         pytest.param({"uint8_input": True, "batch": 1}, id="uint8-static"),
         pytest.param({"merge_1x1": True}, id="merge-1x1"),
         pytest.param({"softmax": True, "top_k": 5}, id="softmax-top-k"),
-        pytest.param({"target": find_target("jetpack-4.6"), "merge_1x1": True}, id="opset-13"),
-        pytest.param({"target": find_target("tensorrt-rtx"), "opset": 24, "merge_1x1": True}, id="opset-24"),
+        pytest.param({"target": load_target("jetpack-4.6"), "merge_1x1": True}, id="opset-13"),
+        pytest.param({"target": load_target("tensorrt-rtx"), "opset": 24, "merge_1x1": True}, id="opset-24"),
     ],
 )
 def test_parsed_and_built(logger: Recorder, name: str, options: dict[str, Any]) -> None:

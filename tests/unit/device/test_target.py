@@ -80,7 +80,13 @@ def test_rtx_has_no_tensorrt_version() -> None:
     assert load_target(RTX).rtx
 
 
-@pytest.mark.parametrize("name", ["", "jetson", "jetpack-9.9", "jetpack-5", "tensorrt-7.2", "tensorrt-12", "../nano"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "jetson", "jetpack-9.9", "jetpack-4.5", "jetpack-5", "jetpack-6.x", "jetpack--5.1", "tensorrt-7.2",
+        "tensorrt-12", "tensorrt-", "tensorrt-8.5 --x", "orin", "../nano",
+    ],
+)  # fmt: skip
 def test_unknown_target(name: str) -> None:
     with pytest.raises(UsageError, match="unknown target") as caught:
         load_target(name)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from googlenet_deploy.device.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.graph import copy_model, operator_counts, opset_of, serialize
 from googlenet_deploy.export.passes import simplify
 from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint, export_onnx, torch_logits
-from googlenet_deploy.export.targets import find_target
 from googlenet_deploy.export.verify import run
 
 
@@ -22,7 +22,7 @@ from googlenet_deploy.export.verify import run
     "options",
     [
         {},
-        {"target": find_target("jetpack-4.6")},
+        {"target": load_target("jetpack-4.6")},
         {"merge_1x1": True},
         {"uint8_input": True},
         {"uint8_input": True, "merge_1x1": True, "average_pool": True, "batch": 2, "opset": 20},
@@ -44,7 +44,7 @@ def test_logits_are_those_of_pytorch(
 
 
 def test_metadata(export_small: Any, checkpoint_of: Any, architecture: str) -> None:
-    result = export_small(architecture, target=find_target("tensorrt-8.5"))
+    result = export_small(architecture, target=load_target("tensorrt-8.5"))
     stored = {entry.key.partition(".")[2]: entry.value for entry in result.model.metadata_props}
     assert list(stored) == sorted(stored)
     assert stored["architecture"] == architecture
@@ -112,7 +112,7 @@ def test_the_model_is_given_back_as_it_was(checkpoint_of: Any, samples_of: Any) 
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch": 0}, {"top_k": 0}, {"opset": 12}, {"opset": 14, "target": find_target("jetpack-4.6")}]
+    "options", [{"batch": 0}, {"top_k": 0}, {"opset": 12}, {"opset": 14, "target": load_target("jetpack-4.6")}]
 )
 def test_options_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
