@@ -22,6 +22,9 @@ _MODULES = (
     ("tx2", "tx2"),
     ("tx1", "tx1"),
     ("nano", "nano"),
+    # What the device trees of L4T 32 call the TX2 and, from there to L4T 35, the AGX Xavier.
+    ("quill", "tx2"),
+    ("jetson-agx", "agx-xavier"),
 )
 
 

@@ -1,0 +1,116 @@
+"""Reads a meter in a thread beside the work, and answers what any window since then has cost.
+
+For example::
+
+    with Sampler(meter) as sampler:
+        start = sampler.clock()
+        work()
+        energy = sampler.energy(start, sampler.clock())
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Callable, Optional, Type
+
+from googlenet_deploy.device.power.energy import Measured, Trace, energy_between, max_gap
+from googlenet_deploy.device.power.meter import MeterGoneError
+from googlenet_deploy.device.sysfs import LostReadingError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.power.meter import Meter
+
+SECONDS_TO_STOP = 3.0
+
+
+class Sampler:
+    """A context manager that reads `meter` until it is left, and closes it then.
+
+    Every reading gets one time, half-way between the clock before and after it; a reading that waits for its value
+    (tegrastats) gets the time at which the value came.
+
+    Args:
+        meter: What to read.
+        clock: Seconds, monotonic; the clock that the windows are given in.
+    """
+
+    def __init__(self, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.meter, self.clock = meter, clock
+        self.trace = Trace()
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="power", daemon=True)
+
+    def __enter__(self) -> Sampler:
+        """Starts to read."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        """Ends the thread and the meter; a meter that does not answer is left behind after a few seconds."""
+        self._stop.set()
+        if self.meter.paced:
+            self.meter.close()  # a waiting read returns only so
+        self._thread.join(SECONDS_TO_STOP)
+        if not self.meter.paced:
+            self.meter.close()
+
+    def sample(self) -> bool:
+        """Takes one reading; False where the meter has ended."""
+        before = self.clock()
+        try:
+            values = self.meter.read()
+        except LostReadingError as error:
+            with self._changed:
+                self.trace.lost, self.trace.last_loss = self.trace.lost + 1, error.message
+            return True
+        except MeterGoneError as error:
+            with self._changed:
+                self.trace.ended = error.message
+                self._changed.notify_all()
+            return False
+        after = self.clock()
+        with self._changed:
+            self.trace.times.append(after if self.meter.paced else (before + after) / 2)
+            self.trace.values.append(values)
+            self._changed.notify_all()
+        return True
+
+    def wait_for(self, moment: float) -> None:
+        """Waits until a reading at or after `moment` is there, the meter has ended, or it stays silent too long."""
+        if not self._thread.is_alive():
+            return
+        with self._changed:
+            self._changed.wait_for(
+                lambda: bool(self.trace.ended) or (bool(self.trace.times) and self.trace.times[-1] >= moment),
+                timeout=2 * max_gap(self.meter) + self.meter.period,
+            )
+
+    def energy(self, start: float, end: float) -> Measured:
+        """The energy from `start` to `end`, both on the sampler's clock; waits for the reading behind `end`."""
+        self.wait_for(end)
+        with self._changed:
+            snapshot = Trace(
+                list(self.trace.times),
+                list(self.trace.values),
+                self.trace.lost,
+                self.trace.last_loss,
+                self.trace.ended,
+            )
+        return energy_between(snapshot, self.meter, start, end)
+
+    def _run(self) -> None:
+        next_time = self.clock()
+        while not self._stop.is_set() and self.sample():
+            if self.meter.paced:
+                continue
+            # Missed turns are dropped, not made up for.
+            next_time = max(next_time + self.meter.period, self.clock())
+            self._stop.wait(max(0.0, next_time - self.clock()))

@@ -1,0 +1,69 @@
+"""Reading the kernel's one-value files, whichever way they fail."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional
+
+from googlenet_deploy.device.files import reason
+from googlenet_deploy.errors import DeviceError
+
+LARGEST_READ = 65536
+
+
+class LostReadingError(DeviceError):
+    """One value could not be read; the next attempt may succeed."""
+
+
+def read_text(path: Path) -> str:
+    """The content of a small file without the white space and NULs around it.
+
+    Python's own file objects trip over sensors of powered-down units, which answer EAGAIN.
+
+    Raises:
+        LostReadingError: The file has gone, may not be read, or its device does not answer.
+    """
+    try:
+        handle = os.open(str(path), os.O_RDONLY)
+        try:
+            return os.read(handle, LARGEST_READ).decode("utf-8", "replace").strip("\0 \t\r\n")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise LostReadingError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def read_int(path: Path) -> int:
+    """The integer in a file.
+
+    Raises:
+        LostReadingError: As `read_text`, or the file holds something else.
+    """
+    text = read_text(path)
+    try:
+        return int(text)
+    except ValueError:
+        raise LostReadingError(f"{path}: is no integer: {text[:40]!r}") from None
+
+
+def try_text(path: Path) -> str:
+    """As `read_text`; "" where it cannot be read."""
+    try:
+        return read_text(path)
+    except LostReadingError:
+        return ""
+
+
+def try_int(path: Path) -> Optional[int]:
+    """As `read_int`; None where it cannot be read or holds something else."""
+    try:
+        return read_int(path)
+    except LostReadingError:
+        return None
+
+
+def natural_key(path: Path) -> tuple:  # type: ignore[type-arg] # Python 3.8
+    """Sorts ``cpu2`` ahead of ``cpu10``."""
+    digits = "".join(letter for letter in path.name if letter.isdigit())
+    return (path.name.rstrip("0123456789"), int(digits) if digits else -1, path.name)

@@ -1,0 +1,145 @@
+"""Monitors that vanish, do not answer, or hold garbage: clear words, never a wrong number."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from googlenet_deploy.device import sysfs
+from googlenet_deploy.device.power.energy import Energy
+from googlenet_deploy.device.power.meter import NotMeasured
+from googlenet_deploy.device.power.sampler import Sampler
+from googlenet_deploy.device.power.select import open_meter, open_sampler
+from googlenet_deploy.device.sysfs import LostReadingError, natural_key, read_int, read_text, try_int, try_text
+
+HWMON = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
+IIO = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
+INA238 = "sys/bus/i2c/drivers/ina238/2-0044/hwmon/hwmon5"
+
+
+def sampled(root: Path, clock: Any, before: int, spoil: Callable[[], object], after: int) -> Any:
+    meter = open_meter("auto", root=root)
+    assert not isinstance(meter, NotMeasured), meter
+    sampler = Sampler(meter, clock)
+    for count, action in ((before, None), (after, spoil)):
+        if action:
+            action()
+        for _ in range(count):
+            sampler.sample()
+            clock.advance(meter.period)
+    return sampler.energy(100.1, 102.0)
+
+
+def test_a_file_that_disappears(board: Any, clock: Any) -> None:
+    root = board("orin-nano").root
+    answer = sampled(root, clock, 50, (root / HWMON / "curr1_input").unlink, 80)
+    assert isinstance(answer, NotMeasured)
+    assert "do not reach across the window" in answer.reason
+    assert "curr1_input: cannot be read: no such file or directory" in answer.reason
+
+
+def test_a_whole_chip_that_disappears(board: Any, clock: Any) -> None:
+    root = board("orin-nano").root
+    answer = sampled(root, clock, 50, lambda: shutil.rmtree(root / HWMON), 80)
+    assert isinstance(answer, NotMeasured)
+    assert "no such file" in answer.reason
+
+
+@pytest.mark.parametrize("garbage", ["", "many", "4.5", "0x20", "1 2", "99999999", "-1", "\0\0"])
+def test_garbage_in_a_voltage(garbage: str, board: Any, clock: Any) -> None:
+    root = board("orin-nano").root
+    answer = sampled(root, clock, 50, lambda: (root / HWMON / "in1_input").write_text(garbage), 80)
+    assert isinstance(answer, NotMeasured)
+    assert "in1_input" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("tree", "path", "garbage"),
+    [
+        ("orin-nano", f"{HWMON}/curr1_input", "2000000"),
+        ("orin-nano", f"{HWMON}/curr1_input", "-2000000"),
+        ("nano", f"{IIO}/in_power0_input", "2700001"),
+        ("thor", f"{INA238}/power1_input", "5000000001"),
+    ],
+)
+def test_values_that_the_chip_cannot_measure(tree: str, path: str, garbage: str, board: Any, clock: Any) -> None:
+    root = board(tree).root
+    answer = sampled(root, clock, 50, lambda: (root / path).write_text(garbage), 80)
+    assert isinstance(answer, NotMeasured)
+    assert Path(path).name in answer.reason
+
+
+def test_garbage_that_passes_is_left_out_and_counted(board: Any, clock: Any) -> None:
+    root = board("orin-nano").root
+    meter = open_meter("auto", root=root)
+    assert not isinstance(meter, NotMeasured)
+    sampler = Sampler(meter, clock)
+    voltage = root / HWMON / "in1_input"
+    for count in range(120):
+        voltage.write_text("garbage" if count in (40, 41) else "5056")
+        sampler.sample()
+        clock.advance(meter.period)
+    energy = sampler.energy(100.1, 102.1)
+    assert isinstance(energy, Energy)
+    assert energy.watts == pytest.approx(5.056 * 0.904)
+    assert energy.lost == 2
+
+
+def test_a_monitor_that_only_root_may_read(board: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = board("orin-nano").root
+    deny(monkeypatch, "curr1_input", errno.EACCES)
+    answer = open_meter("ina", root=root)
+    assert isinstance(answer, NotMeasured)
+    assert "curr1_input: cannot be read: permission denied" in answer.reason
+    assert "root" in answer.remedy
+
+
+def test_without_tegrastats_both_reasons_are_given(board: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = board("orin-nano").root
+    deny(monkeypatch, "curr1_input", errno.EACCES)
+    sampler = open_sampler("auto", root=root)
+    answer = sampler.energy(0.0, 1.0)
+    assert isinstance(answer, NotMeasured)
+    assert "permission denied" in answer.reason
+    assert "tegrastats is not installed" in answer.reason
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Lets the file `name` answer with an error, also for root."""
+    real = os.open
+
+    def opened(path: str, *arguments: Any, **options: Any) -> int:
+        if Path(path).name == name:
+            raise OSError(number, os.strerror(number))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(sysfs.os, "open", opened)
+
+
+def test_a_sensor_that_answers_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "temp"
+    path.write_text("41000\n")
+    assert read_int(path) == 41000
+    monkeypatch.setattr(sysfs.os, "read", lambda *_: (_ for _ in ()).throw(BlockingIOError(errno.EAGAIN, "again")))
+    with pytest.raises(LostReadingError, match="temp: cannot be read: again"):
+        read_text(path)
+    assert try_int(path) is None
+    assert try_text(path) == ""
+
+
+def test_text_is_stripped_of_nuls_and_newlines(tmp_path: Path) -> None:
+    path = tmp_path / "name"
+    path.write_bytes(b" ga10b\0\n")
+    assert read_text(path) == "ga10b"
+    with pytest.raises(LostReadingError, match="no integer: 'ga10b'"):
+        read_int(path)
+
+
+def test_numbers_in_names_sort_as_numbers() -> None:
+    assert sorted(map(Path, ("cpu10", "cpu2", "cpu")), key=natural_key) == [Path("cpu"), Path("cpu2"), Path("cpu10")]
