@@ -19,7 +19,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed: make PYTHON=python3.11 ..." if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,rtx,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,rtx,cuda,opencv,openvino,dev]'
 	touch $@
 
 demo: $(INSTALLED)

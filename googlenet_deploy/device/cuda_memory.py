@@ -1,25 +1,49 @@
-"""Device memory and streams, from cuda-bindings or PyCUDA, whichever is installed."""
+"""What the toolkit needs of CUDA, from cuda-bindings or PyCUDA, whichever is installed.
+
+Addresses, streams, events and graphs are plain integers, so that both libraries look alike and whoever allocates also
+frees. Nothing here is freed by the garbage collector alone.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, List, Optional, Tuple
+from types import TracebackType
+from typing import Any, List, NamedTuple, Optional, Tuple, Type
 
 from numpy.typing import NDArray
 
 from googlenet_deploy.errors import DeviceError
 
 BACKENDS = ("cuda-bindings", "pycuda")
+_MODULES = {"cuda-bindings": "cuda_bindings", "pycuda": "cuda_pycuda"}
+
+
+class HostMemory(NamedTuple):
+    """Page-locked memory of the host.
+
+    Attributes:
+        array: The memory as uint8 (size,).
+        address: Its address for the host.
+        device_address: Its address for the GPU where it is mapped (zero-copy); 0 where it is not.
+    """
+
+    array: NDArray[Any]
+    address: int
+    device_address: int
 
 
 class Cuda:
-    """What the toolkit needs of CUDA; `open_cuda` gives one of the two implementations.
+    """CUDA on the first GPU; `open_cuda` gives one of the two implementations. A context manager.
+
+    It is to be used in the thread that opened it.
 
     Attributes:
         name: "cuda-bindings" or "pycuda".
+        has_graphs: Whether this library can capture CUDA graphs.
     """
 
     name = ""
+    has_graphs = False
 
     def allocate(self, size: int) -> int:
         """Device memory of `size` bytes; its address.
@@ -31,6 +55,18 @@ class Cuda:
 
     def free(self, address: int) -> None:
         """Gives memory of `allocate` back."""
+        raise NotImplementedError
+
+    def allocate_host(self, size: int, *, mapped: bool = False) -> HostMemory:
+        """Page-locked host memory; `mapped` gives it an address on the GPU too, so that nothing need be copied.
+
+        Raises:
+            DeviceError: There is not enough.
+        """
+        raise NotImplementedError
+
+    def free_host(self, memory: HostMemory) -> None:
+        """Gives memory of `allocate_host` back; its array must not be used any more."""
         raise NotImplementedError
 
     def copy_in(self, address: int, array: NDArray[Any], stream: int = 0) -> None:
@@ -45,8 +81,48 @@ class Cuda:
         """A new stream."""
         raise NotImplementedError
 
+    def destroy_stream(self, stream: int) -> None:
+        """Ends a stream."""
+        raise NotImplementedError
+
     def synchronize(self, stream: int) -> None:
         """Waits for a stream."""
+        raise NotImplementedError
+
+    def event(self) -> int:
+        """A new event that keeps the time."""
+        raise NotImplementedError
+
+    def destroy_event(self, event: int) -> None:
+        """Ends an event."""
+        raise NotImplementedError
+
+    def record(self, event: int, stream: int) -> None:
+        """Marks the stream's present position with an event."""
+        raise NotImplementedError
+
+    def elapsed(self, start: int, end: int) -> float:
+        """Seconds between two events that have both passed."""
+        raise NotImplementedError
+
+    def begin_capture(self, stream: int) -> None:
+        """Records what is put on the stream from here on into a graph, instead of executing it."""
+        raise NotImplementedError
+
+    def end_capture(self, stream: int) -> int:
+        """The executable graph of what was recorded.
+
+        Raises:
+            DeviceError: Something was put on the stream that cannot be recorded.
+        """
+        raise NotImplementedError
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Runs a graph on a stream."""
+        raise NotImplementedError
+
+    def destroy_graph(self, graph: int) -> None:
+        """Gives a graph back."""
         raise NotImplementedError
 
     def memory(self) -> Tuple[int, int]:
@@ -54,8 +130,28 @@ class Cuda:
         raise NotImplementedError
 
     def device(self) -> Tuple[str, Tuple[int, int]]:
-        """(name, compute capability) of the current GPU."""
+        """(name, compute capability) of the GPU."""
         raise NotImplementedError
+
+    def integrated(self) -> bool:
+        """Whether GPU and CPU share their memory, as on a Jetson."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends the use of CUDA in this thread."""
+
+    def __enter__(self) -> Cuda:
+        """CUDA itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        """Closes it."""
+        self.close()
 
 
 def open_cuda(backend: Optional[str] = None) -> Cuda:
@@ -68,123 +164,23 @@ def open_cuda(backend: Optional[str] = None) -> Cuda:
         DeviceError: No backend is installed, or there is no GPU or driver.
     """
     problems: List[str] = []
-    makers = {"cuda-bindings": _CudaBindings, "pycuda": _PyCuda}
     for name in [backend] if backend else BACKENDS:
         try:
-            return makers[name]()
+            module = import_module(f"googlenet_deploy.device.{_MODULES[name]}")
+            cuda: Cuda = module.open_backend()
         except ImportError as error:
             problems.append(f"{name}: {error}")
+        else:
+            return cuda
     raise DeviceError(
         f"no Python access to CUDA ({'; '.join(problems)})",
         "pip install 'googlenet-deploy[cuda]' (cuda-bindings), or pycuda",
     )
 
 
-class _CudaBindings(Cuda):
-    name = "cuda-bindings"
-
-    def __init__(self) -> None:
-        try:
-            self.runtime = import_module("cuda.bindings.runtime")
-        except ImportError:
-            self.runtime = import_module("cuda.cudart")  # cuda-python 11 and 12
-        count = self._call("cudaGetDeviceCount")
-        if not count:
-            raise DeviceError("CUDA finds no GPU", "is the driver loaded?")
-
-    def allocate(self, size: int) -> int:
-        return int(self._call("cudaMalloc", size))
-
-    def free(self, address: int) -> None:
-        self._call("cudaFree", address)
-
-    def copy_in(self, address: int, array: NDArray[Any], stream: int = 0) -> None:
-        self._copy(address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice", stream)
-
-    def copy_out(self, array: NDArray[Any], address: int, stream: int = 0) -> None:
-        self._copy(array.ctypes.data, address, array.nbytes, "cudaMemcpyDeviceToHost", stream)
-
-    def stream(self) -> int:
-        return int(self._call("cudaStreamCreate"))
-
-    def synchronize(self, stream: int) -> None:
-        self._call("cudaStreamSynchronize", stream)
-
-    def memory(self) -> Tuple[int, int]:
-        free, total = self._call("cudaMemGetInfo")
-        return int(free), int(total)
-
-    def device(self) -> Tuple[str, Tuple[int, int]]:
-        properties = self._call("cudaGetDeviceProperties", 0)
-        name = properties.name
-        text = name.split(b"\0")[0].decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-        return text, (int(properties.major), int(properties.minor))
-
-    def _copy(self, target: int, source: int, size: int, kind: str, stream: int) -> None:
-        direction = getattr(self.runtime.cudaMemcpyKind, kind)
-        if stream:
-            self._call("cudaMemcpyAsync", target, source, size, direction, stream)
-        else:
-            self._call("cudaMemcpy", target, source, size, direction)
-
-    def _call(self, function: str, *arguments: Any) -> Any:  # noqa: ANN401 - whatever CUDA returns
-        status, *results = getattr(self.runtime, function)(*arguments)
-        if int(status) != 0:
-            raise DeviceError(
-                f"CUDA: {function} failed: {getattr(status, 'name', status)}", "is there a GPU with a driver?"
-            )
-        return results[0] if len(results) == 1 else tuple(results)
-
-
-class _PyCuda(Cuda):
-    name = "pycuda"
-
-    def __init__(self) -> None:
-        self.driver = import_module("pycuda.driver")
-        try:
-            self.driver.init()
-            self.gpu = self.driver.Device(0)
-            self.context = self.gpu.retain_primary_context()
-            self.context.push()
-        except self.driver.Error as error:
-            raise DeviceError(f"CUDA cannot be started: {error}", "is there a GPU with a driver?") from error
-        self.memory_blocks: dict = {}  # type: ignore[type-arg] # Python 3.8
-        self.streams: dict = {}  # type: ignore[type-arg] # Python 3.8
-
-    def allocate(self, size: int) -> int:
-        try:
-            block = self.driver.mem_alloc(size)
-        except self.driver.Error as error:
-            raise DeviceError(f"CUDA: {size} bytes cannot be allocated: {error}") from error
-        self.memory_blocks[int(block)] = block
-        return int(block)
-
-    def free(self, address: int) -> None:
-        self.memory_blocks.pop(address).free()
-
-    def copy_in(self, address: int, array: NDArray[Any], stream: int = 0) -> None:
-        if stream:
-            self.driver.memcpy_htod_async(address, array, self.streams[stream])
-        else:
-            self.driver.memcpy_htod(address, array)
-
-    def copy_out(self, array: NDArray[Any], address: int, stream: int = 0) -> None:
-        if stream:
-            self.driver.memcpy_dtoh_async(array, address, self.streams[stream])
-        else:
-            self.driver.memcpy_dtoh(array, address)
-
-    def stream(self) -> int:
-        stream = self.driver.Stream()
-        self.streams[int(stream.handle)] = stream
-        return int(stream.handle)
-
-    def synchronize(self, stream: int) -> None:
-        self.streams[stream].synchronize()
-
-    def memory(self) -> Tuple[int, int]:
-        free, total = self.driver.mem_get_info()
-        return int(free), int(total)
-
-    def device(self) -> Tuple[str, Tuple[int, int]]:
-        return str(self.gpu.name()), tuple(self.gpu.compute_capability())
+def out_of_memory(size: int, kind: str = "device memory") -> DeviceError:
+    """The error for an allocation that failed."""
+    return DeviceError(
+        f"CUDA: {size / 2**20:.1f} MiB of {kind} cannot be allocated: out of memory",
+        "close other programs, or use a smaller batch or fewer streams",
+    )

@@ -1,9 +1,10 @@
-"""TensorRT's Python API in all its versions: the one file that knows names which not every version has.
+"""TensorRT's Python API in all its versions: the names which not every version has.
 
-Versions 8.5 to 11 and TensorRT-RTX are spoken to alike through `TensorRT`. `VERSION_BOUND` lists every name used here
-that some version lacks, with the versions that have it; a contract test holds the list against the bindings of each,
-and another holds that no other file of the device part uses one of these names. Enumerators are looked up by name,
-since their values moved between 10 and 11.
+Versions 8.5 to 11 and TensorRT-RTX are spoken to alike through `TensorRT`; `trt_execution.py` does the same for what
+runs an engine, from 8.2 on. `VERSION_BOUND` lists every name used in these two files that some version lacks, with the
+versions that have it; a contract test holds the list against the bindings of each, and another holds that no other
+file of the device part uses one of these names. Enumerators are looked up by name, since their values moved between
+10 and 11.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ FIRST_STRONGLY_TYPED: Version = (10, 12)
 # From here on a network is always strongly typed, and precision flags and calibrators are gone.
 ONLY_STRONGLY_TYPED: Version = (11, 0)
 OLDEST: Version = (8, 5)
+# JetPack 4.6's: its engines run here, and trtexec builds them.
+OLDEST_TO_RUN: Version = (8, 2)
 
 
 class Bound(NamedTuple):
@@ -72,6 +75,27 @@ VERSION_BOUND: Tuple[Bound, ...] = (
     Bound("", "ComputeCapability", (99, 0), None, True),
     Bound("", "IInt8EntropyCalibrator2", _OLD, (11, 0), False),
     Bound("", "IInt8MinMaxCalibrator", _OLD, (11, 0), False),
+    Bound("ICudaEngine", "num_bindings", _OLD, (10, 0), False),
+    Bound("ICudaEngine", "get_binding_name", _OLD, (10, 0), False),
+    Bound("ICudaEngine", "get_binding_shape", _OLD, (10, 0), False),
+    Bound("ICudaEngine", "get_binding_dtype", _OLD, (10, 0), False),
+    Bound("ICudaEngine", "binding_is_input", _OLD, (10, 0), False),
+    Bound("ICudaEngine", "get_profile_shape", _OLD, (10, 0), False),
+    Bound("ICudaEngine", "has_implicit_batch_dimension", _OLD, (11, 0), False),
+    Bound("ICudaEngine", "num_io_tensors", (8, 5), None, True),
+    Bound("ICudaEngine", "get_tensor_name", (8, 5), None, True),
+    Bound("ICudaEngine", "get_tensor_mode", (8, 5), None, True),
+    Bound("ICudaEngine", "get_tensor_shape", (8, 5), None, True),
+    Bound("ICudaEngine", "get_tensor_dtype", (8, 5), None, True),
+    Bound("ICudaEngine", "get_tensor_profile_shape", (8, 5), None, True),
+    Bound("IExecutionContext", "set_binding_shape", _OLD, (10, 0), False),
+    Bound("IExecutionContext", "get_binding_shape", _OLD, (10, 0), False),
+    Bound("IExecutionContext", "execute_async_v2", _OLD, (10, 0), False),
+    Bound("IExecutionContext", "set_input_shape", (8, 5), None, True),
+    Bound("IExecutionContext", "set_tensor_address", (8, 5), None, True),
+    Bound("IExecutionContext", "get_tensor_shape", (8, 5), None, True),
+    Bound("IExecutionContext", "execute_async_v3", (8, 5), None, True),
+    Bound("", "TensorIOMode", (8, 5), None, True),
     Bound("TacticSource", "CUDNN", _OLD, (11, 0), False),
     Bound("TacticSource", "CUBLAS", _OLD, (11, 0), False),
     Bound("TacticSource", "CUBLAS_LT", _OLD, (11, 0), False),
@@ -94,11 +118,15 @@ class ParseProblem(NamedTuple):
     text: str
 
 
-def load_tensorrt(backend: str) -> TensorRT:
+def load_tensorrt(backend: str, oldest: Version = OLDEST) -> TensorRT:
     """Imports TensorRT or TensorRT-RTX.
 
+    Args:
+        backend: One of `BACKENDS`.
+        oldest: First version that will do: `OLDEST` builds engines, `OLDEST_TO_RUN` runs them.
+
     Raises:
-        DeviceError: It is not installed, cannot be loaded, is older than 8.5, or has no ONNX parser.
+        DeviceError: It is not installed, cannot be loaded, or is too old.
     """
     name = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}[backend]
     try:
@@ -106,9 +134,9 @@ def load_tensorrt(backend: str) -> TensorRT:
     except ImportError as error:
         raise DeviceError(f"{_LABELS[name]} cannot be loaded: {_one_line(error)}", _INSTALL[name]) from error
     library = TensorRT(module, rtx=name == "tensorrt_rtx")
-    if not library.rtx and library.version < OLDEST:
+    if not library.rtx and library.version < oldest:
         raise DeviceError(
-            f"TensorRT {library.version_text} is installed; 8.5 or later is needed",
+            f"TensorRT {library.version_text} is installed; {'.'.join(map(str, oldest))} or later is needed",
             "on JetPack 4 build with trtexec: `--dry-run --target jetpack-4.6 --also-trtexec` prints its command line",
         )
     return library

@@ -150,16 +150,34 @@ def test_a_missing_gpu_is_one_clear_error(bindings: Bindings) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("interface", ["names", "bindings"])
+def test_runner_uses_only_what_each_version_has(bindings: Bindings, interface: str) -> None:
+    if interface == "bindings" and (is_rtx(bindings) or parse_version(bindings.version) >= (10,)):
+        pytest.skip("TensorRT 10 took the bindings away")
+    result = bindings.run(HERE / "probe_runner.py", interface)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    profile = [[1, 3, 8, 8], [2, 3, 8, 8], [4, 3, 8, 8]]
+    assert answer["tensors"] == [["input", True, "float32", profile], ["logits", False, "float32", None]]
+    assert (answer["shape"], answer["queued"], answer["memory"]) == ([2, 10], True, 4096)
+    used = {
+        "names": ["execute_async_v3", "get_tensor_shape", "set_input_shape", "set_tensor_address"],
+        "bindings": ["execute_async_v2", "get_binding_shape", "set_binding_shape"],
+    }
+    assert answer["calls"] == used[interface]
+
+
 NAMES = {bound.name for bound in VERSION_BOUND}
+KNOWS_NAMES = ("trt_compat.py", "trt_execution.py")
 
 
 def test_no_other_file_knows_a_version_bound_name(repository: Path) -> None:
-    """`int8_calibrator`, `STRONGLY_TYPED` and the like stand in trt_compat.py alone."""
+    """`int8_calibrator`, `execute_async_v3` and the like stand in trt_compat.py and trt_execution.py alone."""
     ambiguous = {"FP16", "INT8", "BF16", "CUDNN", "CUBLAS", "CUBLAS_LT", "precision", "device_memory_size"}
     flags = {"VERSION_COMPATIBLE", "STRIP_PLAN"}  # names that are handed to set_flag, which knows their versions
     found = []
     for path in sorted((repository / "googlenet_deploy" / "device").rglob("*.py")):
-        if path.name == "trt_compat.py":
+        if path.name in KNOWS_NAMES:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Type
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type
 
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.metadata import ModelMetadata
-from googlenet_deploy.device.runner.protocol import TensorSpec
+from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, image_input
 from googlenet_deploy.errors import BadModelError, requires
 
 with requires("runtime"):
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 CPU = "CPUExecutionProvider"
 _GPU_PROVIDERS = ("CUDA", "Tensorrt", "NvTensorRTRTX")
 ERRORS_ONLY = 3
-IMAGE_DIMENSIONS = 4
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -55,7 +54,9 @@ class OnnxRuntimeRunner:
         if threads is not None:
             options.intra_op_num_threads = threads
         self._session = _open(Path(path), options, list(providers or (CPU,)))
-        self.input = self._image_input()
+        self.input = image_input([_spec(value) for value in self._session.get_inputs()], self.path)
+        self.batch_range = batch_range(self.input)
+        self.notes: List[str] = []
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = ModelMetadata.from_properties(properties, self.path)
@@ -89,17 +90,6 @@ class OnnxRuntimeRunner:
         """Frees the session."""
         del self._session
 
-    def _image_input(self) -> TensorSpec:
-        inputs = [_spec(value) for value in self._session.get_inputs()]
-        if len(inputs) != 1:
-            names = ", ".join(value.name for value in inputs) or "none"
-            raise BadModelError(self.path, f"an image classifier has one input, this model has {len(inputs)}: {names}")
-        if len(inputs[0].shape) != IMAGE_DIMENSIONS:
-            raise BadModelError(
-                self.path, f"its input {inputs[0].name} does not take images: it has the shape {inputs[0].shape}"
-            )
-        return inputs[0]
-
 
 def _open(path: Path, options: Any, providers: List[str]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
     try:
@@ -115,8 +105,9 @@ def _open(path: Path, options: Any, providers: List[str]) -> Any:  # noqa: ANN40
 
 
 def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - ONNX Runtime has no types
-    shape: Tuple[Optional[int], ...] = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return TensorSpec(value.name, shape, _DTYPES.get(value.type, value.type))
+    # An open dimension is a name, None, or -1 in some exporters' files.
+    sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
+    return TensorSpec(value.name, sizes, _DTYPES.get(value.type, value.type))
 
 
 def _first_line(error: Exception) -> str:

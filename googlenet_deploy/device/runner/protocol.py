@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Callable, Dict, NamedTuple, Optional, Protocol, Tuple, Type, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Type,
+    runtime_checkable,
+)
 
 import numpy as np
 
-from googlenet_deploy.errors import UsageError
+from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.metadata import ModelMetadata
+
+
+IMAGE_DIMENSIONS = 4
 
 
 class TensorSpec(NamedTuple):
@@ -34,6 +49,8 @@ class Runner(Protocol):
         input: The one image input.
         outputs: All outputs.
         metadata: What the model says about itself.
+        batch_range: Smallest and largest batch that `run` takes; the largest is None where there is no limit.
+        notes: What the user should know: fallbacks, and how answers may differ. It may grow while the model runs.
     """
 
     backend: str
@@ -42,6 +59,8 @@ class Runner(Protocol):
     input: TensorSpec
     outputs: Tuple[TensorSpec, ...]
     metadata: ModelMetadata
+    batch_range: Tuple[int, Optional[int]]
+    notes: List[str]
 
     def run(self, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
         """Outputs by name for one batch of the input's shape and dtype."""
@@ -109,27 +128,53 @@ def fixed_batch(runner: Runner) -> Optional[int]:
     return runner.input.shape[0]
 
 
+def batch_range(input_spec: TensorSpec) -> Tuple[int, Optional[int]]:
+    """Smallest and largest batch that a model's input takes by its shape alone."""
+    size = input_spec.shape[0]
+    return (1, None) if size is None else (size, size)
+
+
+def image_input(inputs: Sequence[TensorSpec], path: str) -> TensorSpec:
+    """The one image input of a classifier.
+
+    Raises:
+        BadModelError: There is not exactly one input, or it does not take images.
+    """
+    if len(inputs) != 1:
+        names = ", ".join(value.name for value in inputs) or "none"
+        raise BadModelError(path, f"an image classifier has one input, this model has {len(inputs)}: {names}")
+    shape = inputs[0].shape
+    if len(shape) != IMAGE_DIMENSIONS or any(size is not None and size < 1 for size in shape):
+        raise BadModelError(path, f"its input {inputs[0].name} does not take images: it has the shape {shape}")
+    return inputs[0]
+
+
 def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
-    """Runs a batch of any size: for a model of a fixed batch in parts, the last one filled up with zeros.
+    """Runs a batch of any size: in parts that the model takes, the last one filled up with zeros where it must be.
 
     Raises:
         UsageError: The images do not fit the model's input.
     """
-    _check_shape(runner, batch)
-    size = fixed_batch(runner)
-    if size is None or len(batch) == size:
+    check_shape(runner, batch)
+    smallest, largest = runner.batch_range
+    if smallest <= len(batch) and (largest is None or len(batch) <= largest):
         return runner.run(batch)
     parts = []
-    for start in range(0, len(batch), size):
-        part = batch[start : start + size]
-        missing = size - len(part)
+    for start in range(0, len(batch), largest or len(batch)):
+        part = batch[start : start + largest] if largest else batch
+        missing = max(0, smallest - len(part))
         padding = np.zeros((missing, *batch.shape[1:]), batch.dtype)
         outputs = runner.run(np.concatenate([part, padding]) if missing else part)
         parts.append({name: value[: len(part)] for name, value in outputs.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
+def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
+    """Refuses a batch that does not fit the model's input.
+
+    Raises:
+        UsageError: It does not.
+    """
     wanted = runner.input.shape
     fits = len(wanted) == batch.ndim and all(
         size is None or size == given for size, given in zip(wanted[1:], batch.shape[1:])
