@@ -7,6 +7,8 @@ Only the chosen command's module is imported, and that module imports heavy pack
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from importlib import import_module
@@ -18,6 +20,7 @@ from googlenet_deploy.errors import GoogLeNetDeployError
 EXIT_STATUS_HELP = """\
 exit status: 0 done; 1 it failed, and the message says why; 2 wrong usage;
 3 done, but a gate that you set does not hold."""
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class Command(NamedTuple):
@@ -60,29 +63,28 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def run_command(name: str, argv: List[str], program: str) -> int:
     """Parses `argv` with the module of command `name`, runs it, and reports errors in one or two lines."""
-    module = import_module(f"googlenet_deploy.cli.{name}")
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description=module.__doc__,
-        epilog=EXIT_STATUS_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
-    arguments = parser.parse_args(argv)
     try:
-        return int(module.run(arguments))
+        _allow_any_file_name()
+        status = _parse_and_run(name, argv, program)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk behind it shows here, not as Python's complaint at the end
     except GoogLeNetDeployError as error:
         return _report(program, error)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader has gone (``| head``). Python would complain once more while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader has gone (``| head``)
+        _discard_stdout()
         return 1
     except MemoryError:
         print(f"{program}: error: out of memory", file=sys.stderr)
         return 1
+    except OSError as error:
+        _discard_stdout()
+        where = error.filename or "standard output"
+        print(f"{program}: error: {where}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return 1
+    return status
 
 
 def export_onnx() -> int:
@@ -98,6 +100,30 @@ def build_engine() -> int:
 def googlenet_infer() -> int:
     """Entry point of ``googlenet-infer``."""
     return run_command("infer", sys.argv[1:], "googlenet-infer")
+
+
+def _parse_and_run(name: str, argv: List[str], program: str) -> int:
+    module = import_module(f"googlenet_deploy.cli.{name}")
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=module.__doc__,
+        epilog=EXIT_STATUS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(argv)))
+
+
+def _allow_any_file_name() -> None:
+    """Lets names that are not UTF-8, which Linux allows, be printed with escapes instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _discard_stdout() -> None:
+    """Sends what is still to be printed nowhere, since Python would complain once more while closing stdout."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _resolve(word: str) -> Optional[str]:

@@ -1,7 +1,9 @@
 """Files: written whole or not at all, and hashed.
 
 Every output goes to a temporary name in the target's folder and is renamed when complete (POSIX
-``rename`` is atomic within a file system), so a killed run leaves the old file or none.
+``rename`` is atomic within a file system), so a killed run leaves the old file or none. Two kinds of places are
+different: a link is followed, and what it leads to is replaced; into a device or pipe such as ``/dev/stdout`` the
+finished content is written, since a rename would put a plain file in its place.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,33 +21,38 @@ from googlenet_deploy.errors import InputError, OutputError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
+# The open files of this process; a file may lie behind them that something else writes too.
+_OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+
 
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Gives a temporary path beside `path` and renames it to `path` when the block ends without an error.
 
     Missing parent folders are made. On any error, Ctrl-C included, the temporary file is removed and
-    whatever stood at `path` before still does.
+    whatever stood at `path` before still does. The content for a device or pipe waits in the system's temporary folder.
 
     Raises:
         OutputError: The folder or file cannot be written, or the disk is full.
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            raise IsADirectoryError("it is a folder")
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=str(target.parent))
-        os.close(handle)
+        streams = _is_stream(target)
+        if not streams:
+            target = Path(os.path.realpath(str(target)))
+        temporary = _temporary_for(target, streams)
     except OSError as error:
-        raise _output_error(target, error) from error
-    temporary = Path(name)
+        raise _output_error(path, error) from error
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        if streams:
+            with temporary.open("rb") as content, target.open("ab") as stream:
+                shutil.copyfileobj(content, stream)
+        else:
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
     except OSError as error:
-        raise _output_error(target, error) from error
+        raise _output_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -64,8 +72,11 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Writes `text` as UTF-8 to `path` atomically; see `atomic_path`."""
-    write_bytes(path, text.encode("utf-8"))
+    r"""Writes `text` as UTF-8 to `path` atomically; see `atomic_path`.
+
+    A file name that is not UTF-8 comes out as ``\udcXX`` for each odd byte XX, which JSON reads back as the same name.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: PathLike, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
@@ -94,11 +105,32 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _output_error(target: Path, error: OSError) -> OutputError:
+def _is_stream(target: Path) -> bool:
+    """Whether the path leads to a device, pipe or socket, or to an open file of this process."""
+    if not target.exists() or target.is_dir():
+        return False
+    return str(target).startswith(_OPEN_FILES) or not target.is_file()
+
+
+def _temporary_for(target: Path, streams: bool) -> Path:
+    """An empty file that will become `target`, or whose content will go into it."""
+    if streams:
+        folder = tempfile.gettempdir()
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError("it is a folder")
+        folder = str(target.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=folder)
+    os.close(handle)
+    return Path(name)
+
+
+def _output_error(target: PathLike, error: OSError) -> OutputError:
     return OutputError(
         target,
         f"cannot be written: {reason(error)}",
-        "choose another place with --output, or free some space",
+        "choose another place, or free some space",
     )
 
 

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from googlenet_deploy import __version__
+from googlenet_deploy.cli import main as module
+from googlenet_deploy.cli.main import COMMANDS, main, run_command
+from googlenet_deploy.errors import BadModelError, GateError, MissingExtraError, UsageError
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[argparse.Namespace], int]], None]:
+    """Puts a function in the place of the command ``infer``."""
+
+    def install(run: Callable[[argparse.Namespace], int]) -> None:
+        fake = ModuleType("googlenet_deploy.cli.infer", "What it does.")
+        fake.add_arguments = lambda parser: parser.add_argument("--count", type=int)  # type: ignore[attr-defined]
+        fake.run = run  # type: ignore[attr-defined]
+        monkeypatch.setattr(module, "import_module", lambda name: fake)
+
+    return install
+
+
+def raises(error: BaseException) -> Callable[[argparse.Namespace], int]:
+    def run(_: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+def test_a_command_gets_its_arguments_and_gives_its_status(command: Any) -> None:
+    command(lambda arguments: arguments.count)
+    assert main(["infer", "--count", "3"]) == 3
+    assert main(["googlenet-infer", "--count", "0"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (BadModelError("m.onnx", "is empty", "export it again"), 1, "error: m.onnx: is empty\n  export it again\n"),
+        (UsageError("--a or --b"), 2, "error: --a or --b\n"),
+        (GateError("top1 is 3"), 3, "error: top1 is 3\n"),
+        (MissingExtraError("onnx", "export"), 1, "'onnx', which is not installed\n  pip install 'googlenet-deploy[exp"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (MemoryError(), 1, "error: out of memory\n"),
+        (PermissionError(13, "Permission denied", "a/b"), 1, "error: a/b: permission denied\n"),
+        (OSError(28, "No space left on device"), 1, "error: standard output: no space left on device\n"),
+        (BrokenPipeError(), 1, ""),
+    ],
+)
+def test_errors_become_a_line_and_a_status(
+    error: BaseException, status: int, text: str, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(raises(error))
+    assert run_command("infer", [], "googlenet-infer") == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert text in captured.err
+    assert not captured.err or captured.err.startswith("googlenet-infer: ")
+
+
+def test_an_error_of_ours_is_not_hidden(command: Any) -> None:
+    command(raises(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        main(["infer"])
+
+
+def test_wrong_options_are_wrong_usage(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    command(lambda _: 0)
+    for arguments in (["infer", "--count", "x"], ["infer", "--nonsense"], ["nonsense"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        assert "usage: googlenet-deploy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_the_overview_names_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name, entry in COMMANDS.items():
+        assert f"  {name} " in text
+        assert entry.help in text
+    assert "exit status: 0 done" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"googlenet-deploy {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"), [("export_onnx", "export"), ("build_engine", "build"), ("googlenet_infer", "infer")]
+)
+def test_short_names_are_the_same_commands(entry: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, list[str], str]] = []
+    monkeypatch.setattr(module, "run_command", lambda *arguments: calls.append(arguments) or 7)
+    monkeypatch.setattr(sys, "argv", ["program", "--x", "y"])
+    assert getattr(module, entry)() == 7
+    assert calls == [(name, ["--x", "y"], entry.replace("_", "-"))]
+    assert entry.replace("_", "-") in COMMANDS[name].aliases
+
+
+def python(code: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    code = "import sys\nfrom googlenet_deploy.cli import main as m\n" + code
+    return subprocess.run([sys.executable, "-c", code], check=False, stderr=subprocess.PIPE, **options)
+
+
+PRINT = """
+from types import ModuleType
+fake = ModuleType("fake")
+fake.add_arguments = lambda parser: None
+fake.run = lambda arguments: print({text}) or 0
+m.import_module = lambda name: fake
+sys.exit(m.main(["infer"]))
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_full_disk_behind_standard_output_is_one_line(size: int) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = python(PRINT.format(text=f"'x' * {size}"), stdout=full)
+    assert result.returncode == 1
+    assert result.stderr == b"googlenet-deploy infer: error: standard output: no space left on device\n"
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_reader_that_has_gone_is_no_traceback(size: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        result = python(PRINT.format(text=f"'x' * {size}"), stdout=pipe)
+    assert (result.returncode, result.stderr) == (1, b"")
+
+
+def test_file_names_that_are_not_text_can_be_printed() -> None:
+    result = python(PRINT.format(text="'caf\\udce9 \\u00e4'"), stdout=subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.decode("utf-8") == "caf\\udce9 ä\n"
+
+
+def test_without_standard_output_it_still_works() -> None:
+    result = python("sys.stdout = None\n" + PRINT.format(text="'x'"))
+    assert (result.returncode, result.stderr) == (0, b"")
