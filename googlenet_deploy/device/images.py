@@ -7,14 +7,18 @@ under them, as the loaders do that the networks were trained with.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
+import logging
 import struct
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Union
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from googlenet_deploy.device.files import reason
 from googlenet_deploy.errors import BadImageError
@@ -24,10 +28,24 @@ from googlenet_deploy.errors import BadImageError
 MAX_PIXELS = 89_478_485
 SUFFIXES = frozenset((".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
-# The check below takes the place of Pillow's warning, which would only add a line of its own.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow's remarks on odd files name no file. What makes an image unusable is reported by the errors below, the size
+# that its decompression bomb warning is about by the check of MAX_PIXELS.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError)
+# What Pillow's many decoders raise for files that are not as they should be.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+)
 
 
 def load_image(
@@ -51,14 +69,17 @@ def load_image(
         raise BadImageError(shown, _why_unidentified(source)) from error
     except Image.DecompressionBombError as error:
         raise BadImageError(shown, f"is larger than {max_pixels} pixels") from error
-    except OSError as error:
-        raise BadImageError(shown, f"cannot be read: {reason(error)}") from error
+    except OSError as error:  # the operating system's have a number, Pillow's own none
+        what = "is damaged" if error.errno is None else "cannot be read"
+        raise BadImageError(shown, f"{what}: {reason(error)}") from error
     except _DAMAGED as error:
         raise BadImageError(shown, f"is damaged: {error}") from error
     with opened:
         if opened.width * opened.height > max_pixels:
             size = f"{opened.width} x {opened.height}"
             raise BadImageError(shown, f"is {size} pixels, more than the limit of {max_pixels}")
+        if opened.format == "TIFF":
+            _silence_libtiff()
         try:
             opened.load()
             return _to_mode(ImageOps.exif_transpose(opened), mode)
@@ -73,6 +94,15 @@ def load_image(
 def _why_unidentified(source: Union[str, Path, bytes]) -> str:
     empty = not source if isinstance(source, bytes) else Path(source).stat().st_size == 0
     return "is empty" if empty else "is not an image of a known format"
+
+
+@lru_cache(maxsize=1)
+def _silence_libtiff() -> None:
+    """Keeps libtiff from writing to stderr by itself; where it is linked in such that it cannot be reached, it does."""
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
