@@ -70,7 +70,7 @@ class ModelMetadata:
                 source_sha256=values.pop("source_sha256", ""),
                 extra=values,
             )
-        except (ValueError, UsageError) as error:
+        except (ValueError, RecursionError, UsageError) as error:
             raise BadModelError(path, f"its metadata is damaged: {error}") from error
 
 

@@ -16,6 +16,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 CHANNEL_ORDERS = ("RGB", "BGR", "L")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
+# Far above any classifier's input; a damaged or hostile model must not make us fill the memory.
+LARGEST_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,30 @@ class Preprocessing:
         _check_choice("channels", self.channels, CHANNEL_ORDERS)
         _check_choice("layout", self.layout, LAYOUTS)
         _check_choice("dtype", self.dtype, DTYPES)
-        count = len(self.channels)
-        if len(self.mean) != count or len(self.std) != count:
-            raise UsageError(f"preprocessing: mean and std need {count} values each for channels {self.channels}")
-        if any(value <= 0 for value in self.std):
-            raise UsageError("preprocessing: every std must be greater than 0")
-        if min(self.crop) < 1 or (self.resize is not None and self.resize < max(self.crop)):
-            raise UsageError(f"preprocessing: a crop of {self.crop} does not fit in a short side of {self.resize}")
+        self._check_normalisation()
+        self._check_geometry()
         identity = self.scale == 1.0 and not any(self.mean) and all(value == 1.0 for value in self.std)
         if self.dtype == "uint8" and not identity:
             raise UsageError("preprocessing: a uint8 input takes raw pixels: scale 1, mean 0, std 1")
+
+    def _check_normalisation(self) -> None:
+        count = len(self.channels)
+        if len(self.mean) != count or len(self.std) != count:
+            raise UsageError(f"preprocessing: mean and std need {count} values each for channels {self.channels}")
+        if not all(_is_number(value) for value in (self.scale, *self.mean, *self.std)):
+            raise UsageError("preprocessing: scale, mean and std must be finite numbers")
+        if self.scale <= 0 or any(value <= 0 for value in self.std):
+            raise UsageError("preprocessing: scale and every std must be greater than 0")
+
+    def _check_geometry(self) -> None:
+        crop: Tuple[int, ...] = self.crop
+        sides = crop if self.resize is None else (*crop, self.resize)
+        if len(crop) != 2 or not all(isinstance(side, int) for side in sides):
+            raise UsageError("preprocessing: crop and resize are whole numbers of pixels: crop (height, width), resize")
+        if min(self.crop) < 1 or (self.resize is not None and self.resize < max(self.crop)):
+            raise UsageError(f"preprocessing: a crop of {self.crop} does not fit in a short side of {self.resize}")
+        if max(sides) > LARGEST_SIDE:
+            raise UsageError(f"preprocessing: {max(sides)} pixels are more than the limit of {LARGEST_SIDE}")
 
     @property
     def input_shape(self) -> Tuple[int, int, int]:
@@ -94,12 +110,15 @@ class Preprocessing:
         """
         known = dict(values)
         for key in ("crop", "mean", "std"):
+            if key in known and not isinstance(known[key], (list, tuple)):
+                raise UsageError(f"preprocessing: {key} is {known[key]!r}, must be a list of numbers")
             if key in known:
                 known[key] = tuple(known[key])
         try:
             return cls(**known)
         except TypeError as error:
-            raise UsageError(f"preprocessing: {error}") from error
+            unknown = str(error).replace("__init__()", "").replace(f"{cls.__name__}.", "").strip()
+            raise UsageError(f"preprocessing: {unknown}") from error
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
@@ -110,7 +129,7 @@ class Preprocessing:
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"preprocessing: not JSON: {error}") from error
         if not isinstance(values, dict):
             raise UsageError("preprocessing: not a JSON object")
@@ -121,6 +140,11 @@ def describe_difference(ours: Preprocessing, theirs: Preprocessing) -> Dict[str,
     """The fields in which two specifications differ, each with both values; empty where they are equal."""
     first, second = asdict(ours), asdict(theirs)
     return {key: (first[key], second[key]) for key in first if first[key] != second[key]}
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number that float32 can hold; neither NaN nor infinite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -3e38 < value < 3e38
 
 
 def _check_choice(field: str, value: str, choices: Tuple[str, ...]) -> None:

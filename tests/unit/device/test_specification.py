@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from googlenet_deploy.device.specification import (
+    BVLC,
+    CHANNEL_ORDERS,
+    INTERPOLATIONS,
+    TORCHVISION,
+    Preprocessing,
+    describe_difference,
+)
+from googlenet_deploy.errors import UsageError
+
+positive = st.floats(1e-3, 1e3)
+
+
+@st.composite
+def specifications(draw: st.DrawFn) -> Preprocessing:
+    channels = draw(st.sampled_from(CHANNEL_ORDERS))
+    count = len(channels)
+    crop = (draw(st.integers(1, 300)), draw(st.integers(1, 300)))
+    return Preprocessing(
+        resize=draw(st.none() | st.integers(max(crop), 400)),
+        crop=crop,
+        interpolation=draw(st.sampled_from(INTERPOLATIONS)),
+        channels=channels,
+        scale=draw(positive),
+        mean=tuple(draw(st.lists(st.floats(-300, 300), min_size=count, max_size=count))),
+        std=tuple(draw(st.lists(positive, min_size=count, max_size=count))),
+        layout=draw(st.sampled_from(("NCHW", "NHWC"))),
+    )
+
+
+@given(specifications())
+def test_json_gives_the_same_specification_back(spec: Preprocessing) -> None:
+    text = spec.to_json()
+    assert Preprocessing.from_json(text) == spec
+    assert "\n" not in text
+    assert list(json.loads(text)) == list(json.loads(BVLC.to_json()))
+
+
+@given(specifications())
+def test_uint8_input_keeps_the_geometry_and_takes_raw_pixels(spec: Preprocessing) -> None:
+    raw = spec.with_uint8_input()
+    assert set(describe_difference(spec, raw)) <= {"channels", "scale", "mean", "std", "layout", "dtype"}
+    assert (raw.layout, raw.dtype, raw.channels) == ("NHWC", "uint8", "L" if spec.channels == "L" else "RGB")
+    assert raw.input_shape == (*spec.crop, len(spec.channels))
+    assert raw.with_uint8_input() == raw
+
+
+def test_published_specifications() -> None:
+    assert (BVLC.resize, BVLC.crop, BVLC.interpolation) == (256, (224, 224), "bilinear")
+    assert (BVLC.channels, BVLC.scale, BVLC.mean, BVLC.std) == ("BGR", 1.0, (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
+    assert (TORCHVISION.channels, TORCHVISION.scale) == ("RGB", 1 / 255)
+    assert (TORCHVISION.mean, TORCHVISION.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert BVLC.input_shape == (3, 224, 224)
+
+
+def test_differences_name_the_field_and_both_values() -> None:
+    assert describe_difference(BVLC, BVLC) == {}
+    other = Preprocessing.from_dict({**json.loads(BVLC.to_json()), "resize": None, "channels": "RGB"})
+    assert describe_difference(BVLC, other) == {"resize": (256, None), "channels": ("BGR", "RGB")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"interpolation": "area"}, "interpolation is 'area', must be one of nearest"),
+        ({"channels": "GBR"}, "channels is 'GBR'"),
+        ({"channels": 3}, "channels is 3"),
+        ({"layout": "CHW"}, "layout is 'CHW'"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"channels": "L"}, "mean and std need 1 values each for channels L"),
+        ({"mean": [1, 2]}, "mean and std need 3 values"),
+        ({"std": [1, 0, 1]}, "every std must be greater than 0"),
+        ({"std": [1, float("nan"), 1]}, "must be finite numbers"),
+        ({"scale": float("inf")}, "must be finite numbers"),
+        ({"scale": 10**400}, "must be finite numbers"),
+        ({"scale": 0.0}, "must be greater than 0"),
+        ({"scale": "1"}, "must be finite numbers"),
+        ({"scale": True}, "must be finite numbers"),
+        ({"mean": ["a", "b", "c"]}, "must be finite numbers"),
+        ({"mean": 0.5}, "mean is 0.5, must be a list"),
+        ({"crop": None}, "crop is None, must be a list"),
+        ({"crop": [224]}, "whole numbers of pixels"),
+        ({"crop": [224.0, 224]}, "whole numbers of pixels"),
+        ({"resize": "256"}, "whole numbers of pixels"),
+        ({"crop": [0, 224]}, "does not fit"),
+        ({"crop": [300, 200]}, "does not fit in a short side of 256"),
+        ({"resize": 10**9}, "1000000000 pixels are more than the limit"),
+        ({"dtype": "uint8"}, "takes raw pixels"),
+        ({"colour": "RGB"}, "unexpected keyword argument 'colour'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"preprocessing: .*{words}"):
+        Preprocessing.from_dict({**json.loads(Preprocessing().to_json()), **changes})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"bvlc"', "[" * 100_000, '{"crop": [224, 224]'])
+def test_what_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"not JSON|not a JSON object"):
+        Preprocessing.from_json(text)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*json.loads(BVLC.to_json()), "other"]), json_values))
+def test_any_json_object_is_read_or_refused(values: dict[str, Any]) -> None:
+    try:
+        spec = Preprocessing.from_json(json.dumps(values))
+    except UsageError:
+        return
+    assert min(spec.input_shape) > 0
