@@ -42,9 +42,7 @@ def predict(outputs: Dict[str, NDArray[np.generic]], k: int, path: str) -> Predi
         BadModelError: No output looks like that of a classifier, or the values are not numbers.
     """
     if TOP_K_INDICES in outputs and TOP_K_VALUES in outputs:
-        indices = outputs[TOP_K_INDICES][:, :k].astype(np.int64)
-        values = outputs[TOP_K_VALUES][:, :k].astype(np.float32)
-        return Predictions(indices, values if _within_unit(values) else None, values)
+        return _from_top_k(outputs[TOP_K_INDICES], outputs[TOP_K_VALUES], k, path)
     scores = class_scores(outputs, path)
     indices = top_indices(scores, k)
     probabilities = scores if is_probability(scores) else softmax(scores)
@@ -59,13 +57,29 @@ def class_scores(outputs: Dict[str, NDArray[np.generic]], path: str) -> NDArray[
     """
     named = [outputs[name] for name in (LOGITS, PROBABILITIES) if name in outputs]
     for value in named or outputs.values():
-        if value.ndim >= 2 and int(np.prod(value.shape[1:])) > 1 and np.issubdtype(value.dtype, np.floating):
+        # (N, classes), or (N, classes, 1, 1) of networks whose classifier is a convolution.
+        if len([size for size in value.shape[1:] if size != 1]) == 1 and np.issubdtype(value.dtype, np.floating):
             scores = value.reshape(len(value), -1).astype(np.float32)
-            if not np.isfinite(scores).all():
-                raise BadModelError(path, "its outputs are not finite numbers")
+            _check_finite(scores, path)
             return scores
     shapes = ", ".join(f"{name} {value.shape}" for name, value in outputs.items())
     raise BadModelError(path, f"no output looks like that of a classifier: {shapes}")
+
+
+def _from_top_k(indices: NDArray[np.generic], values: NDArray[np.generic], k: int, path: str) -> Predictions:
+    """The outputs of the model's own TopK."""
+    if indices.ndim != 2 or values.shape != indices.shape or not np.issubdtype(indices.dtype, np.integer):
+        raise BadModelError(path, f"its top-k outputs do not fit each other: {values.shape} and {indices.shape}")
+    best, scores = indices[:, :k].astype(np.int64), values[:, :k].astype(np.float32)
+    if (best < 0).any():
+        raise BadModelError(path, "its top-k output names a class below 0")
+    _check_finite(scores, path)
+    return Predictions(best, scores if _within_unit(scores) else None, scores)
+
+
+def _check_finite(scores: NDArray[np.float32], path: str) -> None:
+    if not np.isfinite(scores).all():
+        raise BadModelError(path, "its outputs are not finite numbers")
 
 
 def top_indices(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

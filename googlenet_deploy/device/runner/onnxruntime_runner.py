@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, image_input
-from googlenet_deploy.errors import BadModelError, requires
+from googlenet_deploy.errors import BadModelError, DeviceError, requires
 
 with requires("runtime"):
     import numpy as np
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 CPU = "CPUExecutionProvider"
 _GPU_PROVIDERS = ("CUDA", "Tensorrt", "NvTensorRTRTX")
-ERRORS_ONLY = 3
+# ONNX Runtime raises its errors too; what it logs of them goes to stderr past Python.
+FATAL_ONLY = 4
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -37,28 +38,33 @@ class OnnxRuntimeRunner:
 
     Args:
         path: An ONNX file with one image input.
-        providers: Execution providers by their names, best first; None takes the CPU.
+        providers: Execution providers by their names, best first, all of which must be there; None takes the CPU.
         threads: Threads inside an operator; None takes one per core.
 
     Raises:
         BadModelError: The file is missing, damaged, has several inputs, or uses what ONNX Runtime does not support.
+        DeviceError: The installed ONNX Runtime does not have a provider.
     """
 
     def __init__(
         self, path: PathLike, *, providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
     ) -> None:
         self.path = str(path)
-        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+        onnxruntime.set_default_logger_severity(FATAL_ONLY)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = FATAL_ONLY
         if threads is not None:
             options.intra_op_num_threads = threads
+        _check_providers(providers or ())
         self._session = _open(Path(path), options, list(providers or (CPU,)))
-        self.input = image_input([_spec(value) for value in self._session.get_inputs()], self.path)
+        try:
+            self.input = image_input([_spec(value) for value in self._session.get_inputs()], self.path)
+            self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+            properties = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise BadModelError(path, "is damaged: a name in it is not UTF-8 text") from error
         self.batch_range = batch_range(self.input)
         self.notes: List[str] = []
-        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
-        properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = ModelMetadata.from_properties(properties, self.path)
         used = self._session.get_providers()[0].replace("ExecutionProvider", "")
         self.backend = f"ONNX Runtime {onnxruntime.__version__} ({used})"
@@ -91,6 +97,14 @@ class OnnxRuntimeRunner:
         del self._session
 
 
+def _check_providers(providers: Sequence[str]) -> None:
+    """ONNX Runtime itself would only warn and take the CPU."""
+    available = onnxruntime.get_available_providers()
+    missing = [provider for provider in providers if provider not in available]
+    if missing:
+        raise DeviceError(f"ONNX Runtime has no {', '.join(missing)} here; it has {', '.join(available)}")
+
+
 def _open(path: Path, options: Any, providers: List[str]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
     try:
         with path.open("rb") as stream:
@@ -99,7 +113,8 @@ def _open(path: Path, options: Any, providers: List[str]) -> Any:  # noqa: ANN40
     except OSError as error:
         raise BadModelError(path, f"cannot be read: {reason(error)}") from error
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        # Its fallback would print to stdout and change the provider.
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise BadModelError(path, f"ONNX Runtime refuses it: {_first_line(error)}") from error
 

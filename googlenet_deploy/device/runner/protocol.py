@@ -152,21 +152,35 @@ def image_input(inputs: Sequence[TensorSpec], path: str) -> TensorSpec:
 def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
     """Runs a batch of any size: in parts that the model takes, the last one filled up with zeros where it must be.
 
+    Returns:
+        The outputs that have one row per image, by name.
+
     Raises:
         UsageError: The images do not fit the model's input.
+        BadModelError: No output has one row per image.
     """
     check_shape(runner, batch)
     smallest, largest = runner.batch_range
     if smallest <= len(batch) and (largest is None or len(batch) <= largest):
-        return runner.run(batch)
+        return _by_image(runner, batch)
     parts = []
     for start in range(0, len(batch), largest or len(batch)):
         part = batch[start : start + largest] if largest else batch
         missing = max(0, smallest - len(part))
         padding = np.zeros((missing, *batch.shape[1:]), batch.dtype)
-        outputs = runner.run(np.concatenate([part, padding]) if missing else part)
+        outputs = _by_image(runner, np.concatenate([part, padding]) if missing else part)
         parts.append({name: value[: len(part)] for name, value in outputs.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _by_image(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
+    """The outputs of one run that have a row for each image."""
+    outputs = runner.run(batch)
+    found = {name: value for name, value in outputs.items() if value.ndim and len(value) == len(batch)}
+    if not found:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in outputs.items())
+        raise BadModelError(runner.path, f"no output has one row for each of {len(batch)} images: {shapes}")
+    return found
 
 
 def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
@@ -179,7 +193,7 @@ def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
     fits = len(wanted) == batch.ndim and all(
         size is None or size == given for size, given in zip(wanted[1:], batch.shape[1:])
     )
-    if not fits or np.dtype(runner.input.dtype) != batch.dtype:
+    if not fits or runner.input.dtype != batch.dtype.name:
         shape = ", ".join("any" if size is None else str(size) for size in wanted[1:])
         raise UsageError(
             f"{runner.path}: takes images as {runner.input.dtype} ({shape}), "

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from googlenet_deploy.device.runner.protocol import TensorSpec, fixed_batch, run_any_batch
+from googlenet_deploy.errors import BadModelError, UsageError
+
+
+class Adder:
+    """Gives each image's sum, and remembers the batches that it got."""
+
+    path = "adder.onnx"
+
+    def __init__(self, batch: int | None, dtype: str = "float32") -> None:
+        self.input = TensorSpec("x", (batch, None, 2, 2), dtype)
+        self.batches: list[int] = []
+        self.batch_range = (batch or 1, batch)
+
+    def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        self.batches.append(len(batch))
+        return {"sum": batch.sum(axis=(1, 2, 3)), "constant": np.zeros(len(batch) + 1), "scalar": np.float32(3)[()]}
+
+
+def images(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.float32).reshape(count, 1, 1, 1) * np.ones((1, 3, 2, 2), np.float32)
+
+
+@given(st.integers(1, 20), st.none() | st.integers(1, 9))
+def test_any_number_of_images_runs_in_the_models_own_batches(count: int, batch: int | None) -> None:
+    runner: Any = Adder(batch)
+    outputs = run_any_batch(runner, images(count))
+    np.testing.assert_array_equal(outputs["sum"], np.arange(count) * 12)
+    assert list(outputs) == ["sum"]  # what has no row per image is left out
+    assert fixed_batch(runner) == batch
+    assert set(runner.batches) == {batch or count}
+
+
+def test_outputs_without_a_row_per_image_are_refused() -> None:
+    runner: Any = Adder(None)
+    runner.run = lambda batch: {"y": np.zeros((1, 5))}
+    with pytest.raises(BadModelError, match=r"adder\.onnx: no output has one row for each of 2 images: y \(1, 5\)"):
+        run_any_batch(runner, images(2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "batch", "words"),
+    [
+        ("float32", np.zeros((1, 3, 2, 3), np.float32), r"float32 \(any, 2, 2\).*float32 \(3, 2, 3\)"),
+        ("float32", np.zeros((1, 3, 2, 2), np.uint8), r"float32 .*prepared as uint8"),
+        ("float32", np.zeros((1, 3, 2), np.float32), r"float32 .*float32 \(3, 2\)$"),
+        ("tensor(string)", np.zeros((1, 3, 2, 2), np.float32), r"tensor\(string\) \(any"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(dtype: str, batch: np.ndarray, words: str) -> None:
+    runner: Any = Adder(None, dtype)
+    with pytest.raises(UsageError, match=rf"adder\.onnx: takes images as {words}") as caught:
+        run_any_batch(runner, batch)
+    assert caught.value.remedy is not None
+    assert runner.batches == []
