@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,8 @@ from googlenet_deploy.device.images import SUFFIXES
 from googlenet_deploy.errors import InputError
 
 STDIN = "-"
-# JPEG, PNG, GIF, BMP, WebP and TIFF begin so.
-_IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
+# JPEG, PNG and binary PGM and PPM begin so. Everything else that is no list has a NUL byte, which no path can have.
+_IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"P5\n", b"P6\n")
 
 
 class ImageSource(NamedTuple):
@@ -48,17 +49,10 @@ def find_images(arguments: Iterable[PathLike], stdin: Optional[BinaryIO] = None)
     """
     sources = Sources()
     for argument in map(str, arguments):
-        path = Path(argument)
-        if argument == STDIN:
-            sources.images.extend(_from_stdin(stdin or sys.stdin.buffer))
-        elif path.is_dir():
-            _add_folder(path, sources)
-        elif path.exists():
-            sources.images.append(ImageSource(argument))
-        elif glob.has_magic(argument):
-            _add_pattern(argument, sources)
-        else:
-            raise InputError(argument, "no such file or folder")
+        try:
+            _add(argument, stdin, sources)
+        except OSError as error:
+            raise InputError(argument, f"cannot be read: {reason(error)}") from error
     return sources
 
 
@@ -81,12 +75,22 @@ def read_image_list(path: PathLike) -> Sources:
     return Sources([ImageSource(str(listing.parent / name)) for name in names])
 
 
+def _add(argument: str, stdin: Optional[BinaryIO], sources: Sources) -> None:
+    path = Path(argument)
+    if argument == STDIN:
+        sources.images.extend(_from_stdin(stdin))
+    elif path.is_dir():
+        _add_folder(path, sources)
+    elif path.exists():
+        sources.images.append(ImageSource(argument))
+    elif glob.has_magic(argument):
+        _add_pattern(argument, sources)
+    else:
+        raise InputError(argument, "no such file or folder")
+
+
 def _add_folder(folder: Path, sources: Sources) -> None:
-    try:
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    except OSError as error:
-        raise InputError(folder, f"cannot be read: {reason(error)}") from error
-    for path in paths:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         if path.suffix.lower() in SUFFIXES:
             sources.images.append(ImageSource(str(path)))
         else:
@@ -104,12 +108,13 @@ def _add_pattern(pattern: str, sources: Sources) -> None:
             sources.images.append(ImageSource(name))
 
 
-def _from_stdin(stream: BinaryIO) -> List[ImageSource]:
+def _from_stdin(stream: Optional[BinaryIO]) -> List[ImageSource]:
+    if stream is None:
+        if sys.stdin is None:
+            raise InputError("standard input", "is closed")
+        stream = sys.stdin.buffer
     data = stream.read()
-    if data.startswith(_IMAGE_MAGIC):
+    if b"\0" in data or data.startswith(_IMAGE_MAGIC):
         return [ImageSource("standard input", data)]
-    try:
-        names = data.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError("standard input", "is neither an image nor a list of paths") from error
-    return [ImageSource(name.strip()) for name in names if name.strip()]
+    names = (line.strip() for line in os.fsdecode(data).split("\n"))
+    return [ImageSource(name) for name in names if name]
