@@ -44,12 +44,12 @@ class ClassIndex:
 
     def __init__(self, names: Sequence[str], ids: Sequence[str] = ()) -> None:
         self.count = max(len(names), len(ids))
-        self._by_word: dict[str, int] = {}
+        self._by_word: dict[str, int | None] = {}
         for words in ([short_name(name) for name in names], names, ids):
-            self._by_word.update({word.strip().lower(): index for index, word in enumerate(words)})
+            self._by_word.update(_unique_places(words))
 
     def find(self, label: str) -> int | None:
-        """The index that a label means; None where it means nothing.
+        """The index that a label means; None where it means nothing, or several classes as "crane" does in ImageNet.
 
         A name comes before a number, so that the classes "0" to "9" in any order are found by name.
         """
@@ -60,6 +60,15 @@ class ClassIndex:
             return None
         index = int(word)
         return index if not self.count or index < self.count else None
+
+
+def _unique_places(words: Sequence[str]) -> dict[str, int | None]:
+    """The index of each word in lower case; None for a word that occurs more than once."""
+    places: dict[str, int | None] = {}
+    for index, word in enumerate(words):
+        key = word.strip().lower()
+        places[key] = None if key in places else index
+    return places
 
 
 def read_labelled_images(folder: str | Path, labels: str | Path | None, classes: ClassIndex) -> LabelledImages:
@@ -78,20 +87,31 @@ def read_labelled_images(folder: str | Path, labels: str | Path | None, classes:
 
 
 def _from_csv(root: Path, labels: Path, classes: ClassIndex) -> LabelledImages:
-    rows = _read_rows(labels)
-    unknown = [f"{label!r} ({name})" for name, label in rows if classes.find(label) is None]
-    if unknown:
-        raise InputError(labels, f"has {len(unknown)} labels that are no class: {', '.join(unknown[:SHOWN])}")
+    by_name = _label_of_each(labels, _read_rows(labels), classes)
     present = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    missing = [name for name, _ in rows if name not in present]
+    missing = [name for name in by_name if name not in present]
     if missing:
         raise InputError(labels, f"names {len(missing)} files that are not in {root}: {', '.join(missing[:SHOWN])}")
-    by_name = {name: classes.find(label) for name, label in rows}
-    unlabelled = sorted(n for n in present - set(by_name) if Path(n).suffix.lower() in SUFFIXES)
+    unlabelled = [name for name in present - set(by_name) if Path(name).suffix.lower() in SUFFIXES]
     notes = (f"{len(unlabelled)} images in {root} have no label and were left out",) if unlabelled else ()
     names = sorted(by_name)
-    indices = tuple(index for name in names if (index := by_name[name]) is not None)
-    return LabelledImages(tuple(ImageSource(str(root / name)) for name in names), indices, notes)
+    sources = tuple(ImageSource(str(root / name)) for name in names)
+    return LabelledImages(sources, tuple(by_name[name] for name in names), notes)
+
+
+def _label_of_each(labels: Path, rows: list[tuple[str, str]], classes: ClassIndex) -> dict[str, int]:
+    """The class index of each file name."""
+    by_name: dict[str, int] = {}
+    unknown = []
+    for name, label in rows:
+        index = classes.find(label)
+        if index is None:
+            unknown.append(f"{label!r} ({name})")
+        elif by_name.setdefault(name, index) != index:
+            raise InputError(labels, f"gives {name} two different labels")
+    if unknown:
+        raise InputError(labels, f"has {len(unknown)} labels that are not one class: {', '.join(unknown[:SHOWN])}")
+    return by_name
 
 
 def _read_rows(path: Path) -> list[tuple[str, str]]:
@@ -114,21 +134,24 @@ def _read_rows(path: Path) -> list[tuple[str, str]]:
 
 
 def _from_folders(root: Path, classes: ClassIndex) -> LabelledImages:
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise InputError(root, "has no folder per class", "give a CSV of filename,label with --labels")
     unknown = [folder.name for folder in folders if classes.find(folder.name) is None]
     if unknown:
         raise InputError(
             root,
-            f"has {len(unknown)} folders that are no class: {', '.join(unknown[:SHOWN])}",
+            f"has {len(unknown)} folders that are not one class: {', '.join(unknown[:SHOWN])}",
             "name them by class name, class index or WordNet id, or give --class-names",
         )
-    sources, labels = [], []
+    sources, labels, others = [], [], 0
     for folder in folders:
         index = classes.find(folder.name)
-        for path in sorted(folder.rglob("*")):
-            if index is not None and path.is_file() and path.suffix.lower() in SUFFIXES:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            if index is not None and path.suffix.lower() in SUFFIXES:
                 sources.append(ImageSource(str(path)))
                 labels.append(index)
-    return LabelledImages(tuple(sources), tuple(labels))
+            else:
+                others += 1
+    notes = (f"{others} files in {root} are no images and were left out",) if others else ()
+    return LabelledImages(tuple(sources), tuple(labels), notes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.device.pipeline import ImageBatches, Skipped
+from googlenet_deploy.device.pipeline import Batch, ImageBatches, Skipped
 from googlenet_deploy.device.predictions import TOP_K_INDICES, class_scores, predict
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import run_any_batch
@@ -110,25 +110,49 @@ def evaluate(
     if reference is not None:
         result.reference, result.agreement = Answers(), Agreement()
     label_of = {source.name: label for source, label in zip(images.sources, images.labels, strict=True)}
-    batches = ImageBatches(images.sources, spec, batch_size, workers=workers, backend=backend)
-    same = reference_spec is None or reference_spec == spec
-    others = None if same else iter(ImageBatches(images.sources, reference_spec or spec, batch_size, workers=workers))
+
+    def prepared(by: Preprocessing) -> ImageBatches:
+        return ImageBatches(images.sources, by, batch_size, workers=workers, backend=backend)
+
+    batches = prepared(spec)
+    others = None if reference_spec in (None, spec) else iter(prepared(reference_spec))
     with progress("evaluate", len(images.sources), quiet=quiet) as advance:
         for batch in batches:
             labels = np.array([label_of[name] for name in batch.names], np.int64)
             outputs = run_any_batch(runner, batch.array)
             predictions = predict(outputs, TOP, runner.path)
+            _check_labels(labels, outputs, runner.path)
             result.classes_given = predictions.indices.shape[1]
             result.model.add(predictions.indices, labels)
             result.names.extend(batch.names)
             if reference is not None:
-                array = batch.array if others is None else next(others).array
-                _compare(result, outputs, runner, run_any_batch(reference, array), reference, labels)
+                other = batch if others is None else _same_images(next(others, None), batch)
+                _compare(result, outputs, runner, run_any_batch(reference, other.array), reference, labels)
             advance(len(batch.names))
     result.skipped = list(batches.skipped)
     if not result.names:
         raise InputError(images.sources[0].name, "not one of the images could be used", "see the skipped ones above")
     return result
+
+
+def _check_labels(labels: NDArray[np.int64], outputs: dict[str, NDArray[np.generic]], path: str) -> None:
+    """Refuses labels of classes that the model does not have, so that they do not count as mistakes."""
+    if TOP_K_INDICES in outputs:
+        return  # the model does not say how many classes it chooses from
+    count = class_scores(outputs, path).shape[1]
+    if labels.max() >= count:
+        raise BadModelError(path, f"has {count} classes, but an image has the label {labels.max()}")
+
+
+def _same_images(other: Batch | None, batch: Batch) -> Batch:
+    """The reference's batch, if it holds the images of the model's batch."""
+    if other is None or other.names != batch.names:
+        raise InputError(
+            batch.names[0],
+            "this image or one soon after it can be prepared for one of the two models only",
+            "give both the same --resize and --crop, or leave images out that are smaller than the crop",
+        )
+    return other
 
 
 def _compare(
