@@ -68,7 +68,7 @@ class _PlainLines:
     def __init__(self, label: str, total: Optional[int]) -> None:
         self.label, self.total, self.done = label, total, 0
         self.last = time.monotonic()
-        self.shown = False
+        self.shown: Optional[int] = None
 
     def advance(self, count: int) -> None:
         self.done += count
@@ -76,10 +76,10 @@ class _PlainLines:
             self._print()
 
     def finish(self) -> None:
-        if self.shown:
+        if self.shown not in (None, self.done):
             self._print()
 
     def _print(self) -> None:
         of_total = f"/{self.total}" if self.total else ""
         print(f"{self.label}: {self.done}{of_total}", file=sys.stderr, flush=True)
-        self.last, self.shown = time.monotonic(), True
+        self.last, self.shown = time.monotonic(), self.done

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from googlenet_deploy.cli.arguments import (
+    add_preprocessing_options,
+    add_runner_options,
+    check_class_count,
+    class_names,
+    gate,
+    optional_output,
+    positive,
+    report_skipped,
+    resolve_preprocessing,
+)
+from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.runner.protocol import TensorSpec
+from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
+from googlenet_deploy.errors import BadModelError, InputError, UsageError
+
+
+def parse(*options: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--class-names")
+    add_runner_options(parser)
+    add_preprocessing_options(parser)
+    return parser.parse_args(options)
+
+
+def runner(own: Preprocessing | None = None, shape: Any = (None, 3, 224, 224)) -> Any:
+    metadata = ModelMetadata(preprocessing=own, class_names=("a", "b"))
+    return SimpleNamespace(path="m.onnx", input=TensorSpec("x", shape, "float32"), metadata=metadata)
+
+
+def test_a_model_that_says_how_needs_no_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert resolve_preprocessing(parse(), runner(BVLC)) == BVLC
+    assert capsys.readouterr().err == ""
+
+
+def test_options_win_over_the_model_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = resolve_preprocessing(parse("--resize", "300", "--interpolation", "bicubic"), runner(BVLC))
+    assert (spec.resize, spec.interpolation, spec.mean) == (300, "bicubic", BVLC.mean)
+    assert capsys.readouterr().err.splitlines() == [
+        "note: resize is 300 as the options say; the model was made for 256",
+        "note: interpolation is bicubic as the options say; the model was made for bilinear",
+    ]
+
+
+def test_a_model_that_says_nothing_needs_options() -> None:
+    with pytest.raises(UsageError, match=r"m\.onnx: the model does not say how its images are prepared") as caught:
+        resolve_preprocessing(parse("--resize", "256"), runner())
+    assert "--preprocessing imagenet" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("bvlc", BVLC), ("torchvision", TORCHVISION), ("imagenet", Preprocessing())]
+)
+def test_named_specifications_take_their_size_from_the_models_input(name: str, expected: Preprocessing) -> None:
+    assert resolve_preprocessing(parse("--preprocessing", name), runner()) == expected
+    spec = resolve_preprocessing(parse("--preprocessing", name), runner(shape=(1, 3, 299, 320)))
+    assert (spec.crop, spec.resize) == ((299, 320), 366)
+    assert (spec.mean, spec.channels) == (expected.mean, expected.channels)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "crop"),
+    [
+        ((None, 3, None, None), "NCHW", (224, 224)),
+        ((1, 64, 64, 3), "NHWC", (64, 64)),
+        ((1, 1, 28, 28), "NCHW", (28, 28)),
+        ((1, 3, 28, 3), "NCHW", (28, 3)),
+    ],
+)
+def test_layout_is_seen_from_the_models_input(shape: Any, layout: str, crop: tuple[int, int]) -> None:
+    spec = resolve_preprocessing(parse("--preprocessing", "imagenet"), runner(shape=shape))
+    assert (spec.layout, spec.crop) == (layout, crop)
+
+
+def test_everything_by_options() -> None:
+    arguments = parse(
+        *("--resize", "0", "--crop", "20x30", "--channels", "BGR", "--scale", "0.5", "--layout", "NHWC"),
+        *("--mean", "1,2,3", "--std", "4,5,6"),
+    )
+    assert resolve_preprocessing(arguments, runner()) == Preprocessing(
+        resize=None, crop=(20, 30), channels="BGR", scale=0.5, mean=(1, 2, 3), std=(4, 5, 6), layout="NHWC"
+    )
+    spec = resolve_preprocessing(parse("--scale", "0.1", "--channels", "L", "--crop", "8"), runner(shape=(1, 1, 8, 8)))
+    assert (spec.mean, spec.std, spec.crop) == ((0.0,), (1.0,), (8, 8))
+
+
+def test_a_specification_from_a_file(tmp_path: Any) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(TORCHVISION.to_json(), encoding="utf-8")
+    assert resolve_preprocessing(parse("--preprocessing", str(path)), runner(BVLC)) == TORCHVISION
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match="not JSON"):
+        resolve_preprocessing(parse("--preprocessing", str(path)), runner())
+    with pytest.raises(InputError, match="nothing: is no preprocessing: choose bvlc, torchvision, imagenet"):
+        resolve_preprocessing(parse("--preprocessing", "nothing"), runner())
+
+
+def test_another_resize_than_trainings_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    resolve_preprocessing(parse("--image-backend", "opencv"), runner(BVLC))
+    assert "OpenCV's resize differs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--crop", "0"], ["--crop", "300"], ["--mean", "1,2"], ["--std", "0,1,1"], ["--mean", "nan,1,1"],
+     ["--dtype", "uint8"], ["--resize", "-5"]],
+)  # fmt: skip
+def test_options_that_make_no_sense_together_are_refused(options: list[str]) -> None:
+    with pytest.raises(UsageError, match="preprocessing: "):
+        resolve_preprocessing(parse(*options), runner(BVLC))
+
+
+@pytest.mark.parametrize(
+    "options", [["--crop", "a"], ["--mean", "1;2"], ["--batch", "0"], ["--workers", "x"], ["--backend", "abacus"]]
+)
+def test_words_that_are_no_values_are_refused_by_the_parser(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(*options)
+    assert options[0] in capsys.readouterr().err
+
+
+def test_skipped_images_are_named_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    report_skipped([Skipped(f"{i}.jpg", "is empty") for i in range(12)], ["a.txt", "b.txt"])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[0] == "skipped: 0.jpg: is empty"
+    assert lines[10:] == ["skipped: ... and 2 more", "note: 2 other files in the folders are no images: a.txt, ..."]
+    report_skipped([], [])
+    assert capsys.readouterr().err == ""
+
+
+def test_class_names_from_the_options_or_the_model(tmp_path: Any) -> None:
+    assert class_names(parse(), runner()) == ("a", "b")
+    assert len(class_names(parse("--class-names", "imagenet"), runner())) == 1000
+    (tmp_path / "names").write_text("x\ny\n", encoding="utf-8")
+    assert class_names(parse("--class-names", str(tmp_path / "names")), runner()) == ("x", "y")
+
+
+def test_names_must_fit_the_classes() -> None:
+    check_class_count((), 5, "m")
+    check_class_count(("a", "b"), 2, "m")
+    with pytest.raises(BadModelError, match="m: has 3 classes, but there are 2 class names"):
+        check_class_count(("a", "b"), 3, "m")
+
+
+def test_types_for_argparse() -> None:
+    assert positive("3") == 3
+    assert gate("top1 = 74.5") == ("top1", 74.5)
+    for call, text in ((positive, "0"), (gate, "top1")):
+        with pytest.raises(argparse.ArgumentTypeError):
+            call(text)
+    with pytest.raises(ValueError, match="could not convert"):
+        gate("top1=high")
+
+
+def test_dash_is_standard_output() -> None:
+    assert [optional_output(path) for path in (None, "-", "file")] == [False, False, True]

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from googlenet_deploy.device.preprocess import crop_pixels, normalize, preprocess, resized_size
+from googlenet_deploy.device.specification import BVLC, INTERPOLATIONS, TORCHVISION, Preprocessing
+from googlenet_deploy.errors import UsageError
+
+RAW = Preprocessing(resize=8, crop=(8, 8)).with_uint8_input()
+_FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in INTERPOLATIONS}
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def step_by_step(image: Image.Image, spec: Preprocessing) -> np.ndarray:
+    """The documented geometry written down naively: the whole image is resized, then cropped."""
+    short = min(image.size)
+    assert spec.resize is not None
+    resized = image.resize(
+        (round(spec.resize * image.width / short), round(spec.resize * image.height / short)),
+        _FILTERS[spec.interpolation],
+    )
+    height, width = spec.crop
+    left, top = (resized.width - width) // 2, (resized.height - height) // 2
+    return np.asarray(resized.crop((left, top, left + width, top + height)))
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (100, 90), (256, 256), (300, 1000)])
+def test_pixels_are_those_of_resizing_and_cropping_one_after_the_other(
+    size: tuple[int, int], interpolation: str
+) -> None:
+    spec = replace(Preprocessing(), interpolation=interpolation)
+    image = noise(*size).resize(size)
+    got = crop_pixels(image, spec).astype(int)
+    assert got.shape == (224, 224, 3)
+    difference = np.abs(got - step_by_step(image, spec))
+    if interpolation == "nearest":  # a rounding at half a pixel may fall either way
+        assert (difference > 0).mean() < 0.02
+    else:
+        assert difference.max() <= 1
+
+
+def test_values_are_scaled_and_centred_per_channel_in_the_stated_order() -> None:
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    pixels[:] = (10, 20, 30)
+    spec = Preprocessing(resize=2, crop=(2, 2), channels="BGR", scale=0.5, mean=(1, 2, 3), std=(2, 4, 8))
+    got = normalize(pixels, spec)
+    assert got.dtype == np.float32
+    assert got.shape == (3, 2, 2)
+    np.testing.assert_allclose(got[:, 0, 0], [(15 - 1) / 2, (10 - 2) / 4, (5 - 3) / 8])
+
+
+@given(st.sampled_from(["RGB", "BGR", "L"]), st.sampled_from(["NCHW", "NHWC"]), st.integers(0, 1000))
+def test_normalisation_is_the_formula(channels: str, layout: str, seed: int) -> None:
+    count = len(channels)
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(0, 256, (5, 7, count), np.uint8)
+    mean, std = generator.uniform(0, 200, count), generator.uniform(0.5, 80, count)
+    spec = Preprocessing(
+        resize=None, crop=(5, 7), channels=channels, scale=0.7, mean=tuple(mean), std=tuple(std), layout=layout
+    )
+    ordered = pixels[:, :, ::-1] if channels == "BGR" else pixels
+    expected = (ordered.astype(np.float64) * 0.7 - mean) / std
+    got = normalize(pixels, spec)
+    assert got.shape == spec.input_shape
+    assert got.flags["C_CONTIGUOUS"]
+    np.testing.assert_allclose(got if layout == "NHWC" else got.transpose(1, 2, 0), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_uint8_keeps_the_pixels(layout: str) -> None:
+    image = noise(8, 8)
+    got = preprocess(image, replace(RAW, layout=layout))
+    assert got.dtype == np.uint8
+    assert got.flags["C_CONTIGUOUS"]
+    np.testing.assert_array_equal(got if layout == "NHWC" else got.transpose(1, 2, 0), np.asarray(image))
+
+
+def test_grey_images_have_one_channel() -> None:
+    spec = Preprocessing(resize=8, crop=(6, 8), channels="L", mean=(0.5,), std=(0.5,))
+    got = preprocess(noise(20, 10).convert("L"), spec)
+    assert got.shape == (1, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [((500, 375), (341, 256)), ((375, 500), (256, 341)), ((100, 100), (256, 256)), ((3, 1000), (256, 85333))],
+)
+def test_the_long_side_is_rounded(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    assert resized_size(*size, BVLC) == resized
+
+
+def test_without_a_resize_the_image_is_only_cropped() -> None:
+    image = noise(20, 12)
+    spec = replace(RAW, resize=None, crop=(10, 14))
+    np.testing.assert_array_equal(preprocess(image, spec), np.asarray(image)[1:11, 3:17])
+
+
+def test_an_image_smaller_than_the_crop_is_refused_if_it_may_not_be_resized() -> None:
+    spec = replace(RAW, resize=None, crop=(10, 14))
+    with pytest.raises(UsageError, match="an image of 13 x 12 pixels is smaller than the crop of 14 x 10"):
+        preprocess(noise(13, 12), spec)
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown image backend 'cairo': choose pillow or opencv"):
+        preprocess(noise(8, 8), RAW, "cairo")
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(1, 40), st.integers(0, 20))
+def test_any_image_fits_any_crop(width: int, height: int, crop_height: int, crop_width: int, margin: int) -> None:
+    spec = replace(TORCHVISION, resize=max(crop_height, crop_width) + margin, crop=(crop_height, crop_width))
+    got = preprocess(noise(width, height), spec)
+    assert got.shape == (3, crop_height, crop_width)
+    assert np.abs(got).max() <= 1.0
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
+def test_a_line_is_an_image_too(size: tuple[int, int]) -> None:
+    assert preprocess(noise(*size), BVLC).shape == (3, 224, 224)
+
+
+def test_same_bytes_whichever_thread_and_time() -> None:
+    image = noise(333, 250)
+    assert preprocess(image, BVLC).tobytes() == preprocess(image, BVLC).tobytes()
