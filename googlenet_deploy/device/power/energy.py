@@ -142,6 +142,30 @@ def energy_between(trace: Trace, meter: Meter, start: float, end: float) -> Meas
     )
 
 
+def combine(parts: Sequence[Energy]) -> Energy:
+    """The energy of several windows of one meter together.
+
+    Sampling is independent from window to window and adds in quadrature; quantisation and the meter's error are the
+    same each time and add linearly.
+    """
+    seconds = sum(part.seconds for part in parts)
+    accuracies = [part.accuracy for part in parts if part.accuracy is not None]
+    readings = sum(part.readings for part in parts)
+    return Energy(
+        joules=sum(part.joules for part in parts),
+        seconds=seconds,
+        sampling=math.sqrt(sum(part.sampling**2 for part in parts)),
+        quantisation=sum(part.quantisation for part in parts),
+        accuracy=sum(accuracies) if len(accuracies) == len(parts) else None,
+        relative_limit=parts[0].relative_limit,
+        readings=readings,
+        rate=readings / seconds,
+        lost=max(part.lost for part in parts),
+        rails={name: sum(part.rails[name] for part in parts) for name in parts[0].rails},
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
+
+
 def above_idle(energy: Energy, idle: Energy) -> Tuple[float, float]:
     """(joules, expanded uncertainty) of the energy beyond what idling through the same seconds would have taken.
 

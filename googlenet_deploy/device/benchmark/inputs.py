@@ -1,0 +1,140 @@
+"""The images that a benchmark runs on: real ones, or synthetic ones made from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from googlenet_deploy.device.files import reason
+from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import BadImageError, GoogLeNetDeployError, UsageError
+
+# The usual size of a photograph in ImageNet.
+SYNTHETIC_SIZE = (500, 375)
+SYNTHETIC_COUNT = 8
+JPEG_QUALITY = 90
+_BLUR = 4.0
+
+
+class Inputs(NamedTuple):
+    """Encoded images in memory, so that no disk is measured.
+
+    Attributes:
+        images: Their files' contents.
+        kind: "real" or "synthetic".
+        seed: Of synthetic ones; -1 for real ones.
+        skipped: Images that cannot be used, and why.
+        sha256: Of all contents, in order.
+    """
+
+    images: Tuple[ImageSource, ...]
+    kind: str
+    seed: int
+    skipped: Tuple[Skipped, ...]
+    sha256: str
+
+    def to_dict(self) -> Dict[str, Any]:
+        """For JSON."""
+        return {
+            "kind": self.kind,
+            "count": len(self.images),
+            "seed": self.seed if self.kind == "synthetic" else None,
+            "bytes": sum(len(image.data or b"") for image in self.images),
+            "sha256": self.sha256,
+            "skipped": [item._asdict() for item in self.skipped],
+        }
+
+
+def prepare(source: ImageSource, spec: Preprocessing, backend: str) -> NDArray[np.generic]:
+    """Decodes and prepares one image.
+
+    Raises:
+        BadImageError: It cannot be decoded.
+        UsageError: It is smaller than the crop and may not be resized.
+    """
+    mode = "L" if spec.channels == "L" else "RGB"
+    return preprocess(load_image(source.data or b"", name=source.name, mode=mode), spec, backend)
+
+
+def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: str, limit: int) -> Inputs:
+    """The first `limit` images that can be used.
+
+    Raises:
+        GoogLeNetDeployError: There is no image, or not one can be used.
+    """
+    if not sources:
+        raise GoogLeNetDeployError("--images: no images found there")
+    usable: List[ImageSource] = []
+    skipped: List[Skipped] = []
+    for source in sources:
+        if len(usable) == limit:
+            break
+        try:
+            data = source.data if source.data is not None else Path(source.name).read_bytes()
+            prepare(ImageSource(source.name, data), spec, backend)
+            usable.append(ImageSource(source.name, data))
+        except BadImageError as error:
+            skipped.append(Skipped(source.name, error.problem))
+        except UsageError as error:
+            skipped.append(Skipped(source.name, error.message))
+        except OSError as error:
+            skipped.append(Skipped(source.name, f"cannot be read: {reason(error)}"))
+    if not usable:
+        raise GoogLeNetDeployError(
+            f"not one of the {len(skipped)} images can be used", f"the first: {skipped[0].name}: {skipped[0].reason}"
+        )
+    return Inputs(tuple(usable), "real", -1, tuple(skipped), _digest(usable))
+
+
+def synthetic_inputs(seed: int, spec: Preprocessing) -> Inputs:
+    """JPEG files of blurred noise: as large as photographs and about as hard to decode.
+
+    Args:
+        seed: The same seed gives the same pixels, and with the same Pillow the same files.
+        spec: Decides on the mode, and on the size where images are not resized.
+    """
+    generator = np.random.default_rng(seed)
+    width, height = (max(SYNTHETIC_SIZE[0], spec.crop[1]), max(SYNTHETIC_SIZE[1], spec.crop[0]))
+    images = []
+    for index in range(SYNTHETIC_COUNT):
+        pixels = generator.integers(0, 256, (height, width, 3), np.uint8)
+        blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(_BLUR))
+        # The blur leaves little contrast; stretched, the file is as large as a photograph's.
+        stretched = blurred.point([max(0, min(255, (value - 128) * 8 + 128)) for value in range(256)] * 3)
+        data = io.BytesIO()
+        stretched.convert("L" if spec.channels == "L" else "RGB").save(data, "JPEG", quality=JPEG_QUALITY)
+        images.append(ImageSource(f"synthetic {index}", data.getvalue()))
+    return Inputs(tuple(images), "synthetic", seed, (), _digest(images))
+
+
+def make_batches(
+    inputs: Inputs, spec: Preprocessing, backend: str, size: int
+) -> Tuple[Tuple[Tuple[ImageSource, ...], NDArray[np.generic]], ...]:
+    """Batches of `size` images with their prepared arrays; images are repeated where there are too few.
+
+    At most four batches and every image once, so that large batches do not fill the memory.
+    """
+    prepared = {source.name: prepare(source, spec, backend) for source in inputs.images}
+    count = max(1, min(4, len(inputs.images) // size))
+    batches = []
+    for index in range(count):
+        chosen = tuple(inputs.images[(index * size + offset) % len(inputs.images)] for offset in range(size))
+        batches.append((chosen, np.stack([prepared[source.name] for source in chosen])))
+    return tuple(batches)
+
+
+def _digest(images: Sequence[ImageSource]) -> str:
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(image.data or b"")
+    return digest.hexdigest()

@@ -1,0 +1,212 @@
+"""Runs a benchmark: state, model, idle power, warm-up, rounds, memory, state again, and trtexec beside."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
+
+from googlenet_deploy import __version__
+from googlenet_deploy.device.benchmark.energy import idle_dict, not_measured
+from googlenet_deploy.device.benchmark.inputs import Inputs, make_batches, real_inputs, synthetic_inputs
+from googlenet_deploy.device.benchmark.measure import Measurement, OpenRunner
+from googlenet_deploy.device.benchmark.memory import Memory, memory_dict, read_memory
+from googlenet_deploy.device.benchmark.plan import batch_sizes, round_length
+from googlenet_deploy.device.benchmark.trtexec import run_trtexec, why_not_trtexec
+from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.machine import LoadMonitor, State, describe_machine, read_state, throttling
+from googlenet_deploy.device.nvml import Nvml, cuda_bus_id
+from googlenet_deploy.device.power.energy import Measured, window_for
+from googlenet_deploy.device.power.none import NoSampler
+from googlenet_deploy.device.power.select import AnySampler, open_sampler
+from googlenet_deploy.device.progress import progress
+from googlenet_deploy.device.runner.protocol import Runner, TimedRun
+from googlenet_deploy.errors import DeviceError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.benchmark.configuration import Configuration
+    from googlenet_deploy.device.benchmark.loops import Clock
+    from googlenet_deploy.device.benchmark.options import BenchmarkOptions
+    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.specification import Preprocessing
+
+FORMAT = 1
+
+
+class Benchmark:
+    """One benchmark of one model.
+
+    Args:
+        open_runner: Opens the model with a number of slots and of CPU threads.
+        resolve: Says how the opened model's images are prepared.
+        options: What is measured, and how long.
+        sources: Real images; None takes synthetic ones.
+        image_backend: What resizes images.
+        quiet: Show no progress.
+        root: Root of the file system.
+        clock: Seconds, monotonic.
+        sleep: Waits for a number of seconds.
+    """
+
+    def __init__(
+        self,
+        open_runner: OpenRunner,
+        resolve: Callable[[Runner], Preprocessing],
+        options: BenchmarkOptions,
+        sources: Optional[Sequence[ImageSource]] = None,
+        *,
+        image_backend: str = "pillow",
+        quiet: bool = False,
+        root: Path = Path("/"),
+        clock: Clock = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.open_runner, self.resolve, self.options, self.sources = open_runner, resolve, options, sources
+        self.image_backend, self.quiet, self.root = image_backend, quiet, root
+        self.clock, self.sleep = clock, sleep
+        self.notes: List[str] = []
+
+    def run(self) -> Dict[str, Any]:
+        """Measures everything; the result is what the JSON file holds (docs/benchmark-schema.md).
+
+        Raises:
+            UsageError: The model does not take these batches, or they do not fit in memory.
+            BadModelError: The model cannot be opened or run.
+            GoogLeNetDeployError: There are no usable images, or a device failed.
+        """
+        with ExitStack() as stack:
+            nvml = _open_nvml(stack)
+            before = read_state(self.root, nvml)
+            empty = read_memory(nvml, on_gpu=nvml is not None, root=self.root)
+            runner = stack.enter_context(self.open_runner(1, self.options.threads))
+            spec = self.resolve(runner)
+            load = LoadMonitor(self.root, nvml)
+            measured = self._measure(runner, spec, nvml, load)
+            after = read_state(self.root, nvml)
+            memory = self._memory(runner, nvml, empty, measured.pop("loaded"))
+            result = {
+                "format": FORMAT,
+                "tool": f"googlenet-deploy {__version__}",
+                "created": datetime.now(timezone.utc).replace(microsecond=0).isoformat(),
+                "model": _model(runner),
+                "backend": {"name": runner.backend, "device": runner.device, "notes": list(runner.notes)},
+                "machine": asdict(describe_machine(self.root, nvml)),
+                "options": {**asdict(self.options), "image_backend": self.image_backend},
+                "preprocessing": asdict(spec),
+                **measured,
+                "memory": memory,
+                "state": _state(before, load, after),
+            }
+        # Only now, so that trtexec has the GPU to itself.
+        result["trtexec"] = self._trtexec(runner, spec, result["configurations"][0]["batch"])
+        result["notes"] = self.notes
+        return result
+
+    def _measure(self, runner: Runner, spec: Preprocessing, nvml: Optional[Nvml], load: LoadMonitor) -> Dict[str, Any]:
+        inputs = self._inputs(spec)
+        sizes = batch_sizes(runner, spec, self.options, self.root)
+        runner.run(make_batches(inputs, spec, self.image_backend, sizes[0])[0][1])
+        loaded = read_memory(nvml, on_gpu=runner.device != "CPU", root=self.root)
+        rails = self.options.power_rails
+        with open_sampler(self.options.power, runner.device, rails, self.root) as sampler:
+            idle = self._idle(sampler)
+            with load:
+                found = self._configurations(runner, spec, inputs, sizes, sampler)
+            copies = isinstance(runner, TimedRun)
+            configurations = [part.to_dict(sampler, idle, runner.device, copies_told=copies) for part in found]
+        return {
+            "images": inputs.to_dict(),
+            "idle": idle_dict(idle),
+            "configurations": configurations,
+            "loaded": loaded,
+        }
+
+    def _configurations(
+        self, runner: Runner, spec: Preprocessing, inputs: Inputs, sizes: Sequence[int], sampler: AnySampler
+    ) -> List[Configuration]:
+        length, streams = round_length(sampler, self.options, self.notes), self.options.streams
+        found: List[Configuration] = []
+        with progress("benchmark rounds", len(sizes) * len(streams) * self.options.rounds, quiet=self.quiet) as advance:
+            shared = Measurement(
+                runner,
+                self.open_runner,
+                spec,
+                self.image_backend,
+                sampler,
+                length,
+                self.options,
+                self.clock,
+                advance,
+            )
+            for size in sizes:
+                batches = make_batches(inputs, spec, self.image_backend, size)
+                found += [shared.configuration(batches, count) for count in streams]
+        self.notes += [
+            f"batch {part.batch}, {part.streams} streams: the latency had not settled "
+            f"after {part.warm_up.seconds:.1f} s of warm-up"
+            for part in found
+            if not part.warm_up.settled
+        ]
+        return found
+
+    def _inputs(self, spec: Preprocessing) -> Inputs:
+        if self.sources is None:
+            return synthetic_inputs(self.options.seed, spec)
+        return real_inputs(self.sources, spec, self.image_backend, self.options.image_count)
+
+    def _idle(self, sampler: AnySampler) -> Measured:
+        if isinstance(sampler, NoSampler):
+            return sampler.reason
+        start = self.clock()
+        self.sleep(window_for(sampler.meter, self.options.idle_seconds))
+        return sampler.energy(start, self.clock())
+
+    def _memory(self, runner: Runner, nvml: Optional[Nvml], empty: Memory, loaded: Memory) -> Dict[str, Any]:
+        on_gpu = runner.device != "CPU"
+        manifest = getattr(runner, "manifest", None)
+        context = manifest.device_memory_bytes if manifest is not None else None
+        after = read_memory(nvml, on_gpu=on_gpu, root=self.root)
+        return memory_dict(empty, loaded, after, context, on_gpu=on_gpu)
+
+    def _trtexec(self, runner: Runner, spec: Preprocessing, batch: int) -> Dict[str, Any]:
+        if not self.options.trtexec:
+            return {"not_measured": "it was switched off (--no-trtexec)"}
+        why = why_not_trtexec(runner.path, runner.backend)
+        if why is not None:
+            return not_measured(why)
+        fixed = all(size is not None for size in runner.input.shape)
+        shape = None if fixed else (batch, *spec.input_shape)
+        return run_trtexec(runner.path, shape, runner.input.name, self.options.seconds * self.options.rounds)
+
+
+def _open_nvml(stack: ExitStack) -> Optional[Nvml]:
+    try:
+        return stack.enter_context(Nvml(cuda_bus_id()))
+    except DeviceError:
+        return None
+
+
+def _model(runner: Runner) -> Dict[str, Any]:
+    path, manifest = Path(runner.path), getattr(runner, "manifest", None)
+    return {
+        "path": runner.path,
+        "sha256": sha256_file(path),
+        "bytes": path.stat().st_size,
+        "architecture": runner.metadata.architecture,
+        "source_sha256": runner.metadata.source_sha256,
+        "precision": manifest.precision if manifest is not None else None,
+        "input": runner.input._asdict(),
+        "outputs": [output._asdict() for output in runner.outputs],
+    }
+
+
+def _state(before: State, load: LoadMonitor, after: State) -> Dict[str, Any]:
+    return {
+        "before": before.to_dict(),
+        "under_load": load.to_dict(),
+        "after": after.to_dict(),
+        "throttling": throttling(before, load, after),
+    }
