@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
+from googlenet_deploy.device.runner.select import BACKENDS
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -44,9 +45,14 @@ def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
 def add_runner_options(parser: argparse.ArgumentParser) -> None:
     """What runs the model, and how fast images are fed to it."""
     group = parser.add_argument_group("running")
-    group.add_argument("--backend", choices=("auto", "onnxruntime"), default="auto", help="what runs the model")
     group.add_argument("--batch", type=positive, default=8, metavar="N", help="images per batch (default 8)")
     group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one per core)")
+    add_backend_options(group)
+
+
+def add_backend_options(group: argparse._ArgumentGroup) -> None:
+    """What runs the model, whatever is fed to it."""
+    group.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default auto)")
     group.add_argument("--threads", type=positive, metavar="N", help="the model's threads (default: one per core)")
     group.add_argument(
         "--image-backend",
