@@ -9,7 +9,8 @@ from typing import Optional
 from googlenet_deploy.device.files import reason
 from googlenet_deploy.errors import DeviceError
 
-LARGEST_READ = 65536
+CHUNK = 65536
+LARGEST = 2**22  # /proc/cpuinfo of a large server has half a megabyte
 
 
 class LostReadingError(DeviceError):
@@ -17,7 +18,7 @@ class LostReadingError(DeviceError):
 
 
 def read_text(path: Path) -> str:
-    """The content of a small file without the white space and NULs around it.
+    """The content of a file, at most `LARGEST` bytes, without the white space and NULs around it.
 
     Python's own file objects trip over sensors of powered-down units, which answer EAGAIN.
 
@@ -27,7 +28,13 @@ def read_text(path: Path) -> str:
     try:
         handle = os.open(str(path), os.O_RDONLY)
         try:
-            return os.read(handle, LARGEST_READ).decode("utf-8", "replace").strip("\0 \t\r\n")
+            data = b""
+            while len(data) < LARGEST:
+                chunk = os.read(handle, CHUNK)
+                if not chunk:
+                    break
+                data += chunk
+            return data.decode("utf-8", "replace").strip("\0 \t\r\n")
         finally:
             os.close(handle)
     except OSError as error:
