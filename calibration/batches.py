@@ -14,7 +14,7 @@ from googlenet_deploy.device.sources import ImageSource, find_images, read_image
 from googlenet_deploy.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -92,15 +92,27 @@ def is_list(place: PathLike) -> bool:
     return Path(place).suffix.lower() in LIST_SUFFIXES and Path(place).is_file()
 
 
-def hash_images(images: Sequence[ImageSource]) -> str:
-    """SHA-256 over names (without folders) and contents, in order.
+def hash_contents(images: Iterable[ImageSource]) -> list[str]:
+    """SHA-256 of each image's file.
 
     Raises:
         InputError: An image that was used before has gone.
     """
+    return [
+        hashlib.sha256(image.data).hexdigest() if image.data is not None else sha256_file(image.name)
+        for image in images
+    ]
+
+
+def hash_images(images: Sequence[ImageSource], contents: Sequence[str]) -> str:
+    """SHA-256 over names (without folders) and contents, in order.
+
+    Args:
+        images: The images.
+        contents: What `hash_contents` gives for them.
+    """
     digest = hashlib.sha256()
-    for image in images:
-        content = hashlib.sha256(image.data).hexdigest() if image.data is not None else sha256_file(image.name)
+    for image, content in zip(images, contents, strict=True):
         digest.update(f"{Path(image.name).name}\0{content}\n".encode())
     return digest.hexdigest()
 

@@ -9,35 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from googlenet_deploy import __version__
-from googlenet_deploy.calibration.batches import ImageSelection, hash_images
-from googlenet_deploy.calibration.collect import FOLDS, Collection, Collector, load_state, save_state
+from googlenet_deploy.calibration.batches import ImageSelection
+from googlenet_deploy.calibration.collect import Collection, Collector, load_state, save_state
 from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.observation import Observation, plan_observations, watched_tensors
-from googlenet_deploy.calibration.observers import Histogram
 from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.session import TensorSession
-from googlenet_deploy.calibration.table import (
-    AUTO,
-    FALLBACK_AMAX,
-    METHODS,
-    CalibrationTable,
-    ImageRecord,
-    TensorRecord,
-)
-from googlenet_deploy.calibration.thresholds.error import share_above
+from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable
+from googlenet_deploy.calibration.tabulate import check_images, find_doubts, tabulate
 from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE
-from googlenet_deploy.calibration.thresholds.select import choose_threshold
 from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.pipeline import ImageBatches
 from googlenet_deploy.device.progress import progress
-from googlenet_deploy.errors import BadModelError, InputError, UsageError
+from googlenet_deploy.errors import BadModelError, UsageError
 from googlenet_deploy.export.onnx_file import input_specification, load_classifier, read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx
 
@@ -50,7 +38,6 @@ if TYPE_CHECKING:
 # Small batches keep the watched tensors small; larger ones are no faster on a CPU.
 BATCH_SIZE = 2
 BATCHES_BETWEEN_SAVES = 64
-FEW_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -64,7 +51,7 @@ class CalibrationOptions:
             that a Q/DQ model needs.
         batch_size: Images per batch, where the model leaves it open.
         threads: Threads of ONNX Runtime; one per core where None.
-        state: A file to go on from if it exists, and to keep the counts in until the work is done.
+        state: A file to go on from if it exists, and to keep the counts in.
         quiet: Show no progress.
     """
 
@@ -152,7 +139,8 @@ def calibrate(
 ) -> CalibrationResult:
     """Calibrates a model on images from files.
 
-    With `options.state` the counts are saved every 64 batches and on Ctrl-C, and an existing file is gone on from.
+    With `options.state` the counts are saved every 64 batches, on Ctrl-C and at the end, and an existing file is gone
+    on from; `discard_state` removes it once the result is written.
 
     Raises:
         BadModelError: The model is quantised already, cannot be run, or yields NaN or infinite values.
@@ -167,12 +155,16 @@ def calibrate(
         collection = Collection.empty(session.outputs)
     with progress("calibrate", len(selection.chosen), quiet=chosen.quiet) as advance:
         advance(collection.consumed)
-        _collect(source, selection, Collector(session, collection), advance, chosen, fingerprint)
-    result = _finish(source, observations, collection, chosen, selection)
-    if chosen.state:
+        collector = Collector(session, collection, source.preprocessing.layout)
+        _collect(source, selection, collector, advance, chosen, fingerprint)
+    return _finish(source, observations, collection, chosen, selection)
+
+
+def discard_state(options: CalibrationOptions) -> None:
+    """Removes the state of a calibration whose result has been written."""
+    if options.state:
         with suppress(OSError):
-            Path(chosen.state).unlink()
-    return result
+            Path(options.state).unlink()
 
 
 def calibrate_arrays(
@@ -182,7 +174,7 @@ def calibrate_arrays(
     chosen = options or CalibrationOptions()
     observations, session = _prepare(source, chosen)
     collection = Collection.empty(session.outputs)
-    with Collector(session, collection).running() as collector:
+    with Collector(session, collection, source.preprocessing.layout).running() as collector:
         for batch in batches:
             collector.add(batch.array, batch.names)
     return _finish(source, observations, collection, chosen, None)
@@ -231,6 +223,8 @@ def _collect(
         raise
     collection.consumed = len(selection.chosen)
     collection.skipped = skipped + batches.skipped
+    if options.state:
+        save_state(options.state, collection, fingerprint)
 
 
 def _read(batches: ImageBatches, counted: int) -> int:
@@ -258,76 +252,12 @@ def _fingerprint(source: CalibrationSource, selection: ImageSelection, options: 
 
 def _finish(
     source: CalibrationSource,
-    observations: Iterable[Observation],
+    observations: Sequence[Observation],
     collection: Collection,
     options: CalibrationOptions,
     selection: ImageSelection | None,
 ) -> CalibrationResult:
-    _check_images(source, collection)
-    records = tuple(_record(observation, collection, options) for observation in observations)
-    used = set(collection.names)
-    images = [image for image in selection.chosen if image.name in used] if selection else []
-    table = CalibrationTable(
-        records=records,
-        method=options.method,
-        options={"percentile": options.percentile},
-        images=ImageRecord(collection.images, FOLDS, len(collection.skipped), hash_images(images) if images else ""),
-        preprocessing=source.preprocessing,
-        model_sha256=source.sha256,
-        model=source.properties,
-        tool_version=__version__,
-    )
-    return CalibrationResult(table, tuple(collection.skipped), tuple(_warnings(table, selection)))
-
-
-def _check_images(source: CalibrationSource, collection: Collection) -> None:
-    skipped = collection.skipped
-    if not collection.images:
-        first = f" (the first: {skipped[0].name} {skipped[0].reason})" if skipped else ""
-        raise InputError("images", f"none of {len(skipped)} can be used{first}", "give photographs")
-    name = GraphView(source.model).inputs[0]
-    whole = _merged(collection, (name,)) if name in collection.histograms else None
-    if whole is not None and whole.minimum == whole.maximum:
-        raise InputError(
-            "images", "are all of one and the same colour", "give photographs like those the model will see"
-        )
-
-
-def _record(observation: Observation, collection: Collection, options: CalibrationOptions) -> TensorRecord:
-    folds = [_merged(collection, observation.sources, fold) for fold in range(FOLDS)]
-    choice = choose_threshold(folds, options.percentile)
-    whole = _merged(collection, observation.sources)
-    is_zero = whole.amax == 0
-    amax = {name: (FALLBACK_AMAX if is_zero else float(np.float32(value))) for name, value in choice.amax.items()}
-    return TensorRecord(
-        members=observation.members,
-        minimum=whole.minimum,
-        maximum=whole.maximum,
-        amax=amax,
-        chosen=choice.rule,
-        errors={name: round(value, 3) for name, value in choice.decibels.items()},
-        saturated={name: share_above(whole, value) for name, value in amax.items()},
-        zero=is_zero,
-    )
-
-
-def _merged(collection: Collection, sources: Iterable[str], fold: int | None = None) -> Histogram:
-    whole = Histogram()
-    for name in sources:
-        for number, histogram in enumerate(collection.histograms[name]):
-            if fold is None or number == fold:
-                whole.merge(histogram)
-    return whole
-
-
-def _warnings(table: CalibrationTable, selection: ImageSelection | None) -> list[str]:
-    found = list(selection.notes) if selection else []
-    if table.images.count < FEW_IMAGES:
-        found.append(f"{table.images.count} images are few: the ranges may not hold for others (256 are customary)")
-    zero = [record.members[0] for record in table.records if record.zero]
-    if zero:
-        found.append(
-            f"{len(zero)} tensors are always zero, such as {zero[0]}: nothing can be learned about their range, "
-            f"they get the scale of -{FALLBACK_AMAX:g} to {FALLBACK_AMAX:g}"
-        )
-    return found
+    check_images(collection)
+    table = tabulate(source, observations, collection, options, selection)
+    doubts = [*(selection.notes if selection else ()), *find_doubts(table, collection)]
+    return CalibrationResult(table, tuple(collection.skipped), doubts)

@@ -46,6 +46,7 @@ class Collection:
         names: Their names, in order.
         skipped: Images that could not be used.
         consumed: How many of the chosen images were read for this, those that were skipped included.
+        uniform: How many of the images counted are of one colour throughout.
     """
 
     histograms: dict[str, tuple[Histogram, ...]]
@@ -53,6 +54,7 @@ class Collection:
     names: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     consumed: int = 0
+    uniform: int = 0
 
     @classmethod
     def empty(cls, tensors: Sequence[str]) -> Collection:
@@ -77,16 +79,23 @@ class Collection:
         self.names.extend(names)
 
 
+def count_uniform(batch: NDArray[Any], layout: str) -> int:
+    """How many images of a batch, (N, C, H, W) or (N, H, W, C) as `layout` says, have one colour throughout."""
+    first = batch[:, :, :1, :1] if layout == "NCHW" else batch[:, :1, :1, :]
+    return int((batch == first).reshape(len(batch), -1).all(axis=1).sum())
+
+
 class Collector:
     """Runs batches through a session and counts their values in a second thread.
 
     Args:
         session: Hands out the watched tensors.
         collection: Where the counts go; may hold those of an earlier run.
+        layout: Of the images, "NCHW" or "NHWC".
     """
 
-    def __init__(self, session: TensorSession, collection: Collection) -> None:
-        self.session, self.collection = session, collection
+    def __init__(self, session: TensorSession, collection: Collection, layout: str) -> None:
+        self.session, self.collection, self.layout = session, collection, layout
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="count")
         self._running: Future[None] | None = None
 
@@ -98,7 +107,7 @@ class Collector:
         """
         values = self.session.run(batch)
         self.wait()
-        self._running = self._pool.submit(self.collection.add, values, names)
+        self._running = self._pool.submit(self._count, batch, values, names)
 
     def wait(self) -> None:
         """Returns when every batch is counted.
@@ -116,6 +125,10 @@ class Collector:
                 str(error),
                 "check the weights and the preprocessing: no activation of a sound classifier overflows",
             ) from None
+
+    def _count(self, batch: NDArray[Any], values: Mapping[str, NDArray[Any]], names: Sequence[str]) -> None:
+        self.collection.add(values, names)
+        self.collection.uniform += count_uniform(batch, self.layout)
 
     @contextmanager
     def running(self) -> Iterator[Collector]:
@@ -144,6 +157,7 @@ def save_state(path: PathLike, collection: Collection, fingerprint: str) -> None
         "consumed": collection.consumed,
         "skipped": [list(image) for image in collection.skipped],
         "images": collection.images,
+        "uniform": collection.uniform,
         "names": collection.names,
         "tensors": list(collection.histograms),
     }
@@ -175,7 +189,9 @@ def load_state(path: PathLike, fingerprint: str) -> Collection:
                 for number, tensor in enumerate(header["tensors"])
             }
             names, skipped = [str(name) for name in header["names"]], [Skipped(*image) for image in header["skipped"]]
-            return Collection(histograms, int(header["images"]), names, skipped, int(header["consumed"]))
+            counts = (int(header[key]) for key in ("images", "consumed", "uniform"))
+            images, consumed, uniform = counts
+            return Collection(histograms, images, names, skipped, consumed, uniform)
     except OSError as error:
         raise InputError(path, f"cannot be read: {reason(error)}", remedy) from error
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from googlenet_deploy.errors import requires
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Operators that hand every value on unchanged, so that quantising before or after them is the same.
 SHAPE_OPERATORS = frozenset({"Flatten", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout"})
+
+
+FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 
 
 class Use(NamedTuple):
@@ -102,6 +106,16 @@ class GraphView:
         """Every tensor that depends on the input, in the order in which they are computed, inputs first."""
         made = (name for node in self.nodes for name in node.output if name)
         return [*self.inputs, *(name for name in made if name not in self.initializers)]
+
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor that depends on the input holds floating-point values; False where its type is unknown."""
+        return self._element_types.get(name) in FLOATS
+
+    @cached_property
+    def _element_types(self) -> dict[str, int]:
+        inferred = onnx.shape_inference.infer_shapes(self.model).graph
+        values = [*inferred.input, *inferred.value_info, *inferred.output]
+        return {value.name: value.type.tensor_type.elem_type for value in values}
 
     def first_of(self, operators: Iterable[str]) -> onnx.NodeProto | None:
         """The first node whose operator is one of `operators`."""

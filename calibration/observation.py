@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.graph import SHAPE_OPERATORS, GraphView
 from googlenet_deploy.calibration.placement import ACTIVATIONS, QuantizationPlan
-from googlenet_deploy.errors import requires
-
-with requires("export"):
-    import onnx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 SELECTING = frozenset({"MaxPool"}) | SHAPE_OPERATORS
 
 
@@ -61,9 +56,8 @@ def watched_tensors(observations: list[Observation]) -> list[str]:
 
 def _add_others(graph: GraphView, members: dict[str, list[str]]) -> None:
     recorded = {name: leader for leader, names in members.items() for name in names}
-    types = _element_types(graph)
     for name in graph.activations():
-        if name in recorded or types.get(name) not in FLOATS or is_fused(graph, name):
+        if name in recorded or not graph.is_float(name) or is_fused(graph, name):
             continue
         maker = graph.producers.get(name)
         leader = name
@@ -87,9 +81,3 @@ def _sources(graph: GraphView, leader: str, known: Mapping[str, str]) -> tuple[s
     if not all(known.get(name) == name for name in joined):
         return (leader,)
     return tuple(source for name in joined for source in _sources(graph, name, known))
-
-
-def _element_types(graph: GraphView) -> dict[str, int]:
-    inferred = onnx.shape_inference.infer_shapes(graph.model).graph
-    values = [*inferred.input, *inferred.value_info, *inferred.output]
-    return {value.name: value.type.tensor_type.elem_type for value in values}

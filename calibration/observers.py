@@ -121,6 +121,8 @@ class Histogram:
             np.multiply(block, factor, out=scaled[:size])
             if signed:
                 np.floor(scaled[:size], out=scaled[:size])
+                if factor < 1:  # the product of a tiny negative value may have vanished
+                    np.putmask(scaled[:size], (scaled[:size] == 0) & (block < 0), -1)
             np.copyto(index[:size], scaled[:size], casting="unsafe")
             if signed:
                 index[:size] += BINS

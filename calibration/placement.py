@@ -159,6 +159,9 @@ def _check_graph(graph: GraphView, options: PlacementOptions) -> None:
             f"is already quantised: it holds {quantised.op_type} ({graph.name_of(quantised)})",
             "give the FP32 model that `export` wrote",
         )
+    half = [tensor.name for tensor in graph.initializers.values() if tensor.data_type == onnx.TensorProto.FLOAT16]
+    if half:
+        raise BadModelError(graph.path, f"holds FP16 constants ({half[0]})", "give the FP32 model that `export` wrote")
     known = {graph.name_of(node) for node in graph.nodes}
     unknown = sorted(options.excluded - known)
     if unknown:
@@ -187,11 +190,19 @@ def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options
         (name in options.excluded, "excluded by name"),
         (not graph.is_constant(weight), "its weights are not constant"),
         (graph.is_constant(data), "its input is constant"),
-        (data in graph.inputs and not options.quantize_input, "the network's input is not quantised"),
+        (not options.quantize_input and _is_image(graph, data), "the network's input is not quantised"),
         (node.op_type == "Gemm" and not options.quantize_classifier, "the classifier is not quantised"),
         (node.op_type == "Gemm" and _is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
     )
     return next((reason for fails, reason in tests if fails), "")
+
+
+def _is_image(graph: GraphView, name: str) -> bool:
+    """Whether a tensor is the image: no layer stands ahead of it, at most its normalisation."""
+    maker = graph.producers.get(name)
+    if maker is None or maker.op_type in QUANTIZED_OPERATORS:
+        return maker is None
+    return all(_is_image(graph, source) for source in maker.input if source)
 
 
 def _is_scaled_gemm(node: onnx.NodeProto) -> bool:
@@ -252,11 +263,11 @@ class _Propagation:
                 self.needed.add(name)
 
     def _may_have_pair(self, name: str) -> bool:
-        if name in self.graph.outputs or self._feeds_normalisation(name):
+        if name in self.graph.outputs or not self.graph.is_float(name) or self._feeds_normalisation(name):
             return False
         maker = self.graph.producers.get(name)
         if maker is None:
-            return self.options.quantize_input and name in self.needed
+            return name in self.needed
         readers = self.graph.readers(name)
         if maker.op_type == "LRN" or maker.op_type in SHAPE_OPERATORS:
             return name in self.needed

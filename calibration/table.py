@@ -32,6 +32,10 @@ AUTO = "auto"
 LARGEST_CODE = 127
 # A tensor that is always zero has no range; any scale keeps it zero, and 1 step of 1/127 overflows nothing.
 FALLBACK_AMAX = 1.0
+# Below it a scale of amax / 127 is no normal float32 any more; such a tensor counts as always zero.
+SMALLEST_AMAX = float(np.finfo(np.float32).tiny) * LARGEST_CODE
+LARGEST_AMAX = float(np.finfo(np.float32).max)
+CONTENT_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,19 @@ class ImageRecord:
         folds: Into how many sets they were dealt, each held back once for `auto`.
         skipped: Images that could not be read.
         sha256: Hash over names and contents in the order used.
+        contents: The first eight hexadecimal digits of the SHA-256 of each image's file, in the order used; they
+            tell whether an image was among them.
     """
 
     count: int
     folds: int
     skipped: int
     sha256: str
+    contents: tuple[str, ...] = ()
+
+    def holds(self, content: str) -> bool:
+        """Whether an image with this SHA-256 was used."""
+        return content[:CONTENT_DIGITS] in self.contents
 
 
 @dataclass(frozen=True)
@@ -229,6 +240,8 @@ def _known_members(group: ScaleGroup, table: CalibrationTable) -> Iterable[str]:
 
 
 def _from_dict(values: Mapping[str, Any]) -> CalibrationTable:
+    if not isinstance(values["preprocessing"], dict):
+        raise ValueError("its preprocessing is none")  # noqa: TRY004 - told as every other damage
     table = CalibrationTable(
         records=tuple(_record(entry) for entry in values["tensors"]),
         method=str(values["method"]),
@@ -262,7 +275,7 @@ def _record(entry: Mapping[str, Any]) -> TensorRecord:
     missing = {*METHODS, AUTO} - set(record.amax)
     if missing:
         raise ValueError(f"{name}: no threshold by method {min(missing)!r}")
-    if not all(math.isfinite(value) and value > 0 for value in record.amax.values()):
+    if not all(SMALLEST_AMAX <= value <= LARGEST_AMAX for value in record.amax.values()):
         raise ValueError(f"{name}: a threshold is not a positive number")
     if not (math.isfinite(record.minimum) and math.isfinite(record.maximum) and record.minimum <= record.maximum):
         raise ValueError(f"{name}: its range is impossible")
@@ -270,4 +283,5 @@ def _record(entry: Mapping[str, Any]) -> TensorRecord:
 
 
 def _images(entry: Mapping[str, Any]) -> ImageRecord:
-    return ImageRecord(int(entry["count"]), int(entry["folds"]), int(entry["skipped"]), str(entry["sha256"]))
+    contents = tuple(str(digits) for digits in entry["contents"])
+    return ImageRecord(int(entry["count"]), int(entry["folds"]), int(entry["skipped"]), str(entry["sha256"]), contents)

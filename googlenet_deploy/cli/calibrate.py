@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Optional
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Iterator, Optional
 
 from googlenet_deploy.cli.arguments import add_preprocessing_options, positive, report_skipped
-from googlenet_deploy.errors import UsageError
+from googlenet_deploy.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.batches import ImageSelection
@@ -104,21 +105,32 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = open_model(arguments)
     selection = choose_images(arguments)
-    try:
-        result = calibrate(source, selection, calibration_options(arguments))
-    except KeyboardInterrupt:
-        if arguments.resume:
-            print(
-                f"\nnote: what was counted is in {arguments.resume}; the same command goes on from it", file=sys.stderr
-            )
-        raise
-    result.table.save(arguments.output)
+    options = calibration_options(arguments)
+    with resumable(options):
+        result = calibrate(source, selection, options)
+        result.table.save(arguments.output)
     report_skipped(list(result.skipped), [])
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print_table(result.table, len(result.skipped), arguments.output)
     write_cache(arguments, source, result.table)
     return 0
+
+
+@contextmanager
+def resumable(options: CalibrationOptions) -> Iterator[None]:
+    """Removes a calibration's state when the block that writes its result has ended, and says where it is if not."""
+    from pathlib import Path
+
+    from googlenet_deploy.calibration.calibrate import discard_state
+
+    try:
+        yield
+    except (KeyboardInterrupt, OutputError):
+        if options.state and Path(options.state).exists():
+            print(f"\nnote: what was counted is in {options.state}; the same command goes on from it", file=sys.stderr)
+        raise
+    discard_state(options)
 
 
 def check_cache_options(arguments: argparse.Namespace) -> None:

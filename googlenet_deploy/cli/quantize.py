@@ -28,6 +28,7 @@ from googlenet_deploy.cli.calibrate import (
     choose_images,
     open_model,
     print_table,
+    resumable,
     write_cache,
 )
 from googlenet_deploy.errors import GateError, UsageError
@@ -106,8 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
     source = open_model(arguments)
     table = _table(arguments, source)
     selection = choose_images(arguments) if arguments.images else None
-    result = quantize(source, table, selection, _options(arguments), before=before, after=after)
-    write_model(arguments.output, result.model)
+    options = _options(arguments)
+    with resumable(options.calibration):
+        result = quantize(source, table, selection, options, before=before, after=after)
+        write_model(arguments.output, result.model)
     _report(arguments, result, selection)
     if arguments.save_table:
         result.table.save(arguments.save_table)
