@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from googlenet_deploy import __version__
 from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
+from googlenet_deploy.export.assemble import ExportResult, assemble
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
-from googlenet_deploy.export.graph import opset_of
-from googlenet_deploy.export.onnx_file import read_metadata, store_metadata
-from googlenet_deploy.export.passes.base import Pass, PassManager, PassRecord
+from googlenet_deploy.export.half.convert import is_quantized
+from googlenet_deploy.export.onnx_file import read_metadata
+from googlenet_deploy.export.options import ExportOptions
+from googlenet_deploy.export.passes.base import Pass
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convert_opset import ConvertOpset
 from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
 from googlenet_deploy.export.passes.name_layers import NameLayers
-from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK
-from googlenet_deploy.export.passes.set_batch import SetBatch
 from googlenet_deploy.export.passes.simplify import Simplify
 from googlenet_deploy.export.passes.tidy import Tidy
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
 from googlenet_deploy.export.targets import choose_opset, ir_version_for
-from googlenet_deploy.export.verify import Comparison, Reference, reference_of
+from googlenet_deploy.export.verify import Reference, reference_of
 
 with requires("export"):
     import numpy as np
@@ -41,60 +37,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.model.checkpoint import Checkpoint
     from googlenet_deploy.model.googlenet import GoogLeNet
 
-PRODUCER = "googlenet-deploy"
-_TOOLS = ("torch", "onnxscript", "onnx", "onnxsim", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What the written model is to be like.
-
-    Attributes:
-        target: Where it is to run; decides the largest opset.
-        opset: ONNX opset; None chooses by the target, and keeps the opset of an ONNX source without a target.
-        batch: Fixed batch size; None keeps the batch symbolic, or as an ONNX source has it.
-        uint8_input: Take raw NHWC RGB pixels and normalise inside.
-        softmax: Give probabilities instead of logits.
-        top_k: Give only the k best classes; None gives all.
-        average_pool: AveragePool with a static window instead of GlobalAveragePool.
-        merge_1x1: Merge sibling 1x1 convolutions.
-        simplify: Run onnxsim.
-    """
-
-    target: Target | None = None
-    opset: int | None = None
-    batch: int | None = None
-    uint8_input: bool = False
-    softmax: bool = False
-    top_k: int | None = None
-    average_pool: bool = False
-    merge_1x1: bool = False
-    simplify: bool = True
-
-    def __post_init__(self) -> None:
-        choose_opset(self.target, self.opset)
-        for option, value in (("--batch", self.batch), ("--top-k", self.top_k)):
-            if value is not None and value < 1:
-                raise UsageError(f"{option} must be at least 1")
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """A finished model and how it came about.
-
-    Attributes:
-        model: What is to be written, metadata included.
-        metadata: The toolkit's part of its metadata.
-        passes: What each pass did, in order.
-        comparisons: The finished model against the unsimplified original, and against PyTorch if that is the source.
-        notes: What the user should know: what was kept, left out or fell back.
-    """
-
-    model: ModelProto
-    metadata: ModelMetadata
-    passes: tuple[PassRecord, ...]
-    comparisons: tuple[Comparison, ...]
-    notes: tuple[str, ...]
+__all__ = ["ExportOptions", "ExportResult", "export_checkpoint", "export_onnx", "torch_logits"]
 
 
 def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: Samples) -> ExportResult:
@@ -119,8 +62,7 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
         NameLayers(),
         Tidy(),
         ConvertOpset(opset, ir_version_for(opset)),
-        *_chosen_passes(options, checkpoint.preprocessing),
-        Tidy(),
+        *_chosen_passes(options, checkpoint.preprocessing, original),
     ]
     pytorch = Reference(samples, {LOGITS_NAME: torch_logits(checkpoint.model, samples)}, LOGITS_NAME)
     metadata = ModelMetadata(
@@ -132,7 +74,7 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
         extra=_training_entries(checkpoint.training_record),
     )
     references = {"the unsimplified graph": reference_of(original, samples), "PyTorch": pytorch}
-    return _finish(original, passes, references, metadata, options)
+    return assemble(original, passes, references, metadata, options)
 
 
 def export_onnx(path: PathLike, original: ModelProto, options: ExportOptions, samples: Samples) -> ExportResult:
@@ -155,10 +97,10 @@ def export_onnx(path: PathLike, original: ModelProto, options: ExportOptions, sa
     if options.opset is not None or options.target is not None:
         opset = choose_opset(options.target, options.opset)
         passes.append(ConvertOpset(opset, ir_version_for(opset)))
-    passes += [*_chosen_passes(options, metadata.preprocessing), Tidy()]
+    passes += _chosen_passes(options, metadata.preprocessing, original)
     try:
         references = {"the original file": reference_of(original, samples)}
-        result = _finish(original, passes, references, metadata, options)
+        result = assemble(original, passes, references, metadata, options)
     except VerificationError as error:
         raise BadModelError(path, error.message, error.remedy) from error
     if metadata.preprocessing is None:
@@ -180,9 +122,9 @@ def torch_logits(model: GoogLeNet, samples: Samples) -> npt.NDArray[np.float32]:
     return values
 
 
-def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None) -> list[Pass]:
+def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None, original: ModelProto) -> list[Pass]:
     passes: list[Pass] = []
-    if options.simplify:
+    if options.simplify and not is_quantized(original):  # it would compute what stands ahead of DequantizeLinear
         passes += [Simplify(), Tidy()]
     if options.average_pool:
         passes.append(WindowedAveragePool())
@@ -192,104 +134,12 @@ def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None) 
         if preprocessing is None:
             raise UsageError("--uint8-input needs a model that carries its preprocessing, which this one does not")
         passes.append(Uint8Input(preprocessing))
-    if options.softmax:
-        passes.append(AppendSoftmax())
-    if options.top_k is not None:
-        passes.append(AppendTopK(options.top_k))
-    if options.batch is not None:
-        passes.append(SetBatch(options.batch))
     return passes
 
 
-def _finish(
-    original: ModelProto,
-    passes: list[Pass],
-    references: Mapping[str, Reference],
-    metadata: ModelMetadata,
-    options: ExportOptions,
-) -> ExportResult:
-    """Runs the passes, compares the result with every reference and stores the metadata."""
-    first = next(iter(references.values()))
-    manager = PassManager(lambda _, edited: _require(first.compare(edited, "the graph ahead of it")))
-    model = manager.run(original, passes)
-    comparisons = tuple(reference.compare(model, name) for name, reference in references.items())
-    for comparison in comparisons:
-        _require(comparison)
-    if options.uint8_input and metadata.preprocessing is not None:
-        metadata = replace(metadata, preprocessing=metadata.preprocessing.with_uint8_input())
-    entries = _entries(model, manager.records, comparisons, options)
-    metadata = replace(metadata, extra={**metadata.extra, **entries})
-    store_metadata(model, metadata)
-    model.producer_name, model.producer_version = PRODUCER, __version__
-    model.doc_string = _description(metadata)
-    return ExportResult(model, metadata, tuple(manager.records), comparisons, tuple(_notes(manager.records, options)))
-
-
-def _require(comparison: Comparison) -> None:
-    if not comparison.holds:
-        raise VerificationError(f"differs from {comparison.against}: {comparison.sentence()}")
-
-
-def _entries(
-    model: ModelProto, records: list[PassRecord], comparisons: tuple[Comparison, ...], options: ExportOptions
-) -> dict[str, str]:
-    """The toolkit's further metadata; rounded figures and no times, so that a repeat gives the same bytes."""
-    verification = [
-        {
-            "against": comparison.against,
-            "largest_difference_at_most": comparison.bound,
-            "same_class": comparison.agreeing,
-            "ties": comparison.ties,
-            "images": comparison.count,
-            "origin": comparison.origin,
-        }
-        for comparison in comparisons
-    ]
-    rejected = {record.name: record.rejected for record in records if record.rejected}
-    return {
-        "opset": str(opset_of(model)),
-        "target": options.target.name if options.target else "",
-        "passes": _compact(list(dict.fromkeys(record.name for record in records if record.changed))),
-        "rejected_passes": _compact(rejected) if rejected else "",
-        "verification": _compact(verification),
-        "tools": _compact(tool_versions()),
-    }
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of the packages that take part in an export; those that are not installed are left out."""
-    versions = {"googlenet_deploy": __version__}
-    for name in _TOOLS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def _notes(records: list[PassRecord], options: ExportOptions) -> list[str]:
-    notes = [
-        f"pass {record.name} was left out, the graph ahead of it is kept: {record.rejected}"
-        for record in records
-        if record.rejected
-    ]
-    if not options.simplify:
-        notes.append("onnxsim was not run, as asked")
-    asked_for = ("merge-1x1", "average-pool", "uint8-input")
-    idle = [
-        record.name for record in records if record.name in asked_for and not record.changed and not record.rejected
-    ]
-    return notes + [f"pass {name} found nothing to change" for name in idle]
-
-
 def _training_entries(record: object) -> dict[str, str]:
-    return {"training_record": _compact(record)} if record else {}
-
-
-def _description(metadata: ModelMetadata) -> str:
-    name = f"GoogLeNet ({metadata.architecture})" if metadata.architecture else "Image classifier"
-    return f"{name}; its preprocessing and classes are in the metadata under 'googlenet_deploy.'."
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return (
+        {"training_record": json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True)}
+        if record
+        else {}
+    )

@@ -7,10 +7,11 @@ from typing import Any
 
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
+from googlenet_deploy.export.assemble import ExportResult
 from googlenet_deploy.export.costs import CostModel
 from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
+from googlenet_deploy.export.half.convert import half_json, half_lines
 from googlenet_deploy.export.passes.base import PassRecord
-from googlenet_deploy.export.pipeline import ExportResult
 
 with requires("export"):
     from onnx import ModelProto, TensorProto, ValueInfoProto
@@ -29,6 +30,8 @@ def summary_lines(result: ExportResult, source: str, path: PathLike) -> list[str
         f"  output {', '.join(describe_value(value) for value in model.graph.output)}",
     ]
     lines += [line for record in result.passes if (line := _pass_line(record))]
+    if result.half is not None:
+        lines += [f"  {line}" for line in half_lines(result.half, result.comparisons[0].origin)]
     lines += [f"  verified against {comparison.against}: {comparison.sentence()}" for comparison in result.comparisons]
     lines += [f"  note: {note}" for note in result.notes]
     return lines
@@ -70,6 +73,7 @@ def summary_json(result: ExportResult, source: str, path: PathLike) -> dict[str,
             }
             for comparison in result.comparisons
         ],
+        "half": half_json(result.half) if result.half is not None else None,
         "notes": list(result.notes),
         "metadata": result.metadata.to_properties(),
     }

@@ -77,10 +77,15 @@ class Reference:
         outputs: By name; arrays whose first dimension is the batch.
         scores: Name of the output that holds one score per class, from which probabilities and top-k follow; None
             where there is no such output.
+        relative: How far outputs may be off, as a share of the largest; 0 for models that compute in float32.
     """
 
-    def __init__(self, samples: Samples, outputs: Outputs, scores: str | None) -> None:
-        self.samples, self.outputs, self.scores = samples, outputs, scores
+    def __init__(self, samples: Samples, outputs: Outputs, scores: str | None, relative: float = 0.0) -> None:
+        self.samples, self.outputs, self.scores, self.relative = samples, outputs, scores, relative
+
+    def with_tolerance(self, relative: float) -> Reference:
+        """The same reference for models that compute in fewer bits."""
+        return Reference(self.samples, self.outputs, self.scores, relative)
 
     def compare(self, model: ModelProto, against: str) -> Comparison:
         """Runs `model` and compares all of its outputs.
@@ -100,7 +105,7 @@ class Reference:
             if got.shape != wanted.shape:
                 raise VerificationError(f"output {name} has shape {got.shape} instead of {wanted.shape}")
             largest = max(largest, largest_difference(got, wanted))
-            tolerance = min(tolerance, tolerance_for(wanted))
+            tolerance = min(tolerance, tolerance_for(wanted, self.relative))
         agreeing, ties = self._agreement(outputs, largest)
         return Comparison(against, largest, tolerance, agreeing, self.samples.count, ties, self.samples.origin)
 
@@ -146,7 +151,7 @@ class Reference:
         best = scores.argmax(axis=1)
         same = chosen == best
         gap = scores[rows, best] - scores[rows, chosen]
-        ties = ~same & (gap <= 2 * min(largest, tolerance_for(scores)))
+        ties = ~same & (gap <= 2 * min(largest, tolerance_for(scores, self.relative)))
         return int(same.sum()), int(ties.sum())
 
 
@@ -228,14 +233,15 @@ def largest_difference(first: Floats, second: Floats) -> float:
     return float(np.abs(first - second).max()) if first.size else 0.0
 
 
-def tolerance_for(wanted: Floats) -> float:
+def tolerance_for(wanted: Floats, relative: float = 0.0) -> float:
     """How far outputs may be from `wanted`: 1e-4 for logits of the usual size.
 
     Single precision gives logits of magnitude 10 to about 1e-5 after sixty layers. Values below 1, probabilities among
     them, are held to 1e-4 of the largest; above 50 the rounding of float32 itself takes over, at 2e-6 of it.
     """
     magnitude = float(np.abs(wanted).max()) if wanted.size else 0.0
-    return ABSOLUTE_TOLERANCE * min(1.0, magnitude) if magnitude <= 50.0 else 2e-6 * magnitude
+    single = ABSOLUTE_TOLERANCE * min(1.0, magnitude) if magnitude <= 50.0 else 2e-6 * magnitude
+    return max(single, relative * magnitude)
 
 
 def softmax(scores: Floats) -> Floats:

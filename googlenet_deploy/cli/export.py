@@ -8,6 +8,8 @@ Examples:
   googlenet-deploy export --weights bvlc --output bvlc.onnx
   googlenet-deploy export --weights run/best.safetensors --output model.onnx --target jetpack-4.6 --batch 1
   googlenet-deploy export --weights torchvision --output camera.onnx --uint8-input --top-k 5
+  googlenet-deploy export --weights bvlc --output bvlc.fp16.onnx --fp16 --images photos/
+  googlenet-deploy export --onnx model.int8.onnx --output model.int8.fp16.onnx --fp16
   googlenet-deploy export --onnx somebodys.onnx --output simplified.onnx --images photos/
 """
 
@@ -15,13 +17,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Callable, Tuple
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.export.pipeline import ExportOptions, ExportResult
+    from googlenet_deploy.export.assemble import ExportResult
+    from googlenet_deploy.export.half.convert import HalfOptions
+    from googlenet_deploy.export.options import ExportOptions
     from googlenet_deploy.export.samples import Samples
 
 DEFAULT_IMAGE_COUNT = 16
@@ -63,6 +67,20 @@ def _add_format_arguments(group: argparse._ArgumentGroup) -> None:
         "--opset", type=int, metavar="N", help="ONNX opset, 13 to 24 (default: 17, or what the target reads)"
     )
     group.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
+    types = group.add_mutually_exclusive_group()
+    types.add_argument(
+        "--fp16",
+        action="store_true",
+        help="weights and types in FP16, for strongly typed builds; with a Q/DQ model as --onnx, INT8 over FP16",
+    )
+    types.add_argument("--bf16", action="store_true", help="in BF16, which needs opset 22: TensorRT 10.15 or later")
+    group.add_argument(
+        "--keep-fp32",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="with --fp16 or --bf16: a layer or operator to keep in FP32; may be repeated",
+    )
 
 
 def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
@@ -109,7 +127,7 @@ def _options(arguments: argparse.Namespace) -> ExportOptions:
     from googlenet_deploy.device.target import load_target
 
     target = load_target(arguments.target) if arguments.target else None
-    from googlenet_deploy.export.pipeline import ExportOptions
+    from googlenet_deploy.export.options import ExportOptions
 
     return ExportOptions(
         target=target,
@@ -121,7 +139,19 @@ def _options(arguments: argparse.Namespace) -> ExportOptions:
         average_pool=arguments.average_pool,
         merge_1x1=arguments.merge_1x1,
         simplify=not arguments.no_simplify,
+        half=_half(arguments),
     )
+
+
+def _half(arguments: argparse.Namespace) -> Optional[HalfOptions]:
+    if not arguments.fp16 and not arguments.bf16:
+        if arguments.keep_fp32:
+            raise UsageError("--keep-fp32 belongs to --fp16 or --bf16")
+        return None
+    from googlenet_deploy.export.half.convert import HalfOptions
+    from googlenet_deploy.export.half.types import BF16, FP16
+
+    return HalfOptions(FP16 if arguments.fp16 else BF16, tuple(arguments.keep_fp32))
 
 
 def _from_weights(

@@ -95,6 +95,37 @@ def test_quiet_says_nothing(weights: Path, tmp_path: Path, capfd: pytest.Capture
     assert capfd.readouterr() == ("", "")
 
 
+def test_fp16_and_bf16_beside_the_float32_model(
+    exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    half, brain = tmp_path / "half.onnx", tmp_path / "brain.onnx"
+    assert main(["export", "--onnx", str(exported), "--output", str(half), "--fp16", "--keep-fp32", "fc"]) == 0
+    printed = capfd.readouterr().out
+    assert "layers in FP16, inputs and outputs float32" in printed
+    assert "in FP32: fc: as asked" in printed
+    assert main(["export", "--onnx", str(exported), "--output", str(brain), "--bf16", "--no-simplify", "--quiet"]) == 0
+    assert half.stat().st_size < 0.6 * exported.stat().st_size
+    images = seeded_samples(GREY, 4).prepared
+    np.testing.assert_allclose(run(half, images)["logits"], run(exported, images)["logits"], atol=2e-2)
+    assert onnx.load(brain).opset_import[0].version == 22
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--keep-fp32", "fc"], "belongs to --fp16"),
+        (["--fp16", "--keep-fp32", "nothing"], "no layer or operator 'nothing'"),
+        (["--bf16", "--target", "jetpack-5.1"], "needs opset 22"),
+    ],
+)
+def test_what_cannot_be_in_16_bits(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    output = tmp_path / "m.onnx"
+    assert words in failing(capsys, 2, "--onnx", exported, "--output", output, "--no-simplify", *options)
+    assert not output.exists()
+
+
 def test_all_options_together(weights: Path, exported: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.onnx"
     options = ["--uint8-input", "--merge-1x1", "--average-pool", "--softmax", "--top-k", "3", "--batch", "2"]

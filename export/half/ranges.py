@@ -1,0 +1,108 @@
+"""How large the values of each layer become, measured on images: what decides whether a layer fits into 16 bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from googlenet_deploy.errors import requires
+from googlenet_deploy.export.costs import element_count
+from googlenet_deploy.export.graph import copy_model, integer, integers, known_shapes, tensor_names, unique_name
+from googlenet_deploy.export.samples import Samples
+from googlenet_deploy.export.verify import run
+
+with requires("export"):
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+Shape = list[int | str | None]
+
+
+@dataclass(frozen=True)
+class LayerRange:
+    """The largest magnitudes in one layer.
+
+    Attributes:
+        name: The node.
+        operator: Its operator.
+        output: Largest magnitude in its outputs.
+        inside: Bound of what it sums up before it divides or takes a power: LRN's sum of squares over its window, an
+            average pool's sum. 0 for all other layers, which accumulate in float32 on NVIDIA's tensor cores.
+    """
+
+    name: str
+    operator: str
+    output: float
+    inside: float
+
+    @property
+    def largest(self) -> float:
+        """The larger of the two."""
+        return max(self.output, self.inside)
+
+
+def measure_ranges(model: ModelProto, samples: Samples) -> list[LayerRange]:
+    """Runs the float32 model and keeps the largest magnitude of each float tensor.
+
+    Args:
+        model: With the types and shapes of its tensors stated.
+        samples: The images.
+
+    Returns:
+        One entry per node that yields floats, in the graph's order.
+
+    Raises:
+        VerificationError: ONNX Runtime does not run the model.
+    """
+    maxima = largest_magnitudes(model, samples)
+    shapes = known_shapes(model)
+    return [
+        LayerRange(
+            node.name,
+            node.op_type,
+            max(maxima[name] for name in node.output if name in maxima),
+            _inside(node, maxima, shapes),
+        )
+        for node in model.graph.node
+        if any(name in maxima for name in node.output)
+    ]
+
+
+def largest_magnitudes(model: ModelProto, samples: Samples) -> dict[str, float]:
+    """The largest magnitude of every float32 tensor that is computed or fed, by name."""
+    graph = model.graph
+    stated = [*graph.input, *graph.value_info, *graph.output]
+    names = list(dict.fromkeys(value.name for value in stated if value.type.tensor_type.elem_type == TensorProto.FLOAT))
+    copy = copy_model(model)
+    taken = tensor_names(graph) | {node.name for node in graph.node}
+    results = {}
+    del copy.graph.output[:]
+    for name in names:
+        magnitude, largest = unique_name(f"{name}/magnitude", taken), unique_name(f"{name}/largest", taken)
+        copy.graph.node.append(helper.make_node("Abs", [name], [magnitude], magnitude))
+        # ReduceMax without axes reduces all, in every opset.
+        copy.graph.node.append(helper.make_node("ReduceMax", [magnitude], [largest], largest, keepdims=1))
+        copy.graph.output.append(ValueInfoProto(name=largest))
+        results[name] = largest
+    outputs = run(copy, samples)
+    return {name: float(outputs[largest].max()) for name, largest in results.items()}
+
+
+def _inside(node: NodeProto, maxima: dict[str, float], shapes: dict[str, Shape]) -> float:
+    largest = maxima.get(node.input[0], 0.0) if node.input else 0.0
+    if node.op_type == "LRN":
+        return integer(node, "size", 1) * largest**2
+    if node.op_type == "AveragePool":
+        return math.prod(integers(node, "kernel_shape", [1])) * largest
+    if node.op_type in ("GlobalAveragePool", "ReduceMean", "ReduceSum"):
+        return _reduced(shapes.get(node.input[0]), shapes.get(node.output[0])) * largest
+    if node.op_type in ("ReduceL2", "ReduceSumSquare", "Pow"):
+        return largest**2
+    return 0.0
+
+
+def _reduced(before: Shape | None, after: Shape | None) -> float:
+    """How many values one result is made of; the batch and what else is not known count for nothing."""
+    if not before or not after:
+        return 1.0
+    total, left = element_count([1, *before[1:]]), element_count([1, *after[1:]])
+    return total / left if total and left else 1.0

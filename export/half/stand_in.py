@@ -1,0 +1,60 @@
+"""A float32 graph that rounds where a 16-bit one would, to prove what the 16-bit one computes.
+
+ONNX Runtime's CPU cannot be asked: it has no BF16 convolutions, and runs FP16 ones in float32 with the casts between
+them left out, so that nothing is rounded and nothing overflows. In the stand-in, every tensor that is FP16 or BF16 in
+the model goes through that type and back; beyond its range it becomes infinite, as on the device. Sums inside a layer
+are float32 in both.
+"""
+
+from __future__ import annotations
+
+from googlenet_deploy.errors import requires
+from googlenet_deploy.export.graph import copy_model, replace_nodes, tensor_names, unique_name
+from googlenet_deploy.export.half.choice import element_types
+from googlenet_deploy.export.half.types import HALF_TYPES, HalfType
+
+with requires("export"):
+    from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+# These only pass values on, which are rounded already.
+_SELECTING = ("Relu", "MaxPool", "GlobalMaxPool", "Concat", "Flatten", "Reshape", "Transpose", "Identity", "Squeeze",
+    "Unsqueeze", "Dropout", "Slice", "Gather", "Split", "TopK")  # fmt: skip
+
+
+def stand_in(model: ModelProto) -> ModelProto:
+    """The float32 model that rounds like `model`; a copy of it where nothing in it has 16 bits.
+
+    Args:
+        model: With the types of its tensors stated; inputs and outputs not of 16 bits.
+    """
+    copy = copy_model(model)
+    codes = {kind.code: kind for kind in HALF_TYPES.values()}
+    types = element_types(copy)
+    half = {name: codes[code] for name, code in types.items() if code in codes}
+    taken = tensor_names(copy.graph) | {node.name for node in copy.graph.node}
+    for tensor in copy.graph.initializer:
+        if tensor.name in half:
+            tensor.CopyFrom(numpy_helper.from_array(half[tensor.name].from_tensor(tensor), tensor.name))
+    nodes: list[NodeProto] = []
+    for node in copy.graph.node:
+        nodes += _rounding(node, half, taken)
+    replace_nodes(copy.graph, nodes)
+    del copy.graph.value_info[:]
+    return copy
+
+
+def _rounding(node: NodeProto, half: dict[str, HalfType], taken: set[str]) -> list[NodeProto]:
+    """A node in float32, and what rounds its results."""
+    if node.op_type == "Cast":
+        for attribute in node.attribute:
+            if attribute.name == "to" and node.output[0] in half:
+                attribute.i = TensorProto.FLOAT
+    nodes = [node]
+    for position, name in enumerate(node.output):
+        if name not in half or node.op_type in _SELECTING:
+            continue
+        exact, rounded = unique_name(f"{name}/exact", taken), unique_name(f"{name}/rounded", taken)
+        node.output[position] = exact
+        nodes.append(helper.make_node("Cast", [exact], [rounded], rounded, to=half[name].code))
+        nodes.append(helper.make_node("Cast", [rounded], [name], unique_name(f"{name}/widened", taken), to=1))
+    return nodes

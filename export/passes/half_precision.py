@@ -1,0 +1,152 @@
+"""Writes a float32 model in FP16 or BF16, but for the layers that were chosen to stay FP32.
+
+The types are what a strongly typed TensorRT (10.12 and later, 11, TensorRT-RTX) computes in, so nothing is left to
+a converter of another package: onnxconverter-common's, the usual one, clips weights without a word, has no BF16, and
+halves the scales of Q/DQ pairs without regard to what FP16 holds.
+
+Inputs and outputs stay as they are. A tensor has the type of the layer that makes it; where a layer of the other type
+reads it, one Cast stands between, shared by all such readers. Tensors and nodes keep their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.export.graph import GraphIndex, replace_nodes, subgraphs, tensor_names, unique_name
+from googlenet_deploy.export.half.choice import element_types
+from googlenet_deploy.export.half.types import HalfType
+
+with requires("export"):
+    from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+QUANTIZATION = ("QuantizeLinear", "DequantizeLinear")
+
+
+class HalfPrecision:
+    """See the module's docstring.
+
+    Args:
+        kind: The 16-bit type.
+        fp32: Names of the nodes that stay FP32.
+    """
+
+    optional = False
+
+    def __init__(self, kind: HalfType, fp32: Collection[str]) -> None:
+        self.kind, self.fp32 = kind, frozenset(fp32)
+        self.name = kind.name
+        self.description = f"weights and activations in {kind.label}"
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class.
+
+        Raises:
+            VerificationError: The graph has branches or loops.
+        """
+        if any(True for node in model.graph.node for _ in subgraphs(node)):
+            raise VerificationError("a graph with branches or loops is not converted to 16 bits")
+        writer = _Writer(model, self.kind, self.fp32)
+        if not writer.halved:
+            return False
+        writer.write()
+        return True
+
+
+class _Writer:
+    """Rewrites one model in place."""
+
+    def __init__(self, model: ModelProto, kind: HalfType, fp32: Collection[str]) -> None:
+        self.model, self.kind = model, kind
+        graph = model.graph
+        types = element_types(model)
+        self.floats = {name for name, code in types.items() if code == TensorProto.FLOAT}
+        self.halved = [node for node in graph.node if node.name not in fp32 and self._has_floats(node)]
+        self.names = {node.name for node in self.halved}
+        self.constants = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+        self.outputs = GraphIndex(graph).outputs
+        self.taken = tensor_names(graph) | {node.name for node in graph.node}
+        self.nodes: list[NodeProto] = []
+        self.half_tensors: dict[str, str] = {}  # of a tensor made in 16 bits, the name under which it is now
+        self.casts: dict[tuple[str, int], str] = {}
+        self.half_constants: dict[str, str] = {}
+
+    def _has_floats(self, node: NodeProto) -> bool:
+        return any(name in self.floats for name in [*node.input, *node.output])
+
+    def write(self) -> None:
+        self._round_scales()
+        for node in self.model.graph.node:
+            half = node.name in self.names
+            node.input[:] = [self._read(name, half=half) for name in node.input]
+            self._emit(node, half=half)
+        replace_nodes(self.model.graph, self.nodes)
+        self._replace_constants()
+        # Stated for float32; the pass manager infers them anew.
+        del self.model.graph.value_info[:]
+
+    def _round_scales(self) -> None:
+        """QuantizeLinear and DequantizeLinear of one pair have one scale, whichever types they end up with."""
+        for node in self.halved:
+            tensor = self.constants.get(node.input[1]) if node.op_type in QUANTIZATION else None
+            if tensor is not None:
+                values = self.kind.rounded(numpy_helper.to_array(tensor))
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    def _read(self, name: str, *, half: bool) -> str:
+        """The name of a tensor in the type that a reader wants."""
+        if name not in self.floats:
+            return name
+        if name in self.constants:
+            return self._half_constant(name) if half else name
+        own = self.half_tensors.get(name)
+        if half == (own is not None):
+            return own or name
+        return self._cast(own or name, self.kind.code if half else TensorProto.FLOAT)
+
+    def _half_constant(self, name: str) -> str:
+        if name not in self.half_constants:
+            self.half_constants[name] = unique_name(f"{name}/{self.kind.name}", self.taken)
+        return self.half_constants[name]
+
+    def _cast(self, name: str, code: int, result: str | None = None) -> str:
+        """A Cast behind what there is so far, one per tensor and type."""
+        key = (name, code)
+        if key not in self.casts or result is not None:
+            suffix = "fp32" if code == TensorProto.FLOAT else self.kind.name
+            label = unique_name(f"{name}/to_{suffix}", self.taken)
+            self.nodes.append(helper.make_node("Cast", [name], [result or label], label, to=code))
+            self.casts.setdefault(key, result or label)
+        return self.casts[key]
+
+    def _emit(self, node: NodeProto, *, half: bool) -> None:
+        self.nodes.append(node)
+        if not half:
+            return
+        if node.op_type == "Cast":
+            for attribute in node.attribute:
+                if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                    attribute.i = self.kind.code
+        for position, name in enumerate(node.output):
+            if name not in self.floats:
+                continue
+            self.half_tensors[name] = name
+            if name in self.outputs:
+                inner = unique_name(f"{name}/{self.kind.name}", self.taken)
+                node.output[position] = self.half_tensors[name] = inner
+                self._cast(inner, TensorProto.FLOAT, name)
+
+    def _replace_constants(self) -> None:
+        """Adds the 16-bit constants; one that nobody reads in float32 any more gives them its name."""
+        graph = self.model.graph
+        read = {name for node in graph.node for name in node.input}
+        renamed = {half: name for name, half in self.half_constants.items() if name not in read}
+        for name, half in self.half_constants.items():
+            values = numpy_helper.to_array(self.constants[name])
+            tensor = self.kind.to_tensor(values, renamed.get(half, half))
+            if half in renamed:
+                self.constants[name].CopyFrom(tensor)
+            else:
+                graph.initializer.append(tensor)
+        for node in graph.node:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
