@@ -8,7 +8,8 @@
     │   ├── BadImageError         an image
     │   ├── BadModelError         an ONNX model or an engine
     │   ├── BadWeightsError       a checkpoint
-    │   └── BadTableError         a calibration table or cache
+    │   ├── BadTableError         a calibration table or cache
+    │   └── BadBundleError        a bundle
     ├── OutputError               a file could not be written
     ├── DownloadError             published weights could not be fetched
     ├── VerificationError         a result differs from the original that it must equal
@@ -96,6 +97,10 @@ class BadWeightsError(InputError):
 
 class BadTableError(InputError):
     """A calibration table or cache that is damaged or belongs to another model."""
+
+
+class BadBundleError(InputError):
+    """A bundle that is incomplete, altered, or of a newer version."""
 
 
 class OutputError(_FileError):

@@ -1,0 +1,257 @@
+"""A bundle's manifest: which files belong to it, byte for byte, and what they were made from.
+
+``manifest.json`` is UTF-8 JSON in one fixed form: two spaces of indentation, keys in the order of `BundleManifest`, a
+newline at the end. Its last key, ``sha256``, is the SHA-256 of the same text without that key, so that a change of
+the manifest shows like a change of any other file. Files are named by POSIX paths relative to the bundle's folder.
+``SHA256SUMS`` beside it says the same in the form of ``sha256sum``, the manifest included, for devices without Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Tuple
+
+from googlenet_deploy.device.files import PathLike, reason, sha256_file
+from googlenet_deploy.errors import BadBundleError, InputError
+
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+FORMAT = "googlenet-deploy bundle"
+VERSION = 1
+# What the device itself writes into the unpacked folder: engines, timing caches, results.
+DEVICE_FOLDER = "on-device"
+KINDS = ("jetson", "triton", "deepstream")
+SHOWN = 3
+_REMEDY = "copy the bundle again, or make it anew with `googlenet-deploy bundle`"
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """One file of a bundle.
+
+    Attributes:
+        path: POSIX path relative to the bundle's folder.
+        bytes: Size.
+        sha256: Hash of the content, as hexadecimal digits.
+        role: What it is for: "model", "engine script", ...
+        executable: Whether it is a program.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    role: str
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class BundleManifest:
+    """What a bundle holds.
+
+    Attributes:
+        kind: One of `KINDS`.
+        target: Where it is to run, such as "orin-nano"; "" for any.
+        precision: What its main model computes in: "fp32", "fp16" or "int8".
+        tool_version: Version of googlenet-deploy that wrote it.
+        made_from: Hashes and names of what went into it.
+        files: Every file but the manifest and ``SHA256SUMS``, sorted by path.
+    """
+
+    kind: str
+    target: str
+    precision: str
+    tool_version: str
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    files: Tuple[BundleFile, ...] = ()
+
+    def to_text(self) -> str:
+        """The manifest's file; the same manifest gives the same bytes."""
+        values = self._values()
+        values["sha256"] = hashlib.sha256(_text(self._values()).encode("utf-8")).hexdigest()
+        return _text(values)
+
+    def file(self, path: str) -> BundleFile:
+        """A file by its path.
+
+        Raises:
+            BadBundleError: The bundle has no such file.
+        """
+        for item in self.files:
+            if item.path == path:
+                return item
+        raise BadBundleError(path, "is not in the bundle", _REMEDY)
+
+    def with_role(self, role: str) -> List[BundleFile]:
+        """The files of one role, in order."""
+        return [item for item in self.files if item.role == role]
+
+    def _values(self) -> Dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": self.kind,
+            "target": self.target,
+            "precision": self.precision,
+            "tool_version": self.tool_version,
+            "made_from": dict(sorted(self.made_from.items())),
+            "files": [asdict(item) for item in self.files],
+        }
+
+
+def parse_manifest(text: str, path: PathLike) -> BundleManifest:
+    """Reads a manifest.
+
+    Raises:
+        BadBundleError: It is no manifest, of a newer version, damaged or altered.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadBundleError(path, f"is no manifest of a bundle: {error}", _REMEDY) from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise BadBundleError(path, "is no manifest of a bundle", "give a bundle that `googlenet-deploy bundle` wrote")
+    version = values.get("version")
+    if version != VERSION:
+        newer = isinstance(version, int) and version > VERSION
+        remedy = "update googlenet-deploy, or make the bundle with this version" if newer else _REMEDY
+        what = "a newer version" if newer else "another version"
+        raise BadBundleError(path, f"was written by {what} (format {version}, this one reads {VERSION})", remedy)
+    try:
+        manifest = _from_values(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BadBundleError(path, f"is damaged: {what}", _REMEDY) from error
+    if manifest.to_text() != text:
+        raise BadBundleError(path, "was altered: it is not what its own hash was taken of", _REMEDY)
+    return manifest
+
+
+def read_manifest(folder: PathLike) -> BundleManifest:
+    """Reads the manifest of an unpacked bundle without looking at the other files; see `parse_manifest`."""
+    path = Path(folder) / MANIFEST
+    try:
+        return parse_manifest(path.read_bytes().decode("utf-8"), path)
+    except OSError as error:
+        remedy = "give the folder that the bundle was unpacked into"
+        raise BadBundleError(path, f"cannot be read: {reason(error)}", remedy) from error
+    except UnicodeDecodeError as error:
+        raise BadBundleError(path, "is damaged: it is not UTF-8 text", _REMEDY) from error
+
+
+def verify_folder(folder: PathLike) -> BundleManifest:
+    """Holds every file of an unpacked bundle against the manifest.
+
+    What the device wrote into `DEVICE_FOLDER` is not the bundle's and is left alone.
+
+    Raises:
+        BadBundleError: The manifest is damaged or altered, or files are missing, altered, or do not belong there.
+    """
+    root = Path(folder)
+    manifest = read_manifest(root)
+    refuse_problems(root, problems_of(manifest, _present(root), lambda path: sha256_file(root / path)))
+    return manifest
+
+
+def problems_of(manifest: BundleManifest, present: Mapping[str, int], digest: Callable[[str], str]) -> List[str]:
+    """What is wrong with the files that are there; empty where nothing is.
+
+    Args:
+        manifest: What should be there.
+        present: Size of every file that is there, by path, manifest and ``SHA256SUMS`` included.
+        digest: The SHA-256 of a file that is there.
+    """
+    found = []
+    sums = sums_text(manifest).encode("utf-8")
+    listed = BundleFile(SUMS, len(sums), hashlib.sha256(sums).hexdigest(), "hashes")
+    expected = {item.path: item for item in (*manifest.files, listed)}
+    for path, item in expected.items():
+        if path not in present:
+            found.append(f"{path} is missing")
+        elif present[path] != item.bytes:
+            found.append(f"{path} was altered ({present[path]} bytes instead of {item.bytes})")
+        elif digest(path) != item.sha256:
+            found.append(f"{path} was altered")
+    extra = sorted(set(present) - set(expected) - {MANIFEST})
+    return found + [f"{path} does not belong to the bundle" for path in extra]
+
+
+def sums_text(manifest: BundleManifest) -> str:
+    """``SHA256SUMS`` of a bundle: what ``sha256sum --check`` reads, sorted by path, the manifest first."""
+    digest = hashlib.sha256(manifest.to_text().encode("utf-8")).hexdigest()
+    lines = [f"{digest}  {MANIFEST}\n", *(f"{item.sha256}  {item.path}\n" for item in manifest.files)]
+    return "".join(lines)
+
+
+def refuse_problems(place: PathLike, problems: List[str]) -> None:
+    """Refuses a bundle with problems; the message names the first few.
+
+    Raises:
+        BadBundleError: There are some.
+    """
+    if problems:
+        rest = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise BadBundleError(place, "; ".join(problems[:SHOWN]) + rest, _REMEDY)
+
+
+def _present(root: Path) -> Dict[str, int]:
+    found = {}
+    try:
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if name.split("/")[0] == DEVICE_FOLDER or (path.is_dir() and not path.is_symlink()):
+                continue
+            if path.is_symlink() or not path.is_file():
+                raise BadBundleError(path, "is no plain file, which a bundle consists of", _REMEDY)
+            found[name] = path.stat().st_size
+    except OSError as error:
+        raise InputError(root, f"cannot be read: {reason(error)}") from error
+    return found
+
+
+def _from_values(values: Mapping[str, Any]) -> BundleManifest:
+    files = tuple(
+        BundleFile(
+            path=_safe_path(entry["path"]),
+            bytes=int(entry["bytes"]),
+            sha256=str(entry["sha256"]),
+            role=str(entry["role"]),
+            executable=bool(entry["executable"]),
+        )
+        for entry in values["files"]
+    )
+    if values["kind"] not in KINDS:
+        raise ValueError(f"{values['kind']!r} is no kind of bundle")
+    return BundleManifest(
+        kind=str(values["kind"]),
+        target=str(values["target"]),
+        precision=str(values["precision"]),
+        tool_version=str(values["tool_version"]),
+        made_from={str(key): str(value) for key, value in values["made_from"].items()},
+        files=files,
+    )
+
+
+def _safe_path(path: Any) -> str:  # noqa: ANN401 - from JSON
+    """A path that stays inside the bundle's folder.
+
+    Raises:
+        ValueError: It does not, or is no path in the plain form that bundles use.
+    """
+    if not is_safe_path(path):
+        raise ValueError(f"{path!r} is no path inside the bundle")
+    return str(path)
+
+
+def is_safe_path(path: Any) -> bool:  # noqa: ANN401 - whatever an archive or a manifest says
+    """Whether a path is relative, has no ``.`` or ``..`` in it, and would mean the same on every system."""
+    if not isinstance(path, str) or not path or len(path) > 1024 or re.search(r"[\x00-\x1f\x7f\\:]", path):
+        return False
+    return all(part not in ("", ".", "..") for part in path.split("/"))
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,178 @@
+"""Zip archives: written in the same bytes everywhere, unpacked without trusting a single field of them.
+
+Members are stored, not deflated: weights hardly compress (BVLC's by 7 %), and no two versions of zlib need give the
+same bytes. Times are the format's smallest (1 January 1980), and the order is that of the entries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from googlenet_deploy.device.bundle import (
+    DEVICE_FOLDER,
+    MANIFEST,
+    BundleManifest,
+    is_safe_path,
+    parse_manifest,
+    problems_of,
+    refuse_problems,
+)
+from googlenet_deploy.device.files import PathLike, atomic_open, reason
+from googlenet_deploy.errors import BadBundleError
+
+BLOCK = 1 << 20
+LARGEST_TOTAL = 4 * 2**30  # bytes, unpacked
+MOST_MEMBERS = 10_000
+LARGEST_MANIFEST = 4 * 2**20
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_UNIX = 3
+_REMEDY = "copy the bundle again, or make it anew with `googlenet-deploy bundle`"
+
+
+def write_archive(path: PathLike, members: Sequence[tuple[str, Path | bytes, bool]]) -> None:
+    """Writes an archive atomically.
+
+    Args:
+        path: Where to.
+        members: (path in the archive, source, executable).
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with atomic_open(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, source, executable in members:
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = _UNIX
+            info.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
+            info.file_size = len(source) if isinstance(source, bytes) else source.stat().st_size
+            with archive.open(info, "w") as member:
+                for block in _blocks(source):
+                    member.write(block)
+
+
+def verify_archive(path: PathLike) -> BundleManifest:
+    """Holds every member of a packed bundle against its manifest, without unpacking.
+
+    Raises:
+        BadBundleError: It is no bundle, or members are missing, altered, or do not belong there.
+    """
+    with _opened(path) as archive:
+        return _verify(Path(path), archive, _members(path, archive))
+
+
+def unpack_archive(path: PathLike, folder: Path) -> BundleManifest:
+    """Verifies a packed bundle and unpacks it into an empty folder.
+
+    Raises:
+        BadBundleError: See `verify_archive`; or the archive is larger than it says.
+    """
+    with _opened(path) as archive:
+        members = _members(path, archive)
+        manifest = _verify(Path(path), archive, members)
+        programs = {item.path for item in manifest.files if item.executable}
+        for name, info in members.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as stream:
+                for block in _content(path, archive, info):
+                    stream.write(block)
+            target.chmod(0o755 if name in programs else 0o644)
+    return manifest
+
+
+@contextmanager
+def _opened(path: PathLike) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError as error:
+        raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, ValueError) as error:
+        raise BadBundleError(path, f"is no bundle, or is damaged: {error}", _REMEDY) from error
+    except RuntimeError as error:  # zipfile's own word for an encrypted member
+        raise BadBundleError(path, f"cannot be read: {error}", _REMEDY) from error
+
+
+def _members(path: PathLike, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The members by name, all of them plain files inside the folder, and of a bearable size in all."""
+    infos = archive.infolist()
+    if len(infos) > MOST_MEMBERS or sum(info.file_size for info in infos) > LARGEST_TOTAL:
+        raise BadBundleError(path, f"would unpack to more than {MOST_MEMBERS} files or {LARGEST_TOTAL >> 30} GiB")
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        problem = _problem(info, members)
+        if problem:
+            raise BadBundleError(path, f"member {info.orig_filename!r} {problem}", _REMEDY)
+        members[info.filename] = info
+    return members
+
+
+def _problem(info: zipfile.ZipInfo, members: dict[str, zipfile.ZipInfo]) -> str:
+    """Why a member is refused; empty where nothing is wrong with it."""
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    parts = info.filename.split("/")
+    above = ["/".join(parts[:count]) for count in range(1, len(parts))]
+    faults = {
+        "would be written outside the folder": info.filename != info.orig_filename or not is_safe_path(info.filename),
+        "lies where only the device writes": parts[0] == DEVICE_FOLDER,
+        "is a link or no plain file": kind not in (0, stat.S_IFREG),
+        "is encrypted": bool(info.flag_bits & 1),
+        "is there twice": info.filename in members,
+        "lies below a file": any(name in members for name in above),
+    }
+    return next((fault for fault, found in faults.items() if found), "")
+
+
+def _verify(path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> BundleManifest:
+    info = members.get(MANIFEST)
+    if info is None:
+        raise BadBundleError(path, f"is no bundle: it holds no {MANIFEST}", "give what `googlenet-deploy bundle` wrote")
+    if info.file_size > LARGEST_MANIFEST:
+        raise BadBundleError(path, "has a manifest of an impossible size", _REMEDY)
+    data = b"".join(_content(path, archive, info))
+    try:
+        manifest = parse_manifest(data.decode("utf-8"), f"{path}: {MANIFEST}")
+    except UnicodeDecodeError as error:
+        raise BadBundleError(path, f"is damaged: {MANIFEST} is not UTF-8 text", _REMEDY) from error
+    sizes = {name: item.file_size for name, item in members.items()}
+    refuse_problems(path, problems_of(manifest, sizes, lambda name: _digest(path, archive, members[name])))
+    return manifest
+
+
+def _digest(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    digest = hashlib.sha256()
+    try:
+        for block in _content(path, archive, info):
+            digest.update(block)
+    except zipfile.BadZipFile:  # its own checksum fails: altered, which the hash would say too
+        return ""
+    return digest.hexdigest()
+
+
+def _content(path: PathLike, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of a member, not a byte more than its header states."""
+    left = info.file_size
+    with archive.open(info) as stream:
+        for block in iter(lambda: stream.read(BLOCK), b""):
+            left -= len(block)
+            if left < 0:
+                raise BadBundleError(path, f"member {info.filename!r} is larger than it says", _REMEDY)
+            yield block
+
+
+def _blocks(source: Path | bytes) -> Iterator[bytes]:
+    if isinstance(source, bytes):
+        yield source
+        return
+    with source.open("rb") as stream:
+        yield from iter(lambda: _read(stream), b"")
+
+
+def _read(stream: BinaryIO) -> bytes:
+    return stream.read(BLOCK)

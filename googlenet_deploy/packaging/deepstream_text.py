@@ -1,0 +1,251 @@
+"""The text files of a DeepStream bundle: nvinfer's and nvdspreprocess's configurations, and the instructions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from googlenet_deploy import __version__
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.device.target import Target
+from googlenet_deploy.packaging.tensorrt_versions import last_with_caches
+
+MODEL, LABELS, CACHE = "model.onnx", "labels.txt", "int8.cache"
+_NETWORK_MODES = {"fp32": 0, "int8": 1, "fp16": 2}
+_COLOURS = {"RGB": 0, "BGR": 1, "L": 2}
+_CUSTOM_LIBRARY = "/opt/nvidia/deepstream/deepstream/lib/gst-plugins/libcustom2d_preprocess.so"
+
+
+@dataclass(frozen=True)
+class DeepStreamRequest:
+    """What a DeepStream bundle is made of.
+
+    Attributes:
+        target: The module, JetPack or TensorRT.
+        precision: "fp32", "fp16" or "int8".
+        fp32: The FP32 model.
+        table: Its calibration table; needed for INT8.
+        batch: Frames per batch.
+        frame: (width, height) of the frames, as nvstreammux gives them.
+        threshold: Smallest probability that is reported, 0..1.
+    """
+
+    target: Target
+    precision: str
+    fp32: Path
+    table: Path | None = None
+    batch: int = 1
+    frame: tuple[int, int] = (1920, 1080)
+    threshold: float = 0.2
+
+
+@dataclass(frozen=True)
+class InferValues:
+    """What the configuration files say.
+
+    Attributes:
+        factor: ``net-scale-factor``.
+        offsets: ``offsets``, in the network's channel order.
+        factors: What is left to multiply per channel, in the graph.
+        spec: The model's own preprocessing.
+        input: Name of the input.
+        request: What was asked for.
+        class_count: Number of classes.
+    """
+
+    factor: float
+    offsets: tuple[float, ...]
+    factors: tuple[float, ...]
+    spec: Preprocessing
+    input: str
+    request: DeepStreamRequest
+    class_count: int
+
+
+def infer_config(values: InferValues) -> str:
+    """``config_infer_primary.txt``."""
+    request, spec = values.request, values.spec
+    height, width = spec.crop
+    cache = [f"int8-calib-file={CACHE}"] if request.precision == "int8" else []
+    lines = [
+        f"# Gst-nvinfer for {_title(request)}.",
+        f"# Made by googlenet-deploy {__version__}.",
+        "# Paths are relative to this file. README.txt says what differs from the training's preparation of images.",
+        "",
+        "[property]",
+        "gpu-id=0",
+        f"onnx-file={MODEL}",
+        f"model-engine-file={MODEL}_b{request.batch}_gpu0_{request.precision}.engine",
+        f"labelfile-path={LABELS}",
+        *cache,
+        "# 0 FP32, 1 INT8, 2 FP16",
+        f"network-mode={_NETWORK_MODES[request.precision]}",
+        f"batch-size={request.batch}",
+        "# Whole frames (2: objects that a detector found)",
+        "process-mode=1",
+        "# A classifier with one output of probabilities",
+        "network-type=1",
+        f"num-detected-classes={values.class_count}",
+        "output-blob-names=probabilities",
+        f"classifier-threshold={request.threshold:g}",
+        "classifier-async-mode=0",
+        "gie-unique-id=1",
+        "interval=0",
+        "# What nvinfer computes: net-scale-factor * (pixel - offset), per channel of model-color-format",
+        f"net-scale-factor={_number(values.factor)}",
+        f"offsets={_list(values.offsets)}",
+        "# 0 RGB, 1 BGR, 2 GRAY",
+        f"model-color-format={_COLOURS[spec.channels]}",
+        f"infer-dims={len(spec.channels)};{height};{width}",
+        "network-input-order=0",
+        "# The whole frame is scaled to infer-dims; with config_preprocess.txt set input-tensor-from-meta=1 instead",
+        "maintain-aspect-ratio=0",
+        "scaling-filter=1",
+        "input-tensor-from-meta=0",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def preprocess_config(values: InferValues) -> str:
+    """``config_preprocess.txt``: the centre crop as a region of interest."""
+    request, spec = values.request, values.spec
+    height, width = spec.crop
+    shape = ";".join(map(str, (request.batch, len(spec.channels), height, width)))
+    lines = [
+        "# Gst-nvdspreprocess: cuts the region out of the middle that the network was trained on, and scales that.",
+        f"# Made for frames of {request.frame[0]} x {request.frame[1]}; README.txt has the formula for others.",
+        "",
+        "[property]",
+        "enable=1",
+        "unique-id=5",
+        "target-unique-ids=1",
+        "gpu-id=0",
+        "process-on-frame=1",
+        "# NCHW",
+        "network-input-order=0",
+        f"network-input-shape={shape}",
+        f"network-color-format={_COLOURS[spec.channels]}",
+        "# FP32",
+        "tensor-data-type=0",
+        f"tensor-name={values.input}",
+        f"processing-width={width}",
+        f"processing-height={height}",
+        "maintain-aspect-ratio=0",
+        "scaling-filter=1",
+        "scaling-pool-memory-type=0",
+        "scaling-pool-compute-hw=0",
+        "scaling-buf-pool-size=6",
+        "tensor-buf-pool-size=6",
+        f"custom-lib-path={_CUSTOM_LIBRARY}",
+        "custom-tensor-preparation-function=CustomTensorPreparation",
+        "",
+        "[user-configs]",
+        f"pixel-normalization-factor={_number(values.factor)}",
+        f"offsets={_list(values.offsets)}",
+        "",
+        "[group-0]",
+        "src-ids=0",
+        "custom-input-transformation-function=CustomAsyncTransformation",
+        "process-on-roi=1",
+        "# left;top;width;height",
+        f"roi-params-src-0={';'.join(map(str, region(spec, request.frame)))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def region(spec: Preprocessing, frame: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what the centre crop keeps of a frame, in the frame's own pixels.
+
+    The short side is resized to ``resize``, so a crop of c pixels covers ``c / resize`` of the short side.
+    """
+    width, height = frame
+    scale = min(width, height) / spec.resize if spec.resize else 1.0
+    wide = min(width, round(spec.crop[1] * scale))
+    high = min(height, round(spec.crop[0] * scale))
+    return (width - wide) // 2, (height - high) // 2, wide, high
+
+
+def readme(values: InferValues) -> str:
+    """``README.txt``."""
+    request, spec = values.request, values.spec
+    left, top, wide, high = region(spec, request.frame)
+    size = f"width={request.frame[0]} height={request.frame[1]}"
+    lines = [
+        f"GoogLeNet for DeepStream on {_title(request)}, {values.class_count} classes",
+        f"Made by googlenet-deploy {__version__}.",
+        "",
+        "Run (the first start builds the engine, which takes minutes)",
+        "",
+        "    gst-launch-1.0 filesrc location=video.mp4 ! qtdemux ! h264parse ! nvv4l2decoder ! mux.sink_0 \\",
+        f"        nvstreammux name=mux batch-size={request.batch} {size} ! \\",
+        "        nvinfer config-file-path=config_infer_primary.txt ! nvvideoconvert ! nvdsosd ! fakesink",
+        "",
+        "The same region of the frame as in training (see below), with input-tensor-from-meta=1 in",
+        "config_infer_primary.txt:",
+        "",
+        "        ... ! nvdspreprocess config-file=config_preprocess.txt ! \\",
+        "        nvinfer config-file-path=config_infer_primary.txt ! ...",
+        "",
+        "What differs from the preparation of images in training and in `evaluate`",
+        "",
+        *_differences(values),
+        "",
+        "The region of interest for frames of W x H pixels: left, top, width, height =",
+        f"    s = min(W, H) / {spec.resize or 'min(W, H)'}; width = {spec.crop[1]} s; height = {spec.crop[0]} s;",
+        "    left = (W - width) / 2; top = (H - height) / 2",
+        f"For {request.frame[0]} x {request.frame[1]}: {left};{top};{wide};{high}",
+        "",
+        "Files",
+        "",
+        f"    {MODEL:26} FP32 ONNX with softmax; TensorRT makes {request.precision.upper()} of it",
+        *(
+            [f"    {CACHE:26} INT8 calibration cache for TensorRT {_cache_version(request.target)}"]
+            if request.precision == "int8"
+            else []
+        ),
+        f"    {LABELS:26} class names, separated by semicolons",
+        "    config_infer_primary.txt   Gst-nvinfer",
+        "    config_preprocess.txt      Gst-nvdspreprocess",
+        "    manifest.json, SHA256SUMS  hashes: sha256sum --check SHA256SUMS",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _differences(values: InferValues) -> list[str]:
+    spec, request = values.spec, values.request
+    height, width = spec.crop
+    short = f"resizes the short side to {spec.resize} and cuts {height} x {width} out of the middle"
+    lines = [
+        f"- Region: nvinfer scales the whole frame to {height} x {width}, whatever its shape; training {short}.",
+        "  Objects look squeezed, and the borders that training cut off are seen. Use config_preprocess.txt.",
+        "- Filter: nvinfer's bilinear scaling is not antialiased, training's is: large frames come out noisier.",
+    ]
+    if any(factor != 1.0 for factor in values.factors):
+        lines += [
+            f"- Standard deviation: nvinfer has one scale for all channels, this network has {_list(spec.std)}.",
+            "  net-scale-factor is that of the first channel; the rest is a multiplication per channel in the graph",
+            f"  (node scale_input: {_list(values.factors)}), verified against the model it was made from.",
+        ]
+    if request.precision == "int8":
+        lines += [
+            "- INT8: nvinfer builds it from the calibration cache, not from a Q/DQ model. Scales are the table's, but",
+            "  TensorRT rounds the weights itself, so it is not bit for bit the INT8 model that `evaluate` measured.",
+        ]
+    return lines
+
+
+def _title(request: DeepStreamRequest) -> str:
+    return f"{request.target.title}, {request.precision.upper()}"
+
+
+def _cache_version(target: Target) -> str:
+    version = last_with_caches(target)
+    return f"{version[0]}.{version[1]}" if version else ""
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return ";".join(_number(value) for value in values)
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}"

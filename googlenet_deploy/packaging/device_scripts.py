@@ -1,0 +1,105 @@
+"""The shell scripts of a Jetson bundle: JetPack 4.6 has Python 3.6, so building and testing must do without Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+from googlenet_deploy import __version__
+from googlenet_deploy.device.build_options import BuildOptions
+from googlenet_deploy.device.build_plan import Site, plan_build
+from googlenet_deploy.device.onnx_header import OnnxHeader
+from googlenet_deploy.device.selftest import ENGINE
+from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.trtexec import trtexec_command
+
+NEW_ENGINE = "on-device/new.engine"  # trtexec's output; renamed when it is whole
+
+
+@dataclass(frozen=True)
+class ScriptValues:
+    """What the scripts are made for.
+
+    Attributes:
+        target: The module or JetPack.
+        precision: What the engine computes in.
+        model: The ONNX file in the bundle that it is built from.
+        header: What is in that file.
+        batch: (smallest, usual, largest) batch of a model with an open batch dimension.
+        int8_share: Share of the multiply-adds that the model computes in INT8; None where it has no INT8.
+        min_sqnr: What the engine's scores must keep, in dB.
+        golden_count: Number of golden images.
+    """
+
+    target: Target
+    precision: str
+    model: str
+    header: OnnxHeader
+    batch: tuple[int, int, int]
+    int8_share: float | None
+    min_sqnr: float
+    golden_count: int
+
+
+def build_script(values: ScriptValues) -> str:
+    """``build.sh``."""
+    versions = values.target.tensorrt
+    return _fill(
+        "build.sh",
+        VERSION=__version__,
+        TITLE=values.target.title,
+        PRECISION=values.precision,
+        ENGINE=ENGINE,
+        PYTHON_ARGUMENTS=" ".join(python_arguments(values)),
+        RECIPES="\n".join(_recipe(values, version) for version in versions),
+        TENSORRT=", ".join(".".join(map(str, version)) for version in versions),
+    )
+
+
+def self_test_script(values: ScriptValues) -> str:
+    """``self-test.sh``."""
+    header = values.header
+    rest = "x".join(str(size) for size in header.inputs[0].shape[1:])
+    shapes = f"--shapes={header.inputs[0].name}:1x{rest}" if header.dynamic_batch else ""
+    return _fill(
+        "self-test.sh",
+        ENGINE=ENGINE,
+        MIN_SQNR=f"{values.min_sqnr:g}",
+        INPUT=header.inputs[0].name,
+        OUTPUT=header.outputs[0].name,
+        SHAPES=shapes,
+        NUMBERS=" ".join(map(str, range(values.golden_count))),
+    )
+
+
+def python_arguments(values: ScriptValues) -> list[str]:
+    """Arguments of ``googlenet-device.pyz build`` but for the output."""
+    words = [values.model]
+    if values.precision == "fp16" and values.header.float_type == "float32":
+        words += ["--precision", "fp16"]
+    if values.header.dynamic_batch:
+        words += ["--batch", ",".join(map(str, values.batch))]
+    if values.int8_share is not None:
+        # TensorRT may keep the odd layer in FP16 where that is faster; below this something else is wrong.
+        words += ["--require", f"int8={max(0.0, values.int8_share - 0.1):.2f}"]
+    return words
+
+
+def _recipe(values: ScriptValues, version: tuple[int, int]) -> str:
+    """One branch of the ``case`` over TensorRT's versions: sets the positional parameters."""
+    name = ".".join(map(str, version))
+    module = values.target.module
+    site = Site(f"TensorRT {name}", version, False, module.compute_capability if module else None)
+    precision = "fp16" if values.precision == "fp16" and values.header.float_type == "float32" else None
+    options = BuildOptions(precision=precision, batch=values.batch if values.header.dynamic_batch else None)
+    plan = plan_build(values.header, values.model, options, site)
+    command = trtexec_command(values.header, values.model, NEW_ENGINE, options, plan, site)
+    return f"        {name} | {name}.*) set -- {command.partition(' ')[2]} ;;"
+
+
+def _fill(template: str, **values: str) -> str:
+    text = (files("googlenet_deploy.packaging") / "templates" / template).read_text(encoding="utf-8")
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", value)
+    assert "@" not in text.replace('"$@"', ""), template
+    return text

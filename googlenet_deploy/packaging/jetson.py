@@ -1,0 +1,150 @@
+"""The bundle for a Jetson: everything that the device needs to build, test and run the classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.calibration.table import check_matches, load_table
+from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
+from googlenet_deploy.device.files import PathLike, sha256_file
+from googlenet_deploy.device.golden import MIN_SQNR
+from googlenet_deploy.device.selftest import PREPROCESSING
+from googlenet_deploy.device.target import Target
+from googlenet_deploy.errors import UsageError
+from googlenet_deploy.export.costs import CostModel
+from googlenet_deploy.export.onnx_file import load_model
+from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
+from googlenet_deploy.packaging.device_scripts import ScriptValues, build_script, self_test_script
+from googlenet_deploy.packaging.golden import add_golden
+from googlenet_deploy.packaging.jetson_readme import readme
+from googlenet_deploy.packaging.models import BundleModels, read_models
+from googlenet_deploy.packaging.tensorrt_versions import full_version, with_caches
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.sources import ImageSource
+
+CLASS_NAMES = "class_names.txt"
+PYZ = "googlenet-device.pyz"
+DEFAULT_BATCH = (1, 4, 16)
+
+
+@dataclass(frozen=True)
+class JetsonRequest:
+    """What a Jetson bundle is made of.
+
+    Attributes:
+        target: The module or JetPack.
+        precision: "fp32", "fp16" or "int8".
+        models: ONNX files by precision.
+        images: Candidates for the golden images.
+        pyz: The content of googlenet-device.pyz.
+        table: Calibration table of the FP32 model; None for none.
+        batch: (smallest, usual, largest) batch of the engine, where the model leaves it open.
+        made_from: More for the manifest.
+    """
+
+    target: Target
+    precision: str
+    models: dict[str, Path]
+    images: Sequence[ImageSource]
+    pyz: bytes
+    table: Path | None = None
+    batch: tuple[int, int, int] = DEFAULT_BATCH
+    made_from: dict[str, str] = field(default_factory=dict)
+
+
+def write_jetson(output: PathLike, request: JetsonRequest) -> BundleResult:
+    """Writes the bundle, an archive where `output` ends in ``.zip``.
+
+    Raises:
+        UsageError: The target is TensorRT-RTX, or cannot do what is asked.
+        BadModelError: A model does not fit, or is too new for the target.
+        BadTableError: The table belongs to another model.
+        InputError: No image can be used.
+        OutputError: The bundle cannot be written.
+    """
+    check_target(request.target, request.precision)
+    models = read_models(request.models, request.precision)
+    content, notes = BundleContent(), list[str]()
+    for model in models:
+        content.add_file(f"models/{model.name}", model.path, "model")
+    _add_description(content, models)
+    content.add_bytes(PYZ, request.pyz, "program", executable=True)
+    caches = _add_calibration(content, request, notes)
+    count = add_golden(content, models, request.images, request.precision)
+    _add_scripts(content, request, models, count)
+    manifest_sources = {**models.made_from(), **request.made_from}
+    if request.table is not None:
+        manifest_sources["table_sha256"] = sha256_file(request.table)
+    content.add_text("README.txt", readme(request.target, request.precision, models, caches, count), "instructions")
+    manifest = content.manifest("jetson", request.target.name, request.precision, manifest_sources)
+    write_bundle(output, content, manifest)
+    return BundleResult(manifest, tuple(notes))
+
+
+def check_target(target: Target, precision: str) -> None:
+    """Refuses a target that is no Jetson, or that cannot compute in the precision.
+
+    Raises:
+        UsageError: It is so.
+    """
+    if target.rtx:
+        raise UsageError("TensorRT-RTX is not for Jetsons", "name a module, such as orin-nano, or a JetPack")
+    if precision == "int8" and target.has_int8 is False:
+        raise UsageError(f"{target.title} has no INT8 instructions", "give --precision fp16")
+
+
+def _add_description(content: BundleContent, models: BundleModels) -> None:
+    content.add_text(PREPROCESSING, models.main.preprocessing.to_json() + "\n", "preprocessing")
+    if models.class_names:
+        content.add_text(CLASS_NAMES, "".join(f"{name}\n" for name in models.class_names), "class names")
+
+
+def _add_calibration(content: BundleContent, request: JetsonRequest, notes: list[str]) -> list[str]:
+    """Adds the table, and a calibration cache for each TensorRT of the target that reads one; their paths."""
+    if request.table is None:
+        return []
+    table = load_table(request.table)
+    source = request.models.get("fp32")
+    if source is None:
+        raise UsageError("a calibration table belongs to the FP32 model", "give --fp32 too, or leave --table out")
+    model = load_model(source)
+    check_matches(table, request.table, sha256_file(source), table.preprocessing)
+    content.add_file("calibration/table.json", request.table, "calibration table")
+    if request.precision != "int8":
+        return []
+    paths = []
+    for version in with_caches(request.target):
+        cache, remarks = cache_from_table(table, model, full_version(version))
+        path = f"calibration/tensorrt-{version[0]}.{version[1]}.cache"
+        content.add_text(path, cache.to_text(), "calibration cache")
+        paths.append(path)
+        notes += [remark for remark in remarks if remark not in notes]
+    return paths
+
+
+def _add_scripts(content: BundleContent, request: JetsonRequest, models: BundleModels, count: int) -> None:
+    main = models.main
+    share = int8_share(main.path) if main.precision == "int8" else None
+    values = ScriptValues(
+        target=request.target,
+        precision=request.precision,
+        model=f"models/{main.name}",
+        header=main.header,
+        batch=request.batch,
+        int8_share=share,
+        min_sqnr=MIN_SQNR[request.precision],
+        golden_count=count,
+    )
+    content.add_text("build.sh", build_script(values), "script", executable=True)
+    content.add_text("self-test.sh", self_test_script(values), "script", executable=True)
+
+
+def int8_share(path: PathLike) -> float:
+    """Share of a Q/DQ model's multiply-adds whose inputs are quantised, 0..1."""
+    costs = [cost for cost in CostModel(load_model(path)).nodes() if cost.multiply_adds]
+    total = sum(cost.multiply_adds for cost in costs)
+    return sum(cost.multiply_adds for cost in costs if cost.quantized) / total if total else 0.0

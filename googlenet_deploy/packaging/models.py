@@ -1,0 +1,123 @@
+"""The ONNX models of a bundle: one classifier in one to three precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.onnx_header import OnnxHeader, read_onnx
+from googlenet_deploy.device.specification import Preprocessing, describe_difference
+from googlenet_deploy.errors import BadModelError, UsageError
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class BundleModel:
+    """One ONNX file.
+
+    Attributes:
+        precision: "fp32", "fp16" or "int8".
+        path: The file.
+        header: What is in it.
+    """
+
+    precision: str
+    path: Path
+    header: OnnxHeader
+
+    @property
+    def name(self) -> str:
+        """Its name in bundles: ``model.onnx``, ``model.fp16.onnx``, ``model.int8.onnx``."""
+        return "model.onnx" if self.precision == "fp32" else f"model.{self.precision}.onnx"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How its images are prepared."""
+        assert self.header.metadata.preprocessing is not None  # `read_models` refuses others
+        return self.header.metadata.preprocessing
+
+
+@dataclass(frozen=True)
+class BundleModels:
+    """The same classifier in several precisions; the first is the one that is deployed."""
+
+    models: tuple[BundleModel, ...]
+
+    @property
+    def main(self) -> BundleModel:
+        """What the engine is built from."""
+        return self.models[0]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the logits; empty where the model has none."""
+        return self.main.header.metadata.class_names
+
+    @property
+    def class_count(self) -> int | None:
+        """Number of classes; None where the model leaves it open."""
+        shape = self.main.header.outputs[0].shape
+        return shape[-1] if shape and isinstance(shape[-1], int) else None
+
+    def made_from(self) -> dict[str, str]:
+        """Hashes for the manifest."""
+        values = {f"{model.precision}_sha256": sha256_file(model.path) for model in self.models}
+        metadata = self.main.header.metadata
+        values.update(weights_sha256=metadata.source_sha256, architecture=metadata.architecture)
+        return {key: value for key, value in values.items() if value}
+
+    def __iter__(self) -> Iterator[BundleModel]:
+        return iter(self.models)
+
+
+def read_models(paths: dict[str, Path], precision: str) -> BundleModels:
+    """Reads the headers of the models and checks that they belong together.
+
+    Args:
+        paths: ONNX files by precision.
+        precision: What the device is to compute in, which decides the model that is deployed: for FP16 without a model
+            of its own the FP32 one, which TensorRT converts.
+
+    Raises:
+        UsageError: The precision has no model.
+        BadModelError: One of them does not say how images are prepared, or differs from the deployed one in input,
+            preprocessing or classes.
+    """
+    if precision == "fp16" and "fp16" not in paths and "fp32" in paths:
+        precision = "fp32"  # TensorRT makes FP16 of it by itself
+    if precision not in paths:
+        have = ", ".join(sorted(paths)) or "none"
+        raise UsageError(f"there is no {precision} model to deploy (there is: {have})", f"give --{precision} FILE")
+    order = [precision, *(name for name in PRECISIONS if name in paths and name != precision)]
+    models = tuple(BundleModel(name, Path(paths[name]), read_onnx(paths[name])) for name in order)
+    for model in models:
+        _check(model)
+        _check_same(models[0], model)
+    return BundleModels(models)
+
+
+def _check(model: BundleModel) -> None:
+    header = model.header
+    if len(header.inputs) != 1 or not header.outputs:
+        raise BadModelError(model.path, f"has {len(header.inputs)} inputs; an image classifier has one")
+    if header.metadata.preprocessing is None:
+        raise BadModelError(
+            model.path,
+            "does not say how its images are prepared, so the device could not either",
+            "export it with `googlenet-deploy export`, which stores that in the model",
+        )
+    if header.quantized != (model.precision == "int8"):
+        what = "is quantised" if header.quantized else "is not quantised"
+        raise BadModelError(model.path, f"{what}, so it is not the {model.precision} model")
+
+
+def _check_same(first: BundleModel, other: BundleModel) -> None:
+    different = describe_difference(first.preprocessing, other.preprocessing)
+    if different:
+        key, (ours, theirs) = next(iter(different.items()))
+        raise BadModelError(other.path, f"is another classifier: {key} {theirs}, that of {first.path} is {ours}")
+    if first.header.outputs[0].shape[1:] != other.header.outputs[0].shape[1:]:
+        raise BadModelError(other.path, f"is another classifier: its outputs differ from those of {first.path}")

@@ -1,0 +1,239 @@
+"""The bundle for Triton Inference Server: a model repository.
+
+``model_repository/NAME/config.pbtxt`` is a ``ModelConfig`` in protobuf's text form (triton-inference-server/common,
+``protobuf/model_config.proto``); the layout is that of "Model Repository" in Triton's user guide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy import __version__
+from googlenet_deploy.device.engine_manifest import EngineManifest, load_manifest
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.onnx_header import OnnxHeader, Value
+from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import BadImageError, BadModelError, UsageError
+from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
+from googlenet_deploy.packaging.models import BundleModels, read_models
+from googlenet_deploy.packaging.protobuf_text import Enum, Message, to_text
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.sources import ImageSource
+
+REPOSITORY = "model_repository"
+LABELS = "labels.txt"
+WARMUP = "image"
+REQUEST = "request/image.bin"
+# Dynamic batching waits so long for more requests; a GPU takes about as long for one batch.
+QUEUE_DELAY_US = 2000
+_TYPES = {
+    "float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8", "int64": "TYPE_INT64",
+    "int32": "TYPE_INT32", "bool": "TYPE_BOOL", "float64": "TYPE_FP64",
+}  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class TritonRequest:
+    """What a model repository is made of.
+
+    Attributes:
+        name: Name of the model on the server.
+        models: ONNX files by precision.
+        precision: Which of them is served.
+        images: The first usable one warms the server up.
+        engine: A TensorRT engine for the server's GPU, served as NAME_tensorrt; None for none.
+        max_batch: Largest batch that the server forms.
+    """
+
+    name: str
+    models: dict[str, Path]
+    precision: str
+    images: Sequence[ImageSource]
+    engine: Path | None = None
+    max_batch: int = 16
+
+
+def write_triton(output: PathLike, request: TritonRequest) -> BundleResult:
+    """Writes the repository, an archive where `output` ends in ``.zip``.
+
+    Raises:
+        UsageError: The name cannot be a model's, or the largest batch is below 1.
+        BadModelError: The model or the engine does not fit.
+        OutputError: The bundle cannot be written.
+    """
+    if not _NAME.fullmatch(request.name):
+        raise UsageError(f"{request.name!r} is no name for a model", "use letters, digits, _, . and -")
+    if request.max_batch < 1:
+        raise UsageError("the largest batch must be at least 1")
+    models = read_models(request.models, request.precision)
+    header = models.main.header
+    content, notes = BundleContent(), list[str]()
+    warmup = _prepared_image(request.images, models.main.preprocessing, notes)
+    content.add_bytes(REQUEST, warmup, "example request")
+    fixed = header.inputs[0].shape[0]
+    warmup *= fixed if isinstance(fixed, int) else 1
+    folder = f"{REPOSITORY}/{request.name}"
+    config = onnx_config(request.name, header, request.max_batch, labels=bool(models.class_names))
+    _add_model(content, folder, config, models, warmup)
+    content.add_file(f"{folder}/1/model.onnx", models.main.path, "model")
+    if not header.dynamic_batch:
+        notes.append("the model's batch is fixed, so Triton cannot batch requests: export it without --batch")
+    names = [request.name]
+    if request.engine is not None:
+        names.append(_add_engine(content, request, models, warmup))
+    content.add_text("preprocessing.json", models.main.preprocessing.to_json() + "\n", "preprocessing")
+    content.add_text("README.txt", _readme(names, models), "instructions")
+    manifest = content.manifest("triton", "", request.precision, models.made_from())
+    write_bundle(output, content, manifest)
+    return BundleResult(manifest, tuple(notes))
+
+
+def onnx_config(name: str, header: OnnxHeader, max_batch: int, *, labels: bool) -> Message:
+    """``ModelConfig`` of an ONNX model; a fixed batch is part of its dimensions."""
+    batch = max_batch if header.dynamic_batch else 0
+    return _config(name, "onnxruntime_onnx", "model.onnx", batch, header.inputs, header.outputs, labels=labels)
+
+
+def engine_config(name: str, manifest: EngineManifest, max_batch: int, *, labels: bool) -> Message:
+    """``ModelConfig`` of a TensorRT engine."""
+    largest = manifest.batch[2] if manifest.batch is not None else 0
+    inputs, outputs = (
+        tuple(Value(str(item["name"]), str(item["dtype"]), tuple(item["shape"])) for item in values)
+        for values in (manifest.inputs, manifest.outputs)
+    )
+    return _config(name, "tensorrt_plan", "model.plan", min(largest, max_batch), inputs, outputs, labels=labels)
+
+
+def _config(
+    name: str,
+    platform: str,
+    file: str,
+    batch: int,
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    *,
+    labels: bool,
+) -> Message:
+    tensors = [_tensor(value, batch, LABELS if labels and index == 0 else "") for index, value in enumerate(outputs)]
+    first = _tensor(inputs[0], batch, "")
+    config: Message = {
+        "name": name,
+        "platform": platform,
+        "default_model_filename": file,
+        "max_batch_size": batch,
+        "input": [first],
+        "output": tensors,
+        "version_policy": {"latest": {"num_versions": 1}},
+        "model_warmup": [
+            {
+                "name": "one image",
+                "batch_size": 1,
+                "inputs": [
+                    {
+                        "key": str(first["name"]),
+                        "value": {"data_type": first["data_type"], "dims": first["dims"], "input_data_file": WARMUP},
+                    }
+                ],
+            }
+        ],
+    }
+    if batch > 1:
+        preferred = sorted({size for size in (batch // 4, batch // 2, batch) if size > 1})
+        config["dynamic_batching"] = {
+            "preferred_batch_size": preferred,
+            "max_queue_delay_microseconds": QUEUE_DELAY_US,
+        }
+    return config
+
+
+def _tensor(value: Value, batch: int, labels: str) -> Message:
+    if value.dtype not in _TYPES:
+        raise UsageError(f"Triton has no type for {value.name}, which is {value.dtype}")
+    shape = value.shape[1:] if batch else value.shape
+    message: Message = {
+        "name": value.name,
+        "data_type": Enum(_TYPES[value.dtype]),
+        "dims": [size if isinstance(size, int) else -1 for size in shape],
+    }
+    if labels:
+        message["label_filename"] = labels
+    return message
+
+
+def _add_model(content: BundleContent, folder: str, config: Message, models: BundleModels, warmup: bytes) -> None:
+    head = f"# Made by googlenet-deploy {__version__}.\n"
+    content.add_text(f"{folder}/config.pbtxt", head + to_text(config), "configuration")
+    content.add_bytes(f"{folder}/warmup/{WARMUP}", warmup, "warm-up input")
+    if models.class_names:
+        content.add_text(f"{folder}/{LABELS}", "".join(f"{name}\n" for name in models.class_names), "class names")
+
+
+def _add_engine(content: BundleContent, request: TritonRequest, models: BundleModels, warmup: bytes) -> str:
+    assert request.engine is not None
+    manifest = load_manifest(request.engine)
+    if manifest.backend != "tensorrt":
+        raise BadModelError(request.engine, f"is an engine of {manifest.backend}, which Triton does not run")
+    theirs = manifest.metadata.get("googlenet_deploy.preprocessing", "")
+    if theirs and Preprocessing.from_json(theirs) != models.main.preprocessing:
+        raise BadModelError(request.engine, "was built from another model: its preprocessing differs")
+    name = f"{request.name}_tensorrt"
+    folder = f"{REPOSITORY}/{name}"
+    config = engine_config(name, manifest, request.max_batch, labels=bool(models.class_names))
+    _add_model(content, folder, config, models, warmup)
+    content.add_file(f"{folder}/1/model.plan", request.engine, "engine")
+    return name
+
+
+def _prepared_image(images: Sequence[ImageSource], spec: Preprocessing, notes: list[str]) -> bytes:
+    """The first usable image as the network takes it; grey where there is none, which is said."""
+    mode = "L" if spec.channels == "L" else "RGB"
+    for source in images:
+        try:
+            image = load_image(source.data if source.data is not None else source.name, name=source.name, mode=mode)
+            return np.ascontiguousarray(preprocess(image, spec)).tobytes()
+        except (BadImageError, UsageError):
+            continue
+    notes.append("no image could be used, so the warm-up input is zeros: give photographs with --images")
+    return bytes(int(np.prod(spec.input_shape)) * np.dtype(spec.dtype).itemsize)
+
+
+def _readme(names: Sequence[str], models: BundleModels) -> str:
+    spec = models.main.preprocessing
+    shape = "x".join(map(str, spec.input_shape))
+    main = names[0]
+    lines = [
+        f"Triton model repository: {', '.join(names)} ({models.main.precision.upper()})",
+        f"Made by googlenet-deploy {__version__}.",
+        "",
+        "Start the server (an x86 machine, or a Jetson with a tritonserver build for it)",
+        "",
+        '    docker run --rm --gpus all -p 8000:8000 -p 8001:8001 -v "$PWD/model_repository:/models" \\',
+        "        nvcr.io/nvidia/tritonserver:RELEASE-py3 tritonserver --model-repository=/models",
+        "",
+        "RELEASE is a Triton release such as 24.08; an engine (model.plan) needs the release with its own TensorRT.",
+        "",
+        "Ask it",
+        "",
+        f"    curl --fail localhost:8000/v2/models/{main}/ready",
+        f"    curl --fail localhost:8000/v2/models/{main}/config",
+        "    curl -H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: 0' \\",
+        f"        --data-binary @{REQUEST} localhost:8000/v2/models/{main}/infer --output answer.bin",
+        "",
+        f"{REQUEST} is one photograph as the network takes it: {spec.dtype}, {shape} ({spec.layout}), prepared as",
+        "preprocessing.json says. Clients that would rather send raw pixels: export the model with --uint8-input.",
+        "",
+        "Requests of single images are batched by the server (dynamic_batching in config.pbtxt).",
+        "",
+        "sha256sum --check SHA256SUMS finds a file that was altered.",
+    ]
+    return "\n".join(lines) + "\n"
