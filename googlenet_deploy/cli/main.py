@@ -39,6 +39,7 @@ COMMANDS: Dict[str, Command] = {
     "infer": Command("classify images", ("googlenet-infer",)),
     "evaluate": Command("top-1, top-5 and agreement with a reference"),
     "estimate": Command("bounds of latency, energy and memory on a module that is not at hand"),
+    "selftest": Command("an unpacked bundle's files and answers, held against the workstation's"),
     "doctor": Command("what this machine can run, and what is missing"),
     "inspect": Command("layers, types, sizes and costs of a model"),
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 import numpy as np
 
 from googlenet_deploy.device.bundle import DEVICE_FOLDER, verify_folder
-from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.golden import PIXELS, Golden, GoldenModel, read_array, read_golden, sqnr
 from googlenet_deploy.device.images import load_image
 from googlenet_deploy.device.predictions import class_scores
@@ -22,7 +22,7 @@ from googlenet_deploy.device.preprocess import crop_pixels, normalize
 from googlenet_deploy.device.runner.protocol import run_any_batch
 from googlenet_deploy.device.runner.select import open_runner
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.errors import BadBundleError, DeviceError, GoogLeNetDeployError, MissingExtraError
+from googlenet_deploy.errors import BadBundleError, DeviceError, MissingExtraError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,11 @@ def check_lines(checks: List[Check]) -> List[str]:
 
 
 def _preprocessing(root: Path) -> Preprocessing:
-    return Preprocessing.from_json((root / PREPROCESSING).read_text(encoding="utf-8"))
+    path = root / PREPROCESSING
+    try:
+        return Preprocessing.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
 
 
 def _prepared_pixels(root: Path, golden: Golden, spec: Preprocessing) -> NDArray[np.uint8]:
@@ -167,13 +171,3 @@ def _compare(
         f"{len(wanted) - wrong} of {len(wanted)} images the same, {len(wanted) - wrong_files} from the files"
     )
     return Check(name, ok, text)
-
-
-def run_self_test(folder: PathLike, *, files_only: bool = False, engine: Optional[str] = None) -> Tuple[List[str], int]:
-    """The self-test as lines of text and an exit status, 0 or 1; errors of a broken bundle are lines too."""
-    try:
-        checks = self_test(folder, files_only=files_only, engine=engine)
-    except GoogLeNetDeployError as error:
-        lines = [f"FAILED   {error.message}"]
-        return lines + ([f"  {error.remedy}"] if error.remedy else []), 1
-    return check_lines(checks), 1 if failed(checks) else 0

@@ -121,7 +121,10 @@ def _run(model: BundleModel, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floa
 
 
 def _clearest(scores: Sequence[NDArray[np.float32]], count: int) -> list[int]:
-    """Indices of the images on which all models agree, by the margin of the best class over the second."""
+    """Indices of images on which all models agree: the clearest of each class first, then the clearest of the others.
+
+    Clear is a large margin of the best class over the second.
+    """
     best = np.stack([values.argmax(axis=1) for values in scores])
     agreeing = np.flatnonzero((best == best[0]).all(axis=0))
     if not len(agreeing):
@@ -129,8 +132,10 @@ def _clearest(scores: Sequence[NDArray[np.float32]], count: int) -> list[int]:
             "the models give different classes to every golden image", "evaluate the quantised model: `evaluate`"
         )
     two = np.sort(scores[0][agreeing], axis=1)[:, -2:]
-    order = np.argsort(-(two[:, -1] - two[:, 0]), kind="stable")
-    return sorted(agreeing[order][:count].tolist())
+    order = agreeing[np.argsort(two[:, 0] - two[:, 1], kind="stable")].tolist()
+    firsts = list({int(best[0][index]): index for index in reversed(order)}.values())
+    ranked = sorted(order, key=lambda index: (index not in firsts, order.index(index)))
+    return sorted(ranked[:count])
 
 
 def _add_scores(content: BundleContent, model: BundleModel, scores: NDArray[np.float32]) -> GoldenModel:

@@ -1,0 +1,167 @@
+"""The DeepStream bundle: nvinfer's arithmetic gives the network what it was trained on, or the text says why not."""
+
+from __future__ import annotations
+
+import configparser
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from googlenet_deploy.calibration.tensorrt_cache import load_cache
+from googlenet_deploy.device.onnx_header import read_onnx
+from googlenet_deploy.device.predictions import softmax
+from googlenet_deploy.device.specification import BVLC, Preprocessing
+from googlenet_deploy.device.target import load_target
+from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
+from googlenet_deploy.export.graph import copy_model
+from googlenet_deploy.export.onnx_file import load_model
+from googlenet_deploy.export.passes.base import PassManager
+from googlenet_deploy.export.passes.scale_input import ScaleInput
+from googlenet_deploy.export.samples import prepare, smooth_pictures
+from googlenet_deploy.packaging.check import verify_bundle
+from googlenet_deploy.packaging.deepstream import label_line, split_normalisation, write_deepstream
+from googlenet_deploy.packaging.deepstream_text import DeepStreamRequest, region
+from tests.unit.packaging.conftest import SPECIFICATION, Classifier, logits_of
+
+
+@pytest.fixture
+def request_int8(classifier: Classifier) -> DeepStreamRequest:
+    return DeepStreamRequest(load_target("jetpack-6.2"), "int8", classifier.fp32, classifier.table, batch=4)
+
+
+def read_config(path: Path) -> configparser.ConfigParser:
+    """GLib's key files are what configparser reads, but for comments behind values."""
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    parser.read_string(path.read_text(encoding="utf-8"))
+    return parser
+
+
+def floats(text: str) -> list[float]:
+    return [float(value) for value in text.split(";")]
+
+
+def test_nvinfers_arithmetic_gives_the_networks_answers(request_int8: DeepStreamRequest, tmp_path: Path) -> None:
+    write_deepstream(tmp_path / "bundle", request_int8)
+    values = read_config(tmp_path / "bundle/config_infer_primary.txt")["property"]
+    pixels = smooth_pictures(3, (64, 64), 3, seed=5)
+    offsets = np.array(floats(values["offsets"]), np.float32)
+    given = (float(values["net-scale-factor"]) * (pixels - offsets)).transpose(0, 3, 1, 2).astype(np.float32)
+    probabilities = logits_of(tmp_path / "bundle" / values["onnx-file"], given)
+    expected = softmax(logits_of(request_int8.fp32, prepare(pixels, SPECIFICATION).astype(np.float32)))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def test_the_configuration_names_files_that_are_there(request_int8: DeepStreamRequest, tmp_path: Path) -> None:
+    write_deepstream(tmp_path / "bundle", request_int8)
+    manifest = verify_bundle(tmp_path / "bundle")
+    assert (manifest.kind, manifest.target) == ("deepstream", "jetpack-6.2")
+    values = read_config(tmp_path / "bundle/config_infer_primary.txt")["property"]
+    for key in ("onnx-file", "labelfile-path", "int8-calib-file"):
+        manifest.file(values[key])
+    assert values["network-mode"] == "1"
+    assert values["network-type"] == "1"
+    assert values["model-color-format"] == "0"
+    assert values["infer-dims"] == "3;64;64"
+    assert values["batch-size"] == "4"
+    header = read_onnx(tmp_path / "bundle/model.onnx")
+    assert values["output-blob-names"] == header.outputs[0].name == "probabilities"
+    labels = (tmp_path / "bundle/labels.txt").read_text(encoding="utf-8")
+    assert labels.count("\n") == 1
+    assert len(labels.split(";")) == int(values["num-detected-classes"]) == 10
+
+
+def test_the_cache_is_for_the_targets_tensorrt_and_the_models_tensors(
+    request_int8: DeepStreamRequest, tmp_path: Path
+) -> None:
+    write_deepstream(tmp_path / "bundle", request_int8)
+    cache = load_cache(tmp_path / "bundle/int8.cache")
+    assert cache.number == 100300
+    tensors = {name for node in read_onnx(tmp_path / "bundle/model.onnx").nodes for name in node.inputs}
+    convolved = {
+        node.inputs[0] for node in read_onnx(tmp_path / "bundle/model.onnx").nodes if node.operator in ("Conv", "Gemm")
+    }
+    assert convolved <= set(cache.scales)
+    assert "input" in tensors  # behind the multiplication, under its old name
+
+
+def test_a_model_of_one_scale_is_not_multiplied(classifier: Classifier) -> None:
+    factor, offsets, factors = split_normalisation(BVLC, "m")
+    assert (factor, offsets, factors) == (1.0, (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
+    model = load_model(classifier.fp32)
+    assert not ScaleInput((1.0, 1.0, 1.0)).run(copy_model(model))
+
+
+def test_mean_and_std_of_scaled_pixels_become_offsets_of_pixels() -> None:
+    factor, offsets, factors = split_normalisation(Preprocessing(), "m")
+    assert factor == pytest.approx(1 / 255 / 0.229)
+    assert offsets == pytest.approx((123.675, 116.28, 103.53))
+    assert factors == pytest.approx((1, 0.229 / 0.224, 0.229 / 0.225))
+
+
+def test_uint8_input_is_refused() -> None:
+    with pytest.raises(BadModelError, match="nvinfer gives NCHW float32"):
+        split_normalisation(SPECIFICATION.with_uint8_input(), "m")
+
+
+def test_a_factor_for_every_channel_is_needed(classifier: Classifier) -> None:
+    with pytest.raises(VerificationError, match="2 channels"):
+        PassManager().run(load_model(classifier.fp32), [ScaleInput((1.0, 2.0))])
+
+
+@pytest.mark.parametrize(
+    ("target", "table", "match"),
+    [
+        ("nano", True, "has no INT8"),
+        ("orin-nano", False, "falls? back to FP16"),
+        ("tensorrt-11", True, "has no calibration caches"),
+        ("tensorrt-rtx", True, "not on TensorRT-RTX"),
+    ],
+)
+def test_int8_that_cannot_be_is_refused(
+    request_int8: DeepStreamRequest, tmp_path: Path, target: str, table: bool, match: str
+) -> None:
+    changed = replace(request_int8, target=load_target(target), table=request_int8.table if table else None)
+    with pytest.raises(UsageError, match=match):
+        write_deepstream(tmp_path / "bundle", changed)
+
+
+@pytest.mark.parametrize(("precision", "mode"), [("fp32", "0"), ("fp16", "2")])
+def test_other_precisions_need_no_cache(
+    request_int8: DeepStreamRequest, tmp_path: Path, precision: str, mode: str
+) -> None:
+    write_deepstream(tmp_path / "bundle", replace(request_int8, precision=precision, table=None))
+    values = read_config(tmp_path / "bundle/config_infer_primary.txt")["property"]
+    assert values["network-mode"] == mode
+    assert "int8-calib-file" not in values
+    assert not (tmp_path / "bundle/int8.cache").exists()
+
+
+def test_the_region_of_interest_is_the_centre_crop(request_int8: DeepStreamRequest, tmp_path: Path) -> None:
+    bvlc = replace(BVLC)
+    assert region(bvlc, (1920, 1080)) == (487, 67, 945, 945)
+    assert region(bvlc, (480, 640)) == (30, 110, 420, 420)
+    assert region(replace(bvlc, resize=None), (640, 480)) == (208, 128, 224, 224)
+    write_deepstream(tmp_path / "bundle", request_int8)
+    values = read_config(tmp_path / "bundle/config_preprocess.txt")
+    assert values["group-0"]["roi-params-src-0"] == "480;60;960;960"
+    assert values["property"]["network-input-shape"] == "4;3;64;64"
+    assert values["property"]["tensor-name"] == read_onnx(tmp_path / "bundle/model.onnx").inputs[0].name
+    infer = read_config(tmp_path / "bundle/config_infer_primary.txt")["property"]
+    assert values["user-configs"]["pixel-normalization-factor"] == infer["net-scale-factor"]
+    assert values["user-configs"]["offsets"] == infer["offsets"]
+
+
+def test_the_text_says_what_differs(request_int8: DeepStreamRequest, tmp_path: Path) -> None:
+    write_deepstream(tmp_path / "bundle", request_int8)
+    text = (tmp_path / "bundle/README.txt").read_text(encoding="utf-8")
+    for words in ("one scale for all channels", "whole frame", "not antialiased", "calibration cache, not from a Q/DQ"):
+        assert words in text
+    assert "480;60;960;960" in text
+
+
+def test_semicolons_in_class_names_do_not_split_them() -> None:
+    notes: list[str] = []
+    assert label_line(("cat", "dog; wolf"), notes) == "cat;dog, wolf\n"
+    assert "1 class names" in notes[0]
