@@ -7,7 +7,6 @@ batches are prepared while the network works on this one.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Deque, Iterator, List, NamedTuple, Optional, Sequence, Union
@@ -16,6 +15,7 @@ import numpy as np
 
 from googlenet_deploy.device.images import load_image
 from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.processor import available_cores
 from googlenet_deploy.errors import BadImageError, UsageError
 
 if TYPE_CHECKING:
@@ -120,10 +120,3 @@ class ImageBatches:
             return Skipped(source.name, error.problem)
         except UsageError as error:  # smaller than the crop, and not to be resized
             return Skipped(source.name, error.message)
-
-
-def available_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

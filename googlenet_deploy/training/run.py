@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.device.pipeline import available_cores
+from googlenet_deploy.device.processor import available_cores
 from googlenet_deploy.errors import DeviceError, GoogLeNetDeployError, requires
 from googlenet_deploy.training.data import ImageFolder, read_image_folder, require_every_class
 from googlenet_deploy.training.images import ImageStore, centre

@@ -170,6 +170,11 @@ def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArr
         padding = np.zeros((missing, *batch.shape[1:]), batch.dtype)
         outputs = _by_image(runner, np.concatenate([part, padding]) if missing else part)
         parts.append({name: value[: len(part)] for name, value in outputs.items()})
+    return concatenate(parts)
+
+
+def concatenate(parts: Sequence[Dict[str, NDArray[np.generic]]]) -> Dict[str, NDArray[np.generic]]:
+    """The outputs of several batches as those of one."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

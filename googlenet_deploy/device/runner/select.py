@@ -1,11 +1,18 @@
-"""Chooses the runner for a model by its file and by what the user asks for."""
+"""Chooses the runner for a model by its file and by what the user asks for.
+
+"auto" takes TensorRT for an engine. For an ONNX model it takes OpenVINO where that is installed and the processor
+gains by it, which is on x86-64 with AVX2 for float models, and with VNNI or AMX for INT8 ones (without, OpenVINO's INT8
+sums may saturate); ONNX Runtime everywhere else. Both compute float models in float32.
+"""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from googlenet_deploy.errors import UsageError
+from googlenet_deploy.device.processor import instructions, is_x86, sums_int8_exactly
+from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.files import PathLike
@@ -18,7 +25,7 @@ _PROVIDERS = {
     "onnxruntime-tensorrt": "TensorrtExecutionProvider",
 }
 _ENGINES = ("tensorrt", "tensorrt-rtx")
-BACKENDS = ("auto", *_PROVIDERS, *_ENGINES)
+BACKENDS = ("auto", *_PROVIDERS, "openvino", *_ENGINES)
 
 
 class GpuOptions(NamedTuple):
@@ -40,14 +47,22 @@ class GpuOptions(NamedTuple):
 
 
 def open_runner(
-    path: PathLike, backend: str = "auto", *, threads: Optional[int] = None, gpu: Optional[GpuOptions] = None
+    path: PathLike,
+    backend: str = "auto",
+    *,
+    threads: Optional[int] = None,
+    batch: int = 1,
+    as_is: bool = False,
+    gpu: Optional[GpuOptions] = None,
 ) -> Runner:
     """A runner for a model; use it as a context manager.
 
     Args:
         path: The model: an ``.onnx`` file, or an engine that `build` made.
-        backend: One of `BACKENDS`; "auto" goes by the file's suffix.
+        backend: One of `BACKENDS`; for "auto" see the module.
         threads: CPU threads; None takes one per core.
+        batch: Images that usually come at once; on a CPU 1 makes one image fast, more make the most images/s.
+        as_is: Run an ONNX model's graph as it stands, in ONNX Runtime.
         gpu: How an engine runs.
 
     Raises:
@@ -59,16 +74,38 @@ def open_runner(
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     is_engine = Path(path).suffix.lower() in ENGINE_SUFFIXES
-    if backend in _PROVIDERS and is_engine:
+    if is_engine and backend != "auto" and backend not in _ENGINES:
         raise UsageError(f"{path}: is a TensorRT engine, which {backend} does not run", "leave --backend out")
     if backend in _ENGINES and Path(path).suffix.lower() == ".onnx":
         raise UsageError(f"{path}: {backend} runs engines", f"build one first: googlenet-deploy build {path}")
     if backend in _ENGINES or is_engine:
         return _open_engine(path, backend, gpu or GpuOptions())
+    if as_is and backend == "openvino":
+        raise UsageError("--as-is is for ONNX Runtime: OpenVINO changes every graph", "leave one of them out")
+    if backend == "openvino" or (backend == "auto" and not as_is and gains_by_openvino(path)):
+        from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner  # noqa: PLC0415 - optional
+
+        return OpenVinoRunner(path, threads=threads, batch=batch)
     from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner  # noqa: PLC0415 - optional
 
     provider = _PROVIDERS.get(backend)
-    return OnnxRuntimeRunner(path, providers=[provider] if provider else None, threads=threads)
+    return OnnxRuntimeRunner(
+        path, providers=[provider] if provider else None, threads=threads, batch=batch, as_is=as_is
+    )
+
+
+def gains_by_openvino(path: PathLike) -> bool:
+    """Whether "auto" runs an ONNX model in OpenVINO here; see the module."""
+    if find_spec("openvino") is None or not is_x86() or "avx2" not in instructions():
+        return False
+    if sums_int8_exactly():
+        return True
+    from googlenet_deploy.device.onnx_header import read_onnx  # noqa: PLC0415 - needs NumPy
+
+    try:
+        return not read_onnx(path).quantized
+    except GoogLeNetDeployError:
+        return False  # ONNX Runtime says what is wrong with it
 
 
 def _open_engine(path: PathLike, backend: str, options: GpuOptions) -> Runner:

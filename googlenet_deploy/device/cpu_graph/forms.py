@@ -1,0 +1,63 @@
+"""A model's bytes in the form that a CPU's engine runs best."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+from googlenet_deploy.device.cpu_graph.lrn import decompose_lrn
+from googlenet_deploy.device.cpu_graph.move_quantize import move_quantize
+from googlenet_deploy.device.cpu_graph.qlinear import fuse_convolutions
+from googlenet_deploy.device.cpu_graph.unsigned import make_activations_unsigned
+from googlenet_deploy.device.cpu_graph.weights import fold_weights
+from googlenet_deploy.device.onnx_edit import EditableGraph
+
+OLDEST_OPSET = 13  # the first with Q/DQ per channel; Clip and MaxPool take uint8 from 12 on
+
+
+class Form(NamedTuple):
+    """A changed model.
+
+    Attributes:
+        model: Its bytes.
+        changes: What was changed, for people.
+    """
+
+    model: bytes
+    changes: str
+
+
+def onnxruntime_form(model: bytes) -> Optional[Form]:
+    """For ONNX Runtime's CPU provider: INT8 convolutions as QLinearConv, weights ready, LRN without ``pow``.
+
+    Returns:
+        None where there is nothing to change, the model is too old, or its constants lie in other files.
+
+    Raises:
+        ValueError: The model is damaged.
+    """
+    graph = _editable(model)
+    if graph is None:
+        return None
+    quantized = any(item.operator == "QuantizeLinear" for item in graph.nodes)
+    changes = []
+    if quantized:
+        move_quantize(graph)
+        fused = fuse_convolutions(graph)
+        fold_weights(graph)
+        changes.append(f"{fused} convolutions as QLinearConv with unsigned activations")
+    normalised = decompose_lrn(graph)
+    if normalised:
+        changes.append(f"{normalised} LRN as elementary operators")
+    return Form(graph.serialize(), "; ".join(changes)) if changes else None
+
+
+def openvino_form(model: bytes) -> Optional[Form]:
+    """For OpenVINO: unsigned activations; see `onnxruntime_form`."""
+    graph = _editable(model)
+    changed = make_activations_unsigned(graph) if graph is not None else 0
+    return Form(graph.serialize(), f"{changed} Q/DQ with unsigned activations") if graph and changed else None
+
+
+def _editable(model: bytes) -> Optional[EditableGraph]:
+    graph = EditableGraph(model)
+    return None if graph.external or graph.opset < OLDEST_OPSET else graph

@@ -1,0 +1,103 @@
+"""Weights that stand behind QuantizeLinear and DequantizeLinear, computed once instead of in every run.
+
+ONNX Runtime keeps DequantizeLinear of a constant as a node, for other hardware's sake.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from googlenet_deploy.device.onnx_edit import EditableGraph, EditableNode
+
+
+class QuantizedWeight(NamedTuple):
+    """INT8 weights: `codes` int8, `scale` float32 of one value or one per channel along `axis`; zero point 0."""
+
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    axis: int
+
+    def floats(self) -> NDArray[np.float32]:
+        """``codes * scale``, as DequantizeLinear defines it."""
+        return np.asarray(self.codes.astype(np.float32) * _along(self.scale, self.codes.ndim, self.axis), np.float32)
+
+
+def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], name: str) -> Optional[QuantizedWeight]:
+    """The weights behind a DequantizeLinear, stored as INT8 or as floats behind a QuantizeLinear.
+
+    Returns:
+        None where `name` is something else, or has a zero point other than 0.
+    """
+    pair = producers.get(name)
+    if pair is None or pair.operator != "DequantizeLinear":
+        return None
+    scale, zero = graph.constant(pair.inputs[1]), _zero_point(graph, pair)
+    axis = pair.attribute("axis", 1)
+    if scale is None or zero is None or zero.any() or zero.dtype != np.int8 or not isinstance(axis, int):
+        return None
+    codes = graph.constant(pair.inputs[0])
+    quantize = producers.get(pair.inputs[0])
+    if codes is None and quantize is not None and quantize.operator == "QuantizeLinear":
+        values = graph.constant(quantize.inputs[0])
+        if values is None or quantize.inputs[1:] != pair.inputs[1:]:
+            return None
+        codes = _quantized(values.astype(np.float32, copy=False), scale.astype(np.float32), axis)
+    if codes is None or codes.dtype != np.int8:
+        return None
+    return QuantizedWeight(codes.astype(np.int8, copy=False), scale.astype(np.float32), axis)
+
+
+def fold_weights(graph: EditableGraph) -> int:
+    """Puts floats in the place of every weight that is still read behind its DequantizeLinear; gives how many."""
+    producers = graph.producers()
+    folded: Dict[str, QuantizedWeight] = {}
+    for item in graph.nodes:
+        weight = quantized_weight(graph, producers, item.outputs[0]) if item.operator == "DequantizeLinear" else None
+        if weight is not None:
+            folded[item.outputs[0]] = weight
+    for name, weight in folded.items():
+        graph.add_constant(name, weight.floats())
+    graph.nodes = [item for item in graph.nodes if item.outputs[0] not in folded]
+    drop_unread(graph)
+    return len(folded)
+
+
+def drop_unread(graph: EditableGraph) -> None:
+    """Removes nodes whose outputs nothing reads."""
+    wanted = set(graph.outputs)
+    kept = []
+    for item in reversed(graph.nodes):
+        if wanted & set(item.outputs):
+            kept.append(item)
+            wanted |= set(item.inputs)
+    graph.nodes = kept[::-1]
+
+
+def _quantized(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int) -> NDArray[np.int8]:
+    """QuantizeLinear as ONNX defines it: half to even, saturated."""
+    return np.asarray(np.clip(np.rint(values / _along(scale, values.ndim, axis)), -128, 127), np.int8)
+
+
+def _zero_point(graph: EditableGraph, item: EditableNode) -> Optional[NDArray[np.generic]]:
+    return graph.constant(item.inputs[2]) if len(item.inputs) > 2 and item.inputs[2] else None
+
+
+def _along(factor: NDArray[np.float32], rank: int, axis: int) -> NDArray[np.float32]:
+    if factor.size == 1:
+        return factor.reshape(())
+    shape = [1] * rank
+    shape[axis % rank] = factor.size
+    return factor.reshape(tuple(shape))
+
+
+def scalar_scale(graph: EditableGraph, item: EditableNode) -> Optional[Tuple[float, str]]:
+    """Scale and name of the scale of an activation's Q or DQ: one scale, zero point 0 of int8; None for any other."""
+    scale, zero = graph.constant(item.inputs[1]), _zero_point(graph, item)
+    if scale is None or zero is None or scale.size != 1 or zero.size != 1:
+        return None
+    if zero.dtype != np.int8 or int(zero.reshape(())) != 0:
+        return None
+    return float(scale.reshape(())), item.inputs[1]

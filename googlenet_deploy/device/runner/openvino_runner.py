@@ -1,0 +1,156 @@
+"""OpenVINO: the fastest way on x86 processors, for FP32 and for INT8 models.
+
+OpenVINO computes float models in bfloat16 by default where the processor has it, which changes answers; here they are
+computed in float32. INT8 models get unsigned activations first, see `cpu_graph.unsigned`. Each image is a run of its
+own: single images use all threads, batches are shared out among as many streams as there are threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
+
+from googlenet_deploy.device.cpu_graph.forms import openvino_form
+from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.onnx_header import OnnxHeader, parse_onnx
+from googlenet_deploy.device.processor import available_cores, is_x86, sums_int8_exactly
+from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
+from googlenet_deploy.errors import BadModelError, requires
+
+with requires("openvino"):
+    import numpy as np
+    import openvino
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class OpenVinoRunner:
+    """A model in OpenVINO; see `protocol.Runner`.
+
+    Args:
+        path: An ONNX file with one image input.
+        threads: CPU threads; None takes one per core.
+        batch: Images that usually come at once: 1 for the shortest time of one image, more for the most images/s.
+
+    Raises:
+        BadModelError: The file is missing or damaged, has several inputs, or uses what OpenVINO does not support.
+    """
+
+    device = "CPU"
+
+    def __init__(self, path: PathLike, *, threads: Optional[int] = None, batch: int = 1) -> None:
+        self.path = str(path)
+        self.notes: List[str] = []
+        content = _read(self.path)
+        header = parse_onnx(content, self.path)
+        self.metadata = header.metadata
+        model = self._read_model(self._form(content, header))
+        self.input = image_input([_spec(value) for value in model.inputs], self.path)
+        self.outputs = tuple(_spec(value) for value in model.outputs)
+        self.batch_range = batch_range(self.input)
+        self._alone = self.batch_range[1] is None
+        cores = threads or available_cores()
+        streams = cores if batch > 1 and self._alone else 1
+        self._compiled = self._compile(model, cores, streams)
+        self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
+        self.backend = f"OpenVINO {openvino.__version__.partition('-')[0]} (CPU)"
+
+    def run(self, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
+        """Outputs by name for one batch of the input's shape and dtype.
+
+        Raises:
+            BadModelError: OpenVINO failed while running the model.
+        """
+        parts = [batch[index : index + 1] for index in range(len(batch))] if self._alone else [batch]
+        idle: Deque[Any] = deque(self._requests)
+        running: Deque[Any] = deque()
+        answers: List[Dict[str, NDArray[np.generic]]] = []
+        try:
+            for part in parts:
+                if not idle:
+                    request = running.popleft()
+                    answers.append(self._answer(request))
+                    idle.append(request)
+                request = idle.popleft()
+                request.start_async([np.ascontiguousarray(part)], share_inputs=True)
+                running.append(request)
+            answers += [self._answer(request) for request in running]
+        except RuntimeError as error:
+            raise BadModelError(self.path, f"OpenVINO cannot run it: {_first_line(error)}") from error
+        return answers[0] if len(answers) == 1 else concatenate(answers)
+
+    def close(self) -> None:
+        """Frees the model; may be called again."""
+        self._requests = []
+        self._compiled = None
+
+    def __enter__(self) -> OpenVinoRunner:
+        """The runner itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        """Frees the model."""
+        self.close()
+
+    def _answer(self, request: Any) -> Dict[str, NDArray[np.generic]]:  # noqa: ANN401 - OpenVINO's types are optional
+        request.wait()
+        return {spec.name: request.get_output_tensor(index).data.copy() for index, spec in enumerate(self.outputs)}
+
+    def _form(self, content: bytes, header: OnnxHeader) -> bytes:
+        if header.quantized and is_x86() and not sums_int8_exactly():
+            self.notes.append(
+                "this processor has no VNNI: OpenVINO's INT8 sums can saturate and change answers; "
+                "--backend onnxruntime computes them exactly"
+            )
+        form = openvino_form(content)
+        if form is None:
+            return content
+        self.notes.append(f"computed in an equal form for OpenVINO: {form.changes}")
+        return form.model
+
+    def _read_model(self, content: bytes) -> Any:  # noqa: ANN401 - OpenVINO's types are optional
+        try:
+            return openvino.Core().read_model(content)
+        except RuntimeError as error:
+            raise BadModelError(self.path, f"OpenVINO refuses it: {_first_line(error)}") from error
+
+    def _compile(self, model: Any, threads: int, streams: int) -> Any:  # noqa: ANN401 - OpenVINO's types are optional
+        properties: Dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+            "ENABLE_CPU_PINNING": False,  # the decoding threads share the cores
+        }
+        try:
+            if self._alone:
+                model.reshape([1, *self.input.shape[1:]])
+            return openvino.Core().compile_model(model, "CPU", properties)
+        except RuntimeError as error:
+            raise BadModelError(self.path, f"OpenVINO cannot compile it: {_first_line(error)}") from error
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadModelError(path, f"cannot be read: {reason(error)}") from error
+
+
+def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - OpenVINO's types are optional
+    sizes = tuple(int(size.get_length()) if size.is_static else None for size in value.get_partial_shape())
+    return TensorSpec(value.get_any_name(), sizes, np.dtype(value.get_element_type().to_dtype()).name)
+
+
+def _first_line(error: Exception) -> str:
+    """OpenVINO's messages begin with its own source lines; what it means comes last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
