@@ -140,7 +140,7 @@ class EditableGraph:
             elif part.number != _VALUE_INFO:
                 self._others.append(part)
                 if part.number == _OUTPUT:
-                    self.outputs.append(next(item.text() for item in fields(part.bytes()) if item.number == 1))
+                    self.outputs.append(_value_name(part.bytes()))
 
     def _read_opset(self, message: memoryview) -> None:
         parts = {part.number: part for part in fields(message)}
@@ -200,6 +200,10 @@ def _write_attribute(name: str, value: Attribute) -> bytes:
     if isinstance(value, int):
         return encode(1, name) + encode(3, value) + encode(20, _INT)
     return encode(1, name) + b"".join(encode(8, number) for number in value) + encode(20, _INTS)
+
+
+def _value_name(message: memoryview) -> str:
+    return next((item.text() for item in fields(message) if item.number == 1), "")
 
 
 def _describe_tensor(message: memoryview) -> Tuple[str, bool]:

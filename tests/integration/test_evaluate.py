@@ -46,7 +46,7 @@ def evaluate(colour_model: Path, labelled: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_what_is_printed(evaluate: Callable[..., str], colour_model: Path) -> None:
-    lines = evaluate().splitlines()
+    lines = evaluate("--backend", "onnxruntime").splitlines()
     assert lines[0].startswith(f"{colour_model}: 4 images, 0 skipped, ONNX Runtime")
     assert lines[1:] == [
         "  top-1            75.0 % (95 % interval 30.1 to 95.4, 3 of 4)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import Callable, List, NamedTuple, Optional
 
 from googlenet_deploy.device.cpu_graph.lrn import decompose_lrn
 from googlenet_deploy.device.cpu_graph.move_quantize import move_quantize
@@ -35,29 +35,36 @@ def onnxruntime_form(model: bytes) -> Optional[Form]:
     Raises:
         ValueError: The model is damaged.
     """
-    graph = _editable(model)
-    if graph is None:
-        return None
-    quantized = any(item.operator == "QuantizeLinear" for item in graph.nodes)
+    return _form(model, _for_onnxruntime)
+
+
+def openvino_form(model: bytes) -> Optional[Form]:
+    """For OpenVINO: unsigned activations; see `onnxruntime_form`."""
+    return _form(model, _for_openvino)
+
+
+def _form(model: bytes, change: Callable[[EditableGraph], List[str]]) -> Optional[Form]:
+    try:
+        graph = EditableGraph(model)
+        if graph.external or graph.opset < OLDEST_OPSET:
+            return None
+        changes = change(graph)
+        return Form(graph.serialize(), "; ".join(changes)) if changes else None
+    except (LookupError, TypeError, OverflowError) as error:  # what no valid model leads to
+        raise ValueError(f"is damaged: {error}") from error
+
+
+def _for_onnxruntime(graph: EditableGraph) -> List[str]:
     changes = []
-    if quantized:
+    if any(item.operator == "QuantizeLinear" for item in graph.nodes):
         move_quantize(graph)
         fused = fuse_convolutions(graph)
         fold_weights(graph)
         changes.append(f"{fused} convolutions as QLinearConv with unsigned activations")
     normalised = decompose_lrn(graph)
-    if normalised:
-        changes.append(f"{normalised} LRN as elementary operators")
-    return Form(graph.serialize(), "; ".join(changes)) if changes else None
+    return changes + ([f"{normalised} LRN as elementary operators"] if normalised else [])
 
 
-def openvino_form(model: bytes) -> Optional[Form]:
-    """For OpenVINO: unsigned activations; see `onnxruntime_form`."""
-    graph = _editable(model)
-    changed = make_activations_unsigned(graph) if graph is not None else 0
-    return Form(graph.serialize(), f"{changed} Q/DQ with unsigned activations") if graph and changed else None
-
-
-def _editable(model: bytes) -> Optional[EditableGraph]:
-    graph = EditableGraph(model)
-    return None if graph.external or graph.opset < OLDEST_OPSET else graph
+def _for_openvino(graph: EditableGraph) -> List[str]:
+    changed = make_activations_unsigned(graph)
+    return [f"{changed} Q/DQ with unsigned activations"] if changed else []

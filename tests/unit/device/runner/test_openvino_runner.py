@@ -1,0 +1,108 @@
+"""OpenVINO gives ONNX Runtime's answers, for float and INT8 models, in every way of running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
+from googlenet_deploy.device.runner.protocol import run_any_batch
+from googlenet_deploy.errors import BadModelError
+
+pytest.importorskip("openvino", reason="OpenVINO is not installed (the extra openvino brings it)")
+
+from googlenet_deploy.device.runner import openvino_runner
+from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner
+
+MakeNet = Callable[..., Path]
+
+
+def images(count: int) -> Any:
+    return np.random.default_rng(count).normal(0, 1, (count, 3, 16, 16)).astype(np.float32)
+
+
+def reference(path: Path, batch: Any) -> Any:
+    with OnnxRuntimeRunner(path, as_is=True) as runner:
+        return runner.run(batch)["logits"]
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_float_answers_are_onnx_runtimes(make_net: MakeNet, batch: int, count: int) -> None:
+    path = make_net(quantized=False)
+    with OpenVinoRunner(path, batch=batch, threads=2) as runner:
+        assert runner.batch_range == (1, None)
+        np.testing.assert_allclose(
+            runner.run(images(count))["logits"], reference(path, images(count)), rtol=1e-4, atol=1e-5
+        )
+        assert runner.notes == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_int8_answers_are_onnx_runtimes(make_net: MakeNet, seed: int) -> None:
+    """Signed activations behind a Concat would differ by half of the range here."""
+    path = make_net(quantized=True, seed=seed)
+    with OpenVinoRunner(path) as runner:
+        ours, theirs = runner.run(images(4))["logits"], reference(path, images(4))
+        assert np.abs(ours - theirs).max() < 0.03 * np.abs(theirs).max()
+        assert "unsigned activations" in runner.notes[-1]
+
+
+def test_an_answer_does_not_depend_on_the_batch(quantized_model: Path) -> None:
+    with OpenVinoRunner(quantized_model, batch=8, threads=2) as runner:
+        together = runner.run(images(5))["logits"]
+        alone = [runner.run(images(5)[index : index + 1])["logits"] for index in range(5)]
+        np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+def test_models_of_a_fixed_batch(colour_classifier: Callable[..., Path], tmp_path: Path) -> None:
+    path = colour_classifier(tmp_path / "m.onnx", batch=2)
+    batch = np.random.default_rng(0).random((5, 3, 8, 8)).astype(np.float32)
+    with OpenVinoRunner(path, batch=8) as runner, OnnxRuntimeRunner(path) as other:
+        assert runner.batch_range == (2, 2)
+        ours, theirs = run_any_batch(runner, batch)["logits"], run_any_batch(other, batch)["logits"]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+        assert runner.metadata == other.metadata
+        assert runner.outputs == other.outputs
+        assert runner.input == other.input
+
+
+def test_a_processor_without_vnni_is_warned_of(quantized_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_runner, "is_x86", lambda: True)
+    monkeypatch.setattr(openvino_runner, "sums_int8_exactly", lambda: False)
+    with OpenVinoRunner(quantized_model) as runner:
+        assert "can saturate" in runner.notes[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", None])
+def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "bad.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadModelError, match=r"bad\.onnx"):
+        OpenVinoRunner(path)
+
+
+def test_an_operator_that_openvino_does_not_have(make_net: MakeNet, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(make_net(quantized=False)))
+    model.graph.node[1].op_type = "Frobnicate"
+    onnx.save(model, str(tmp_path / "odd.onnx"))
+    with pytest.raises(BadModelError, match=r"odd\.onnx: OpenVINO refuses it"):
+        OpenVinoRunner(tmp_path / "odd.onnx")
+
+
+def test_a_failure_while_running_is_one_error(quantized_model: Path) -> None:
+    with OpenVinoRunner(quantized_model) as runner, pytest.raises(BadModelError, match="cannot run it"):
+        runner.run(np.zeros((1, 3, 5, 5), np.float32))
+
+
+def test_closed_twice_is_closed(quantized_model: Path) -> None:
+    with OpenVinoRunner(quantized_model) as runner:
+        runner.close()
+    runner.close()
