@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.calibration.graph import GraphView, to_tensor
-from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.errors import UsageError, VerificationError, requires
+from googlenet_deploy.export.graph import copy_model, opset_of
+from googlenet_deploy.export.passes.convert_opset import ConvertOpset
 
 with requires("export"):
     import onnx
-    from onnx import helper, version_converter
+    from onnx import helper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.placement import QuantizationPlan, QuantizedNode
     from googlenet_deploy.calibration.weights import QuantizedWeight
 
-SMALLEST_OPSET = 13
+SMALLEST_OPSET, IR_VERSION = 13, 7  # the two that belong together
 WEIGHT_FORMS = ("float", "int8")
 
 
@@ -86,13 +88,17 @@ def insert_qdq(
 
 
 def lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the model in opset 13 or later."""
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-    if opset < SMALLEST_OPSET:
-        lifted: onnx.ModelProto = version_converter.convert_version(model, SMALLEST_OPSET)
-        return lifted
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    """A copy of the model in opset 13 or later.
+
+    Raises:
+        VerificationError: An operator of it has no form in opset 13.
+    """
+    copy = copy_model(model)
+    if opset_of(copy) < SMALLEST_OPSET:
+        try:
+            ConvertOpset(SMALLEST_OPSET, max(copy.ir_version, IR_VERSION)).run(copy)
+        except VerificationError as error:
+            raise VerificationError(error.message, f"export the model anew, in opset {SMALLEST_OPSET}") from error
     return copy
 
 

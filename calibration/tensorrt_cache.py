@@ -54,10 +54,11 @@ _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\.\d+)*")
 ONE_LAYER = frozenset(
     {"Conv", "Relu", "MaxPool", "LRN", "Concat", "AveragePool", "GlobalAveragePool", "Flatten", "BatchNormalization"}
 )
-DYNAMIC_NOTE = (
-    "TensorRT names tensors around the classifier by layer numbers that depend on the dynamic batch: they are not in "
-    "the cache, and the classifier may run in float (export with --batch N to have them)"
+UNKNOWN_NAMES = (
+    "TensorRT names tensors around the classifier by layer numbers, which cannot be known here: they are not in the "
+    "cache, and the classifier may run in float"
 )
+DYNAMIC_NOTE = f"{UNKNOWN_NAMES} (the batch is dynamic: export with --batch N to have them)"
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,11 @@ def _missing_note(missing: list[str]) -> list[str]:
 
 def _add_inner_tensors(graph: GraphView, node: onnx.NodeProto, version: str, scales: dict[str, float]) -> list[str]:
     """Adds the tensors that TensorRT's parser makes for a Gemm; says so where their names cannot be known."""
+    if not _has_fixed_shape(graph):
+        return [DYNAMIC_NOTE]
     index = _layers_before(graph, node)
     if index is None:
-        return [DYNAMIC_NOTE]
+        return [UNKNOWN_NAMES]
     major, minor = map(int, version.split(".")[:2])
     data, output = scales.get(node.input[0]), scales.get(node.output[0])
     if data is None or output is None:
@@ -221,11 +224,13 @@ def _add_inner_tensors(graph: GraphView, node: onnx.NodeProto, version: str, sca
     return []
 
 
+def _has_fixed_shape(graph: GraphView) -> bool:
+    value = next(value for value in graph.model.graph.input if value.name in graph.inputs)
+    return all(size.dim_value for size in value.type.tensor_type.shape.dim)
+
+
 def _layers_before(graph: GraphView, node: onnx.NodeProto) -> int | None:
     """How many layers TensorRT's network has ahead of a node; None where that is not known."""
-    dimensions = graph.model.graph.input[0].type.tensor_type.shape.dim
-    if not all(size.dim_value for size in dimensions):
-        return None
     for count, other in enumerate(graph.nodes):
         if other.output[0] == node.output[0]:
             return count

@@ -1,0 +1,231 @@
+"""The Q/DQ model: what is written, where it stands, and that it computes what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+
+from googlenet_deploy.calibration.draft import Draft, make_draft
+from googlenet_deploy.calibration.graph import GraphView, attribute
+from googlenet_deploy.calibration.lint import lint_model
+from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.qdq import QdqOptions, insert_qdq, lift_opset
+from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.calibration.table import CalibrationTable
+from googlenet_deploy.errors import UsageError, VerificationError
+from googlenet_deploy.export.graph import serialize
+
+FORMS = ["float", "int8"]
+
+
+@pytest.fixture
+def draft(mini: Callable, mini_table: CalibrationTable) -> Draft:
+    """The small GoogLeNet, quantised in every layer."""
+    return make_draft(mini(), mini_table)
+
+
+@pytest.fixture(params=FORMS)
+def quantised(request: pytest.FixtureRequest, draft: Draft) -> onnx.ModelProto:
+    """Its Q/DQ model, in both forms of the weights."""
+    return draft.build(QdqOptions(request.param))
+
+
+def nodes_of(model: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == operator]
+
+
+def test_it_is_valid_and_lints_clean(quantised: onnx.ModelProto) -> None:
+    onnx.checker.check_model(quantised, full_check=True)
+    assert lint_model(quantised) == []
+
+
+def test_one_pair_per_tensor_and_per_weight(draft: Draft) -> None:
+    model = draft.build()
+    tensors, layers = len(draft.plan.tensors), len(draft.plan.nodes)
+    assert len(nodes_of(model, "QuantizeLinear")) == len(nodes_of(model, "DequantizeLinear")) == tensors + layers
+    stored = draft.build(QdqOptions("int8"))
+    assert len(nodes_of(stored, "QuantizeLinear")) == tensors
+    assert len(nodes_of(stored, "DequantizeLinear")) == tensors + layers
+
+
+def test_zero_points_are_int8_zeros_and_scales_float32(quantised: onnx.ModelProto) -> None:
+    graph = GraphView(quantised)
+    for node in graph.nodes:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scale, zero = graph.constant(node.input[1]), graph.constant(node.input[2])
+            assert scale.dtype == np.float32
+            assert zero.dtype == np.int8
+            assert scale.shape == zero.shape
+            assert not zero.any()
+
+
+def test_weights_are_per_channel_and_activations_are_not(quantised: onnx.ModelProto) -> None:
+    graph = GraphView(quantised)
+    for node in nodes_of(quantised, "Conv") + nodes_of(quantised, "Gemm"):
+        data, weight = (graph.producers[name] for name in node.input[:2])
+        assert graph.constant(data.input[1]).shape == ()
+        scales = graph.constant(weight.input[1])
+        assert attribute(weight, "axis") == 0
+        shape = onnx.shape_inference.infer_shapes(quantised)
+        assert scales.ndim == 1
+        assert len(scales) == _shape(shape, weight.output[0])[0]
+
+
+def _shape(model: onnx.ModelProto, name: str) -> list[int]:
+    value = next(value for value in model.graph.value_info if value.name == name)
+    return [size.dim_value for size in value.type.tensor_type.shape.dim]
+
+
+def test_biases_are_left_alone(draft: Draft, quantised: onnx.ModelProto) -> None:
+    graph = GraphView(quantised)
+    for node in draft.plan.nodes:
+        bias = graph.node(node.name).input[2]
+        assert bias == node.bias
+        assert graph.constant(bias).dtype == np.float32
+
+
+def test_nothing_stands_between_a_convolution_and_its_relu(quantised: onnx.ModelProto) -> None:
+    graph = GraphView(quantised)
+    for node in nodes_of(quantised, "Relu"):
+        assert graph.producers[node.input[0]].op_type == "Conv"
+    for node in nodes_of(quantised, "LRN"):
+        assert graph.producers[node.input[0]].op_type != "DequantizeLinear"
+
+
+def test_all_readers_of_a_tensor_share_its_pair(quantised: onnx.ModelProto) -> None:
+    graph = GraphView(quantised)
+    assert len(graph.readers("maxpool2")) == 1, "the pair alone reads the tensor"
+    restored = graph.readers(graph.readers("maxpool2")[0].output[0])[0].output[0]
+    assert len(graph.readers(restored)) == 4
+
+
+def test_both_forms_compute_the_same(draft: Draft, pictures: Callable) -> None:
+    results = [TensorSession(draft.build(QdqOptions(form))).run(pictures(4))["logits"] for form in FORMS]
+    assert np.array_equal(*results)
+
+
+def test_it_computes_what_quantising_by_hand_gives(draft: Draft, pictures: Callable) -> None:
+    """Every pair's output is the tensor in front of it, rounded and clipped; the layers read those and no others."""
+    model = draft.build()
+    graph = GraphView(model)
+    pairs = {name: graph.readers(graph.readers(name)[0].output[0])[0].output[0] for name in draft.plan.tensors}
+    values = TensorSession(model, [*pairs, *pairs.values(), "logits"]).run(pictures(2))
+    for name, restored in pairs.items():
+        scale = np.float32(draft.scales[name])
+        expected = np.clip(np.rint(values[name] / scale), -128, 127) * scale
+        assert np.allclose(values[restored], expected, atol=float(scale) * 1e-4), name
+    weight = draft.weights["logits"].dequantize()
+    by_hand = values[pairs["flatten"]] @ weight.T + GraphView(draft.model).constant("fc.bias")
+    assert np.allclose(values["logits"], by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_float_weights_are_multiples_of_their_scale(draft: Draft) -> None:
+    graph = GraphView(draft.build())
+    for node in draft.plan.nodes:
+        maker = graph.producers[graph.node(node.name).input[1]]
+        stored = graph.constant(graph.producers[maker.input[0]].input[0])
+        codes = stored / draft.weights[node.name].scales.reshape([-1] + [1] * (stored.ndim - 1))
+        assert np.array_equal(np.rint(codes), draft.weights[node.name].values)
+
+
+def test_the_same_draft_gives_the_same_bytes_and_changes_nothing(draft: Draft) -> None:
+    before = serialize(draft.model)
+    assert serialize(draft.build()) == serialize(draft.build())
+    assert serialize(draft.model) == before
+
+
+def test_integers_take_a_quarter_of_the_space(net: Callable, calibrated: Callable) -> None:
+    graph = net()
+    top = graph.conv(graph.conv("input", "conv1", 64, 3), "conv2", 64, 3)
+    graph.classifier(top)
+    draft = make_draft(graph.model(), calibrated(graph.model()).table)
+    small, large = (len(serialize(draft.build(QdqOptions(form)))) for form in ("int8", "float"))
+    assert small < 0.35 * large
+
+
+def test_excluded_layers_read_and_keep_their_floats(mini: Callable, mini_table: CalibrationTable) -> None:
+    options = PlacementOptions(excluded=frozenset({"conv2/conv", "inception3a/branch1/conv"}))
+    graph = GraphView(make_draft(mini(), mini_table, options).build())
+    for name in options.excluded:
+        node = graph.node(name)
+        assert graph.producers[node.input[0]].op_type in ("LRN", "MaxPool")
+        assert node.input[1] == f"{name.removesuffix('/conv')}.weight"
+
+
+def test_a_corrected_bias_replaces_or_adds_one(draft: Draft, pictures: Callable) -> None:
+    shifted = {"logits": np.arange(6, dtype=np.float32)}
+    model = insert_qdq(draft.model, draft.plan, draft.scales, draft.weights, shifted)
+    graph = GraphView(model)
+    assert np.array_equal(graph.constant(graph.node("logits").input[2]), shifted["logits"])
+    assert "fc.bias" not in graph.initializers
+    plain = TensorSession(draft.build()).run(pictures(2))["logits"]
+    bias = GraphView(draft.model).constant("fc.bias")
+    assert np.allclose(TensorSession(model).run(pictures(2))["logits"], plain - bias + shifted["logits"], atol=1e-5)
+
+
+def test_a_layer_without_a_bias_can_get_one(net: Callable, calibrated: Callable) -> None:
+    graph = net()
+    top = graph.conv("input", "conv1", 4)
+    graph.nodes[0].input.pop()
+    graph.constants.pop("conv1.bias")
+    graph.classifier(top)
+    model = graph.model()
+    draft = make_draft(model, calibrated(model).table)
+    changed = insert_qdq(model, draft.plan, draft.scales, draft.weights, {"conv1/conv": np.ones(4, np.float32)})
+    assert len(GraphView(changed).node("conv1/conv").input) == 3
+
+
+def test_metadata_is_added_and_sorted(draft: Draft) -> None:
+    model = draft.build(metadata={"zzz": "last", "aaa": "first"})
+    keys = [entry.key for entry in model.metadata_props]
+    assert keys == sorted(keys)
+    assert {"aaa", "zzz", "googlenet_deploy.preprocessing"} <= set(keys)
+
+
+@pytest.mark.parametrize("missing", ["scales", "weights"])
+def test_what_nothing_is_known_of_is_refused(draft: Draft, missing: str) -> None:
+    scales, weights = dict(draft.scales), dict(draft.weights)
+    name = (scales if missing == "scales" else weights).popitem()[0]
+    with pytest.raises(UsageError, match=f"nothing says how '{name}' is quantised"):
+        insert_qdq(draft.model, draft.plan, scales, weights)
+
+
+def test_names_that_are_taken_get_a_number(net: Callable, calibrated: Callable) -> None:
+    graph = net()
+    top = graph.conv("input", "conv1", 4)
+    graph.channels["conv1/quantized"] = 4
+    graph.add("Relu", [top], "conv1/quantized")
+    graph.constant("conv1/scale", np.float32(3))
+    graph.channels["sum"] = 4
+    graph.add("Mul", ["conv1/quantized", "conv1/scale"], "sum")
+    graph.classifier(graph.conv("sum", "conv2", 4))
+    model = graph.model()
+    quantised = make_draft(model, calibrated(model).table).build()
+    onnx.checker.check_model(quantised, full_check=True)
+
+
+def test_unknown_forms_of_weights_are_refused() -> None:
+    with pytest.raises(UsageError, match="float or int8, not 'int4'"):
+        QdqOptions("int4")
+
+
+@pytest.mark.parametrize("opset", [9, 11, 12, 13, 17])
+def test_opset_13_at_least(mini: Callable, mini_table: CalibrationTable, pictures: Callable, opset: int) -> None:
+    model = mini(opset=opset)
+    quantised = make_draft(model, mini_table).build()
+    assert quantised.opset_import[0].version == max(13, opset)
+    assert quantised.ir_version >= 7
+    onnx.checker.check_model(quantised, full_check=True)
+    same = TensorSession(make_draft(mini(), mini_table).build()).run(pictures(2))["logits"]
+    assert np.allclose(TensorSession(quantised).run(pictures(2))["logits"], same, atol=1e-5)
+
+
+def test_an_operator_that_cannot_be_lifted_is_an_error_that_says_what_to_do(mini: Callable) -> None:
+    model = mini(opset=11)
+    model.graph.node[1].op_type = "NoSuchOperator"
+    with pytest.raises(VerificationError, match="cannot convert the model from opset 11 to 13") as caught:
+        lift_opset(model)
+    assert caught.value.remedy == "export the model anew, in opset 13"
