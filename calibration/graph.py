@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SHAPE_OPERATORS = frozenset({"Flatten", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout"})
 
 
+LRN_CARRIERS = SHAPE_OPERATORS | {"MaxPool", "QuantizeLinear", "DequantizeLinear"}
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 
 
@@ -121,6 +122,14 @@ class GraphView:
         """The first node whose operator is one of `operators`."""
         wanted = frozenset(operators)
         return next((node for node in self.nodes if node.op_type in wanted), None)
+
+
+def feeds_lrn(graph: GraphView, name: str) -> bool:
+    """Whether an LRN reads a tensor's values, itself or behind max-pools and pairs."""
+    return any(
+        node.op_type == "LRN" or (node.op_type in LRN_CARRIERS and feeds_lrn(graph, node.output[0]))
+        for node in graph.readers(name)
+    )
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:  # noqa: ANN401 - whatever ONNX holds

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from googlenet_deploy.calibration.expand_integers import VALUE_KEEPING, form_of
 from googlenet_deploy.calibration.graph import GraphView, attribute
 from googlenet_deploy.calibration.lint_pairs import check_layers
 from googlenet_deploy.calibration.qdq_view import DEQUANTIZE, QUANTIZE, find_pairs, zero_point
@@ -59,7 +60,7 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
                 graph.name_of(node),
                 f"{node.op_type} has no form in TensorRT: it wants QuantizeLinear and DequantizeLinear around "
                 "float operators",
-                mendable=node.op_type == "QLinearConv",
+                mendable=form_of(graph, node) is not None,
             )
         elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain == MICROSOFT:
             yield Finding(
@@ -128,6 +129,7 @@ def _integer_tensors(graph: GraphView) -> Iterator[Finding]:
                     graph.name_of(node),
                     f"{reader.op_type} ({graph.name_of(reader)}) reads its integers: TensorRT wants DequantizeLinear "
                     "behind every QuantizeLinear",
+                    mendable=reader.op_type in VALUE_KEEPING or form_of(graph, reader) is not None,
                 )
         if node.output[0] in graph.outputs:
             yield Finding(WARNING, "quantised-output", graph.name_of(node), "the model's output is INT8")

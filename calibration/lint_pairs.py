@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.graph import GraphView, attribute
+from googlenet_deploy.calibration.graph import GraphView, attribute, feeds_lrn
 from googlenet_deploy.calibration.placement import ACTIVATIONS, AVERAGE_POOLS
 from googlenet_deploy.calibration.severity import ERROR, WARNING, Finding
 from googlenet_deploy.errors import requires
@@ -47,12 +47,12 @@ def _check_node(
     name = graph.name_of(node)
     if node.op_type in LAYERS:
         yield from _check_layer(graph, node, name, by_output)
-    elif node.op_type == "LRN" and node.input[0] in by_output:
+    elif node.input and node.input[0] in by_output and is_ahead_of_lrn(graph, node):
         yield Finding(
             WARNING,
             "lrn",
             by_output[node.input[0]].name,
-            f"quantises what LRN ({name}) reads: LRN has no INT8 form, and its small differences are lost",
+            f"quantises what LRN reads ({node.op_type} {name}): LRN has no INT8 form, its small differences are lost",
             mendable=True,
         )
     elif node.op_type in ACTIVATIONS and node.input[0] in by_output:
@@ -63,6 +63,11 @@ def _check_node(
         yield from _check_concat(node, name, by_output, by_source)
     elif node.op_type not in ("Reshape", "Transpose"):
         yield from _check_constants(graph, node, by_output)
+
+
+def is_ahead_of_lrn(graph: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a node is an LRN, or hands its input's values on to one."""
+    return node.op_type == "LRN" or (node.op_type == "MaxPool" and feeds_lrn(graph, node.output[0]))
 
 
 def _check_layer(graph: GraphView, node: onnx.NodeProto, name: str, by_output: Mapping[str, Pair]) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.graph import SHAPE_OPERATORS, GraphView, attribute
+from googlenet_deploy.calibration.graph import SHAPE_OPERATORS, GraphView, attribute, feeds_lrn
 from googlenet_deploy.errors import BadModelError, UsageError, requires
 
 with requires("export"):
@@ -251,19 +251,13 @@ class _Propagation:
             node.op_type in SHAPE_OPERATORS and self._is_quantised_behind(node.output[0]) for node in readers
         )
 
-    def _feeds_normalisation(self, name: str) -> bool:
-        return any(
-            node.op_type == "LRN" or (node.op_type == "MaxPool" and self._feeds_normalisation(node.output[0]))
-            for node in self.graph.readers(name)
-        )
-
     def _add_every_tensor(self) -> None:
         for name in self.graph.activations():
             if self._may_have_pair(name):
                 self.needed.add(name)
 
     def _may_have_pair(self, name: str) -> bool:
-        if name in self.graph.outputs or not self.graph.is_float(name) or self._feeds_normalisation(name):
+        if name in self.graph.outputs or not self.graph.is_float(name) or feeds_lrn(self.graph, name):
             return False
         maker = self.graph.producers.get(name)
         if maker is None:

@@ -1,19 +1,22 @@
 """Mends a Q/DQ model of any tool so that TensorRT takes it, and measures what that changed.
 
-Exact: INT32 biases become float, uint8 at zero point 128 becomes int8 at 0, QLinearConv becomes Conv between pairs,
-quantised parameters of other operators become float, doubled pairs are shared. Not exact, and said so: asymmetric
-ranges become symmetric ones that cover them, activations lose their per-channel scales, and pairs that cost more than
-they bring (around LRN, in front of an activation or a Concat) go.
+Exact: INT32 biases become float, uint8 at zero point 128 becomes int8 at 0, operators on integers become float ones
+between pairs, ReLUs that a zero point stood in for come back, quantised parameters of other operators become float,
+doubled pairs are shared. Not exact, and said so: asymmetric ranges become symmetric ones that cover them,
+activations lose their per-channel scales, and pairs that cost more than they bring (around LRN, in front of an
+activation or a Concat) go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.batches import ArrayBatches
 from googlenet_deploy.calibration.check import compare
+from googlenet_deploy.calibration.expand_integers import expand_integer_operators
 from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.calibration.qdq import lift_opset
@@ -24,14 +27,10 @@ from googlenet_deploy.calibration.repair_pairs import (
     fold_parameters,
     share_pairs,
 )
-from googlenet_deploy.calibration.repair_types import (
-    expand_qlinear_conv,
-    float_biases,
-    signed_symmetric,
-    standard_domain,
-)
-from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, requires
+from googlenet_deploy.calibration.repair_types import float_biases, restore_relu, signed_symmetric, standard_domain
+from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, requires
 from googlenet_deploy.export.onnx_file import input_specification
+from googlenet_deploy.export.passes.base import restate_shapes
 from googlenet_deploy.export.samples import seeded_samples
 
 with requires("export"):
@@ -45,9 +44,10 @@ if TYPE_CHECKING:
 # One mending may uncover the need for another: QLinearConv becomes pairs, whose zero points come next.
 _STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (
     standard_domain,
-    expand_qlinear_conv,
+    expand_integer_operators,
     float_biases,
     fold_parameters,
+    restore_relu,
     signed_symmetric,
     drop_harmful_pairs,
     equal_pool_scales,
@@ -81,6 +81,8 @@ def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
     mended = lift_opset(model)
     changes = [line for step in _STEPS for line in step(mended)]
     drop_unread(mended)
+    with suppress(VerificationError):  # types have changed; a graph that cannot be inferred states none
+        restate_shapes(mended)
     try:
         onnx.checker.check_model(mended)
     except onnx.checker.ValidationError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.calibration.graph import GraphView, to_tensor
-from googlenet_deploy.calibration.lint_pairs import LAYERS
+from googlenet_deploy.calibration.lint_pairs import LAYERS, is_ahead_of_lrn
 from googlenet_deploy.calibration.placement import ACTIVATIONS
 from googlenet_deploy.calibration.qdq_view import Pair, find_pairs, spread_along, zero_point
 from googlenet_deploy.errors import requires
@@ -39,7 +39,7 @@ def drop_harmful_pairs(model: onnx.ModelProto) -> list[str]:
 
 
 def _is_harmful(graph: GraphView, node: onnx.NodeProto, pair: Pair, quantised: set[str]) -> bool:
-    if node.op_type == "LRN":
+    if is_ahead_of_lrn(graph, node):
         return True
     if node.op_type == "Concat":  # the pair behind it gives all its inputs one scale
         return node.output[0] in quantised

@@ -1,4 +1,4 @@
-"""Mendings of number types: biases, signs, zero points, and integer operators."""
+"""Mendings of number types: domains, biases, signs and zero points."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
 from googlenet_deploy.calibration.lint import MICROSOFT
+from googlenet_deploy.calibration.lint_pairs import LAYERS
 from googlenet_deploy.calibration.qdq_view import DEQUANTIZE, QUANTIZE, spread_along, zero_point
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.graph import replace_nodes, tensor_names, unique_name
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_CODE = 127
+MAY_BE_NEGATIVE = LAYERS | {"Add", "Sub", "Mul", "BatchNormalization"}
 
 
 def standard_domain(model: onnx.ModelProto) -> list[str]:
@@ -28,22 +30,6 @@ def standard_domain(model: onnx.ModelProto) -> list[str]:
     for node in moved:
         node.domain = ""
     return [f"{len(moved)} Q/DQ operators moved from {MICROSOFT} to ONNX's own"] if moved else []
-
-
-def expand_qlinear_conv(model: onnx.ModelProto) -> list[str]:
-    """Writes each QLinearConv as Conv between dequantised inputs and a quantised output."""
-    graph, taken = GraphView(model), tensor_names(model.graph)
-    nodes: list[onnx.NodeProto] = []
-    count = 0
-    for node in graph.nodes:
-        if node.op_type == "QLinearConv" and graph.is_constant(node.input[3]) and _constant_scales(graph, node):
-            nodes += _expanded(model, graph, node, taken)
-            count += 1
-        else:
-            nodes.append(node)
-    if count:
-        replace_nodes(model.graph, nodes)
-    return [f"{count} QLinearConv written as Conv between Q/DQ pairs"] if count else []
 
 
 def float_biases(model: onnx.ModelProto) -> list[str]:
@@ -63,6 +49,33 @@ def float_biases(model: onnx.ModelProto) -> list[str]:
     if count:
         replace_nodes(model.graph, kept)
     return [f"{count} INT32 biases stored as float"] if count else []
+
+
+def restore_relu(model: onnx.ModelProto) -> list[str]:
+    """Puts a ReLU ahead of pairs whose range begins at zero.
+
+    Quantisers for asymmetric types take a ReLU out where the zero point clips just as it did; a symmetric range would
+    let negative values through. The ReLU changes nothing that the pair yields, so it is right wherever it came from.
+    """
+    graph, taken = GraphView(model), tensor_names(model.graph)
+    clipped = {node.input[0] for node in graph.nodes if node.op_type == QUANTIZE and _begins_at_zero(graph, node)}
+    renamed: dict[str, str] = {}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.nodes:
+        if node.op_type == QUANTIZE and node.input[0] in renamed and _begins_at_zero(graph, node):
+            node.input[0] = renamed[node.input[0]]
+        nodes.append(node)
+        if node.op_type in MAY_BE_NEGATIVE and node.output[0] in clipped:
+            renamed[node.output[0]] = unique_name(f"{node.output[0]}/relu", taken)
+            nodes.append(helper.make_node("Relu", node.output[:1], [renamed[node.output[0]]], renamed[node.output[0]]))
+    if renamed:
+        replace_nodes(model.graph, nodes)
+    return [f"{len(renamed)} ReLUs put back that a zero point stood in for"] if renamed else []
+
+
+def _begins_at_zero(graph: GraphView, node: onnx.NodeProto) -> bool:
+    points = zero_point(graph, node)
+    return points is not None and bool((points == np.iinfo(points.dtype).min).all())
 
 
 def signed_symmetric(model: onnx.ModelProto) -> list[str]:
@@ -163,27 +176,3 @@ def _symmetric_scale(scale: NDArray[Any], points: NDArray[Any]) -> tuple[NDArray
     zero = points.astype(np.float64).reshape(scale.shape if points.size == scale.size else points.shape)
     reach = np.maximum(np.abs(limits.min - zero), np.abs(limits.max - zero))
     return (scale * reach / LARGEST_CODE).astype(np.float32).reshape(scale.shape), False
-
-
-def _constant_scales(graph: GraphView, node: onnx.NodeProto) -> bool:
-    return all(graph.is_constant(node.input[index]) for index in (1, 2, 4, 5, 6, 7))
-
-
-def _expanded(model: onnx.ModelProto, graph: GraphView, node: onnx.NodeProto, taken: set[str]) -> list[onnx.NodeProto]:
-    """Inputs of QLinearConv: x, w with scale and zero point each, y's scale and zero point, INT32 bias."""
-    name = graph.name_of(node)
-    data, weight, result = (unique_name(f"{name}/{what}", taken) for what in ("input", "weight", "output"))
-    inputs = [data, weight]
-    if len(node.input) > 8:
-        steps = graph.constant(node.input[1]).reshape(()) * graph.constant(node.input[4]).reshape(-1)
-        bias = graph.constant(node.input[8]).astype(np.float32) * steps
-        inputs.append(unique_name(f"{name}/bias", taken))
-        model.graph.initializer.append(to_tensor(bias.astype(np.float32), inputs[-1]))
-    convolution = helper.make_node("Conv", inputs, [result], name=name)
-    convolution.attribute.extend(node.attribute)
-    return [
-        helper.make_node(DEQUANTIZE, node.input[0:3], [data], name=f"{name}/input/DequantizeLinear"),
-        helper.make_node(DEQUANTIZE, node.input[3:6], [weight], name=f"{name}/weight/DequantizeLinear", axis=0),
-        convolution,
-        helper.make_node(QUANTIZE, [result, *node.input[6:8]], list(node.output), name=f"{name}/QuantizeLinear"),
-    ]

@@ -51,6 +51,25 @@ class Net:
         self.constants[name] = np.asarray(value)
         return name
 
+    def pair(self, source: str, name: str = "", scale: Any = 0.1, zero: Any = 0, **attributes: Any) -> str:
+        """A Q/DQ pair on a tensor or constant; `zero` of a NumPy type says which integers, else int8."""
+        stem = name or f"{source}/pair"
+        points = np.asarray(zero) if isinstance(zero, (np.generic, np.ndarray)) else np.asarray(zero, np.int8)
+        self.constant(f"{stem}/scale", np.asarray(scale, np.float32))
+        self.constant(f"{stem}/zero", points)
+        parameters = [f"{stem}/scale", f"{stem}/zero"]
+        self.channels[f"{stem}/q"] = self.channels[stem] = self.channels.get(source, 0)
+        self.add("QuantizeLinear", [source, *parameters], f"{stem}/q", **attributes)
+        return self.add("DequantizeLinear", [f"{stem}/q", *parameters], stem, **attributes)
+
+    def stored(self, name: str, values: Any, scale: Any, zero: Any = 0, axis: int = 0) -> str:
+        """A constant that is stored quantised, behind its DequantizeLinear."""
+        array = self.constants[self.constant(f"{name}/integers", values)]
+        self.constant(f"{name}/scale", np.asarray(scale, np.float32))
+        self.constant(f"{name}/zero", np.full(np.shape(scale), zero, array.dtype))
+        self.channels[name] = 0
+        return self.add("DequantizeLinear", [f"{name}/integers", f"{name}/scale", f"{name}/zero"], name, axis=axis)
+
     def conv(self, source: str, name: str, channels: int, kernel: int = 1, stride: int = 1, relu: bool = True) -> str:
         depth = self.channels[source]
         weight = self.generator.standard_normal((channels, depth, kernel, kernel)) / np.sqrt(depth * kernel * kernel)
