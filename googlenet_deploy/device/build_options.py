@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from googlenet_deploy.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 TYPINGS = ("auto", "weak", "strong")
 HARDWARE_COMPATIBILITY = ("ampere+", "same-compute-capability")
+# LRN's sum of squares overflows in FP16 where activations are not normalised.
+KEEP_FP32 = ("LRN",)
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -33,11 +35,14 @@ class BuildOptions:
         dla_core: Run on this deep learning accelerator.
         gpu_fallback: Layers that a DLA cannot run go to the GPU.
         sparsity: Let TensorRT use 2:4 sparse kernels.
+        tf32: Let FP32 layers multiply in TF32 (10 bits after the point) on Ampere and later, as is TensorRT's default.
         verbosity: "none", "names" or "detailed": what the engine tells of its layers.
         calibration_cache: TensorRT calibration cache for implicit INT8.
         calibration_images: Folder for live calibration.
         calibration_algorithm: "entropy" or "minmax".
-        keep_fp32: Operators that weakly typed builds keep in FP32.
+        calibration_count: How many images of the folder, evenly spread.
+        cuda_backend: What gives live calibration its device memory; None takes what is installed.
+        keep_fp32: Operators or layers that weakly typed builds keep in FP32.
         compute_capabilities: GPUs that TensorRT-RTX builds for ahead of time.
     """
 
@@ -55,12 +60,36 @@ class BuildOptions:
     dla_core: Optional[int] = None
     gpu_fallback: bool = True
     sparsity: bool = False
+    tf32: bool = True
     verbosity: str = "detailed"
     calibration_cache: Optional[str] = None
     calibration_images: Optional[str] = None
     calibration_algorithm: str = "entropy"
-    keep_fp32: Tuple[str, ...] = ("LRN",)
+    calibration_count: int = 256
+    cuda_backend: Optional[str] = None
+    keep_fp32: Tuple[str, ...] = KEEP_FP32
     compute_capabilities: Tuple[Tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.calibration_count < 1:
+            raise UsageError("--calibration-count must be at least 1")
+
+    @property
+    def usual_batch(self) -> int:
+        """The batch that an engine with an open batch is tuned for."""
+        return self.batch[1] if self.batch else 1
+
+    def flag_names(self) -> List[str]:
+        """The options that are builder flags, by the keys of `trt_compat.FLAGS`."""
+        both = self.strip_plan and self.refit
+        wanted = {
+            "version-compatible": self.version_compatible,
+            "strip-plan-and-refit": both,
+            "strip-plan": self.strip_plan and not both,
+            "refit": self.refit and not both,
+            "sparsity": self.sparsity,
+        }
+        return [name for name, asked in wanted.items() if asked]
 
     def to_dict(self) -> Dict[str, Any]:
         """For the manifest."""

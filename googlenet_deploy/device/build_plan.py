@@ -8,46 +8,17 @@ layer in the type that the model states. Nothing here imports TensorRT, so a pla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
-from googlenet_deploy.device.build_options import BuildOptions
+from googlenet_deploy.device.build_checks import check_request
+from googlenet_deploy.device.build_options import KEEP_FP32, BuildOptions
 from googlenet_deploy.device.onnx_header import OnnxHeader
-from googlenet_deploy.device.target import NO_INT8, Target, largest_opset
-from googlenet_deploy.device.trt_compat import FIRST_STRONGLY_TYPED, ONLY_STRONGLY_TYPED, Version
+from googlenet_deploy.device.site import Site, site_of
+from googlenet_deploy.device.trt_names import FIRST_STRONGLY_TYPED
 from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
 
+__all__ = ["BuildPlan", "Site", "plan_build", "site_of"]
 _SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
-# DLA: last TensorRT 10 with it is 10.7, and TensorRT 11 has it again from 11.4 on.
-_NO_DLA: Tuple[Version, Version] = ((10, 8), (11, 4))
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where the engine is to run, as far as it is known.
-
-    Attributes:
-        label: For messages: ``TensorRT 8.5 of jetpack-5.1``.
-        version: TensorRT version; of TensorRT-RTX its own.
-        rtx: Whether it is TensorRT-RTX.
-        compute_capability: None where it is not known.
-        dla_cores: None where it is not known.
-    """
-
-    label: str
-    version: Version
-    rtx: bool = False
-    compute_capability: Optional[Tuple[int, int]] = None
-    dla_cores: Optional[int] = None
-
-    @property
-    def has_int8(self) -> bool:
-        """Whether the GPU computes in INT8, as far as it is known."""
-        return self.compute_capability not in NO_INT8
-
-    @property
-    def strong_only(self) -> bool:
-        """Whether there are only strongly typed networks."""
-        return self.rtx or self.version >= ONLY_STRONGLY_TYPED
 
 
 @dataclass(frozen=True)
@@ -60,7 +31,7 @@ class BuildPlan:
         flags: Precision flags of a weakly typed build, by their common names ("FP16", "INT8", "BF16").
         calibration: "cache" or "live" for implicit INT8; "" otherwise.
         strip_qdq: Remove QuantizeLinear and DequantizeLinear first, since the GPU has no INT8.
-        keep_fp32: Operators that stay in FP32.
+        keep_fp32: Operators and layers that stay in FP32, as far as the model has them.
         notes: Everything that the user should know.
     """
 
@@ -78,18 +49,6 @@ class BuildPlan:
         return "strongly typed" if self.strongly_typed else "weakly typed"
 
 
-def site_of(target: Target) -> Site:
-    """The site that a target stands for; of a module, its oldest TensorRT."""
-    module = target.module
-    return Site(
-        label=f"{target.reader} of {target.name}",
-        version=target.tensorrt[0] if target.tensorrt else (1, 0),
-        rtx=target.rtx,
-        compute_capability=module.compute_capability if module else None,
-        dla_cores=module.dla_cores if module else None,
-    )
-
-
 def plan_build(header: OnnxHeader, path: str, options: BuildOptions, site: Site) -> BuildPlan:
     """Makes the plan.
 
@@ -98,17 +57,13 @@ def plan_build(header: OnnxHeader, path: str, options: BuildOptions, site: Site)
         UsageError: Options contradict each other.
         DeviceError: The site cannot do what is asked.
     """
-    _check_opset(header, path, site)
-    _check_batch(header, path, options)
-    _check_calibration(header, path, options, site)
-    _check_hardware(options, site)
+    check_request(header, path, options, site)
     notes: List[str] = []
+    if header.dynamic_batch and options.batch is None:
+        notes.append("no --batch given: the engine takes single images only")
     strip = header.quantized and not site.has_int8
     if strip:
-        capability = ".".join(map(str, site.compute_capability or ()))
-        notes.append(
-            f"compute capability {capability} has no INT8: the Q/DQ nodes are removed and the engine is built in FP16"
-        )
+        notes.append(f"{site.capability_text} has no INT8: the Q/DQ nodes are removed and the engine is built in FP16")
     if _is_strong(header, options, site, strip=strip):
         return _strong_plan(header, path, options, notes, strip=strip)
     return _weak_plan(header, path, options, site, notes, strip=strip)
@@ -134,6 +89,11 @@ def _is_strong(header: OnnxHeader, options: BuildOptions, site: Site, *, strip: 
 def _strong_plan(header: OnnxHeader, path: str, options: BuildOptions, notes: List[str], *, strip: bool) -> BuildPlan:
     own = "int8" if header.quantized and not strip else _SHORT[header.float_type]
     wanted = options.precision
+    if options.keep_fp32 not in (KEEP_FP32, ()):
+        raise UsageError(
+            "--keep-fp32 goes with precision flags; here the types come from the model",
+            "export --fp16 --keep-fp32 LAYER writes it so",
+        )
     if wanted == "int8" and not header.quantized:
         raise BadModelError(
             path, "holds no Q/DQ nodes, and a strongly typed build takes its types from the model", _make("int8")
@@ -145,7 +105,9 @@ def _strong_plan(header: OnnxHeader, path: str, options: BuildOptions, notes: Li
             _make(wanted or ""),
         )
     if own == "int8" and header.float_type == "float32":
-        notes.append("layers without Q/DQ compute in FP32, as the model says; quantise an FP16 model for FP16")
+        notes.append(
+            "layers without Q/DQ compute in FP32, as the model says; export --onnx MODEL --fp16 makes them FP16"
+        )
     notes.append("types come from the model; no precision flag is set")
     return BuildPlan(True, own, strip_qdq=strip, notes=tuple(notes))
 
@@ -170,16 +132,25 @@ def _weak_plan(
     if precision == "bf16" and site.version < (10, 0):
         raise DeviceError(f"{site.label} has no BF16", "choose --precision fp16")
     flags = {"fp32": (), "fp16": ("FP16",), "bf16": ("BF16",), "int8": ("FP16", "INT8")}[precision]
-    keep = tuple(name for name in options.keep_fp32 if flags and any(node.operator == name for node in header.nodes))
+    keep = _kept(header, options) if flags else ()
     if precision == "int8":
         notes.append("layers that cannot run in INT8 may run in FP16")
     if keep:
-        notes.append(f"{', '.join(keep)} stays in FP32: its sum of squares can overflow in FP16")
+        reason = ": its sum of squares can overflow in FP16" if keep == KEEP_FP32 else ", as asked"
+        notes.append(f"{', '.join(keep)} stays in FP32{reason}")
     if precision in ("fp16", "bf16", "int8"):
         notes.append("flags allow types, they do not enforce them; --require checks what TensorRT chose")
     return BuildPlan(
         False, precision, tuple(flags), calibration if precision == "int8" else "", strip, keep, tuple(notes)
     )
+
+
+def _kept(header: OnnxHeader, options: BuildOptions) -> Tuple[str, ...]:
+    known = {node.operator for node in header.nodes} | {node.name for node in header.nodes}
+    unknown = [entry for entry in options.keep_fp32 if entry not in known and entry not in KEEP_FP32]
+    if unknown:
+        raise UsageError(f"--keep-fp32 {unknown[0]}: the model has no such layer or operator")
+    return tuple(entry for entry in options.keep_fp32 if entry in known)
 
 
 def _default_precision(header: OnnxHeader, calibration: str, notes: List[str], *, strip: bool) -> str:
@@ -197,81 +168,5 @@ def _make(precision: str) -> str:
     if precision == "int8":
         return "make one: googlenet-deploy quantize MODEL --images DIR --output MODEL.int8.onnx"
     if precision in ("fp16", "bf16"):
-        return f"make one: googlenet-deploy export ... --{precision}"
+        return f"make one: googlenet-deploy export --onnx MODEL --{precision} --output MODEL.{precision}.onnx"
     return "leave --precision out, or build the FP32 model"
-
-
-def _check_opset(header: OnnxHeader, path: str, site: Site) -> None:
-    limit = largest_opset(site.version) if not site.rtx else None
-    if limit is not None and header.opset > limit:
-        raise BadModelError(
-            path, f"has opset {header.opset}, and {site.label} reads up to {limit}", f"export it with --opset {limit}"
-        )
-
-
-def _check_batch(header: OnnxHeader, path: str, options: BuildOptions) -> None:
-    if len(header.inputs) != 1:
-        names = ", ".join(value.name for value in header.inputs[:5]) or "none"
-        raise BadModelError(path, f"has {len(header.inputs)} inputs ({names}); an image classifier has one")
-    fixed = header.inputs[0].shape[:1]
-    if options.batch and not header.dynamic_batch and options.batch != (fixed[0],) * 3:
-        raise BadModelError(
-            path,
-            f"has the fixed batch {fixed[0]}, so it cannot be built for {options.batch}",
-            "export it without --batch",
-        )
-    if options.dla_core is not None and header.dynamic_batch and options.batch and len(set(options.batch)) > 1:
-        raise UsageError("a DLA takes one batch size", "give --batch N")
-
-
-def _check_calibration(header: OnnxHeader, path: str, options: BuildOptions, site: Site) -> None:
-    if not (options.calibration_cache or options.calibration_images):
-        return
-    if options.calibration_cache and options.calibration_images:
-        raise UsageError("--calibration-cache and --calibration-images exclude each other")
-    if header.quantized:
-        raise BadModelError(
-            path,
-            "holds Q/DQ nodes, which calibration cannot be combined with",
-            "calibrate the FP32 model, or leave it out",
-        )
-    if options.precision not in (None, "int8"):
-        raise UsageError(f"calibration is for INT8, not {options.precision}")
-    if site.strong_only or options.typing == "strong":
-        raise DeviceError(
-            f"{site.label} takes no calibration: implicit INT8 ended with TensorRT 10",
-            "build a Q/DQ model: googlenet-deploy quantize",
-        )
-    if not site.has_int8:
-        capability = ".".join(map(str, site.compute_capability or ()))
-        raise DeviceError(
-            f"compute capability {capability} has no INT8, so calibrating is of no use there", "build --precision fp16"
-        )
-
-
-def _check_hardware(options: BuildOptions, site: Site) -> None:
-    capability = site.compute_capability
-    if options.version_compatible and site.version < (8, 6) and not site.rtx:
-        raise DeviceError(f"{site.label} has no version-compatible engines; TensorRT 8.6 and later do")
-    if options.version_compatible and capability is not None and capability < (7, 0):
-        raise DeviceError("version-compatible engines need compute capability 7.0 or later")
-    if options.strip_plan and site.version < (10, 0) and not site.rtx:
-        raise DeviceError(f"{site.label} cannot strip weights; TensorRT 10 and later can")
-    if options.compute_capabilities and not site.rtx:
-        raise UsageError(
-            "--compute-capability is for --backend tensorrt-rtx: TensorRT builds for the GPU that it runs on",
-            "leave it out and build on the device",
-        )
-    _check_dla(options, site)
-
-
-def _check_dla(options: BuildOptions, site: Site) -> None:
-    if options.dla_core is None:
-        return
-    if site.rtx or _NO_DLA[0] <= site.version < _NO_DLA[1]:
-        raise DeviceError(f"{site.label} has no DLA support", "leave --dla-core out")
-    if site.dla_cores is not None and options.dla_core >= site.dla_cores:
-        have = f"has {site.dla_cores} DLA cores" if site.dla_cores else "has no DLA"
-        raise DeviceError(f"{site.label} {have}, so there is no core {options.dla_core}", "leave --dla-core out")
-    if options.precision == "fp32":
-        raise UsageError("a DLA computes in FP16 and INT8 only", "give --precision fp16 or int8")

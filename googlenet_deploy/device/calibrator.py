@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.cuda_memory import Cuda
-from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.files import PathLike, reason, sha256_bytes
+from googlenet_deploy.device.pipeline import Batch, ImageBatches
 from googlenet_deploy.device.trt_compat import TensorRT
-from googlenet_deploy.errors import BadTableError
+from googlenet_deploy.errors import BadTableError, DeviceError
 
-Batches = Callable[[], Iterator[NDArray[np.generic]]]
 _HEADER = re.compile(rb"TRT-(\d+)-(EntropyCalibration2?|MinMaxCalibration|LegacyCalibration)\s*$")
 _ENTRY = re.compile(rb"(.+): ([0-9a-fA-F]{1,8})\s*$")
 ALGORITHMS = {"EntropyCalibration2": "entropy", "MinMaxCalibration": "minmax"}
@@ -57,10 +56,15 @@ def missing_scales(content: bytes, tensors: List[str]) -> List[str]:
 
 
 def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any:  # noqa: ANN401 - TensorRT has no types
-    """A calibrator that hands TensorRT a cache and refuses to calibrate."""
+    """A calibrator that hands TensorRT a cache and refuses to calibrate.
+
+    Its `failure` is always None; its `conclude` raises `DeviceError` where TensorRT did not read the cache.
+    """
     base = library.calibrator_base(algorithm)
 
     class _FromCache(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
+        failure: Optional[Exception] = None
+
         def __init__(self) -> None:
             super().__init__()
             self.was_read = False
@@ -79,36 +83,40 @@ def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any: 
         def write_calibration_cache(self, cache: bytes) -> None:
             del cache
 
+        def conclude(self) -> Dict[str, Any]:
+            if not self.was_read:
+                raise DeviceError(f"{library.label} did not read the calibration cache")
+            return {}
+
     return _FromCache()
 
 
 def live_calibrator(
-    library: TensorRT, algorithm: str, batches: Batches, batch_size: int, cuda: Cuda, advance: Callable[[int], None]
+    library: TensorRT, algorithm: str, images: ImageBatches, cuda: Cuda, advance: Callable[[int], None]
 ) -> Any:  # noqa: ANN401 - TensorRT has no types
     """A calibrator that feeds prepared images.
 
     Args:
         library: TensorRT.
         algorithm: "entropy" or "minmax".
-        batches: Starts an iterator over prepared batches, all of `batch_size` images.
-        batch_size: Images in a batch.
+        images: The images in batches; TensorRT takes full ones only.
         cuda: Device memory.
         advance: Called with the number of images of each batch that was handed over.
 
     Returns:
-        The calibrator; after the build `cache` holds what TensorRT found, and `feed` what was fed and what went wrong.
+        The calibrator. After the build its `failure` is what went wrong while images were fed, `cache` what TensorRT
+        found, and `conclude` gives what the manifest says of it.
     """
     base = library.calibrator_base(algorithm)
-    feed = _Feed(batches, cuda, advance)
+    feed = _Feed(images, cuda, advance)
 
     class _Live(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
         def __init__(self) -> None:
             super().__init__()
-            self.feed = feed
             self.cache = b""
 
         def get_batch_size(self) -> int:
-            return batch_size
+            return images.batch_size
 
         def get_batch(self, names: List[str]) -> Optional[List[int]]:
             address = feed.next_batch()
@@ -120,6 +128,20 @@ def live_calibrator(
         def write_calibration_cache(self, cache: bytes) -> None:
             self.cache = bytes(cache)
 
+        @property
+        def failure(self) -> Optional[Exception]:
+            return feed.error
+
+        def conclude(self) -> Dict[str, Any]:
+            feed.release()
+            cuda.close()
+            return {
+                "images": feed.images,
+                "left_out": feed.left_out,
+                "skipped": [item.name for item in images.skipped],
+                "cache_sha256": sha256_bytes(self.cache) if self.cache else "",
+            }
+
     return _Live()
 
 
@@ -129,33 +151,41 @@ class _Feed:
     An exception must not cross TensorRT's C++ frames, so it is kept in `error` and the builder raises it.
     """
 
-    def __init__(self, batches: Batches, cuda: Cuda, advance: Callable[[int], None]) -> None:
+    def __init__(self, batches: ImageBatches, cuda: Cuda, advance: Callable[[int], None]) -> None:
         self.batches, self.cuda, self.advance = batches, cuda, advance
-        self.source: Optional[Iterator[NDArray[np.generic]]] = None
+        self.source: Optional[Iterator[Batch]] = None
         self.address: Optional[int] = None
         self.error: Optional[Exception] = None
-        self.images = 0
+        self.images = self.left_out = 0
 
     def next_batch(self) -> Optional[int]:
-        """Address of the next batch; None behind the last one and after an error."""
+        """Address of the next batch; None behind the last full one and after an error."""
         try:
-            self.source = self.batches() if self.source is None else self.source
+            self.source = iter(self.batches) if self.source is None else self.source
             batch = next(self.source, None)
-            if batch is None:
-                self.release()
+            if batch is None or len(batch.array) < self.batches.batch_size:
+                self._end(batch)
                 return None
             if self.address is None:
-                self.address = self.cuda.allocate(batch.nbytes)
-            self.cuda.copy_in(self.address, np.ascontiguousarray(batch))
+                self.address = self.cuda.allocate(batch.array.nbytes)
+            self.cuda.copy_in(self.address, np.ascontiguousarray(batch.array))
         except Exception as error:  # noqa: BLE001 - the builder raises it
             self.error = error
             return None
-        self.images += len(batch)
-        self.advance(len(batch))
+        self.images += len(batch.array)
+        self.advance(len(batch.array))
         return self.address
 
+    def _end(self, rest: Optional[Batch]) -> None:
+        self.left_out = len(rest.array) if rest is not None else 0
+        if not self.images:
+            raise DeviceError(
+                f"there are not enough usable images for one batch of {self.batches.batch_size}",
+                "give more images, or a smaller --batch",
+            )
+
     def release(self) -> None:
-        """Gives the device memory back."""
+        """Gives the device memory back; the calibrator may ask for it as long as TensorRT works."""
         if self.address is not None:
             self.cuda.free(self.address)
             self.address = None

@@ -36,6 +36,7 @@ class EngineLayer:
         inputs: (name, dtype) of each input.
         outputs: (name, dtype) of each output.
         tactic: The kernel; "" where the inspector does not say.
+        nodes: The model's nodes that it was made of, as far as they are told.
     """
 
     name: str
@@ -45,6 +46,7 @@ class EngineLayer:
     inputs: Tuple[Tuple[str, str], ...]
     outputs: Tuple[Tuple[str, str], ...]
     tactic: str
+    nodes: Tuple[str, ...] = ()
 
     def to_dict(self) -> Dict[str, Any]:
         """For the manifest."""
@@ -83,7 +85,14 @@ def _layer(entry: Mapping[str, Any]) -> EngineLayer:
         inputs=inputs,
         outputs=outputs,
         tactic=str(entry.get("TacticName") or ""),
+        nodes=_nodes(entry),
     )
+
+
+def _nodes(entry: Mapping[str, Any]) -> Tuple[str, ...]:
+    """The model's nodes: from 8.6 on the metadata names them, before that they stand in the layer's name."""
+    named = re.findall(r"\[ONNX Layer: ([^\]]*)\]", str(entry.get("Metadata", "")))
+    return tuple(dict.fromkeys(named or str(entry.get("Name", "")).split(" + ")))
 
 
 def _is_convolution(entry: Mapping[str, Any], kind: str) -> bool:
@@ -97,7 +106,7 @@ def _ports(entries: Any) -> Tuple[Tuple[str, str], ...]:  # noqa: ANN401 - from 
 
 
 def _port_type(port: Mapping[str, Any]) -> str:
-    return type_in(f"{port.get('Datatype', '')} {port.get('Format/Datatype', '')}")
+    return type_in(f"{port.get('Datatype', '')} {port.get('Format/Datatype', '')} {port.get('Format', '')}")
 
 
 def type_in(text: str) -> str:
@@ -125,20 +134,25 @@ def _multiply_adds(entry: Mapping[str, Any]) -> int:
     if not isinstance(weights, dict) or not isinstance(outputs, list) or not outputs:
         return 0
     dimensions = outputs[0].get("Dimensions") or []
-    if len(dimensions) < 2 or not all(isinstance(size, int) and size > 0 for size in dimensions):
+    if len(dimensions) < 2 or not all(isinstance(size, int) for size in dimensions):
         return 0
-    positions = int(dimensions[0]) * int(math.prod(dimensions[2:]))
-    return positions * int(weights.get("Count") or 0)
+    batch, positions = max(1, int(dimensions[0])), [int(size) for size in dimensions[2:]]  # an open batch is -1
+    if any(size <= 0 for size in positions):
+        return 0
+    return batch * math.prod(positions) * int(weights.get("Count") or 0)
 
 
 def precision_shares(layers: Iterable[EngineLayer]) -> Dict[str, Dict[str, float]]:
     """Share of convolutions and of their multiply-adds by type, types with none left out.
 
     Returns:
-        ``{"convolutions": {"int8": 0.98, ...}, "multiply_adds": {...}}``; both empty without convolutions.
+        ``{"convolutions": {"int8": 0.98, ...}, "multiply_adds": {...}}``; both empty without convolutions, the latter
+        also where the work of one of them is not known.
     """
     convolutions = [layer for layer in layers if layer.kind == "convolution"]
-    total = sum(layer.multiply_adds for layer in convolutions)
+    # A layer whose work is not known would not count at all, so then nothing is said of the work.
+    known = all(layer.multiply_adds for layer in convolutions)
+    total = sum(layer.multiply_adds for layer in convolutions) if known else 0
     counts: Dict[str, float] = {}
     work: Dict[str, float] = {}
     for layer in convolutions:
@@ -167,17 +181,17 @@ def parse_gates(texts: Sequence[str]) -> Dict[str, float]:
     return gates
 
 
-def failed_gates(layers: Sequence[EngineLayer], gates: Mapping[str, float]) -> List[str]:
-    """One line per gate that does not hold, by share of multiply-adds (of convolutions where those are not known)."""
+def failed_gates(layers: Sequence[EngineLayer], gates: Mapping[str, float]) -> Dict[str, str]:
+    """A line per type whose gate does not hold, by multiply-adds, or by convolutions where the work is not known."""
     shares = precision_shares(layers)
     by_work = bool(shares["multiply_adds"])
     found = shares["multiply_adds" if by_work else "convolutions"]
     unit = "multiply-adds" if by_work else "convolutions"
-    return [
-        f"{name}: {found.get(name, 0.0):.1%} of the {unit}, {required:.1%} required"
+    return {
+        name: f"{name}: {found.get(name, 0.0):.1%} of the {unit}, {required:.1%} required"
         for name, required in gates.items()
         if found.get(name, 0.0) < required - 1e-9
-    ]
+    }
 
 
 def fallbacks(layers: Sequence[EngineLayer], wanted: str) -> List[Tuple[EngineLayer, str]]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from googlenet_deploy.device.files import PathLike, atomic_path, reason, sha256_file
-from googlenet_deploy.errors import BadModelError, InputError
+from googlenet_deploy.device.files import PathLike, atomic_path, reason, sha256_bytes, sha256_file
+from googlenet_deploy.errors import BadModelError
 
 FORMAT = 1
 SUFFIX = ".json"
+SEAL = "manifest_sha256"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class EngineManifest:
         notes: What was said during the build.
         source: Name and SHA-256 of the ONNX, its opset, and what its metadata says.
         rebuild: The command that builds it again.
+        dla: Core, number of layers on it, and the layers that went to the GPU; empty where everything runs there.
+        layers_from: What told the layers: "engine inspector", or "program" for TensorRT-RTX's own text of an engine
+            that was built ahead of time; "" without layers.
         format: Version of this format.
     """
 
@@ -70,11 +73,18 @@ class EngineManifest:
     notes: Tuple[str, ...]
     source: Dict[str, Any]
     rebuild: str
+    dla: Dict[str, Any] = field(default_factory=dict)
+    layers_from: str = ""
     format: int = field(default=FORMAT)
 
+    def to_dict(self) -> Dict[str, Any]:
+        """For JSON: keys in the order of the attributes, and a hash of them all at the end."""
+        values = asdict(self)
+        return {**values, SEAL: _seal(values)}
+
     def to_json(self) -> str:
-        """Indented JSON, keys in the order of the attributes."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """Indented JSON of `to_dict`."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @property
     def metadata(self) -> Dict[str, str]:
@@ -106,12 +116,14 @@ def read_manifest(engine: PathLike) -> EngineManifest:
     """Reads the manifest of an engine without looking at the engine.
 
     Raises:
-        BadModelError: It is missing, damaged, or of a later version of this tool.
+        BadModelError: It is missing, damaged, altered, or of a later version of this tool.
     """
     path = manifest_path(engine)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         _check_format(path, values)
+        if values.pop(SEAL, None) != _seal(values):
+            raise BadModelError(path, "was altered: its own hash differs", _REBUILD)
         for name in _TUPLES & set(values):
             values[name] = tuple(values[name]) if values[name] is not None else None
         return EngineManifest(**values)
@@ -126,6 +138,10 @@ def _check_format(path: Path, values: Any) -> None:  # noqa: ANN401 - from JSON
         raise TypeError("it is no JSON object")
     if values.get("format") != FORMAT:
         raise BadModelError(path, f"has format {values.get('format')}; this version reads format {FORMAT}", _REBUILD)
+
+
+def _seal(values: Dict[str, Any]) -> str:
+    return sha256_bytes(json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False).encode("ascii"))
 
 
 _REBUILD = "build the engine again: googlenet-deploy build MODEL.onnx --output MODEL.engine"
@@ -208,21 +224,3 @@ def _runs_on(manifest: EngineManifest, capability: Tuple[int, int]) -> bool:
     if text in manifest.compute_capabilities:
         return True
     return manifest.options.get("hardware_compatible") == "ampere+" and capability >= (8, 0)
-
-
-def sha256_bytes(data: bytes) -> str:
-    """The SHA-256 of bytes, as hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def require_file(path: PathLike) -> None:
-    """Refuses a path that is no readable file.
-
-    Raises:
-        InputError: It is none.
-    """
-    try:
-        with Path(path).open("rb"):
-            pass
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {reason(error)}") from error

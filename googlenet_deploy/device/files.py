@@ -100,6 +100,11 @@ def sha256_file(path: PathLike) -> str:
     return digest.hexdigest()
 
 
+def sha256_bytes(data: bytes) -> str:
+    """The SHA-256 of bytes, as 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def reason(error: OSError) -> str:
     """The operating system's own words for an error, in lower case: ``no such file or directory``."""
     return (error.strerror or str(error)).lower()

@@ -24,12 +24,25 @@ DATA_TYPES = {
 
 @dataclass(frozen=True)
 class Node:
-    """One node: its name, operator (with the domain where that is not the default one), inputs and outputs."""
+    """One node.
+
+    Attributes:
+        name: Its name; "" where the exporter gave none.
+        operator: Its operator, with the domain where that is not the default one.
+        inputs: Tensors that it reads.
+        outputs: Tensors that it makes.
+        integers: Its attributes that are integers or lists of them.
+    """
 
     name: str
     operator: str
     inputs: Tuple[str, ...]
     outputs: Tuple[str, ...]
+    integers: Tuple[Tuple[str, Tuple[int, ...]], ...] = ()
+
+    def ints(self, attribute: str) -> Tuple[int, ...]:
+        """An attribute's integers; empty where the node does not have it."""
+        return next((values for name, values in self.integers if name == attribute), ())
 
 
 @dataclass(frozen=True)
@@ -138,19 +151,32 @@ def _parse(message: memoryview, path: str) -> Optional[OnnxHeader]:
 
 
 def parse_node(message: memoryview) -> Node:
-    """A NodeProto, without its attributes.
+    """A NodeProto; of its attributes, those that are integers.
 
     Raises:
         ValueError: It is damaged.
     """
     texts: Dict[int, List[str]] = {1: [], 2: [], 3: [], 4: [], 7: []}
+    attributes: List[Tuple[str, Tuple[int, ...]]] = []
     for field in fields(message):
         if field.number in texts:
             texts[field.number].append(field.text())
+        elif field.number == 5:
+            attributes.append(_attribute(field.bytes()))
     name, operator, domain = ("".join(texts[number][-1:]) for number in (3, 4, 7))
-    return Node(
-        name, f"{domain}:{operator}" if domain not in ("", "ai.onnx") else operator, tuple(texts[1]), tuple(texts[2])
-    )
+    full = f"{domain}:{operator}" if domain not in ("", "ai.onnx") else operator
+    return Node(name, full, tuple(texts[1]), tuple(texts[2]), tuple(entry for entry in attributes if entry[1]))
+
+
+def _attribute(message: memoryview) -> Tuple[str, Tuple[int, ...]]:
+    """Name and integers of an AttributeProto: its fields ``i`` (3) and ``ints`` (8)."""
+    name, values = "", []  # type: str, List[int]
+    for field in fields(message):
+        if field.number == 1:
+            name = field.text()
+        elif field.number in (3, 8):
+            values += integers(field)
+    return name, tuple(values)
 
 
 def _opset(message: memoryview) -> Tuple[str, int]:

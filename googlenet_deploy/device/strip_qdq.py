@@ -71,14 +71,13 @@ def _strip_graph(graph: _Parsed, path: str) -> Tuple[bytes, int]:
     producers = {name: node for node, _ in graph.nodes for name in node.outputs}
     renamed: Dict[str, str] = {}
     made: Dict[str, bytes] = {}
-    axes = {id(node): _axis(field.bytes()) for node, field in graph.nodes if node.operator == _DEQUANTIZE}
     for node, _ in graph.nodes:
         if node.operator == _QUANTIZE:
             renamed[node.outputs[0]] = node.inputs[0]
         elif node.operator == _DEQUANTIZE:
             source = producers.get(node.inputs[0])
             if source is None and node.inputs[0] in graph.initializers:
-                made[node.outputs[0]] = _dequantized(node, axes[id(node)], graph.initializers, path)
+                made[node.outputs[0]] = _dequantized(node, graph.initializers, path)
             else:
                 renamed[node.outputs[0]] = node.inputs[0]
     kept = [(node, field) for node, field in graph.nodes if node.operator not in (_QUANTIZE, _DEQUANTIZE)]
@@ -117,7 +116,8 @@ def _identity(source: str, output: str) -> bytes:
     return encode(1, source) + encode(2, output) + encode(3, f"{output}/Identity") + encode(4, "Identity")
 
 
-def _dequantized(node: Node, axis: int, initializers: Mapping[str, Field], path: str) -> bytes:
+def _dequantized(node: Node, initializers: Mapping[str, Field], path: str) -> bytes:
+    axis = (*node.ints("axis"), 1)[0]  # ONNX's default
     values = _array(initializers, node.inputs[0], path).astype(np.float32)
     scale = _array(initializers, node.inputs[1], path).astype(np.float32)
     if len(node.inputs) > 2 and node.inputs[2]:
@@ -150,15 +150,6 @@ def _array(initializers: Mapping[str, Field], name: str, path: str) -> NDArray[n
             path, f"the quantised constant {name} is stored in an unusual way", "build from the FP32 model instead"
         )
     return np.frombuffer(raw, _NUMPY[dtype]).reshape(tensor_dims(tensor.bytes()))
-
-
-def _axis(node: memoryview) -> int:
-    for field in fields(node):
-        if field.number == 5:
-            parts = {part.number: part for part in fields(field.bytes()) if part.number in (1, 3)}
-            if 1 in parts and 3 in parts and parts[1].text() == "axis":
-                return parts[3].integer()
-    return 1
 
 
 def _name(tensor: memoryview) -> str:

@@ -1,7 +1,7 @@
-"""TensorRT's timing cache on disk: kept between builds, hashed, and refused where it belongs to another TensorRT.
+"""TensorRT's timing cache on disk: kept between builds, hashed, and not used where it belongs to another TensorRT.
 
-TensorRT itself only warns about a cache of another version and then builds without it, so the version and GPU stand in
-the name of a file beside it: ``X.json``.
+TensorRT itself only warns about a cache of another version and then builds without it, so version, GPU and hash stand
+in a file beside it: ``X.json``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from googlenet_deploy.device.files import PathLike, reason, write_bytes, write_json
+from googlenet_deploy.device.files import PathLike, reason, sha256_bytes, write_bytes, write_json
 from googlenet_deploy.errors import InputError
 
 
@@ -56,7 +56,18 @@ def load_timing_cache(path: PathLike, library: str, gpu: str) -> TimingCache:
         return TimingCache(
             b"", f"timing cache {path}: made by {made[0]} on {made[1]}, not {library} on {gpu}: not used, and replaced"
         )
+    if stamp.get("sha256") != sha256_bytes(data):
+        return TimingCache(b"", f"timing cache {path}: damaged (its hash differs): not used, and replaced")
     return TimingCache(data, f"timing cache {path}: reused ({len(data)} bytes)")
+
+
+def describe_change(path: PathLike, before: bytes, after: bytes) -> str:
+    """What a build did to the timing cache: hits leave it as it was, every miss adds to it."""
+    if after == before:
+        return f"timing cache {path}: every kernel was in it"
+    if not before:
+        return f"timing cache {path}: {len(after)} bytes written"
+    return f"timing cache {path}: some kernels were not in it and were timed ({len(before)} -> {len(after)} bytes)"
 
 
 def save_timing_cache(path: PathLike, data: bytes, library: str, gpu: str) -> None:
@@ -66,7 +77,7 @@ def save_timing_cache(path: PathLike, data: bytes, library: str, gpu: str) -> No
         OutputError: It cannot be written.
     """
     write_bytes(path, data)
-    write_json(_stamp_path(Path(path)), {"library": library, "gpu": gpu, "bytes": len(data)})
+    write_json(_stamp_path(Path(path)), {"library": library, "gpu": gpu, "sha256": sha256_bytes(data)})
 
 
 def _stamp(file: Path) -> Optional[dict]:  # type: ignore[type-arg] # Python 3.8

@@ -1,10 +1,8 @@
-"""TensorRT's Python API in all its versions: the names which not every version has.
+"""TensorRT's Python API in all its versions, for whoever builds: the names that not every version has are used here.
 
 Versions 8.5 to 11 and TensorRT-RTX are spoken to alike through `TensorRT`; `trt_execution.py` does the same for what
-runs an engine, from 8.2 on. `VERSION_BOUND` lists every name used in these two files that some version lacks, with the
-versions that have it; a contract test holds the list against the bindings of each, and another holds that no other
-file of the device part uses one of these names. Enumerators are looked up by name, since their values moved between
-10 and 11.
+runs an engine, from 8.2 on; `trt_names.py` lists which version has which name. Enumerators are looked up by name, since
+their values moved between 10 and 11.
 """
 
 from __future__ import annotations
@@ -13,93 +11,22 @@ import re
 from importlib import import_module
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from googlenet_deploy.device.trt_names import OLDEST, ONLY_STRONGLY_TYPED, Version, parse_version, when
 from googlenet_deploy.errors import DeviceError
 
-Version = Tuple[int, ...]
 LogSink = Callable[[str, str], None]
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
-# First release whose strongly typed networks hold everything that a convolutional net needs.
-FIRST_STRONGLY_TYPED: Version = (10, 12)
-# From here on a network is always strongly typed, and precision flags and calibrators are gone.
-ONLY_STRONGLY_TYPED: Version = (11, 0)
-OLDEST: Version = (8, 5)
-# JetPack 4.6's: its engines run here, and trtexec builds them.
-OLDEST_TO_RUN: Version = (8, 2)
-
-
-class Bound(NamedTuple):
-    """A name that only some versions have.
-
-    Attributes:
-        owner: Class of the module, or "" for the module itself.
-        name: The attribute.
-        since: First TensorRT with it.
-        until: First TensorRT without it; None where the newest has it.
-        rtx: Whether TensorRT-RTX has it.
-    """
-
-    owner: str
-    name: str
-    since: Version
-    until: Optional[Version]
-    rtx: bool
-
-
-_OLD: Version = (8, 5)
-VERSION_BOUND: Tuple[Bound, ...] = (
-    Bound("NetworkDefinitionCreationFlag", "EXPLICIT_BATCH", _OLD, (11, 0), False),
-    Bound("NetworkDefinitionCreationFlag", "STRONGLY_TYPED", (10, 0), None, True),
-    Bound("BuilderFlag", "FP16", _OLD, (11, 0), False),
-    Bound("BuilderFlag", "INT8", _OLD, (11, 0), False),
-    Bound("BuilderFlag", "BF16", (10, 0), (11, 0), False),
-    Bound("BuilderFlag", "VERSION_COMPATIBLE", (8, 6), None, True),
-    Bound("BuilderFlag", "STRIP_PLAN", (10, 0), None, True),
-    Bound("BuilderFlag", "REFIT_IDENTICAL", (10, 0), None, True),
-    Bound("Builder", "platform_has_fast_int8", _OLD, (11, 0), False),
-    Bound("IBuilderConfig", "int8_calibrator", _OLD, (11, 0), False),
-    Bound("IBuilderConfig", "builder_optimization_level", (8, 6), None, True),
-    Bound("IBuilderConfig", "hardware_compatibility_level", (8, 6), None, True),
-    Bound("IBuilderConfig", "progress_monitor", (10, 0), None, True),
-    Bound("IBuilderConfig", "num_compute_capabilities", (99, 0), None, True),
-    Bound("IBuilderConfig", "set_compute_capability", (99, 0), None, True),
-    Bound("IBuilderConfig", "set_calibration_profile", _OLD, (11, 0), False),
-    Bound("BuilderFlag", "PREFER_PRECISION_CONSTRAINTS", _OLD, (11, 0), False),
-    Bound("ILayer", "precision", _OLD, (11, 0), False),
-    Bound("ICudaEngine", "device_memory_size", _OLD, (11, 0), False),
-    Bound("ICudaEngine", "device_memory_size_v2", (10, 1), None, True),
-    Bound("ParserError", "node_name", (10, 0), None, True),
-    Bound("ParserError", "node_operator", (10, 0), None, True),
-    Bound("", "IProgressMonitor", (10, 0), None, True),
-    Bound("", "HardwareCompatibilityLevel", (8, 6), None, True),
-    Bound("", "ComputeCapability", (99, 0), None, True),
-    Bound("", "IInt8EntropyCalibrator2", _OLD, (11, 0), False),
-    Bound("", "IInt8MinMaxCalibrator", _OLD, (11, 0), False),
-    Bound("ICudaEngine", "num_bindings", _OLD, (10, 0), False),
-    Bound("ICudaEngine", "get_binding_name", _OLD, (10, 0), False),
-    Bound("ICudaEngine", "get_binding_shape", _OLD, (10, 0), False),
-    Bound("ICudaEngine", "get_binding_dtype", _OLD, (10, 0), False),
-    Bound("ICudaEngine", "binding_is_input", _OLD, (10, 0), False),
-    Bound("ICudaEngine", "get_profile_shape", _OLD, (10, 0), False),
-    Bound("ICudaEngine", "has_implicit_batch_dimension", _OLD, (11, 0), False),
-    Bound("ICudaEngine", "num_io_tensors", (8, 5), None, True),
-    Bound("ICudaEngine", "get_tensor_name", (8, 5), None, True),
-    Bound("ICudaEngine", "get_tensor_mode", (8, 5), None, True),
-    Bound("ICudaEngine", "get_tensor_shape", (8, 5), None, True),
-    Bound("ICudaEngine", "get_tensor_dtype", (8, 5), None, True),
-    Bound("ICudaEngine", "get_tensor_profile_shape", (8, 5), None, True),
-    Bound("IExecutionContext", "set_binding_shape", _OLD, (10, 0), False),
-    Bound("IExecutionContext", "get_binding_shape", _OLD, (10, 0), False),
-    Bound("IExecutionContext", "execute_async_v2", _OLD, (10, 0), False),
-    Bound("IExecutionContext", "set_input_shape", (8, 5), None, True),
-    Bound("IExecutionContext", "set_tensor_address", (8, 5), None, True),
-    Bound("IExecutionContext", "get_tensor_shape", (8, 5), None, True),
-    Bound("IExecutionContext", "execute_async_v3", (8, 5), None, True),
-    Bound("", "TensorIOMode", (8, 5), None, True),
-    Bound("TacticSource", "CUDNN", _OLD, (11, 0), False),
-    Bound("TacticSource", "CUBLAS", _OLD, (11, 0), False),
-    Bound("TacticSource", "CUBLAS_LT", _OLD, (11, 0), False),
-)
+# What an option of the toolkit is in builder flags. A stripped plan is refitted with the weights that it was built
+# from, which leaves TensorRT all of its optimisations; an engine that takes any weights cannot have them.
+FLAGS: Dict[str, Tuple[str, ...]] = {
+    "version-compatible": ("VERSION_COMPATIBLE",),
+    "strip-plan": ("STRIP_PLAN", "REFIT_IDENTICAL"),
+    "refit": ("REFIT",),
+    "strip-plan-and-refit": ("STRIP_PLAN", "REFIT"),
+    "sparsity": ("SPARSE_WEIGHTS",),
+    "gpu-fallback": ("GPU_FALLBACK",),
+}
 
 
 class ParseProblem(NamedTuple):
@@ -150,6 +77,22 @@ _INSTALL = {
 }
 
 
+_LOGGERS: Dict[Any, Any] = {}
+
+
+def _make_logger(base: Any) -> Any:  # noqa: ANN401 - it has no types
+    class _Logger(base):  # type: ignore[misc] # TensorRT's class is made at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.sink: Optional[LogSink] = None
+
+        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+            if self.sink is not None:
+                self.sink(str(severity).rpartition(".")[2], message)
+
+    return _Logger()
+
+
 class TensorRT:
     """One imported TensorRT.
 
@@ -185,17 +128,15 @@ class TensorRT:
         return self.rtx or self.version >= ONLY_STRONGLY_TYPED
 
     def logger(self, sink: LogSink) -> Any:  # noqa: ANN401
-        """A logger that hands (severity, message) to `sink`; severities are "INTERNAL_ERROR" ... "VERBOSE"."""
-        base = self.module.ILogger
+        """The logger, which from now on hands (severity, message) to `sink`: "INTERNAL_ERROR" ... "VERBOSE".
 
-        class _Logger(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
-            def __init__(self) -> None:
-                super().__init__()
-
-            def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
-                sink(str(severity).rpartition(".")[2], message)
-
-        return _Logger()
+        TensorRT keeps to the first logger of a process and ignores any other, so there is one.
+        """
+        if self.module not in _LOGGERS:
+            _LOGGERS[self.module] = _make_logger(self.module.ILogger)
+        logger = _LOGGERS[self.module]
+        logger.sink = sink
+        return logger
 
     def builder(self, logger: Any) -> Any:  # noqa: ANN401
         """A builder.
@@ -251,16 +192,30 @@ class TensorRT:
             )
         return problems
 
-    def set_flag(self, config: Any, name: str) -> None:  # noqa: ANN401
-        """Sets a builder flag by name.
+    def set_flags(self, config: Any, option: str) -> None:  # noqa: ANN401
+        """Sets the builder flags that an option stands for.
+
+        Args:
+            config: The builder's configuration.
+            option: A type ("FP16", "BF16", "INT8"), or a key of `FLAGS`.
 
         Raises:
-            DeviceError: This version does not have it.
+            DeviceError: This version does not have one of them.
         """
-        flag = getattr(self.module.BuilderFlag, name, None)
-        if flag is None:
-            raise DeviceError(f"{self.label} has no builder flag {name}{self._when('BuilderFlag', name)}")
-        config.set_flag(flag)
+        for name in FLAGS.get(option, (option,)):
+            flag = getattr(self.module.BuilderFlag, name, None)
+            if flag is None:
+                raise DeviceError(f"{self.label} has no builder flag {name}{when('BuilderFlag', name)}")
+            config.set_flag(flag)
+
+    def forbid_tf32(self, config: Any) -> None:  # noqa: ANN401
+        """FP32 layers multiply in FP32."""
+        config.clear_flag(self.module.BuilderFlag.TF32)
+
+    @staticmethod
+    def set_timing_cache(config: Any, data: bytes) -> bool:  # noqa: ANN401
+        """Gives the builder a timing cache; False where TensorRT does not want it."""
+        return config.set_timing_cache(config.create_timing_cache(data), False) is not False
 
     def set_optimization_level(self, config: Any, level: int) -> None:  # noqa: ANN401
         """Builder optimisation level, 0 to 5."""
@@ -375,6 +330,16 @@ class TensorRT:
         size = getattr(engine, "device_memory_size_v2", None)
         return int(engine.device_memory_size if size is None else size)
 
+    def load_engine(self, logger: Any, engine: bytes, *, version_compatible: bool) -> Optional[Any]:  # noqa: ANN401
+        """Deserialises an engine that was just built; None where TensorRT refuses."""
+        runtime = self.module.Runtime(logger)
+        if runtime is None:
+            return None
+        if version_compatible:  # such an engine carries code of its own
+            self._require(runtime, "Runtime", "engine_host_code_allowed")
+            runtime.engine_host_code_allowed = True
+        return runtime.deserialize_cuda_engine(engine)
+
     def set_workspace(self, config: Any, size: int) -> None:  # noqa: ANN401
         """Limits the scratch memory of a layer, in bytes."""
         config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size)
@@ -393,20 +358,26 @@ class TensorRT:
         """The engine inspector's JSON format."""
         return self.module.LayerInformationFormat.JSON
 
-    def keep_fp32(self, network: Any, config: Any, operators: Sequence[str]) -> List[str]:  # noqa: ANN401
-        """Asks for FP32 in the layers of some ONNX operators; for weakly typed builds.
+    def keep_fp32(self, network: Any, config: Any, operators: Sequence[str], nodes: Sequence[str]) -> List[str]:  # noqa: ANN401
+        """Asks for FP32 in some layers; for weakly typed builds.
+
+        Args:
+            network: The parsed network.
+            config: The builder's configuration.
+            operators: ONNX operators that are layer types of TensorRT too, such as LRN and Softmax.
+            nodes: Names of ONNX nodes, which TensorRT's layers bear too.
 
         Returns:
-            Names of the layers.
+            Names of the layers that were found.
         """
-        kinds = {getattr(self.module.LayerType, operator.upper()) for operator in operators}
+        kinds = {getattr(self.module.LayerType, operator.upper(), None) for operator in operators} - {None}
         layers = [network.get_layer(index) for index in range(network.num_layers)]
-        chosen = [layer for layer in layers if layer.type in kinds]
+        chosen = [layer for layer in layers if layer.type in kinds or layer.name in nodes]
         for layer in chosen:
             self._require(layer, "ILayer", "precision")
             layer.precision = self.module.DataType.FLOAT
         if chosen:
-            self.set_flag(config, "PREFER_PRECISION_CONSTRAINTS")
+            self.set_flags(config, "PREFER_PRECISION_CONSTRAINTS")
         return [layer.name for layer in chosen]
 
     def use_calibration_profile(self, config: Any, profile: Any) -> None:  # noqa: ANN401
@@ -416,28 +387,7 @@ class TensorRT:
 
     def _require(self, owner: Any, class_name: str, name: str) -> None:  # noqa: ANN401
         if not hasattr(owner, name):
-            raise DeviceError(f"{self.label} has no {name}{self._when(class_name, name)}")
-
-    @staticmethod
-    def _when(owner: str, name: str) -> str:
-        for bound in VERSION_BOUND:
-            if (bound.owner, bound.name) == (owner, name):
-                first = ".".join(map(str, bound.since))
-                last = f", gone in {'.'.join(map(str, bound.until))}" if bound.until else ""
-                return f" (TensorRT {first} and later{last})"
-        return ""
-
-
-def parse_version(text: str) -> Version:
-    """``"10.3.0.post1"`` is (10, 3, 0).
-
-    Raises:
-        DeviceError: It does not begin with a number.
-    """
-    match = re.match(r"\d+(?:\.\d+)*", text)
-    if match is None:
-        raise DeviceError(f"cannot make sense of TensorRT version {text!r}")
-    return tuple(int(part) for part in match.group().split("."))
+            raise DeviceError(f"{self.label} has no {name}{when(class_name, name)}")
 
 
 def _one_line(error: BaseException) -> str:

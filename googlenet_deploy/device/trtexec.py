@@ -30,22 +30,22 @@ def trtexec_command(
     words = ["tensorrt_rtx" if site.rtx else "trtexec", f"--onnx={model}", f"--saveEngine={output}", "--skipInference"]
     if site.version < (8, 6) and not site.rtx:
         words[-1] = "--buildOnly"
-    words += _types(options, plan, site)
+    words += _types(header, options, plan, site)
     words += _shapes(header, options)
     words += _limits(options, site)
     words += _features(options)
     return " ".join(shlex.quote(word) for word in words)
 
 
-def _types(options: BuildOptions, plan: BuildPlan, site: Site) -> List[str]:
+def _types(header: OnnxHeader, options: BuildOptions, plan: BuildPlan, site: Site) -> List[str]:
     if plan.strongly_typed:
         return [] if site.strong_only else ["--stronglyTyped"]
     words = [f"--{flag.lower()}" for flag in plan.flags]
     if plan.calibration == "cache":
         words.append(f"--calib={options.calibration_cache}")
-    if plan.keep_fp32 and site.version >= (8, 5):
-        # trtexec names layers, not operators; the builder's rule is printed as a note.
-        words.append("--precisionConstraints=prefer")
+    kept = [node.name for node in header.nodes if node.name and {node.name, node.operator} & set(plan.keep_fp32)]
+    if kept:
+        words += ["--precisionConstraints=prefer", "--layerPrecisions=" + ",".join(f"{name}:fp32" for name in kept)]
     return words
 
 
@@ -87,6 +87,7 @@ def _features(options: BuildOptions) -> List[str]:
         level = {"ampere+": "ampere+", "same-compute-capability": "sameComputeCapability"}[options.hardware_compatible]
         words.append(f"--hardwareCompatibilityLevel={level}")
     words += ["--stripWeights"] if options.strip_plan else ["--refit"] if options.refit else []
+    words += [] if options.tf32 else ["--noTF32"]
     words += ["--sparsity=enable"] if options.sparsity else []
     words += ["--profilingVerbosity=detailed"] if options.verbosity == "detailed" else []
     if options.compute_capabilities:

@@ -18,7 +18,9 @@ except ImportError:  # a bare Python for old bindings; nothing of what is called
 
 from googlenet_deploy.device.build_options import BuildOptions
 from googlenet_deploy.device.build_plan import Site, plan_build
-from googlenet_deploy.device.builder import BuildRequest, Machine, Session
+from googlenet_deploy.device.build_request import BuildRequest
+from googlenet_deploy.device.builder import Session
+from googlenet_deploy.device.gpu import Gpu
 from googlenet_deploy.device.onnx_header import parse_onnx
 from googlenet_deploy.device.trt_compat import TensorRT
 
@@ -83,9 +85,8 @@ class Shadow:
 
 
 library.module = Shadow()
-request = BuildRequest(
-    str(model), header, options, plan, Machine("GPU", (8, 7)), "googlenet-deploy build", timing_cache=b""
-)
+gpu = Gpu("GPU", (8, 7), None)
+request = BuildRequest(str(model), header, options, plan, gpu, "googlenet-deploy build", timing_cache=b"")
 if "calibrate" in extra:
     base = library.calibrator_base("entropy")
     request.calibrator = Mock(spec_set=base)

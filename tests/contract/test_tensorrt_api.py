@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from googlenet_deploy.device.trt_compat import VERSION_BOUND, Bound, parse_version
+from googlenet_deploy.device.trt_names import VERSION_BOUND, Bound, parse_version
 
 onnx = pytest.importorskip("onnx")
 
@@ -168,13 +168,12 @@ def test_runner_uses_only_what_each_version_has(bindings: Bindings, interface: s
 
 
 NAMES = {bound.name for bound in VERSION_BOUND}
-KNOWS_NAMES = ("trt_compat.py", "trt_execution.py")
+KNOWS_NAMES = ("trt_compat.py", "trt_execution.py", "trt_names.py")
 
 
 def test_no_other_file_knows_a_version_bound_name(repository: Path) -> None:
     """`int8_calibrator`, `execute_async_v3` and the like stand in trt_compat.py and trt_execution.py alone."""
     ambiguous = {"FP16", "INT8", "BF16", "CUDNN", "CUBLAS", "CUBLAS_LT", "precision", "device_memory_size"}
-    flags = {"VERSION_COMPATIBLE", "STRIP_PLAN"}  # names that are handed to set_flag, which knows their versions
     found = []
     for path in sorted((repository / "googlenet_deploy" / "device").rglob("*.py")):
         if path.name in KNOWS_NAMES:
@@ -182,7 +181,7 @@ def test_no_other_file_knows_a_version_bound_name(repository: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else None
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                name = node.value if node.value not in flags else None
+                name = node.value
             if name in NAMES - ambiguous:
                 found.append(f"{path.name}:{node.lineno}: {name}")
     assert found == []

@@ -20,8 +20,9 @@ from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import ScopedTimes, TensorSpec, image_input
 from googlenet_deploy.device.runner.tensorrt_slot import Slot
-from googlenet_deploy.device.trt_compat import OLDEST_TO_RUN, TensorRT, load_tensorrt
+from googlenet_deploy.device.trt_compat import TensorRT, load_tensorrt
 from googlenet_deploy.device.trt_execution import Engine, EngineTensor
+from googlenet_deploy.device.trt_names import OLDEST_TO_RUN
 from googlenet_deploy.errors import BadModelError, UsageError
 
 

@@ -88,15 +88,35 @@ def test_type_in_words(text: str, dtype: str) -> None:
 def test_engines_without_layer_information_have_names_only() -> None:
     layers = inspect("conv1", "pool1")
     assert [(layer.name, layer.dtype) for layer in layers] == [("conv1", "?"), ("pool1", "?")]
-    assert failed_gates(layers, {"int8": 0.5}) == ["int8: 0.0% of the convolutions, 50.0% required"]
+    assert failed_gates(layers, {"int8": 0.5}) == {"int8": "int8: 0.0% of the convolutions, 50.0% required"}
 
 
 def test_gate_counts_work_not_layers() -> None:
     large, small = convolution("large", "Int8", 9000, 10), convolution("small", "Half", 1000, 10, HALF)
     layers = inspect(large, small)
-    assert failed_gates(layers, {"int8": 0.9}) == []
-    (failure,) = failed_gates(layers, {"int8": 0.91})
-    assert "90.0% of the multiply-adds" in failure
+    assert failed_gates(layers, {"int8": 0.9}) == {}
+    assert "90.0% of the multiply-adds" in failed_gates(layers, {"int8": 0.91})["int8"]
+
+
+def test_a_layer_whose_work_is_not_known_is_not_overlooked() -> None:
+    unknown = convolution("gemm", "Half", 1000, 10, HALF)
+    del unknown["Outputs"][0]["Dimensions"]
+    layers = inspect(convolution("large", "Int8", 9000, 10), unknown)
+    assert precision_shares(layers)["multiply_adds"] == {}
+    assert "50.0% of the convolutions" in failed_gates(layers, {"int8": 0.6})["int8"]
+
+
+def test_an_open_batch_counts_as_one_image() -> None:
+    entry = convolution("conv1", "Int8", 216, 10)
+    entry["Outputs"][0]["Dimensions"][0] = -1
+    assert inspect(entry)[0].multiply_adds == 21600
+
+
+def test_the_models_nodes_are_those_of_the_metadata_or_the_name() -> None:
+    entry = convolution("conv1 + relu1", "Int8", 216, 10)
+    assert inspect(entry)[0].nodes == ("conv1", "relu1")
+    entry["Metadata"] = "[ONNX Layer: conv1]\x1e[ONNX Layer: concat]"
+    assert inspect(entry)[0].nodes == ("conv1", "concat")
 
 
 def test_what_fell_back_is_named_with_a_reason() -> None:
