@@ -65,17 +65,25 @@ class ModelMetadata:
             return cls(
                 architecture=values.pop("architecture", ""),
                 preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
-                class_names=_names(values.pop("class_names", "[]")),
-                class_ids=_names(values.pop("class_ids", "[]")),
+                class_names=parse_names(values.pop("class_names", "[]")),
+                class_ids=parse_names(values.pop("class_ids", "[]")),
                 source_sha256=values.pop("source_sha256", ""),
                 extra=values,
             )
-        except (ValueError, RecursionError, UsageError) as error:
+        except (ValueError, UsageError) as error:
             raise BadModelError(path, f"its metadata is damaged: {error}") from error
 
 
-def _names(text: str) -> Tuple[str, ...]:
-    names = json.loads(text)
+def parse_names(text: str) -> Tuple[str, ...]:
+    """Class names or ids from a JSON list of strings.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        names = json.loads(text)
+    except RecursionError:
+        raise ValueError("class names are nested too deeply") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("class names are not a list of strings")
     return tuple(names)

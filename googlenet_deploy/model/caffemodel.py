@@ -91,11 +91,17 @@ def read_caffemodel(path: Path) -> CaffeModel:
     layers = [*net.layers, *net.layer]
     tensors = {}
     for layer in layers:
+        name = _text(layer.name)
         for parameter, blob in zip(PARAMETERS, layer.blobs, strict=False):
-            tensors[f"{layer.name}.{parameter}"] = _tensor(blob, layer.name, parameter, path)
+            tensors[f"{name}.{parameter}"] = _tensor(blob, name, parameter, path)
     if not tensors:
         raise BadWeightsError(path, "holds no weights: it is no caffemodel, or only a network's definition")
     return CaffeModel(tensors, _preprocessing(layers, path))
+
+
+def _text(name: str | bytes) -> str:
+    """A name as text; protobuf gives bytes where it is not UTF-8."""
+    return name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
 
 
 def _tensor(blob: Any, layer: str, parameter: str, path: Path) -> Tensor:  # noqa: ANN401 - made at run time

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.files import atomic_path, sha256_file
+from googlenet_deploy.device.metadata import parse_names
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadWeightsError, UsageError, requires
 from googlenet_deploy.model.architecture import Architecture, get_architecture
@@ -101,15 +102,18 @@ def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
     try:
         architecture = get_architecture(metadata["architecture"])
         width, num_classes = float(metadata["width"]), int(metadata["num_classes"])
-        names, ids = json.loads(metadata.get("class_names", "[]")), json.loads(metadata.get("class_ids", "[]"))
-        record = json.loads(metadata.get("training_record", "{}"))
+        names, ids = parse_names(metadata.get("class_names", "[]")), parse_names(metadata.get("class_ids", "[]"))
+        record = _parse_record(metadata.get("training_record", "{}"))
         preprocessing = Preprocessing.from_json(metadata["preprocessing"])
-    except (KeyError, ValueError, TypeError, UsageError) as error:
+    except KeyError as error:
+        raise BadWeightsError(path, f"its metadata is damaged: there is no {error}") from error
+    except (ValueError, UsageError) as error:
         raise BadWeightsError(path, f"its metadata is damaged: {error}") from error
     if not 0 < width <= MAX_WIDTH or not 1 < num_classes <= MAX_CLASSES:
         raise BadWeightsError(path, f"its metadata is damaged: width {width}, {num_classes} classes")
-    if names and len(names) != num_classes:
-        raise BadWeightsError(path, f"it names {len(names)} classes and has {num_classes} logits")
+    for words in (names, ids):
+        if words and len(words) != num_classes:
+            raise BadWeightsError(path, f"it names {len(words)} classes and has {num_classes} logits")
     channels = len(preprocessing.channels)
     model = GoogLeNet(architecture, num_classes, width=width, auxiliary=auxiliary, in_channels=channels)
     load_state_dict(model, tensors, path)
@@ -117,12 +121,22 @@ def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
         model=model.eval(),
         architecture=architecture,
         preprocessing=preprocessing,
-        class_names=tuple(names),
-        class_ids=tuple(ids),
+        class_names=names,
+        class_ids=ids,
         training_record=record,
         source=str(path),
         source_sha256=sha256_file(path),
     )
+
+
+def _parse_record(text: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        record = None
+    if not isinstance(record, dict):
+        raise ValueError("the training record is no JSON object")  # noqa: TRY004 - what the file says, not a caller
+    return record
 
 
 def _sort_metadata(path: Path) -> None:
