@@ -10,9 +10,12 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 from importlib import import_module
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from types import FrameType
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from googlenet_deploy import __version__
 from googlenet_deploy.errors import GoogLeNetDeployError
@@ -64,28 +67,21 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def run_command(name: str, argv: List[str], program: str) -> int:
     """Parses `argv` with the module of command `name`, runs it, and reports errors in one or two lines."""
-    try:
-        _allow_any_file_name()
-        status = _parse_and_run(name, argv, program)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # a full disk behind it shows here, not as Python's complaint at the end
-    except GoogLeNetDeployError as error:
-        return _report(program, error)
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader has gone (``| head``)
-        _discard_stdout()
-        return 1
-    except MemoryError:
-        print(f"{program}: error: out of memory", file=sys.stderr)
-        return 1
-    except OSError as error:
-        _discard_stdout()
-        where = error.filename or "standard output"
-        print(f"{program}: error: {where}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
-        return 1
-    return status
+    with _CtrlC() as ctrl_c:
+        try:
+            _allow_any_file_name()
+            status = _parse_and_run(name, argv, program)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a full disk behind it shows here, not as Python's complaint at the end
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:  # noqa: BLE001 - what is not known is raised again there
+            if not ctrl_c.pressed:
+                return _report(program, error)
+        else:
+            return status
+    print(f"{program}: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def export_onnx() -> int:
@@ -134,11 +130,46 @@ def _resolve(word: str) -> Optional[str]:
     return None
 
 
-def _report(program: str, error: GoogLeNetDeployError) -> int:
-    print(f"{program}: error: {error.message}", file=sys.stderr)
-    if error.remedy:
-        print(f"  {error.remedy}", file=sys.stderr)
-    return error.exit_status
+class _CtrlC:
+    """Remembers that Ctrl-C was pressed, since some libraries turn the KeyboardInterrupt into an error of their own."""
+
+    pressed = False
+
+    def __enter__(self) -> _CtrlC:
+        self._before: Any = None
+        # Signals belong to the main thread, and one that is ignored (``nohup``) stays so.
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _press(self, number: int, frame: Optional[FrameType]) -> None:
+        self.pressed = True
+        signal.default_int_handler(number, frame)
+
+
+def _report(program: str, error: Exception) -> int:
+    """Prints an error that is no fault of the program and gives the exit status; raises it again otherwise."""
+    if isinstance(error, BrokenPipeError):  # the reader has gone (``| head``)
+        _discard_stdout()
+    elif isinstance(error, OSError):
+        _discard_stdout()
+        reason = (error.strerror or str(error)).lower()
+        print(f"{program}: error: {error.filename or 'standard output'}: {reason}", file=sys.stderr)
+    elif isinstance(error, MemoryError):
+        print(f"{program}: error: out of memory", file=sys.stderr)
+    elif isinstance(error, GoogLeNetDeployError):
+        print(f"{program}: error: {error.message}", file=sys.stderr)
+        if error.remedy:
+            print(f"  {error.remedy}", file=sys.stderr)
+        return error.exit_status
+    else:
+        raise error
+    return 1
 
 
 def _overview_parser() -> argparse.ArgumentParser:

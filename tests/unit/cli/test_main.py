@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -72,6 +74,47 @@ def test_an_error_of_ours_is_not_hidden(command: Any) -> None:
     command(raises(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         main(["infer"])
+
+
+@pytest.mark.parametrize("error", [MissingExtraError("numpy", "export"), RuntimeError("of a library"), None])
+def test_ctrl_c_stays_ctrl_c_whatever_a_library_makes_of_it(
+    error: Exception | None, command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: argparse.Namespace) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            if error is None:
+                raise
+        raise error or AssertionError
+
+    command(run)
+    assert main(["infer"]) == 130
+    assert capsys.readouterr() == ("", "googlenet-deploy infer: interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_or_handled_stays_so(command: Any) -> None:
+    def run(_: argparse.Namespace) -> int:
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return 0
+
+    command(run)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main(["infer"]) == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_in_another_thread_it_works_too(command: Any) -> None:
+    command(lambda arguments: arguments.count)
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(main(["infer", "--count", "3"])))
+    thread.start()
+    thread.join()
+    assert statuses == [3]
 
 
 def test_wrong_options_are_wrong_usage(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
