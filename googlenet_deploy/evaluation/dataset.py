@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,13 @@ class LabelledImages:
         sources: The images, sorted by name.
         labels: One class index per image.
         notes: What was left out, for people.
+        class_count: How many classes the labels choose from; 0 where that is not known.
     """
 
     sources: tuple[ImageSource, ...]
     labels: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    class_count: int = 0
 
 
 class ClassIndex:
@@ -83,7 +85,7 @@ def read_labelled_images(folder: str | Path, labels: str | Path | None, classes:
     found = _from_csv(root, Path(labels), classes) if labels is not None else _from_folders(root, classes)
     if not found.sources:
         raise InputError(folder, "holds no images with labels")
-    return found
+    return replace(found, class_count=classes.count)
 
 
 def _from_csv(root: Path, labels: Path, classes: ClassIndex) -> LabelledImages:

@@ -121,7 +121,7 @@ def evaluate(
             labels = np.array([label_of[name] for name in batch.names], np.int64)
             outputs = run_any_batch(runner, batch.array)
             predictions = predict(outputs, TOP, runner.path)
-            _check_labels(labels, outputs, runner.path)
+            _check_labels(labels, images.class_count, outputs, runner.path)
             result.classes_given = predictions.indices.shape[1]
             result.model.add(predictions.indices, labels)
             result.names.extend(batch.names)
@@ -135,11 +135,13 @@ def evaluate(
     return result
 
 
-def _check_labels(labels: NDArray[np.int64], outputs: dict[str, NDArray[np.generic]], path: str) -> None:
-    """Refuses labels of classes that the model does not have, so that they do not count as mistakes."""
+def _check_labels(labels: NDArray[np.int64], named: int, outputs: dict[str, NDArray[np.generic]], path: str) -> None:
+    """Refuses labels of other classes than the model's, so that they do not count as mistakes."""
     if TOP_K_INDICES in outputs:
         return  # the model does not say how many classes it chooses from
     count = class_scores(outputs, path).shape[1]
+    if named and named != count:
+        raise BadModelError(path, f"has {count} classes, but there are {named} class names")
     if labels.max() >= count:
         raise BadModelError(path, f"has {count} classes, but an image has the label {labels.max()}")
 
