@@ -188,18 +188,21 @@ BAD_MODELS: dict[str, Callable[[Path], bytes]] = {
     ),
 }
 COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
-    "infer": lambda model, images: ["infer", model, images],
+    "infer": lambda model, images: ["infer", model, images, "--backend", "onnxruntime"],
+    "infer in OpenVINO": lambda model, images: ["infer", model, images, "--backend", "openvino"],
     "evaluate": lambda model, images: [
-        *("evaluate", model, "--images", images, "--labels", images.parent / "labels.csv")
+        *("evaluate", model, "--images", images, "--labels", images.parent / "labels.csv"),
+        *("--backend", "onnxruntime"),
     ],
     "evaluate --reference": lambda model, images: [
         *("evaluate", images.parent / "good.onnx", "--reference", model),
-        *("--images", images, "--labels", images.parent / "labels.csv"),
+        *("--images", images, "--labels", images.parent / "labels.csv", "--backend", "onnxruntime"),
     ],
     "inspect": lambda model, _: ["inspect", model],
     "export": lambda model, images: ["export", "--onnx", model, "--output", images.parent / "out.onnx"],
 }
-HARMLESS = {"inspect": {"two inputs", "unknown operator"}}  # which can be looked at all the same
+# What can be looked at or computed all the same.
+HARMLESS = {"inspect": {"two inputs", "unknown operator"}, "infer in OpenVINO": {"future opset"}}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -207,6 +210,8 @@ HARMLESS = {"inspect": {"two inputs", "unknown operator"}}  # which can be looke
 def test_bad_models(
     kind: str, command: str, colour_model: Path, colour_images: Path, tmp_path: Path, capsys: Captured
 ) -> None:
+    if "OpenVINO" in command:
+        pytest.importorskip("openvino", reason="OpenVINO is not installed")
     path = tmp_path / "bad.onnx"
     if kind == "folder":
         path.mkdir()
@@ -223,11 +228,13 @@ def test_bad_models(
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(draw=st.data())
 def test_damaged_models_never_give_a_traceback(
-    draw: st.DataObject, colour_model: Path, tmp_path: Path, capsys: Captured
+    backend: str, draw: st.DataObject, colour_model: Path, tmp_path: Path, capsys: Captured
 ) -> None:
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
     (tmp_path / "red.png").write_bytes(encoded(Image.new("RGB", (9, 9), RED), "PNG"))
     content = bytearray(colour_model.read_bytes())
     if draw.draw(st.booleans()):
@@ -236,7 +243,7 @@ def test_damaged_models_never_give_a_traceback(
         content[draw.draw(st.integers(0, len(content) - 1))] = draw.draw(st.integers(0, 255))
     path = tmp_path / "damaged.onnx"
     path.write_bytes(bytes(content))
-    for command in (["infer", path, tmp_path / "red.png", "--quiet"], ["inspect", path]):
+    for command in (["infer", path, tmp_path / "red.png", "--backend", backend, "--quiet"], ["inspect", path]):
         status = main([str(word) for word in command])
         captured = capsys.readouterr()
         assert status in (0, 1, 2)
