@@ -1,47 +1,81 @@
-"""Train a classifier from a folder of images.
+"""Train a classifier from images.
 
-The folder holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out. The checkpoint
-is replaced after each epoch that is at least as accurate on the validation images as all before, so an interrupted
-run leaves the best so far. It carries class names, preprocessing and a record of the run; `export` makes the ONNX
-model of it.
+--data is a folder that holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out; or
+a CSV file of filename,label or filename,label,split. The output is replaced after each epoch that is at least as
+accurate on the validation images as all before; beside it lie the last epoch's weights (model.last.safetensors) and,
+until the run is complete, its state (model.state.safetensors). SIGTERM and Ctrl-C save the state; the same command
+with --resume goes on from it. Checkpoints carry class names, preprocessing and a record of the run; `export` makes
+the ONNX model of them.
 
 Examples:
   googlenet-deploy train --data photos/ --output model.safetensors
   googlenet-deploy train --data digits/ --output digits.safetensors --width 0.25 --input-size 64 --augmentation light
   googlenet-deploy train --data photos/ --output model.safetensors --weights bvlc --freeze trunk --epochs 10
-  googlenet-deploy train --data photos/ --output model.safetensors --weights torchvision --freeze inception3b --lr 0.01
+  googlenet-deploy train --data labels.csv --images photos/ --output model.safetensors --weights torchvision --lr 0.01
+  torchrun --nproc-per-node 4 -m googlenet_deploy train --data photos/ --output model.safetensors --precision bf16
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Any, Dict
 
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.training.options import TrainingOptions
+    from googlenet_deploy.training.outputs import Outputs
+    from googlenet_deploy.training.prepare import DataPlaces
     from googlenet_deploy.training.run import TrainingResult
 
-SHOWN = 3
+# Options whose name on the command line is another than in `TrainingOptions`.
+RENAMED = {"lr": "learning_rate", "warmup": "warmup_epochs", "cache": "cache_megabytes"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of images, by class")
+    parser.add_argument("--data", required=True, metavar="PLACE", help="folder of images by class, or a CSV file")
     parser.add_argument("--output", required=True, metavar="FILE", help="where the checkpoint goes (.safetensors)")
-    parser.add_argument("--log", metavar="FILE", help="write one line of JSON per epoch")
-    parser.add_argument("--quiet", action="store_true", help="print only the result")
+    parser.add_argument("--resume", action="store_true", help="go on from the state of an unfinished run, if any")
+    _add_report_arguments(parser.add_argument_group("report"))
+    _add_data_arguments(parser.add_argument_group("images"))
     _add_network_arguments(parser.add_argument_group("network"))
     _add_optimisation_arguments(parser.add_argument_group("optimisation"))
-    _add_data_arguments(parser.add_argument_group("images"))
-    machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--device", default="auto", metavar="D", help="cpu, cuda, or auto: a GPU where there is one (default)"
+    _add_machine_arguments(parser.add_argument_group("machine"))
+
+
+def _add_report_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--log", metavar="FILE", help="follow the run: a row per epoch (.csv), or lines of JSON")
+    group.add_argument("--tensorboard", metavar="DIR", help="write curves for TensorBoard")
+    group.add_argument("--json", metavar="FILE", help="write the result: accuracy by class, confusion matrix")
+    group.add_argument("--quiet", action="store_true", help="print only the result")
+
+
+def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--validation", metavar="PLACE", help="images to measure with, of the same kind as --data")
+    group.add_argument("--images", metavar="DIR", help="folder of the files that a CSV lists (default: its own)")
+    group.add_argument(
+        "--validation-share",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="held out where there are no validation images (default: 0.1)",
     )
-    machine.add_argument("--workers", type=int, metavar="N", help="threads that read images (default: one per core)")
-    machine.add_argument(
+    group.add_argument(
+        "--augmentation",
+        default="natural",
+        metavar="A",
+        help="natural: random crops, mirroring, colour (default); paper: more of it, as the paper has it; "
+        "light: small shifts and rotations; none",
+    )
+    group.add_argument(
+        "--min-area", type=float, default=0.08, metavar="X", help="smallest share that is cropped (default: 0.08)"
+    )
+    group.add_argument(
+        "--mixup", type=float, default=0.0, metavar="ALPHA", help="mix pairs of images, such as 0.2 (default: 0, none)"
+    )
+    group.add_argument(
         "--cache",
         type=int,
         default=1024,
@@ -58,7 +92,10 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
         "--resize", type=int, metavar="N", help="short side ahead of the crop (default: by augmentation)"
     )
     group.add_argument(
-        "--weights", metavar="W", help="fine-tune a checkpoint, or bvlc or torchvision; its classifier is replaced"
+        "--weights",
+        metavar="W",
+        help="fine-tune a checkpoint (.safetensors, .caffemodel, .pth), or bvlc or torchvision; "
+        "its classifier is replaced where the classes are others",
     )
     group.add_argument(
         "--freeze",
@@ -67,11 +104,17 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
         help="keep weights as they are: trunk (all but the classifier), or all up to a module such as inception4a",
     )
     group.add_argument("--dropout", type=float, metavar="P", help="ahead of the classifier (default: the net's own)")
+    group.add_argument("--auxiliary-dropout", type=float, metavar="P", help="in the auxiliary ones (default: 0.7)")
 
 
 def _add_optimisation_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--epochs", type=int, default=30, metavar="N", help="default: %(default)s")
-    group.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
+    group.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="over all processes (default: %(default)s)"
+    )
+    group.add_argument(
+        "--accumulate", type=int, default=1, metavar="N", help="parts of a batch, one after the other (default: 1)"
+    )
     group.add_argument(
         "--lr",
         type=float,
@@ -84,6 +127,7 @@ def _add_optimisation_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--warmup", type=float, default=1.0, metavar="EPOCHS", help="default: %(default)s")
     group.add_argument("--momentum", type=float, default=0.9, metavar="X", help="default: %(default)s")
     group.add_argument("--weight-decay", type=float, default=2e-4, metavar="X", help="default: %(default)s")
+    group.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradients (default: any)")
     group.add_argument("--label-smoothing", type=float, default=0.1, metavar="X", help="default: %(default)s")
     group.add_argument(
         "--auxiliary-weight", type=float, default=0.3, metavar="X", help="of each auxiliary loss (default: %(default)s)"
@@ -94,22 +138,23 @@ def _add_optimisation_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
 
 
-def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
+def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--augmentation",
-        default="natural",
-        metavar="A",
-        help="natural: random crops, mirroring, colour (default); light: small shifts and rotations; none",
+        "--device", default="auto", metavar="D", help="cpu, cuda, or auto: a GPU where there is one (default)"
     )
     group.add_argument(
-        "--min-area", type=float, default=0.08, metavar="X", help="smallest share that natural crops (default: 0.08)"
+        "--precision", default="fp32", metavar="P", help="fp32 (default), or bf16 or fp16 for mixed precision"
     )
     group.add_argument(
-        "--validation-share",
-        type=float,
-        default=0.1,
-        metavar="X",
-        help="held out where there is no val/ (default: 0.1)",
+        "--channels-first",
+        dest="channels_last",
+        action="store_false",
+        help="keep images in NCHW order; NHWC, the default, is faster on most machines",
+    )
+    group.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
+    group.add_argument("--workers", type=int, metavar="N", help="threads that read images (default: one per core)")
+    group.add_argument(
+        "--save-every", type=int, default=1000, metavar="STEPS", help="save the state (default: %(default)s)"
     )
 
 
@@ -117,65 +162,74 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     if not str(arguments.output).endswith(".safetensors"):
         raise UsageError(f"--output {arguments.output}: a checkpoint's name ends in .safetensors")
-    options = _options(arguments)
-    from googlenet_deploy.training.run import train
+    options, outputs = _options(arguments), _outputs(arguments)
+    from googlenet_deploy.training.run import is_complete, train
 
+    if arguments.resume and is_complete(outputs):
+        print(f"{outputs.best}: this run is complete; leave --resume out to begin a new one")
+        return 0
     result = train(
-        arguments.data,
-        arguments.output,
+        _places(arguments),
+        outputs,
         options,
-        log=arguments.log,
+        resume=arguments.resume,
         say=_ignore if arguments.quiet else _note,
         quiet=arguments.quiet,
     )
-    print("\n".join(_result_lines(result, arguments.output)))
+    if result.is_first:
+        _report(result, arguments)
     return 0
 
 
 def _options(arguments: argparse.Namespace) -> TrainingOptions:
+    from dataclasses import fields
+
     from googlenet_deploy.training.options import TrainingOptions
 
-    return TrainingOptions(
-        architecture=arguments.architecture,
-        width=arguments.width,
-        input_size=arguments.input_size,
-        resize=arguments.resize,
-        weights=arguments.weights,
-        freeze=arguments.freeze,
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.lr,
-        schedule=arguments.schedule,
-        warmup_epochs=arguments.warmup,
-        momentum=arguments.momentum,
-        weight_decay=arguments.weight_decay,
-        label_smoothing=arguments.label_smoothing,
-        auxiliary_weight=arguments.auxiliary_weight,
-        dropout=arguments.dropout,
-        averaging=arguments.averaging,
-        augmentation=arguments.augmentation,
-        min_area=arguments.min_area,
-        validation_share=arguments.validation_share,
-        seed=arguments.seed,
-        device=arguments.device,
-        workers=arguments.workers,
-        cache_megabytes=arguments.cache,
+    given: Dict[str, Any] = {RENAMED.get(name, name): value for name, value in vars(arguments).items()}
+    known = {field.name for field in fields(TrainingOptions)}
+    return TrainingOptions(**{name: value for name, value in given.items() if name in known})
+
+
+def _outputs(arguments: argparse.Namespace) -> Outputs:
+    from pathlib import Path
+
+    from googlenet_deploy.training.outputs import Outputs
+
+    return Outputs(
+        best=Path(arguments.output),
+        log=Path(arguments.log) if arguments.log else None,
+        tensorboard=Path(arguments.tensorboard) if arguments.tensorboard else None,
     )
 
 
-def _result_lines(result: TrainingResult, output: str) -> List[str]:
-    validation = result.best.validation
-    lines = [
-        f"{result.data.root} -> {output}",
-        f"  validation accuracy {validation.accuracy}, epoch {result.best.epoch} of {result.network.options.epochs}",
-    ]
-    scores = sorted(zip(validation.class_accuracy(), result.data.class_names), key=lambda pair: pair[0].percent)
-    worst = [f"{name} {score.percent:.1f} %" for score, name in scores[:SHOWN] if score.percent < 100.0]
-    if worst:
-        lines.append(f"  least accurate classes: {', '.join(worst)}")
+def _places(arguments: argparse.Namespace) -> DataPlaces:
+    from pathlib import Path
+
+    from googlenet_deploy.training.prepare import DataPlaces
+
+    return DataPlaces(
+        data=Path(arguments.data),
+        validation=Path(arguments.validation) if arguments.validation else None,
+        images=Path(arguments.images) if arguments.images else None,
+    )
+
+
+def _report(result: TrainingResult, arguments: argparse.Namespace) -> None:
+    from googlenet_deploy.device.files import write_json
+    from googlenet_deploy.training.summary import result_lines, result_values
+
+    if result.stopped:
+        print(f"stopped: {result.stopped}")
+        return
+    assert result.best is not None
+    names = result.data.class_names
+    print(f"{result.data.root} -> {arguments.output}")
+    print("\n".join(result_lines(result.best, names, result.options.epochs)))
     if result.skipped:
-        lines.append(f"  {len(result.skipped)} images could not be used")
-    return lines
+        print(f"  {len(result.skipped)} images could not be used")
+    if arguments.json:
+        write_json(arguments.json, {**result_values(result.best, names), "record": result.record})
 
 
 def _note(text: str) -> None:
@@ -184,3 +238,9 @@ def _note(text: str) -> None:
 
 def _ignore(text: str) -> None:
     del text
+
+
+if __name__ == "__main__":  # torchrun -m googlenet_deploy.cli.train
+    from googlenet_deploy.cli.main import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from typing import Callable, Iterator, Optional
-
-Advance = Callable[[int], None]
+from typing import Iterator, Optional, Protocol
 
 SECONDS_BETWEEN_LINES = 5.0
+
+
+class Advance(Protocol):
+    """What tells that work was done."""
+
+    def __call__(self, count: int, note: str = "") -> None:
+        """`count` more units are done; `note`, such as a rate, stands behind the number."""
 
 
 @contextmanager
@@ -39,8 +44,8 @@ def progress(label: str, total: Optional[int] = None, *, quiet: bool = False) ->
         lines.finish()
 
 
-def _ignore(_count: int) -> None:
-    pass
+def _ignore(count: int, note: str = "") -> None:
+    del count, note
 
 
 def _has_rich() -> bool:
@@ -56,22 +61,27 @@ def _rich_bar(label: str, total: Optional[int]) -> Iterator[Advance]:
     from rich.console import Console  # noqa: PLC0415 - optional, and slow to import
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    note_column = TextColumn("{task.fields[note]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note_column)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)
+        task = bar.add_task(label, total=total, note="")
+
+        def advance(count: int, note: str = "") -> None:
+            bar.update(task, advance=count, note=note)
+
+        yield advance
 
 
 class _PlainLines:
     """A line every few seconds, so that a log stays short; none at all for work that is over before the first."""
 
     def __init__(self, label: str, total: Optional[int]) -> None:
-        self.label, self.total, self.done = label, total, 0
-        self.last = time.monotonic()
+        self.label, self.total, self.done, self.note = label, total, 0, ""
+        self.start = self.last = time.monotonic()
         self.shown: Optional[int] = None
 
-    def advance(self, count: int) -> None:
-        self.done += count
+    def advance(self, count: int, note: str = "") -> None:
+        self.done, self.note = self.done + count, note
         if time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
             self._print()
 
@@ -81,5 +91,12 @@ class _PlainLines:
 
     def _print(self) -> None:
         of_total = f"/{self.total}" if self.total else ""
-        print(f"{self.label}: {self.done}{of_total}", file=sys.stderr, flush=True)
+        note = f"  {self.note}" if self.note else ""
+        print(f"{self.label}: {self.done}{of_total}{note}{self._left()}", file=sys.stderr, flush=True)
         self.last, self.shown = time.monotonic(), self.done
+
+    def _left(self) -> str:
+        if not self.total or not 0 < self.done < self.total:
+            return ""
+        seconds = int((time.monotonic() - self.start) / self.done * (self.total - self.done))
+        return f"  {seconds // 60}:{seconds % 60:02d} left"

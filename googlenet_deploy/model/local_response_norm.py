@@ -44,11 +44,12 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises `x`, shape (N, C, H, W)."""
+        """Normalises `x`, shape (N, C, H, W); in float32, since squares of activations overflow in float16."""
         if torch.compiler.is_exporting():
             exported: Tensor = local_response_norm(x, self.size, self.alpha, self.beta, self.k)
             return exported
-        return functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        normalised = functional.local_response_norm(x.float(), self.size, self.alpha, self.beta, self.k)
+        return normalised.to(x.dtype)
 
     def extra_repr(self) -> str:
         """The parameters, for `print(model)`."""

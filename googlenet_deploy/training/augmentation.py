@@ -2,17 +2,23 @@
 
 =========  ==================================================================================================
 natural    random area and aspect ratio, mirrored at random, brightness, contrast and saturation (photographs)
+paper      as natural, with all that section 6 of the paper names: stronger colours, lighting, random interpolation
 light      small rotations, shifts and changes of scale, never mirrored (digits, letters, parts in fixed pose)
 none       the centre crop, as inference sees it
 =========  ==================================================================================================
 
-"natural" is section 6 of the GoogLeNet paper: patches of 8 to 100 % of the area with an aspect ratio from 3/4 to 4/3,
-and the photometric distortions of Howard 2013, "Some Improvements on Deep Convolutional Neural Network Based Image
-Classification". Batch transforms are Kornia's.
+Section 6 of the GoogLeNet paper: patches of 8 to 100 % of the area, spread evenly, with an aspect ratio of 3/4 to 4/3;
+the photometric distortions of Howard 2013, "Some Improvements on Deep Convolutional Neural Network Based Image
+Classification" (contrast, brightness and colour in random order, each by a factor from 0.5 to 1.5, then the lighting
+noise of Krizhevsky et al. 2012, section 4.1); bilinear, area, nearest or cubic interpolation with equal probability.
+
+What happens to an image depends on its own random numbers alone, never on the batch around it. The operations are
+Kornia's.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -21,10 +27,16 @@ from PIL import Image
 
 from googlenet_deploy.errors import requires
 from googlenet_deploy.training.images import centre, pixels, whole
+from googlenet_deploy.training.options import RANDOM_CROPS
 
 with requires("train"):
     import torch
-    from kornia import augmentation as kornia_augmentation
+    from kornia.enhance import (
+        adjust_brightness_accumulative,
+        adjust_contrast_with_mean_subtraction,
+        adjust_saturation_with_gray_subtraction,
+    )
+    from kornia.geometry.transform import get_affine_matrix2d, warp_affine
     from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -34,15 +46,28 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.images import Form
     from googlenet_deploy.training.options import TrainingOptions
 
+# Uniform numbers per image. Photographs: mirroring, brightness, contrast, saturation, their order, three of lighting.
+RANDOM_NUMBERS = 8
 ASPECT = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
-PHOTOMETRIC = 0.4  # brightness, contrast and saturation times 0.6 to 1.4
-LIGHT_DEGREES, LIGHT_SHIFT, LIGHT_SCALE = 8.0, 0.06, (0.9, 1.1)
+NATURAL_STRENGTH, PAPER_STRENGTH = 0.4, 0.5  # factors from 1 - strength to 1 + strength
+LIGHT_DEGREES, LIGHT_SHIFT, LIGHT_SCALE = 8.0, 0.06, 0.1
+INTERPOLATIONS = (
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BOX,
+    Image.Resampling.NEAREST,
+    Image.Resampling.BICUBIC,
+)
+# Principal components of the RGB values (0..1) of ImageNet's training images: vectors in columns, and the square
+# roots of their variances; as in facebook's fb.resnet.torch, from Krizhevsky et al. 2012, section 4.1.
+LIGHTING_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+LIGHTING_VALUES = (0.2175, 0.0188, 0.0045)
+LIGHTING_DEVIATION = 0.1
 
 
 def kept_form(options: TrainingOptions) -> Form:
     """What is kept of each training image: `whole` for random crops, else `centre`."""
-    return whole if options.augmentation == "natural" else centre
+    return whole if options.augmentation in RANDOM_CROPS else centre
 
 
 def cut_sample(
@@ -56,11 +81,12 @@ def cut_sample(
         options: The run's options.
         generator: The sample's own random numbers.
     """
-    if options.augmentation != "natural":
+    if options.augmentation not in RANDOM_CROPS:
         return pixels(image)
     height, width = spec.crop
     box = random_box(image.width, image.height, options.min_area, generator)
-    return pixels(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
+    choice = generator.integers(len(INTERPOLATIONS)) if options.augmentation == "paper" else 0
+    return pixels(image.resize((width, height), INTERPOLATIONS[choice], box=box))
 
 
 def random_box(
@@ -83,45 +109,105 @@ def random_box(
 
 
 class BatchTransform(nn.Module):
-    """uint8 pixels to the network's input: Kornia's augmentation, then the specification's arithmetic.
+    """uint8 pixels to the network's input: augmentation, then the specification's arithmetic.
 
-    Random numbers are drawn from torch's global generator, which the loop seeds for each step.
+    Args:
+        spec: How images are prepared.
+        augmentation: One of the four of the module's table.
+        channels_last: Give inputs in NHWC memory order.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, spec: Preprocessing, augmentation: str) -> None:
+    def __init__(self, spec: Preprocessing, augmentation: str, *, channels_last: bool = True) -> None:
         super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.reverse = spec.channels == "BGR"
-        self.augment = _augmentation(augmentation, len(spec.channels))
+        self.augment = _augmentation(augmentation)
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (spec.mean, spec.std))
         # Augmentation works on 0..1, the specification on 0..255.
         self.register_buffer("scale", 255.0 * spec.scale / std)
         self.register_buffer("shift", mean / std)
 
     @torch.no_grad()
-    def forward(self, batch: Tensor) -> Tensor:
-        """uint8 (N, C, H, W) in RGB order to float32 (N, C, H, W) in the specification's order."""
+    def forward(self, batch: Tensor, numbers: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) in RGB order to float32 (N, C, H, W) in the specification's order.
+
+        `numbers`, float32 (N, `RANDOM_NUMBERS`), are uniform in 0..1.
+        """
         x = batch.float() / 255.0
         if self.augment is not None:
-            x = self.augment(x).clamp_(0.0, 1.0)
+            x = self.augment(x, numbers)
         if self.reverse:
             x = x.flip(1)
-        return torch.addcmul(-self.shift, x, self.scale).contiguous(memory_format=torch.channels_last)
+        return torch.addcmul(-self.shift, x, self.scale).contiguous(memory_format=self.memory_format)
 
 
-def _augmentation(name: str, channels: int) -> nn.Module | None:
-    if name == "natural":
-        saturation = PHOTOMETRIC if channels == 3 else 0.0
-        return nn.Sequential(
-            kornia_augmentation.RandomHorizontalFlip(p=0.5),
-            kornia_augmentation.ColorJitter(PHOTOMETRIC, PHOTOMETRIC, saturation, p=0.8),
-        )
+def _augmentation(name: str) -> nn.Module | None:
+    if name == "none":
+        return None
     if name == "light":
-        return nn.Sequential(
-            kornia_augmentation.RandomAffine(
-                LIGHT_DEGREES, (LIGHT_SHIFT, LIGHT_SHIFT), LIGHT_SCALE, padding_mode="border", p=1.0
-            )
+        return Affine()
+    return Photometric(PAPER_STRENGTH, lighting=True) if name == "paper" else Photometric(NATURAL_STRENGTH)
+
+
+class Photometric(nn.Module):
+    """Mirrors half of the images; changes brightness, contrast and saturation in random order; lighting noise.
+
+    Args:
+        strength: Factors are uniform from 1 - strength to 1 + strength.
+        lighting: Add noise along the principal components of natural colours.
+    """
+
+    components: Tensor
+
+    def __init__(self, strength: float, *, lighting: bool = False) -> None:
+        super().__init__()
+        self.strength, self.lighting = strength, lighting
+        values = torch.tensor(LIGHTING_VALUES) * LIGHTING_DEVIATION
+        self.register_buffer("components", torch.tensor(LIGHTING_VECTORS) * values)
+
+    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """float32 (N, C, H, W) in 0..1 to the same."""
+        mirrored = (numbers[:, 0] < 0.5).view(-1, 1, 1, 1)
+        x = self._colours(torch.where(mirrored, x.flip(3), x), numbers)
+        if self.lighting and x.shape[1] == 3:
+            noise = torch.special.ndtri(numbers[:, 5:8].clamp(1e-6, 1 - 1e-6)) @ self.components.T
+            x = (x + noise.view(-1, 3, 1, 1)).clamp_(0.0, 1.0)
+        return x
+
+    def _colours(self, x: Tensor, numbers: Tensor) -> Tensor:
+        steps = [adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction]
+        if x.shape[1] == 3:
+            steps.append(adjust_saturation_with_gray_subtraction)
+        orders = list(itertools.permutations(range(len(steps))))
+        factors = 1.0 + self.strength * (2.0 * numbers[:, 1:4] - 1.0)
+        chosen = (numbers[:, 4] * len(orders)).long().clamp(max=len(orders) - 1)
+        result = torch.empty_like(x)
+        for number, order in enumerate(orders):
+            rows = (chosen == number).nonzero().squeeze(1)
+            if len(rows):
+                part = x[rows]
+                for step in order:
+                    part = steps[step](part, factors[rows, step])
+                result[rows] = part
+        return result
+
+
+class Affine(nn.Module):
+    """Small random rotations, shifts and changes of scale; what comes in from outside repeats the border."""
+
+    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """float32 (N, C, H, W) in 0..1 to the same."""
+        height, width = x.shape[2:]
+        signed = 2.0 * numbers - 1.0
+        size = torch.tensor([width, height], dtype=x.dtype, device=x.device)
+        matrix = get_affine_matrix2d(
+            translations=signed[:, 1:3] * LIGHT_SHIFT * size,
+            center=((size - 1.0) / 2.0).expand(len(x), 2),
+            scale=(1.0 + LIGHT_SCALE * signed[:, 3:4]).expand(-1, 2),
+            angle=signed[:, 0] * LIGHT_DEGREES,
         )
-    return None
+        moved: Tensor = warp_affine(x, matrix[:, :2], (height, width), padding_mode="border", align_corners=False)
+        return moved.clamp_(0.0, 1.0)

@@ -1,6 +1,6 @@
 """Batches in an order, and with random numbers, that depend on seed, epoch and position alone.
 
-So neither the number of threads nor what ran before changes a batch, and a run could go on from any step.
+So neither the number of threads or processes nor what ran before changes a batch, and a run can go on from any step.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,94 +20,209 @@ with requires("train"):
     import torch
     from torch import Tensor
 
-    from googlenet_deploy.training.augmentation import cut_sample
+    from googlenet_deploy.training.augmentation import RANDOM_NUMBERS, cut_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
+    from PIL import Image
 
+    from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
 BATCHES_AHEAD = 3
 # Keeps the seeds of orders, samples and steps apart.
-_ORDER, _SAMPLE, _STEP = 1, 2, 3
+ORDER, SAMPLE, STEP = 1, 2, 3
+
+
+class Rows(NamedTuple):
+    """Where images stand within a step: from `start` to `stop` of the `total` that all processes take together."""
+
+    start: int
+    stop: int
+    total: int
+
+    def part(self, number: int, count: int) -> Rows:
+        """The number-th of `count` equal parts."""
+        size = (self.stop - self.start) // count
+        return Rows(self.start + number * size, self.start + (number + 1) * size, self.total)
 
 
 class Batch(NamedTuple):
-    """uint8 pixels (N, C, H, W) in RGB order, and int64 class indices (N,)."""
+    """Images of one step, or of a part of it.
+
+    Attributes:
+        pixels: uint8 (N, C, H, W) in RGB order; or what a frozen trunk makes of images, float32 (N, C).
+        labels: int64 class indices (N,).
+        numbers: float32 (N, `RANDOM_NUMBERS`), uniform in 0..1: what augmentation does to each image.
+        shares: float32 (N,), 1 for an image that mixup leaves alone, else its share of the mixture.
+        rows: Where these images stand within the step.
+    """
 
     pixels: Tensor
     labels: Tensor
+    numbers: Tensor
+    shares: Tensor
+    rows: Rows
+
+    def parts(self, count: int) -> list[Batch]:
+        """Equal parts, in order."""
+        if count == 1:
+            return [self]
+        pixels, labels, numbers, shares = (tensor.chunk(count) for tensor in self[:4])
+        return [
+            Batch(pixels[part], labels[part], numbers[part], shares[part], self.rows.part(part, count))
+            for part in range(count)
+        ]
+
+
+class Sampled(NamedTuple):
+    """One image of a batch: uint8 (H, W, C), its class, its random numbers and its share in a mixture."""
+
+    pixels: NDArray[np.uint8]
+    label: int
+    numbers: NDArray[np.float32]
+    share: float
+
+
+class Feed(Protocol):
+    """Where training batches come from."""
+
+    @property
+    def images(self) -> int:
+        """Images of an epoch, over all processes."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Images of a step, over all processes."""
+        ...
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """This process's part of every step of an epoch, counted from 1, from step `first` on."""
+        ...
+
+
+def steps_per_epoch(feed: Feed) -> int:
+    """Only full batches: an epoch leaves out the remainder, which shuffling makes a different one each time."""
+    return max(1, feed.images // feed.size)
+
+
+@dataclass(frozen=True)
+class ImageFeed:
+    """Batches of a store's images in random order.
+
+    Attributes:
+        store: The training images.
+        options: The run's options.
+        size: Images of a step, over all processes; at most as many as there are.
+        workers: Threads that decode and crop ahead.
+        rank: This process.
+        processes: How many share each step.
+    """
+
+    store: ImageStore
+    options: TrainingOptions
+    size: int
+    workers: int
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def images(self) -> int:
+        """Images of an epoch."""
+        return len(self.store)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """See `Feed`.
+
+        Raises:
+            BadImageError: An image can no longer be read.
+        """
+        store, labels = self.store, self.store.labels
+        order = np.random.default_rng((self.options.seed, ORDER, epoch)).permutation(len(store))
+        rows = Rows(0, self.size, self.size).part(self.rank, self.processes)
+
+        def sample(index: int) -> Sampled:
+            generator = np.random.default_rng((self.options.seed, SAMPLE, epoch, index))
+            return sampled(store[index], labels[index], store.spec, self.options, generator)
+
+        groups = (
+            order[step * self.size + rows.start : step * self.size + rows.stop].tolist()
+            for step in range(first, steps_per_epoch(self))
+        )
+        for group in prefetched(groups, sample, self.workers):
+            yield collate(group, rows)
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """The seed of a step's batch augmentation and dropout."""
-    return int(np.random.SeedSequence((seed, _STEP, epoch, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """The seed of a step's dropout."""
+    return int(np.random.SeedSequence((seed, STEP, epoch, step)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Only full batches: an epoch leaves out the remainder, which shuffling makes a different one each time."""
-    return max(1, images // batch_size)
+def sampled(
+    image: Image.Image, label: int, spec: Preprocessing, options: TrainingOptions, generator: np.random.Generator
+) -> Sampled:
+    """One training sample of an image in its kept form; `generator` holds the sample's own random numbers."""
+    cut = cut_sample(image, spec, options, generator)
+    numbers = generator.random(RANDOM_NUMBERS, np.float32)
+    share = generator.beta(options.mixup, options.mixup) if options.mixup else 1.0
+    return Sampled(cut, label, numbers, share)
 
 
-def training_batches(store: ImageStore, options: TrainingOptions, epoch: int, workers: int) -> Iterator[Batch]:
-    """The batches of one epoch.
-
-    Args:
-        store: The training images.
-        options: The run's options; a batch has at most as many images as there are.
-        epoch: Counted from 1.
-        workers: Threads that decode and crop ahead.
-
-    Raises:
-        BadImageError: An image can no longer be read.
-    """
-    order = np.random.default_rng((options.seed, _ORDER, epoch)).permutation(len(store))
-    size = min(options.batch_size, len(store))
-    groups = [order[start : start + size].tolist() for start in range(0, len(store) - size + 1, size)]
-
-    def sample(index: int) -> NDArray[np.uint8]:
-        generator = np.random.default_rng((options.seed, _SAMPLE, epoch, index))
-        return cut_sample(store[index], store.spec, options, generator)
-
-    yield from _prefetched(groups, sample, store.labels, workers)
+def collate(samples: Sequence[Sampled], rows: Rows) -> Batch:
+    """Puts samples together."""
+    # (N, H, W, C) seen as (N, C, H, W) is what torch calls channels_last, so nothing is moved in memory.
+    stacked = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2)
+    return Batch(
+        stacked,
+        torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        torch.from_numpy(np.stack([sample.numbers for sample in samples])),
+        torch.tensor([sample.share for sample in samples], dtype=torch.float32),
+        rows,
+    )
 
 
-def validation_batches(store: ImageStore, batch_size: int, workers: int) -> Iterator[Batch]:
-    """All images of a store in its order, as inference sees them; the last batch may be smaller."""
-    groups = [list(range(start, min(start + batch_size, len(store)))) for start in range(0, len(store), batch_size)]
-    yield from _prefetched(groups, lambda index: pixels(store[index]), store.labels, workers)
+def prefetched(groups: Iterable[Sequence[Item]], make: Callable[[Item], Made], workers: int) -> Iterator[list[Made]]:
+    """Groups in order, a few of them made ahead in threads: Pillow lets go of Python's lock while it works."""
 
-
-def _prefetched(
-    groups: Sequence[Sequence[int]],
-    sample: Callable[[int], NDArray[np.uint8]],
-    labels: Sequence[int],
-    workers: int,
-) -> Iterator[Batch]:
-    """Batches in order, a few of them prepared ahead in threads: Pillow lets go of Python's lock while it works."""
-
-    def submit(group: Sequence[int]) -> tuple[Sequence[int], list[Future[NDArray[np.uint8]]]]:
-        return group, [pool.submit(sample, index) for index in group]
+    def submit(group: Sequence[Item]) -> list[Future[Made]]:
+        return [pool.submit(make, item) for item in group]
 
     waiting = iter(groups)
-    running: deque[tuple[Sequence[int], list[Future[NDArray[np.uint8]]]]] = deque()
+    running: deque[list[Future[Made]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
         try:
             running.extend(submit(group) for group in itertools.islice(waiting, BATCHES_AHEAD))
             while running:
-                group, futures = running.popleft()
+                futures = running.popleft()
                 running.extend(submit(following) for following in itertools.islice(waiting, 1))
-                yield _collate([future.result() for future in futures], [labels[index] for index in group])
+                yield [future.result() for future in futures]
         finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
-            for _, futures in running:
+            for futures in running:
                 for future in futures:
                     future.cancel()
 
 
-def _collate(samples: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> Batch:
-    # (N, H, W, C) seen as (N, C, H, W) is what torch calls channels_last, so nothing is moved in memory.
-    stacked = torch.from_numpy(np.stack(samples)).permute(0, 3, 1, 2)
-    return Batch(stacked, torch.tensor(labels, dtype=torch.int64))
+def validation_batches(
+    store: ImageStore, batch_size: int, workers: int, rank: int = 0, processes: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images of a store in its order, as inference sees them: uint8 (N, C, H, W) in RGB order, and labels (N,).
+
+    Of several processes each takes every so-manyth image; the last batch may be smaller.
+    """
+    own = range(rank, len(store), processes)
+    groups = (own[start : start + batch_size] for start in range(0, len(own), batch_size))
+    labels = store.labels
+
+    def sample(index: int) -> tuple[NDArray[np.uint8], int]:
+        return pixels(store[index]), labels[index]
+
+    for group in prefetched(groups, sample, workers):
+        stacked = torch.from_numpy(np.stack([image for image, _ in group])).permute(0, 3, 1, 2)
+        yield stacked, torch.tensor([label for _, label in group], dtype=torch.int64)

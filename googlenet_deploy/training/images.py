@@ -7,6 +7,7 @@ random crops the whole image with its short side resized. Keeping it or decoding
 from __future__ import annotations
 
 import hashlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.data import Sample
+    from googlenet_deploy.training.distributed import Processes
 
     Form = Callable[[Image.Image, Preprocessing], Image.Image]
 
@@ -59,10 +61,11 @@ class ImageStore:
         *,
         budget: int,
         workers: int,
+        processes: Processes | None = None,
         label: str = "read images",
         quiet: bool = False,
     ) -> None:
-        """Decodes every image once.
+        """Decodes every image once; several processes each decode their share and tell each other the outcome.
 
         Args:
             samples: The images.
@@ -70,21 +73,22 @@ class ImageStore:
             form: What is kept of each: `centre` or `whole`.
             budget: Bytes of pixels that may be kept in memory.
             workers: Threads.
+            processes: The processes of the run; None for this one alone.
             label: What the progress calls it.
             quiet: Show no progress.
         """
-        self.spec, self.form = spec, form
+        self.spec, self.form, self.budget = spec, form, budget
         self.samples: list[Sample] = []
         self.skipped: list[Skipped] = []
         self.hashes: list[str] = []
         self.memory = 0
-        self._kept: list[Image.Image | None] = []
-        with ThreadPoolExecutor(workers) as pool, progress(label, len(samples), quiet=quiet) as advance:
-            for start in range(0, len(samples), SHARES_AHEAD):
-                share = samples[start : start + SHARES_AHEAD]
-                for sample, result in zip(share, pool.map(self._check, share), strict=True):
-                    self._take(sample, result, budget)
-                advance(len(share))
+        self._kept: dict[str, Image.Image] = {}
+        self._lock = threading.Lock()
+        rank, count = (processes.rank, processes.count) if processes else (0, 1)
+        checked = self._check_all(samples[rank::count], workers, label, quiet)
+        gathered = processes.gather(checked) if processes else [checked]
+        for index, sample in enumerate(samples):
+            self._take(sample, gathered[index % count][index // count])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -95,8 +99,9 @@ class ImageStore:
         Raises:
             BadImageError: It can no longer be read, though it could when the run began.
         """
-        kept = self._kept[index]
-        return self._decode(self.samples[index])[0] if kept is None else kept
+        sample = self.samples[index]
+        kept = self._kept.get(sample.name)
+        return self._decode(sample)[0] if kept is None else kept
 
     @property
     def labels(self) -> list[int]:
@@ -107,33 +112,52 @@ class ImageStore:
         """Name and SHA-256 of each sample, for the hash of the data set."""
         return zip((sample.name for sample in self.samples), self.hashes, strict=True)
 
-    def _check(self, sample: Sample) -> tuple[Image.Image, str] | Skipped:
+    def _check_all(self, samples: Sequence[Sample], workers: int, label: str, quiet: bool) -> list[str | Skipped]:
+        results: list[str | Skipped] = []
+        with ThreadPoolExecutor(workers) as pool, progress(label, len(samples), quiet=quiet) as advance:
+            for start in range(0, len(samples), SHARES_AHEAD):
+                share = samples[start : start + SHARES_AHEAD]
+                results.extend(pool.map(self._check, share))
+                advance(len(share))
+        return results
+
+    def _check(self, sample: Sample) -> str | Skipped:
         try:
-            return self._decode(sample)
+            return self._decode(sample)[1]
         except BadImageError as error:
             return Skipped(sample.name, error.problem)
         except UsageError as error:  # smaller than the crop, and not to be resized
             return Skipped(sample.name, error.message)
 
     def _decode(self, sample: Sample) -> tuple[Image.Image, str]:
+        """The image in its form and its hash; it is kept while the budget lasts, whichever image comes first."""
         try:
             data = sample.path.read_bytes()
         except OSError as error:
             raise BadImageError(sample.path, f"cannot be read: {reason(error)}") from error
-        image = load_image(data, name=str(sample.path), mode="L" if self.spec.channels == "L" else "RGB")
-        return self.form(image, self.spec), hashlib.sha256(data).hexdigest()
+        image = self.form(decode(data, str(sample.path), self.spec), self.spec)
+        size = image.width * image.height * len(image.getbands())
+        with self._lock:
+            if sample.name not in self._kept and self.memory + size <= self.budget:
+                self._kept[sample.name] = image
+                self.memory += size
+        return image, hashlib.sha256(data).hexdigest()
 
-    def _take(self, sample: Sample, result: tuple[Image.Image, str] | Skipped, budget: int) -> None:
+    def _take(self, sample: Sample, result: str | Skipped) -> None:
         if isinstance(result, Skipped):
             self.skipped.append(result)
-            return
-        image, content = result
-        size = image.width * image.height * len(image.getbands())
-        keep = self.memory + size <= budget
-        self.memory += size if keep else 0
-        self.samples.append(sample)
-        self.hashes.append(content)
-        self._kept.append(image if keep else None)
+        else:
+            self.samples.append(sample)
+            self.hashes.append(result)
+
+
+def decode(data: bytes, name: str, spec: Preprocessing) -> Image.Image:
+    """An encoded image in the specification's colours, of its own size.
+
+    Raises:
+        BadImageError: It is damaged or no image.
+    """
+    return load_image(data, name=name, mode="L" if spec.channels == "L" else "RGB")
 
 
 def pixels(image: Image.Image) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

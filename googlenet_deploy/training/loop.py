@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.progress import progress
-from googlenet_deploy.errors import GoogLeNetDeployError, requires
-from googlenet_deploy.training.batches import Batch, step_seed, steps_per_epoch, training_batches
+from googlenet_deploy.errors import DeviceError, requires
+from googlenet_deploy.training.batches import Batch, Feed, step_seed, steps_per_epoch
+from googlenet_deploy.training.meter import Meter, require_finite
 from googlenet_deploy.training.schedule import learning_rate
 
 with requires("train"):
     import torch
     from torch import Tensor, nn
-    from torch.nn import functional
+    from torch.nn.parallel import DistributedDataParallel
 
     from googlenet_deploy.model.googlenet import GoogLeNet, TrainingOutputs
     from googlenet_deploy.training.augmentation import BatchTransform
     from googlenet_deploy.training.averaging import averaged
+    from googlenet_deploy.training.dropout import set_rows
+    from googlenet_deploy.training.mixing import Targets, cross_entropy, mix
     from googlenet_deploy.training.network import freeze
-    from googlenet_deploy.training.validation import validate
+    from googlenet_deploy.training.precision import Precision
+    from googlenet_deploy.training.shared_norm import share_batch_norm
+    from googlenet_deploy.training.validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from googlenet_deploy.training.images import ImageStore
+    from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.network import Network
-    from googlenet_deploy.training.validation import Validation
+
+# The loss of (outputs of the network, its inputs, what it was to say).
+Criterion = Callable[[Any, Tensor, Targets], Tensor]
+# Measures a network; the second argument is called between batches.
+Evaluate = Callable[[GoogLeNet, Callable[[], None]], Validation]
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,9 @@ class EpochResult:
         accuracy: Share of right answers on the augmented training images, in percent.
         learning_rate: Of the last step.
         validation: Of the averaged weights.
-        images_per_second: Of training alone.
+        images_per_second: Of training alone, over all processes.
         seconds: Training and validation.
+        left_out: Steps whose gradients overflowed float16, so that they changed nothing.
     """
 
     epoch: int
@@ -51,6 +63,7 @@ class EpochResult:
     validation: Validation
     images_per_second: float
     seconds: float
+    left_out: int = 0
 
 
 class Trainer:
@@ -58,34 +71,53 @@ class Trainer:
 
     Args:
         network: What is trained; its options hold every choice already.
-        train: The images to learn from.
-        validation: The images to measure with.
+        feed: The batches to learn from.
+        evaluate: Measures the averaged weights.
         decay: Of the average of the weights; 0 takes the last weights.
-        device: Where it runs.
-        workers: Threads that prepare images.
+        processes: The processes of the run.
+        criterion: The loss; that of a classifier where None.
         quiet: Show no progress within an epoch.
+
+    Attributes:
+        epoch: The epoch that is being trained, counted from 1.
+        step: How many of its steps are done.
+        stop_requested: Says whether this process was asked to stop.
+        after_step: Called after each step; its argument says that the run is to stop here.
+        while_measuring: Called between the batches of a validation.
     """
 
     def __init__(
         self,
         network: Network,
-        train: ImageStore,
-        validation: ImageStore,
+        feed: Feed,
+        evaluate: Evaluate,
         *,
         decay: float,
-        device: torch.device,
-        workers: int,
+        processes: Processes,
+        criterion: Criterion | None = None,
         quiet: bool = False,
     ) -> None:
-        self.options, self.train, self.validation = network.options, train, validation
-        self.device, self.workers, self.quiet = device, workers, quiet
-        self.num_classes = network.model.num_classes
-        self.model = _channels_last(network.model.to(device))
+        self.options, self.feed, self.evaluate, self.quiet = network.options, feed, evaluate, quiet
+        self.processes, self.device = processes, processes.device
+        self.model = network.model.to(self.device)
         self.frozen = freeze(self.model, self.options.freeze)
-        self.transform = BatchTransform(network.preprocessing, self.options.augmentation).to(device)
-        self.optimizer = _optimizer(self.model, self.options.momentum, self.options.weight_decay)
+        share_batch_norm(self.model, processes)
+        if self.options.channels_last:
+            channels_last(self.model)
+        self.transform = BatchTransform(
+            network.preprocessing, self.options.augmentation, channels_last=self.options.channels_last
+        ).to(self.device)
+        self.criterion = criterion or ClassifierLoss(self.options.label_smoothing, self.options.auxiliary_weight)
+        self.optimizer = make_optimizer(self.model, self.options.momentum, self.options.weight_decay)
         self.average = averaged(self.model, decay)
-        self.steps = steps_per_epoch(len(train), self.options.batch_size)
+        self.precision = Precision(self.options.precision, self.device)
+        self.net = self._wrapped()
+        self.steps = steps_per_epoch(feed)
+        self.meter = Meter(processes)
+        self.epoch, self.step = 1, 0
+        self.stop_requested: Callable[[], bool] = lambda: False
+        self.after_step: Callable[[bool], None] = _nothing
+        self.while_measuring: Callable[[], None] = lambda: None
 
     @property
     def averaged_model(self) -> GoogLeNet:
@@ -94,97 +126,151 @@ class Trainer:
         assert isinstance(module, GoogLeNet)
         return module
 
+    @property
+    def trained(self) -> nn.Module:
+        """What a training step calls."""
+        return self.model
+
+    def prepare(self, batch: Batch) -> Tensor:
+        """The network's input, on its device."""
+        pixels, numbers = (tensor.to(self.device, non_blocking=True) for tensor in (batch.pixels, batch.numbers))
+        inputs: Tensor = self.transform(pixels, numbers)
+        return inputs
+
     def epochs(self) -> Iterator[EpochResult]:
         """Trains, one epoch per item; stopping the iteration stops the training.
 
         Raises:
-            GoogLeNetDeployError: The loss is not a finite number any more.
+            GoogLeNetDeployError: The loss is not a finite number any more, or another process has died.
             BadImageError: An image can no longer be read.
+            DeviceError: The device's memory is too small, or torch.compile fails.
         """
-        with torch.random.fork_rng():
-            for epoch in range(1, self.options.epochs + 1):
-                yield self._epoch(epoch)
+        with torch.random.fork_rng(devices=[]):
+            while self.epoch <= self.options.epochs:
+                with failures_in_words():
+                    result = self._epoch()
+                self.epoch, self.step = self.epoch + 1, 0
+                self.meter.reset()
+                yield result
 
-    def _epoch(self, epoch: int) -> EpochResult:
+    def _epoch(self) -> EpochResult:
         start = time.perf_counter()
         self.model.train()
         for module in self.frozen:
             module.eval()
-        loss_sum, correct, images = 0.0, 0, 0
-        size = min(self.options.batch_size, len(self.train))
-        with progress(f"epoch {epoch}", self.steps * size, quiet=self.quiet) as advance:
-            for step, batch in enumerate(training_batches(self.train, self.options, epoch, self.workers)):
-                loss, right = self._step(batch, epoch, step)
-                loss_sum += loss * len(batch.labels)
-                correct += right
-                images += len(batch.labels)
-                advance(len(batch.labels))
+        before, self.precision.left_out = self.meter.images, 0
+        self._train_steps(start)
         seconds = time.perf_counter() - start
-        validation = validate(
-            self.averaged_model,
-            self.validation,
-            self.num_classes,
-            batch_size=self.options.batch_size,
-            workers=self.workers,
-            device=self.device,
-        )
-        _require_finite(validation.loss, f"the validation loss after epoch {epoch}")
+        validation = self.evaluate(self.averaged_model, self.while_measuring)
+        require_finite(validation.loss, f"the validation loss after epoch {self.epoch}")
         return EpochResult(
-            epoch=epoch,
-            loss=loss_sum / images,
-            accuracy=100.0 * correct / images,
+            epoch=self.epoch,
+            loss=self.meter.mean_loss,
+            accuracy=self.meter.percent_correct,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             validation=validation,
-            images_per_second=images / seconds,
+            images_per_second=(self.meter.images - before) / seconds,
             seconds=time.perf_counter() - start,
+            left_out=self.precision.left_out,
         )
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> tuple[float, int]:
-        """One step; returns its loss and the number of right answers."""
-        assert self.options.learning_rate is not None
-        torch.manual_seed(step_seed(self.options.seed, epoch, step))
-        passed = epoch - 1 + (step + 1) / self.steps
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.options, self.options.learning_rate, passed)
-        labels = batch.labels.to(self.device, non_blocking=True)
-        outputs = self.model(self.transform(batch.pixels.to(self.device, non_blocking=True)))
-        loss = training_loss(outputs, labels, self.options.label_smoothing, self.options.auxiliary_weight)
-        value = float(loss.detach())
-        _require_finite(value, f"the loss in step {step + 1} of epoch {epoch}")
+    def _train_steps(self, start: float) -> None:
+        first, before = self.step, self.meter.images
+        label = f"epoch {self.epoch}/{self.options.epochs}"
+        with progress(label, (self.steps - first) * self.feed.size, quiet=self.quiet) as advance:
+            for batch in self.feed.batches(self.epoch, first):
+                self._step(batch)
+                self.step += 1
+                self.after_step(self.meter.stop)
+                rate = (self.meter.images - before) / (time.perf_counter() - start)
+                note = f"loss {self.meter.mean_loss:.4f}  training {self.meter.percent_correct:.1f} %"
+                advance(self.feed.size, f"{note}  {rate:,.0f} images/s")
+        self.meter.flush()
+        if self.meter.stop:
+            self.after_step(True)
+
+    def _step(self, batch: Batch) -> None:
+        where = f"step {self.step + 1} of epoch {self.epoch}"
+        self._set_learning_rate()
+        parts = batch.parts(self.options.accumulate)
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for number, part in enumerate(parts, 1):
+            with self._gathering_gradients(number == len(parts)):
+                totals += self._part(part, len(parts))
+        self.precision.step(self.optimizer, self.model.parameters(), self.options.clip)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self.optimizer.step()
         self.average.update_parameters(self.model)
+        self.meter.add(totals[0], totals[1], len(batch.labels), stop=self.stop_requested(), where=where)
+
+    def _part(self, part: Batch, parts: int) -> Tensor:
+        """Adds the gradients of a part of a step; its loss, summed over its images, and right answers."""
+        torch.manual_seed(step_seed(self.options.seed, self.epoch, self.step))
+        set_rows(self.model, part.rows)
+        inputs, targets = self.prepare(part), Targets(part.labels.to(self.device, non_blocking=True))
+        if self.options.mixup:
+            inputs, targets = mix(inputs, targets.labels, part.shares.to(self.device, non_blocking=True))
+        with self.precision.forward():
+            outputs = self.net(inputs)
+            loss = self.criterion(outputs, inputs, targets)
+        self.precision.backward(loss / parts)
         logits = outputs.logits if isinstance(outputs, TrainingOutputs) else outputs
-        return value, int((logits.detach().argmax(dim=1) == labels).sum())
+        correct = (logits.detach().argmax(dim=1) == targets.labels).sum()
+        return torch.stack([loss.detach().double() * len(part.labels), correct.double()])
+
+    def _set_learning_rate(self) -> None:
+        assert self.options.learning_rate is not None
+        passed = self.epoch - 1 + (self.step + 1) / self.steps
+        rate = learning_rate(self.options, self.options.learning_rate, passed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_factor", 1.0)
+
+    def _gathering_gradients(self, last: bool) -> AbstractContextManager[Any]:
+        """Processes exchange gradients once per step, with the last of its parts."""
+        if isinstance(self.net, DistributedDataParallel) and not last:
+            return self.net.no_sync()
+        return nullcontext()
+
+    def _wrapped(self) -> nn.Module:
+        net: nn.Module = self.trained
+        if self.processes.count > 1:
+            ids = [self.device] if self.device.type == "cuda" else None
+            net = DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False)
+        if self.options.compile:
+            net = torch.compile(net)  # type: ignore[assignment] # a module again
+        return net
 
 
-def training_loss(
-    outputs: Tensor | TrainingOutputs, labels: Tensor, label_smoothing: float, auxiliary_weight: float
-) -> Tensor:
-    """Cross-entropy, plus the auxiliary classifiers' at `auxiliary_weight` (0.3 in section 5 of the paper).
+def _nothing(stop: bool) -> None:
+    del stop
+
+
+class ClassifierLoss:
+    """Cross-entropy, plus the auxiliary classifiers' at a weight of their own (0.3 in section 5 of the paper).
 
     Args:
-        outputs: Logits (N, classes), or three of them.
-        labels: int64 (N,).
         label_smoothing: Share of the target that is spread over all classes.
         auxiliary_weight: Of each auxiliary loss.
     """
-    if not isinstance(outputs, TrainingOutputs):
-        return functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
-    main, *auxiliary = (functional.cross_entropy(x, labels, label_smoothing=label_smoothing) for x in outputs)
-    return main + auxiliary_weight * torch.stack(auxiliary).sum()
+
+    def __init__(self, label_smoothing: float, auxiliary_weight: float) -> None:
+        self.label_smoothing, self.auxiliary_weight = label_smoothing, auxiliary_weight
+
+    def __call__(self, outputs: Tensor | TrainingOutputs, _inputs: Tensor, targets: Targets) -> Tensor:
+        """The mean over the images, of logits (N, classes) or three of them, in float32."""
+        if not isinstance(outputs, TrainingOutputs):
+            return cross_entropy(outputs.float(), targets, self.label_smoothing)
+        main, *auxiliary = (cross_entropy(x.float(), targets, self.label_smoothing) for x in outputs)
+        return main + self.auxiliary_weight * torch.stack(auxiliary).sum()
 
 
-def _channels_last(model: GoogLeNet) -> GoogLeNet:
-    """Kernels in the memory order that oneDNN and cuDNN are fastest with."""
+def channels_last(model: nn.Module) -> None:
+    """Kernels in the memory order that oneDNN and cuDNN are fastest with, in place."""
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return model
 
 
-def _optimizer(model: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
+def make_optimizer(model: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
     """SGD; kernels decay, biases and BatchNorm's factors do not."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -194,6 +280,19 @@ def _optimizer(model: nn.Module, momentum: float, weight_decay: float) -> torch.
     return torch.optim.SGD([group for group in groups if group["params"]], lr=0.0, momentum=momentum)
 
 
-def _require_finite(value: float, what: str) -> None:
-    if not abs(value) < float("inf"):
-        raise GoogLeNetDeployError(f"training diverged: {what} is {value}", "try a lower --lr or a longer --warmup")
+@contextmanager
+def failures_in_words() -> Iterator[None]:
+    """Turns PyTorch's own failures into clear errors.
+
+    Raises:
+        DeviceError: The device's memory is too small, or torch.compile fails.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError("the GPU's memory is too small for a step", "try --accumulate 2, or more") from error
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        first_line = str(error).strip().partition("\n")[0]
+        raise DeviceError(f"torch.compile fails: {first_line}", "leave --compile out") from error

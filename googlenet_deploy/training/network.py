@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, Architecture, get_architecture
+from googlenet_deploy.training.options import RANDOM_CROPS
 
 with requires("train"):
     import torch
@@ -15,9 +16,10 @@ with requires("train"):
 
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.model.weights import load_weights
+    from googlenet_deploy.training.dropout import use_step_dropout
 
 if TYPE_CHECKING:
-    from googlenet_deploy.training.data import ImageFolder
+    from googlenet_deploy.training.data import TrainingData
     from googlenet_deploy.training.options import TrainingOptions
 
 DEFAULT_ARCHITECTURE, DEFAULT_INPUT_SIZE = "torchvision", 224
@@ -51,7 +53,7 @@ class Network:
     notes: tuple[str, ...] = ()
 
 
-def build_network(options: TrainingOptions, data: ImageFolder) -> Network:
+def build_network(options: TrainingOptions, data: TrainingData) -> Network:
     """Builds the network; fresh weights depend on `options.seed` alone.
 
     Raises:
@@ -66,9 +68,18 @@ def build_network(options: TrainingOptions, data: ImageFolder) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = _from_scratch(options, data) if options.weights is None else _from_weights(options, data)
-    if options.dropout is not None:
-        network.model.dropout.p = options.dropout
+    set_dropout(network.model, options)
     return network
+
+
+def set_dropout(model: GoogLeNet, options: TrainingOptions) -> None:
+    """Gives a model the run's dropout: its own shares where none are asked for, equal however a step is divided."""
+    if options.dropout is not None:
+        model.dropout.p = options.dropout
+    for auxiliary in (model.aux1, model.aux2):
+        if auxiliary is not None and options.auxiliary_dropout is not None:
+            auxiliary.dropout.p = options.auxiliary_dropout
+    use_step_dropout(model)
 
 
 def freeze(model: GoogLeNet, last: str) -> list[nn.Module]:
@@ -102,7 +113,7 @@ def _partly(options: TrainingOptions) -> bool:
     return options.freeze in TRUNK
 
 
-def _from_scratch(options: TrainingOptions, data: ImageFolder) -> Network:
+def _from_scratch(options: TrainingOptions, data: TrainingData) -> Network:
     architecture = get_architecture(options.architecture or DEFAULT_ARCHITECTURE)
     size = options.input_size or DEFAULT_INPUT_SIZE
     options = replace(
@@ -118,7 +129,7 @@ def _from_scratch(options: TrainingOptions, data: ImageFolder) -> Network:
     return Network(model, architecture, preprocessing, options)
 
 
-def _from_weights(options: TrainingOptions, data: ImageFolder) -> Network:
+def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
     assert options.weights is not None
     checkpoint = load_weights(options.weights, auxiliary=auxiliary_wanted(options))
     model, architecture = checkpoint.model, checkpoint.architecture
@@ -167,4 +178,4 @@ def _adapted(preprocessing: Preprocessing, options: TrainingOptions) -> Preproce
 
 def _default_resize(size: int, options: TrainingOptions) -> int:
     """256 for 224 where training crops at random, as both published nets have it; else the whole image."""
-    return round(size * 256 / 224) if options.augmentation == "natural" else size
+    return round(size * 256 / 224) if options.augmentation in RANDOM_CROPS else size

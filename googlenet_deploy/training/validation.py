@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.specification import Preprocessing
+    from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.images import ImageStore
 
 
@@ -47,21 +49,58 @@ class Validation:
         return [Proportion(int(self.confusion[k, k]), int(total)) for k, total in enumerate(totals)]
 
 
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+class Validator:
+    """Measures a network on a store of centre crops; each process takes its share of the images.
+
+    Args:
+        store: The images.
+        num_classes: How many classes there are.
+        batch_size: Images per batch.
+        workers: Threads that read images.
+        processes: The processes of the run.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        num_classes: int,
+        *,
+        batch_size: int,
+        workers: int,
+        processes: Processes,
+    ) -> None:
+        self.store, self.num_classes, self.batch_size, self.workers = store, num_classes, batch_size, workers
+        self.processes = processes
+
+    def __call__(self, model: nn.Module, between: Callable[[], None] = lambda: None) -> Validation:
+        """Runs `model`, in eval mode, over all images; `between` is called after each batch, and may end it."""
+        return measure(model, self._batches(between), self.num_classes, self.processes)
+
+    def _batches(self, between: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
+        rank, count = self.processes.rank, self.processes.count
+        for images, labels in validation_batches(self.store, self.batch_size, self.workers, rank, count):
+            inputs = network_input(images, self.store.spec)
+            yield inputs.to(self.processes.device, memory_format=torch.channels_last), labels
+            between()
+
+
 @torch.no_grad()
-def validate(
-    model: nn.Module, store: ImageStore, num_classes: int, *, batch_size: int, workers: int, device: torch.device
-) -> Validation:
-    """Runs `model`, in eval mode, over all images of a store of centre crops."""
+def measure(model: nn.Module, batches: Batches, num_classes: int, processes: Processes) -> Validation:
+    """Loss and answers of `model`, in eval mode, over this process's batches of inputs and labels, and all others'."""
     model.eval()
-    confusion = np.zeros((num_classes, num_classes), np.int64)
-    loss, count = 0.0, 0
-    for batch in validation_batches(store, batch_size, workers):
-        inputs = network_input(batch.pixels, store.spec)
-        logits = model(inputs.to(device, memory_format=torch.channels_last)).float().cpu()
-        loss += float(functional.cross_entropy(logits, batch.labels, reduction="sum"))
-        count += len(batch.labels)
-        np.add.at(confusion, (batch.labels.numpy(), logits.argmax(dim=1).numpy()), 1)
-    return Validation(loss / count, confusion)
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    sums = torch.zeros(2, dtype=torch.float64)
+    for inputs, labels in batches:
+        logits = model(inputs).float().cpu()
+        sums[0] += functional.cross_entropy(logits, labels, reduction="sum").double()
+        sums[1] += len(labels)
+        confusion.index_put_((labels, logits.argmax(dim=1)), torch.ones_like(labels), accumulate=True)
+    loss, count = processes.sum(sums.to(processes.device)).tolist()
+    total = processes.sum(confusion.to(processes.device)).cpu().numpy()
+    return Validation(loss / count, total)
 
 
 def network_input(pixels: Tensor, spec: Preprocessing) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from googlenet_deploy.cli.main import main
@@ -54,8 +56,29 @@ def trained(textures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.fixture(scope="module")
+def unfinished(textures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a run on `textures` that was interrupted."""
+    output = tmp_path_factory.mktemp("unfinished") / "m.safetensors"
+    interrupted(signal.SIGTERM, "(saved)", textures, output, "--epochs", "100000")
+    return output.with_suffix(".state.safetensors")
+
+
 def train(data: Path, output: Path, *options: str) -> int:
     return main(["train", "--data", str(data), "--output", str(output), *SMALL, *options])
+
+
+def interrupted(number: signal.Signals, line: str, data: Path, output: Path, *options: str) -> tuple[int, str, str]:
+    """Runs the command in a process of its own and sends a signal after a line; its status, stdout and stderr."""
+    command = [sys.executable, "-m", "googlenet_deploy", "train", "--data", str(data), "--output", str(output)]
+    with subprocess.Popen(
+        [*command, *SMALL, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stderr is not None
+        assert any(line in said for said in process.stderr)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
 
 
 def test_textures_are_learnt_and_the_record_says_how(trained: Path, textures: Path) -> None:
@@ -74,6 +97,8 @@ def test_textures_are_learnt_and_the_record_says_how(trained: Path, textures: Pa
 def test_the_log_has_a_line_per_epoch(trained: Path) -> None:
     lines = [json.loads(line) for line in trained.with_suffix(".jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["start", *["epoch"] * 12, "end"]
+    assert load_checkpoint(trained.with_suffix(".last.safetensors")).training_record["epoch"] == 12
+    assert not trained.with_suffix(".state.safetensors").exists()
     epochs = lines[1:-1]
     assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
     best = [line["epoch"] for line in epochs if line["best"]]
@@ -132,7 +157,9 @@ def test_a_run_that_diverges_leaves_the_last_good_checkpoint(
     assert train(textures, output, "--epochs", "3", "--log", str(log)) == 1
     err = capsys.readouterr().err
     assert "error: training diverged" in err
+    assert "the loss in step 2 of epoch 2 is nan" in err
     assert f"{output} holds epoch 1" in err
+    assert "state.safetensors holds epoch 1, from which --resume goes on" in err
     assert load_checkpoint(output).training_record["epoch"] == 1
     assert json.loads(log.read_text().splitlines()[-1])["event"] == "failed"
 
@@ -148,20 +175,145 @@ def test_a_run_that_diverges_at_once_writes_nothing(
 
 def test_ctrl_c_leaves_the_last_good_checkpoint(textures: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.safetensors"
-    command = [sys.executable, "-m", "googlenet_deploy", "train", "--data", str(textures), "--output", str(output)]
-    with subprocess.Popen(
-        [*command, *SMALL, "--epochs", "100000"], stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    ) as process:
-        assert process.stderr is not None
-        lines = iter(process.stderr)
-        assert any("(saved)" in line for line in lines)
-        process.send_signal(signal.SIGINT)
-        rest = "".join(lines)
-    assert process.returncode == 130
-    assert f"{output} holds epoch" in rest
-    assert "Traceback" not in rest
+    status, _, err = interrupted(signal.SIGINT, "(saved)", textures, output, "--epochs", "100000")
+    assert status == 130
+    assert f"{output} holds epoch" in err
+    assert "from which --resume goes on" in err
+    assert "Traceback" not in err
     assert load_checkpoint(output).training_record["epoch"] >= 1
+    assert {path.name for path in tmp_path.iterdir()} == {"m.safetensors", "m.last.safetensors", "m.state.safetensors"}
+
+
+def test_a_run_that_was_terminated_goes_on_to_the_same_bytes(
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--epochs", "3", "--save-every", "2", "--log")
+    whole, output = tmp_path / "whole.safetensors", tmp_path / "m.safetensors"
+    assert train(textures, whole, *options, str(tmp_path / "whole.csv"), "--quiet") == 0
+    log = str(tmp_path / "m.csv")
+    status, out, err = interrupted(signal.SIGTERM, "epoch 1/3", textures, output, *options, log)
+    assert status == 0
+    assert re.search(r"stopped: .*m.state.safetensors holds .*epoch", out)
+    assert "Traceback" not in err
+    capsys.readouterr()
+    assert train(textures, output, *options, log, "--resume") == 0
+    assert "going on after" in capsys.readouterr().err
+    for suffix in (".safetensors", ".last.safetensors"):
+        assert output.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
+    rows = [[row.split(",")[:6] for row in (tmp_path / f"{n}.csv").read_text().splitlines()] for n in ("m", "whole")]
+    assert rows[0] == rows[1]
+    assert train(textures, output, *options, log, "--resume") == 0
+    assert "this run is complete" in capsys.readouterr().out
+
+
+def test_resuming_without_a_state_begins_and_says_so(
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(textures, tmp_path / "m.safetensors", "--epochs", "1", "--resume") == 0
+    assert "to go on from: a new run begins" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "message"),
+    [
+        (("columns", "rows"), (), "is of a run with 3 classes, the data has 2"),
+        (
+            ("columns", "rows", "squares"),
+            ("--architecture", "bvlc"),
+            "of a torchvision GoogLeNet, this one trains bvlc",
+        ),
+        (("columns", "rows", "squares"), ("--epochs", "9"), "is of a run with epochs 100000, this has 9"),
+    ],
+)
+def test_a_state_of_another_run_is_refused(
+    textures: Path,
+    unfinished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    classes: tuple[str, ...],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    output = tmp_path / "m.safetensors"
+    state = shutil.copy(unfinished, output.with_suffix(".state.safetensors"))
+    data = textures if len(classes) == 3 else write_textures(tmp_path / "other", classes, 40)
+    assert train(data, output, "--epochs", "100000", *options, "--resume") == 1
+    err = capsys.readouterr().err
+    assert f"error: {state}: is of a run" in err
+    assert message in err
+
+
+def test_a_new_run_says_that_it_replaces_an_unfinished_one(
+    textures: Path, unfinished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "m.safetensors"
+    shutil.copy(unfinished, output.with_suffix(".state.safetensors"))
+    assert train(textures, output, "--epochs", "1") == 0
+    assert "is of an unfinished run; this new one replaces it" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_ends_the_run_in_words_and_leaves_what_was_there(textures: Path, tmp_path: Path) -> None:
+    """The limit on the size of files makes a real write fail, in the middle of the state's tensors."""
+    output = tmp_path / "m.safetensors"
+    output.write_bytes(b"what was there")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
+        "from googlenet_deploy.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "train", "--data", str(textures), "--output", str(output)]
+    result = subprocess.run([*command, *SMALL, "--epochs", "1"], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert f"error: {output}: cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert output.read_bytes() == b"what was there"
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_the_result_as_json_has_the_confusion_matrix(textures: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "m.safetensors", tmp_path / "r.json"
+    assert train(textures, output, "--epochs", "1", "--json", str(report), "--quiet") == 0
+    values = json.loads(report.read_text())
+    assert [entry["name"] for entry in values["classes"]] == ["columns", "rows", "squares"]
+    assert sum(map(sum, values["confusion"])) == 12
+    assert values["record"]["options"]["epochs"] == 1
+
+
+def test_images_listed_in_a_csv(textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(textures.rglob("*.png"))
+    rows = [f"{path.relative_to(textures)},{path.parent.name}" for path in files]
+    (tmp_path / "t.csv").write_text("\n".join(["filename,label", *rows]))
+    output = tmp_path / "m.safetensors"
+    assert train(tmp_path / "t.csv", output, "--images", str(textures), "--epochs", "1") == 0
+    assert "no validation rows" in capsys.readouterr().err
+    assert load_checkpoint(output).class_names == ("columns", "rows", "squares")
+
+
+def test_a_frozen_trunk_without_augmentation_is_computed_once(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And gives what computing it anew in every step gives; a cache of 0 MB does that."""
+    data = write_textures(tmp_path / "two", ("rows", "squares"), 30, seed=1)
+    options = [
+        "--weights",
+        str(trained),
+        "--freeze",
+        "trunk",
+        "--epochs",
+        "3",
+        "--lr",
+        "0.05",
+        "--augmentation",
+        "none",
+    ]
+    results = []
+    for name, cache in (("once", "1024"), ("anew", "0")):
+        output = tmp_path / f"{name}.safetensors"
+        command = ["train", "--data", str(data), "--output", str(output), *options, "--cache", cache]
+        assert main([*command, "--batch-size", "16"]) == 0
+        assert ("computed once" in capsys.readouterr().err) == (name == "once")
+        results.append(load_checkpoint(output.with_suffix(".last.safetensors")).model.state_dict())
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(tensor, results[1][name], rtol=1e-4, atol=1e-5)
 
 
 def test_damaged_images_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +340,7 @@ def break_images(folder: Path) -> None:
     [
         (lambda d: break_images(d / "rows"), "class rows has no usable images in training"),
         (lambda d: (d / "empty").mkdir(), "class empty has no usable images"),
-        (lambda d: [p.unlink() for p in sorted((d / "rows").iterdir())[1:]], "rows: has a single image"),
+        (lambda d: [p.unlink() for p in sorted((d / "rows").iterdir())[1:]], "class rows has a single image"),
         (lambda d: [p.unlink() for p in (d / "rows").iterdir()], "class rows has no usable images"),
     ],
     ids=["all damaged", "empty class", "one image", "emptied class"],
@@ -208,7 +360,7 @@ def test_other_classes_in_val(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     write_textures(tmp_path / "d" / "train", ("rows", "squares"), 4)
     write_textures(tmp_path / "d" / "val", ("columns", "rows", "squares"), 2)
     assert train(tmp_path / "d", tmp_path / "m.safetensors") == 1
-    assert "val: its classes are not those of train/: it has columns" in capsys.readouterr().err
+    assert "val: its classes are not those of the training images: it has columns" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from googlenet_deploy.training.batches import ImageFeed
+from googlenet_deploy.training.distributed import Processes
+from googlenet_deploy.training.folders import read_folders
+from googlenet_deploy.training.images import ImageStore, centre
+from googlenet_deploy.training.loop import Trainer
+from googlenet_deploy.training.network import build_network
+from googlenet_deploy.training.options import TrainingOptions
+from googlenet_deploy.training.validation import Validator
+
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 COLOURS = ((200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30))
 
@@ -29,5 +41,28 @@ def make_folder() -> MakeFolder:
                 pixels = np.clip(np.array(COLOURS[label % len(COLOURS)]) + noise, 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(root / name / f"{index:03d}.png")
         return root
+
+    return make
+
+
+class MakeTrainer(Protocol):
+    def __call__(self, decay: float = 0.9, **options: Any) -> Trainer: ...
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path, make_folder: MakeFolder) -> MakeTrainer:
+    """Makes trainers of a small network on two colours: 12 images to learn from, 4 to measure with."""
+    data = read_folders(make_folder(tmp_path / "colours", {"a": 8, "b": 8}), None, validation_share=0.25, seed=0)
+    small = {"width": 0.125, "input_size": 32, "augmentation": "none", "batch_size": 4, "epochs": 2}
+
+    def make(decay: float = 0.9, **options: Any) -> Trainer:
+        network = build_network(TrainingOptions(**{**small, **options}), data)
+        stores = [
+            ImageStore(part, network.preprocessing, centre, budget=10**9, workers=1, quiet=True)
+            for part in (data.train, data.validation)
+        ]
+        feed = ImageFeed(stores[0], network.options, network.options.batch_size, workers=1)
+        validator = Validator(stores[1], 2, batch_size=3, workers=1, processes=ALONE)
+        return Trainer(network, feed, validator, decay=decay, processes=ALONE, quiet=True)
 
     return make

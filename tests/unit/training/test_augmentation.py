@@ -7,17 +7,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
-from googlenet_deploy.training.augmentation import ASPECT, BatchTransform, random_box
+from googlenet_deploy.training.augmentation import (
+    ASPECT,
+    RANDOM_NUMBERS,
+    BatchTransform,
+    Photometric,
+    cut_sample,
+    random_box,
+)
+from googlenet_deploy.training.options import TrainingOptions
 
 GREY = Preprocessing(channels="L", mean=(0.4,), std=(0.3,))
+VARIED = ["natural", "paper", "light"]
 
 
 def batch(channels: int = 3) -> torch.Tensor:
-    values = np.random.default_rng(0).integers(0, 256, (4, 24, 20, channels), np.uint8)
+    values = np.random.default_rng(0).integers(0, 256, (6, 24, 20, channels), np.uint8)
     return torch.from_numpy(values).permute(0, 3, 1, 2)
+
+
+def numbers(count: int = 6, seed: int = 1) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random((count, RANDOM_NUMBERS), np.float32))
 
 
 @given(
@@ -39,32 +53,82 @@ def test_a_box_lies_within_the_image(width: int, height: int, min_area: float, s
 @pytest.mark.parametrize("spec", [BVLC, TORCHVISION, GREY], ids=["bvlc", "torchvision", "grey"])
 def test_without_augmentation_the_input_is_the_devices(spec: Preprocessing) -> None:
     images = batch(len(spec.channels))
-    ours = BatchTransform(spec, "none")(images).numpy()
+    ours = BatchTransform(spec, "none")(images, numbers()).numpy()
     theirs = np.stack([normalize(image, spec) for image in images.permute(0, 2, 3, 1).numpy()])
     np.testing.assert_allclose(ours, theirs, atol=2e-4 if spec is BVLC else 2e-6)
 
 
-@pytest.mark.parametrize("name", ["natural", "light"])
+@pytest.mark.parametrize("name", VARIED)
 @pytest.mark.parametrize("spec", [TORCHVISION, GREY], ids=["rgb", "grey"])
-def test_augmentation_depends_on_the_seed_alone(name: str, spec: Preprocessing) -> None:
+def test_augmentation_depends_on_the_numbers_alone_and_stays_in_range(name: str, spec: Preprocessing) -> None:
     transform, images = BatchTransform(spec, name), batch(len(spec.channels))
-    results = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        results.append(transform(images))
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
-    assert results[0].shape == images.shape
+    first, again, other = (transform(images, numbers(seed=seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == images.shape
     low, high = (0.0 - spec.mean[0]) / spec.std[0], (1.0 - spec.mean[0]) / spec.std[0]
-    assert low - 1e-5 <= float(results[0].min()) <= float(results[0].max()) <= high + 1e-5
+    assert low - 1e-5 <= float(first.min()) <= float(first.max()) <= high + 1e-5
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_an_image_is_varied_the_same_whatever_stands_beside_it(name: str) -> None:
+    transform, images, drawn = BatchTransform(TORCHVISION, name), batch(), numbers()
+    together = transform(images, drawn)
+    alone = torch.cat([transform(images[k : k + 1], drawn[k : k + 1]) for k in range(len(images))])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
 
 
 def test_light_keeps_the_middle_in_place() -> None:
     """A bright spot in the centre stays near it: no mirroring, no large shift."""
     images = torch.zeros(16, 3, 65, 65, dtype=torch.uint8)
     images[:, :, 20:30, 30:35] = 255
-    torch.manual_seed(0)
-    out = BatchTransform(TORCHVISION, "light")(images)[:, 0] > 0
-    rows = torch.stack([torch.nonzero(mask)[:, 0].float().mean() for mask in out])
-    assert (rows - 25).abs().max() < 8
-    assert rows.std() > 0.5
+    out = BatchTransform(TORCHVISION, "light")(images, numbers(16))[:, 0] > 0
+    rows = torch.arange(65).view(-1, 1).expand(65, 65)
+    for image in out:
+        centre_row = float(rows[image].float().mean())
+        assert 15 <= centre_row <= 35
+    assert not torch.equal(out[0], out[1])
+
+
+def test_half_of_the_photographs_are_mirrored_by_the_first_number() -> None:
+    images, drawn = batch().float() / 255, torch.full((6, RANDOM_NUMBERS), 0.5)
+    drawn[:3, 0] = 0.4
+    plain = Photometric(0.0)(images, drawn)
+    torch.testing.assert_close(plain[:3], images[:3].flip(3))
+    torch.testing.assert_close(plain[3:], images[3:])
+
+
+def test_colours_change_by_the_factors_that_the_numbers_give() -> None:
+    grey = torch.full((1, 3, 4, 4), 0.4)
+    drawn = torch.full((1, RANDOM_NUMBERS), 0.5)
+    drawn[0, 1] = 1.0  # brightness 1 + strength; contrast and saturation leave a grey image as it is
+    torch.testing.assert_close(Photometric(0.5)(grey, drawn), torch.full((1, 3, 4, 4), 0.6))
+    drawn[0, 1] = 0.0
+    torch.testing.assert_close(Photometric(0.5)(grey, drawn), torch.full((1, 3, 4, 4), 0.2))
+
+
+def test_lighting_moves_all_pixels_of_a_channel_alike() -> None:
+    drawn = torch.full((1, RANDOM_NUMBERS), 0.5)
+    drawn[0, 5:8] = torch.tensor([0.9, 0.2, 0.7])
+    image = torch.full((1, 3, 4, 4), 0.5)
+    moved = Photometric(0.0, lighting=True)(image, drawn) - image
+    assert float(moved.abs().max()) > 0
+    assert torch.equal(moved, moved[:, :, :1, :1].expand_as(moved))
+    neutral = Photometric(0.0, lighting=True)(image, torch.full((1, RANDOM_NUMBERS), 0.5))
+    torch.testing.assert_close(neutral, image)
+
+
+def test_a_quarter_of_the_papers_crops_is_not_smoothed() -> None:
+    """Nearest-neighbour interpolation makes no new values; of the four it is one, and "natural" never uses it."""
+    checks = np.indices((60, 60)).sum(axis=0)[..., np.newaxis] % 2 * 255
+    image = Image.fromarray(np.repeat(checks, 3, axis=2).astype(np.uint8))
+    spec = Preprocessing(resize=40, crop=(32, 32))
+
+    def unsmoothed(augmentation: str) -> int:
+        options = TrainingOptions(augmentation=augmentation)
+        cuts = [cut_sample(image, spec, options, np.random.default_rng(seed)) for seed in range(100)]
+        assert all(cut.shape == (32, 32, 3) for cut in cuts)
+        return sum(set(np.unique(cut).tolist()) <= {0, 255} for cut in cuts)
+
+    assert 10 <= unsmoothed("paper") <= 45
+    assert unsmoothed("natural") == 0

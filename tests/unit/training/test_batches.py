@@ -6,13 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.training.augmentation import kept_form
-from googlenet_deploy.training.batches import Batch, step_seed, steps_per_epoch, training_batches, validation_batches
-from googlenet_deploy.training.data import Sample, read_image_folder
+from googlenet_deploy.training.augmentation import RANDOM_NUMBERS, kept_form
+from googlenet_deploy.training.batches import (
+    Batch,
+    ImageFeed,
+    Rows,
+    step_seed,
+    steps_per_epoch,
+    validation_batches,
+)
+from googlenet_deploy.training.data import Sample
+from googlenet_deploy.training.folders import read_folders
 from googlenet_deploy.training.images import ImageStore, centre
 from googlenet_deploy.training.options import TrainingOptions
 
@@ -23,59 +32,108 @@ OPTIONS = TrainingOptions(batch_size=4, seed=3)
 @pytest.fixture
 def samples(tmp_path: Path, make_folder: Callable[..., Path]) -> Sequence[Sample]:
     folder = make_folder(tmp_path / "d", {"a": 8, "b": 7})
-    return read_image_folder(folder, validation_share=0.1, seed=0).train
+    return read_folders(folder, None, validation_share=0.1, seed=0).train
 
 
-def epoch(
+def feed(
     samples: Sequence[Sample],
-    number: int = 1,
-    workers: int = 1,
     options: TrainingOptions = OPTIONS,
+    *,
+    workers: int = 1,
     budget: int = 10**9,
-) -> list[Batch]:
+    rank: int = 0,
+    processes: int = 1,
+) -> ImageFeed:
     store = ImageStore(samples, SPEC, kept_form(options), budget=budget, workers=1, quiet=True)
-    return list(training_batches(store, options, number, workers))
+    size = min(options.batch_size, len(store))
+    return ImageFeed(store, options, size, workers, rank, processes)
 
 
-def equal(first: list[Batch], second: list[Batch]) -> bool:
+def equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
     return len(first) == len(second) and all(
-        torch.equal(a.pixels, b.pixels) and torch.equal(a.labels, b.labels) for a, b in zip(first, second, strict=True)
+        all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True)) for a, b in zip(first, second, strict=True)
     )
 
 
 def test_neither_threads_nor_memory_change_a_batch(samples: Sequence[Sample]) -> None:
-    assert equal(epoch(samples), epoch(samples, workers=4, budget=0))
+    many = feed(samples, workers=4, budget=0)
+    assert equal(list(feed(samples).batches(1)), list(many.batches(1)))
 
 
 def test_epochs_and_seeds_differ(samples: Sequence[Sample]) -> None:
-    assert not equal(epoch(samples), epoch(samples, number=2))
-    assert not equal(epoch(samples), epoch(samples, options=replace(OPTIONS, seed=4)))
+    first = list(feed(samples).batches(1))
+    assert not equal(first, list(feed(samples).batches(2)))
+    assert not equal(first, list(feed(samples, replace(OPTIONS, seed=4)).batches(1)))
+
+
+def test_an_epoch_can_begin_at_any_step(samples: Sequence[Sample]) -> None:
+    whole = list(feed(samples).batches(2))
+    assert len(whole) == 3
+    assert equal(whole[2:], list(feed(samples).batches(2, 2)))
+    assert list(feed(samples).batches(2, 3)) == []
+
+
+def test_processes_share_the_batches_of_one(samples: Sequence[Sample]) -> None:
+    alone = list(feed(samples).batches(1))
+    shares = [list(feed(samples, rank=rank, processes=2).batches(1)) for rank in range(2)]
+    together = [
+        Batch(*(torch.cat(pair) for pair in zip(a[:4], b[:4], strict=True)), Rows(a.rows.start, b.rows.stop, 4))  # type: ignore[call-arg]
+        for a, b in zip(*shares, strict=True)
+    ]
+    assert equal(alone, together)
+    assert [batch.rows for batch in (shares[0][0], shares[1][0])] == [(0, 2, 4), (2, 4, 4)]
+
+
+def test_parts_of_a_batch_are_its_rows_in_order(samples: Sequence[Sample]) -> None:
+    batch = next(iter(feed(samples).batches(1)))
+    parts = batch.parts(2)
+    assert torch.equal(torch.cat([part.pixels for part in parts]), batch.pixels)
+    assert [part.rows for part in parts] == [(0, 2, 4), (2, 4, 4)]
+    assert batch.parts(1)[0] is batch
 
 
 def test_batches_are_full_and_channels_last(samples: Sequence[Sample]) -> None:
-    batches = epoch(samples)
-    assert [len(batch.labels) for batch in batches] == [4] * steps_per_epoch(len(samples), 4)
+    images = feed(samples)
+    batches = list(images.batches(1))
+    assert [len(batch.labels) for batch in batches] == [4] * steps_per_epoch(images)
     assert batches[0].pixels.shape == (4, 3, 32, 32)
     assert batches[0].pixels.dtype == torch.uint8
     assert batches[0].pixels.is_contiguous(memory_format=torch.channels_last)
+    assert batches[0].numbers.shape == (4, RANDOM_NUMBERS)
+
+
+def test_mixup_draws_a_share_for_each_image(samples: Sequence[Sample]) -> None:
+    plain, mixed = (
+        torch.cat([b.shares for b in feed(samples, replace(OPTIONS, mixup=alpha)).batches(1)]) for alpha in (0.0, 0.2)
+    )
+    assert set(plain.tolist()) == {1.0}
+    assert len(set(mixed.tolist())) == len(mixed)
+    assert 0 <= float(mixed.min()) <= float(mixed.max()) <= 1
 
 
 def test_every_image_comes_once_without_augmentation(samples: Sequence[Sample]) -> None:
     options = replace(OPTIONS, augmentation="none", batch_size=len(samples))
-    (batch,) = epoch(samples, options=options)
+    (batch,) = feed(samples, options).batches(1)
     assert sorted(batch.labels.tolist()) == [sample.label for sample in samples]
     assert len({image.numpy().tobytes() for image in batch.pixels}) == len(samples)
 
 
 def test_fewer_images_than_a_batch_make_one_smaller_batch(samples: Sequence[Sample]) -> None:
-    assert [len(batch.labels) for batch in epoch(samples[:3], options=replace(OPTIONS, batch_size=64))] == [3]
+    batches = feed(samples[:3], replace(OPTIONS, batch_size=64)).batches(1)
+    assert [len(batch.labels) for batch in batches] == [3]
 
 
 def test_validation_takes_all_images_in_order(samples: Sequence[Sample]) -> None:
     store = ImageStore(samples, SPEC, centre, budget=0, workers=2, quiet=True)
-    batches = list(validation_batches(store, 4, 2))
-    assert torch.cat([batch.labels for batch in batches]).tolist() == store.labels
-    assert len(batches[-1].labels) == len(samples) % 4
+    labels = [labels for _, labels in validation_batches(store, 4, 2)]
+    assert torch.cat(labels).tolist() == store.labels
+    assert len(labels[-1]) == len(samples) % 4
+
+
+def test_several_processes_take_every_validation_image_once(samples: Sequence[Sample]) -> None:
+    store = ImageStore(samples, SPEC, centre, budget=0, workers=2, quiet=True)
+    seen = [images.numpy() for rank in range(3) for images, _ in validation_batches(store, 4, 1, rank, 3)]
+    assert len({image.tobytes() for image in np.concatenate(seen)}) == len(samples)
 
 
 def test_step_seeds_are_all_different() -> None:

@@ -13,7 +13,8 @@ from googlenet_deploy.device.images import load_image
 from googlenet_deploy.device.preprocess import crop_pixels
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError
-from googlenet_deploy.training.data import Sample, read_image_folder
+from googlenet_deploy.training.data import Sample
+from googlenet_deploy.training.folders import read_folders
 from googlenet_deploy.training.images import ImageStore, centre, pixels, whole
 
 SPEC = Preprocessing(resize=36, crop=(32, 32))
@@ -22,7 +23,7 @@ SPEC = Preprocessing(resize=36, crop=(32, 32))
 @pytest.fixture
 def samples(tmp_path: Path, make_folder: Callable[..., Path]) -> Sequence[Sample]:
     folder = make_folder(tmp_path / "d", {"a": 3, "b": 3}, size=(70, 50))
-    return read_image_folder(folder, validation_share=0.2, seed=0).train
+    return read_folders(folder, None, validation_share=0.2, seed=0).train
 
 
 def store(samples: Sequence[Sample], form: Callable[..., Image.Image] = centre, budget: int = 10**9) -> ImageStore:

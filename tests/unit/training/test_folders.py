@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.training.data import ImageFolder, data_hash, read_image_folder
+from googlenet_deploy.training.data import TrainingData, data_hash
+from googlenet_deploy.training.folders import read_folders
 
 
-def read(folder: Path, share: float = 0.25, seed: int = 0) -> ImageFolder:
-    return read_image_folder(folder, validation_share=share, seed=seed)
+def read(folder: Path, share: float = 0.25, seed: int = 0) -> TrainingData:
+    return read_folders(folder, None, validation_share=share, seed=seed)
 
 
 def test_one_folder_is_split_by_class(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
@@ -92,6 +93,16 @@ def test_train_without_val_is_no_class(tmp_path: Path, make_folder: Callable[...
     with pytest.raises(InputError, match="no val/") as caught:
         read(tmp_path)
     assert str(tmp_path / "train") in caught.value.remedy
+
+
+def test_validation_images_may_lie_elsewhere(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
+    train = make_folder(tmp_path / "pictures", {"a": 3, "b": 3})
+    measured = make_folder(tmp_path / "measured", {"a": 1, "b": 2})
+    data = read_folders(train, measured, validation_share=0.5, seed=0)
+    assert (len(data.train), len(data.validation)) == (6, 3)
+    assert data.validation[0].name == "a/000.png"
+    with pytest.raises(InputError, match="nowhere: is no folder"):
+        read_folders(train, tmp_path / "nowhere", validation_share=0.5, seed=0)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

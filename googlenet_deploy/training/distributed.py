@@ -1,0 +1,159 @@
+"""The processes of one run: this one alone, or as many as `torchrun` started, on one machine or several.
+
+torchrun tells each process its number in the environment variables RANK, WORLD_SIZE and LOCAL_RANK. Process 0 speaks
+and writes; all of them compute the same steps on their share of each batch.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from googlenet_deploy.errors import DeviceError, GoogLeNetDeployError, UsageError, requires
+
+with requires("train"):
+    import torch
+    from torch import Tensor, distributed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from googlenet_deploy.training.options import TrainingOptions
+
+    Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which process this is, and what it does together with the others.
+
+    Attributes:
+        rank: This process, from 0.
+        count: How many there are.
+        device: Where this one computes.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks and writes."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place of `values`.
+
+        Raises:
+            GoogLeNetDeployError: Another process has died.
+        """
+        if self.count > 1:
+            with lost_process():
+                distributed.all_reduce(values)
+        return values
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every process's value, by rank; the values travel by pickle between the run's own processes.
+
+        Raises:
+            GoogLeNetDeployError: Another process has died.
+        """
+        if self.count == 1:
+            return [value]
+        values: list[Value | None] = [None] * self.count
+        with lost_process():
+            distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value] # all of them are filled in
+
+
+@contextmanager
+def lost_process() -> Iterator[None]:
+    """Turns the failure of a collective operation into words.
+
+    Raises:
+        GoogLeNetDeployError: Another process has died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        first_line = str(error).strip().partition("\n")[0]
+        raise GoogLeNetDeployError(
+            f"another process of this run has stopped: {first_line}",
+            "its own message says why; start the run again with --resume",
+        ) from error
+
+
+@contextmanager
+def started_processes(device: str) -> Iterator[Processes]:
+    """Joins the processes that torchrun started, or runs alone; leaves them at the end.
+
+    Args:
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+
+    Raises:
+        DeviceError: "cuda" was asked for and there is none, or there are more processes than GPUs.
+        UsageError: torchrun's environment variables are damaged.
+    """
+    try:
+        rank, count, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+    except ValueError as error:
+        raise UsageError(f"RANK, WORLD_SIZE or LOCAL_RANK is no number: {error}") from error
+    chosen = choose_device(device, local if count > 1 else None)
+    if count == 1:
+        yield Processes(0, 1, chosen)
+        return
+    with lost_process():
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        with warnings.catch_warnings():
+            for message in _UNIMPORTANT:
+                warnings.filterwarnings("ignore", message)
+            yield Processes(rank, count, chosen)
+    finally:
+        distributed.destroy_process_group()
+
+
+_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+# The new name of an argument that older releases lack, and that a kernel of 1x1 is stored in either memory order.
+_UNIMPORTANT = ("`broadcast_buffers` is deprecated", "Grad strides do not match bucket view strides")
+
+
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
+    """The device that `--device` names; each process on a machine has a GPU of its own.
+
+    Raises:
+        DeviceError: "cuda" was asked for and there is none, or too few.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError("this PyTorch finds no CUDA GPU", "use --device cpu, or install a PyTorch with CUDA")
+    if local_rank is None:
+        return torch.device("cuda")
+    if local_rank >= torch.cuda.device_count():
+        raise DeviceError(
+            f"there are more processes on this machine than its {torch.cuda.device_count()} GPUs",
+            "start as many with torchrun --nproc-per-node",
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def check_division(options: TrainingOptions, images: int, processes: int) -> int:
+    """How many images a step takes: the batch size, or all images where there are fewer.
+
+    Raises:
+        UsageError: They cannot be divided among the processes and their parts.
+    """
+    size, parts = min(options.batch_size, images), processes * options.accumulate
+    unit = parts * (2 if options.mixup else 1)
+    if size % unit or size < unit:
+        among = f"{processes} processes of {options.accumulate} parts" + (" of pairs" if options.mixup else "")
+        raise UsageError(f"a step of {size} images cannot be divided among {among}: choose a multiple of {unit}")
+    return size

@@ -1,0 +1,64 @@
+"""Mixed precision: convolutions in bfloat16 or float16, weights and everything that sums in float32."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.errors import requires
+
+with requires("train"):
+    import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Precision:
+    """Carries out forward and backward passes in one of three precisions.
+
+    float16 has too small a range for gradients, so its loss is scaled up and the gradients down again, as torch's
+    `GradScaler` does; a step whose gradients overflow is left out.
+
+    Args:
+        name: "fp32", "bf16" or "fp16".
+        device: Where the network runs.
+
+    Attributes:
+        left_out: Steps that were left out since the caller last set it to 0.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.type, self.device, self.left_out = TYPES.get(name), device, 0
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def forward(self) -> AbstractContextManager[Any]:
+        """The context in which the network is called."""
+        return nullcontext() if self.type is None else torch.autocast(self.device.type, dtype=self.type)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the loss's gradients to those that are there."""
+        torch.autograd.backward(self.scaler.scale(loss))
+
+    def step(self, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], clip: float | None) -> None:
+        """One step of the optimiser, with all gradients together clipped to the norm `clip`."""
+        if clip is not None:
+            self.scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        scale = self.scaler.get_scale()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        self.left_out += self.scaler.get_scale() < scale
+
+    def state(self) -> dict[str, Any]:
+        """What a later run needs to go on; numbers that JSON can hold."""
+        return dict(self.scaler.state_dict())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave."""
+        if state:
+            self.scaler.load_state_dict(state)

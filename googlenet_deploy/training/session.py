@@ -1,0 +1,174 @@
+"""A run under way: what is saved after steps and epochs, what goes to the logs, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.errors import GoogLeNetDeployError
+from googlenet_deploy.training.record import epoch_record
+from googlenet_deploy.training.state import capture_state, check_same_run, load_state, restore_state, save_state
+from googlenet_deploy.training.stop import Stopped, StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from googlenet_deploy.training.log import RunLog
+    from googlenet_deploy.training.loop import EpochResult, Trainer
+    from googlenet_deploy.training.outputs import Outputs
+    from googlenet_deploy.training.task import Task
+
+
+class Session:
+    """Runs a trainer to its end, or until it is asked to stop.
+
+    Args:
+        task: What is trained and how it is written.
+        trainer: The trainer.
+        record: The training record, without what belongs to an epoch.
+        classes: The data set's classes.
+        outputs: Where files go.
+        log: The logs.
+        stop: Signals that ask for a stop.
+        say: Receives lines for people.
+
+    Attributes:
+        best: The best epoch so far; None before the first.
+        last: The epoch that ended last.
+        best_record: The record that was saved with the best.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        trainer: Trainer,
+        record: dict[str, Any],
+        classes: Sequence[str],
+        *,
+        outputs: Outputs,
+        log: RunLog,
+        stop: StopSignals,
+        say: Callable[[str], None],
+    ) -> None:
+        self.task, self.trainer, self.record, self.classes = task, trainer, record, tuple(classes)
+        self.outputs, self.log, self.stop, self.say = outputs, log, stop, say
+        self.best: EpochResult | None = None
+        self.last: EpochResult | None = None
+        self.best_record = record
+        self.writes = trainer.processes.is_first
+        self._saved = ""
+        trainer.stop_requested = stop.requested
+        trainer.after_step = self._after_step
+        trainer.while_measuring = self._while_measuring
+
+    def resume(self) -> None:
+        """Goes on where the state was saved.
+
+        Raises:
+            BadWeightsError: The state is damaged or belongs to another run.
+        """
+        path = self.outputs.state
+        state = load_state(path)
+        notes = check_same_run(path, state, self.record, self.classes)
+        self.best = restore_state(path, state, self.trainer)
+        if self.best is not None:
+            self.best_record = {**self.record, **epoch_record(self.best)}
+        self._saved = self._place()
+        for line in (*notes, f"going on after {self._saved}"):
+            self.say(line)
+        if self.writes:
+            self.log.begin(int(state.values["log"]), self.trainer.epoch)
+
+    def run(self) -> None:
+        """Trains to the end.
+
+        Raises:
+            Stopped: The run was asked to stop; its state is saved.
+            GoogLeNetDeployError: It failed; what was saved last is still there.
+        """
+        start, begun = time.perf_counter(), self.trainer.epoch - 1 + self.trainer.step / self.trainer.steps
+        try:
+            for result in self.trainer.epochs():
+                done = result.epoch - begun
+                left = (time.perf_counter() - start) / done * (self.trainer.options.epochs - result.epoch)
+                self._after_epoch(result, left)
+        except GoogLeNetDeployError as error:
+            self.say(self.state_in_words())
+            if self.writes:
+                self.log.write("failed", message=error.message)
+            raise
+        except KeyboardInterrupt:  # the second Ctrl-C
+            self.say(self.state_in_words())
+            raise
+        if self.writes and self.best is not None:
+            accuracy = self.best.validation.accuracy.percent
+            self.log.write("end", best_epoch=self.best.epoch, validation_accuracy_percent=accuracy)
+            self.outputs.state.unlink(missing_ok=True)
+
+    def state_in_words(self) -> str:
+        """What an interrupted run leaves."""
+        parts = []
+        if self.best is not None:
+            parts.append(f"{self.outputs.best} holds epoch {self.best.epoch}: {percent(self.best)} in validation")
+        if self._saved:
+            parts.append(f"{self.outputs.state} holds {self._saved}, from which --resume goes on")
+        return "; ".join(parts) or f"nothing was written to {self.outputs.best} yet"
+
+    def _while_measuring(self) -> None:
+        # Several processes cannot tell each other in the middle of a validation; they stop after the next step.
+        if self.stop.requested() and self.trainer.processes.count == 1:
+            self._after_step(True)
+
+    def _after_step(self, stop: bool) -> None:
+        trainer = self.trainer
+        if stop:
+            self._save()
+            if self.writes:
+                self.log.write("stopped", epoch=trainer.epoch, step=trainer.step)
+            raise Stopped
+        done = (trainer.epoch - 1) * trainer.steps + trainer.step
+        if done % trainer.options.save_every == 0 and trainer.step < trainer.steps:
+            self._save()
+
+    def _after_epoch(self, result: EpochResult, left: float) -> None:
+        correct = result.validation.accuracy.successes
+        # Of equally accurate epochs the later one: its learning rate is lower and its average longer.
+        is_best = self.best is None or correct >= self.best.validation.accuracy.successes
+        record = {**self.record, **epoch_record(result)}
+        self.last = result
+        if is_best:
+            self.best, self.best_record = result, record
+        if self.writes:
+            paths = (self.outputs.best, self.outputs.last) if is_best else (self.outputs.last,)
+            for path in paths:
+                self.task.write(path, self.trainer.averaged_model, record)
+            self.log.write_epoch(result, is_best)
+        self._save()
+        self.say(_epoch_line(result, self.trainer.options.epochs, left, is_best))
+
+    def _save(self) -> None:
+        state = capture_state(
+            self.trainer, self.best, record=self.record, classes=self.classes, log=self.log.position()
+        )
+        if self.writes:
+            save_state(self.outputs.state, state)
+        self._saved = self._place()
+
+    def _place(self) -> str:
+        if self.trainer.step == 0:
+            return f"epoch {self.trainer.epoch - 1}"
+        return f"step {self.trainer.step} of epoch {self.trainer.epoch}"
+
+
+def percent(result: EpochResult) -> str:
+    """An epoch's accuracy on the validation images."""
+    return f"{result.validation.accuracy.percent:.2f} %"
+
+
+def _epoch_line(result: EpochResult, epochs: int, left: float, best: bool) -> str:
+    overflowed = f"  {result.left_out} steps left out: gradients overflowed" if result.left_out else ""
+    return (
+        f"epoch {result.epoch}/{epochs}  loss {result.loss:.4f}  training {result.accuracy:.1f} %"
+        f"  validation {percent(result)}{' (saved)' if best else ''}"
+        f"  {result.images_per_second:,.0f} images/s  {int(left) // 60}:{int(left) % 60:02d} left{overflowed}"
+    )

@@ -1,0 +1,225 @@
+"""The training state: all that a run needs to go on as if it had never stopped.
+
+It is a safetensors file: the weights, their average, the optimiser's momenta and the confusion matrix of the best
+epoch as tensors, all else as JSON in the metadata; so nothing is ever unpickled. Random numbers need no state: they
+depend on seed, epoch and step.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.device.files import atomic_path
+from googlenet_deploy.errors import BadWeightsError, requires
+from googlenet_deploy.training.meter import require_finite
+from googlenet_deploy.training.options import EXECUTION
+
+with requires("train"):
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+    from torch import Tensor
+
+    from googlenet_deploy.model.checkpoint import read_safetensors
+    from googlenet_deploy.training.loop import EpochResult
+    from googlenet_deploy.training.validation import Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from googlenet_deploy.training.loop import Trainer
+
+FORMAT = "googlenet_deploy training state"
+VERSION = 1
+# What may change when a run goes on; it then differs from an uninterrupted one, and says so.
+CHANGEABLE = ("learning_rate", "clip")
+BEST_CONFUSION = "best.confusion"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A state as it is stored.
+
+    Attributes:
+        tensors: By name.
+        values: All else, as JSON can hold it: "epoch", "step", "meter", "scaler", "record", "classes", "best", "log".
+    """
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+
+
+def capture_state(trainer: Trainer, best: EpochResult | None, **values: Any) -> TrainingState:  # noqa: ANN401
+    """The state after the step that was done last.
+
+    Args:
+        trainer: The trainer.
+        best: The best epoch so far.
+        values: What else is to be stored, as JSON can hold it.
+
+    Raises:
+        GoogLeNetDeployError: A loss or a weight is not a finite number, so the state is worthless.
+    """
+    meter = trainer.meter
+    meter.flush()
+    tensors = _tensors(trainer)
+    where = f"step {trainer.step} of epoch {trainer.epoch}"
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            require_finite(float("nan"), f"{name} after {where}")
+    if best is not None:
+        tensors = {**tensors, BEST_CONFUSION: torch.from_numpy(best.validation.confusion)}
+    head = {
+        "version": VERSION,
+        "epoch": trainer.epoch,
+        "step": trainer.step,
+        "meter": [meter.loss, meter.correct, meter.images],
+        "scaler": trainer.precision.state(),
+        "best": None if best is None else _best_values(best),
+    }
+    return TrainingState(tensors, {**head, **values})
+
+
+def save_state(path: str | Path, state: TrainingState) -> None:
+    """Writes a state, atomically.
+
+    Raises:
+        OutputError: The file cannot be written; the state that stood there still does.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    metadata = {"format": FORMAT, "state": json.dumps(state.values, ensure_ascii=False)}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            # safetensors reports a full disk as its own error; the atomic file turns OSError into words.
+            raise OSError(str(error)) from error
+
+
+def load_state(path: str | Path) -> TrainingState:
+    """Reads what `save_state` wrote.
+
+    Raises:
+        BadWeightsError: The file is damaged or no training state.
+    """
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != FORMAT:
+        raise BadWeightsError(path, "is not a training state", "give the --output of the run that is to go on")
+    try:
+        values = json.loads(metadata["state"])
+        version = int(values["version"])
+        missing = {"epoch", "step", "meter", "scaler", "best", "record", "classes", "log"} - set(values)
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadWeightsError(path, f"is a damaged training state: {error}") from error
+    if version != VERSION or missing:
+        raise BadWeightsError(path, f"is a training state of version {version}, this tool reads {VERSION}")
+    return TrainingState(tensors, values)
+
+
+def check_same_run(
+    path: str | Path, state: TrainingState, record: Mapping[str, Any], classes: tuple[str, ...]
+) -> list[str]:
+    """Checks that a state belongs to the run that is to go on.
+
+    Args:
+        path: The state's file, for messages.
+        state: The state.
+        record: The training record of this run.
+        classes: Its classes.
+
+    Returns:
+        What has changed and is allowed to, for people.
+
+    Raises:
+        BadWeightsError: It belongs to another network, data set, or set of options; the message says which.
+    """
+    theirs, other_classes = state.values["record"], tuple(state.values["classes"])
+    if other_classes != classes:
+        numbers = f"{len(other_classes)} classes, the data has {len(classes)}"
+        names = "other classes than the data has"
+        raise BadWeightsError(path, f"is of a run with {numbers if len(other_classes) != len(classes) else names}")
+    options, old = record["options"], theirs["options"]
+    if options["architecture"] != old["architecture"]:
+        raise BadWeightsError(
+            path, f"is of a run of a {old['architecture']} GoogLeNet, this one trains {options['architecture']}"
+        )
+    different = {name: (old.get(name), value) for name, value in options.items() if old.get(name) != value}
+    wrong = [name for name in different if name not in (*EXECUTION, *CHANGEABLE)]
+    if wrong:
+        before, now = different[wrong[0]]
+        raise BadWeightsError(path, f"is of a run with {wrong[0]} {before}, this has {now}", "give the same options")
+    for key, what in (("weights_sha256", "other initial weights"), ("data", "other images")):
+        if record[key] != theirs[key]:
+            raise BadWeightsError(path, f"is of a run with {what}", "use what that run used, or begin a new one")
+    return [
+        f"{name} was {before}, is now {now}: the run goes on differently"
+        for name, (before, now) in different.items()
+        if name in CHANGEABLE
+    ]
+
+
+def restore_state(path: str | Path, state: TrainingState, trainer: Trainer) -> EpochResult | None:
+    """Takes a trainer to where the state was captured.
+
+    Args:
+        path: The state's file, for messages.
+        state: The state.
+        trainer: A trainer that has not begun; changed in place.
+
+    Returns:
+        The best epoch so far.
+
+    Raises:
+        BadWeightsError: The state is damaged.
+    """
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
+        name = _momentum(index)
+        if name in state.tensors:
+            trainer.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter)
+    wanted = _tensors(trainer)
+    unfit = [name for name, tensor in wanted.items() if getattr(state.tensors.get(name), "shape", None) != tensor.shape]
+    if unfit:
+        raise BadWeightsError(path, f"does not fit this network: {unfit[0]} is missing or of another shape")
+    try:
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                tensor.copy_(state.tensors[name])
+        values = state.values
+        trainer.epoch, trainer.step = int(values["epoch"]), int(values["step"])
+        loss, correct, images = values["meter"]
+        trainer.meter.reset(float(loss), int(correct), int(images))
+        trainer.precision.restore(values["scaler"])
+        return None if values["best"] is None else _best(values["best"], state.tensors[BEST_CONFUSION])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise BadWeightsError(path, f"is a damaged training state: {error}") from error
+
+
+def _tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """All tensors that change during the run, by name: the very tensors, not copies."""
+    tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in trainer.average.state_dict().items()}
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
+        momentum = trainer.optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[_momentum(index)] = momentum
+    return tensors
+
+
+def _momentum(index: int) -> str:
+    return f"optimizer.{index}.momentum"
+
+
+def _best_values(best: EpochResult) -> dict[str, Any]:
+    names = ("epoch", "loss", "accuracy", "learning_rate", "images_per_second", "seconds")
+    return {**{name: getattr(best, name) for name in names}, "validation_loss": best.validation.loss}
+
+
+def _best(values: Mapping[str, Any], confusion: Tensor) -> EpochResult:
+    known = dict(values)
+    validation = Validation(float(known.pop("validation_loss")), confusion.numpy())
+    return EpochResult(validation=validation, **known)

@@ -1,0 +1,56 @@
+"""Sums of an epoch, read one step late."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from googlenet_deploy.errors import GoogLeNetDeployError
+from googlenet_deploy.training.distributed import Processes
+from googlenet_deploy.training.meter import Meter, require_finite
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+def add(meter: Meter, loss: float, correct: int, stop: bool = False, where: str = "step 1") -> None:
+    meter.add(torch.tensor(loss), torch.tensor(correct), 4, stop=stop, where=where)
+
+
+def test_sums_and_means() -> None:
+    meter = Meter(ALONE)
+    add(meter, 8.0, 1)
+    add(meter, 4.0, 3)
+    assert (meter.loss, meter.images) == (8.0, 4)  # the second step is read with the next
+    meter.flush()
+    meter.flush()
+    assert (meter.loss, meter.correct, meter.images) == (12.0, 4, 8)
+    assert meter.mean_loss == 1.5
+    assert meter.percent_correct == 50.0
+
+
+def test_an_empty_meter_has_means() -> None:
+    assert (Meter(ALONE).mean_loss, Meter(ALONE).percent_correct) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_names_its_own_step(value: float) -> None:
+    meter = Meter(ALONE)
+    add(meter, value, 0, where="step 7 of epoch 2")
+    with pytest.raises(GoogLeNetDeployError, match=r"the loss in step 7 of epoch 2 is (nan|inf)"):
+        add(meter, 1.0, 0, where="step 8 of epoch 2")
+
+
+def test_a_wish_to_stop_is_seen_with_its_step() -> None:
+    meter = Meter(ALONE)
+    add(meter, 1.0, 0, stop=True)
+    assert not meter.stop
+    add(meter, 1.0, 0)
+    assert meter.stop
+    meter.flush()
+    assert meter.stop
+
+
+def test_require_finite_lets_numbers_pass() -> None:
+    require_finite(-1e30, "x")
