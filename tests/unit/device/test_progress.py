@@ -33,7 +33,19 @@ def test_long_work_is_a_line_every_five_seconds_and_one_at_the_end(
             advance(1)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines() == ["work: 10/35", "work: 20/35", "work: 30/35", "work: 35/35"]
+    assert captured.err.splitlines() == [
+        "work: 10/35  0:12 left",
+        "work: 20/35  0:07 left",
+        "work: 30/35  0:02 left",
+        "work: 35/35",
+    ]
+
+
+def test_a_note_stands_behind_the_count(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("train", 400) as advance:
+        clock[0] = 60
+        advance(200, "loss 0.5")
+    assert capsys.readouterr().err.splitlines() == ["train: 200/400  loss 0.5  1:00 left"]
 
 
 def test_an_unknown_total_is_left_out(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,4 +95,4 @@ def test_a_terminal_without_rich_gets_plain_lines(
     with progress("work", 2) as advance:
         clock[0] = 6
         advance(1)
-    assert capsys.readouterr().err.splitlines() == ["work: 1/2"]
+    assert capsys.readouterr().err.splitlines() == ["work: 1/2  0:06 left"]
