@@ -1,0 +1,42 @@
+"""A quantity along the network, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from googlenet_deploy.report.charts.scale import Linear, axis_top
+from googlenet_deploy.report.charts.svg import WIDTH, Svg, shortened, text_width
+
+HEIGHT, LEFT, RIGHT, TOP, BASE = 230, 50, WIDTH - 8, 30, 186
+
+
+def area(values: Sequence[tuple[str, float]], unit: str, label: str, form: Callable[[float], str]) -> str:
+    """One column per node in the order in which they run, the largest marked.
+
+    Args:
+        values: (node, value).
+        unit: Of the values.
+        label: What the chart shows, for screen readers.
+        form: How a value is written.
+    """
+    peak = max(range(len(values)), key=lambda index: values[index][1])
+    y = Linear(0.0, axis_top(values[peak][1] * 1.05, 4), BASE, TOP)
+    step = (RIGHT - LEFT) / len(values)
+    svg = Svg(HEIGHT, label)
+    for tick in y.ticks(4):
+        svg.line((LEFT, y(tick)), (RIGHT, y(tick)), "grid")
+        svg.text((LEFT - 7, y(tick) + 4.5), form(tick), "muted", "end")
+    svg.text((4, 14), unit, "muted")
+    for index, (name, value) in enumerate(values):
+        corner = (LEFT + index * step, y(value))
+        style = "c-strong" if index == peak else "c-main"
+        svg.rectangle(corner, (max(0.8, step - 0.5), BASE - y(value)), style, f"{name}: {form(value)} {unit}", 0.0)
+    svg.line((LEFT, BASE), (RIGHT, BASE), "axis")
+    svg.text((LEFT, BASE + 17), "first node", "muted")
+    svg.text((RIGHT, BASE + 17), "last node", "muted", "end")
+    name, value = values[peak]
+    note = shortened(f"{form(value)} {unit} at {name}", RIGHT - LEFT)
+    middle = LEFT + (peak + 0.5) * step
+    half = text_width(note) / 2
+    svg.text((min(max(middle, LEFT + half), RIGHT - half), y(value) - 7), note, "", "middle")
+    return svg.render()

@@ -1,0 +1,109 @@
+"""Values with their intervals, one row each, and ranges between two bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from googlenet_deploy.report.charts.scale import Linear, span_around
+from googlenet_deploy.report.charts.svg import WIDTH, Svg, shortened, text_width
+
+ROW, TOP, BOTTOM, GAP = 34, 20, 36, 10
+WIDEST_LABEL = 150
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One row: its label, value, both ends, and the class of its mark."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    style: str = "c-main"
+
+
+def intervals(
+    rows: Sequence[Interval],
+    unit: str,
+    label: str,
+    form: Callable[[float], str],
+    *,
+    mark: float | None = None,
+    mark_label: str = "",
+) -> str:
+    """Dots with whiskers.
+
+    Args:
+        rows: From top to bottom.
+        unit: Of the values.
+        label: What the chart shows, for screen readers.
+        form: How a value is written.
+        mark: A value at which a dashed line stands, such as no difference.
+        mark_label: What that value is.
+    """
+    left = min(WIDEST_LABEL, max(text_width(row.label) for row in rows)) + GAP
+    right = WIDTH - 24
+    base = TOP + ROW * len(rows)
+    values = [end for row in rows for end in (row.low, row.high)] + ([mark] if mark is not None else [])
+    x = Linear(*span_around(values), left + 12, right)
+    svg = Svg(base + BOTTOM, label)
+    for tick in x.ticks(5):
+        svg.line((x(tick), TOP), (x(tick), base), "grid")
+        svg.text((x(tick), base + 15), form(tick), "muted", "middle")
+    svg.text((right, base + 31), unit, "muted", "end")
+    if mark is not None:
+        svg.line((x(mark), TOP - 4), (x(mark), base), "mark")
+        svg.text((x(mark), TOP - 8), mark_label, "muted", "middle")
+    for index, row in enumerate(rows):
+        middle = TOP + ROW * (index + 0.5)
+        tip = f"{row.label}: {form(row.value)} {unit}, 95 % interval {form(row.low)} to {form(row.high)}"
+        svg.text((left - GAP + 4, middle + 4.5), shortened(row.label, left - GAP), "", "end")
+        svg.line((x(row.low), middle), (x(row.high), middle), f"whisker {row.style}")
+        for end in (row.low, row.high):
+            svg.line((x(end), middle - 5), (x(end), middle + 5), f"whisker {row.style}")
+        svg.circle((x(row.value), middle), 5.5, row.style, tip)
+        svg.text((x(row.value), middle - 9), form(row.value), "", "middle")
+    return svg.render()
+
+
+@dataclass(frozen=True)
+class Range:
+    """One row: from `low` to `high`, each of which is a bound."""
+
+    label: str
+    low: float
+    high: float
+    style: str = "c-main"
+
+
+def ranges(rows: Sequence[Range], unit: str, label: str, form: Callable[[float], str], ends: tuple[str, str]) -> str:
+    """Bars between two bounds, from 0.
+
+    Args:
+        rows: From top to bottom.
+        unit: Of the values.
+        label: What the chart shows, for screen readers.
+        form: How a value is written.
+        ends: What the lower and the upper bound are, for the tooltips.
+    """
+    height, right_text = 26, 84
+    left = min(WIDEST_LABEL + 30, max(text_width(row.label) for row in rows)) + GAP
+    right = WIDTH - right_text
+    base = 6 + height * len(rows)
+    x = Linear(0.0, max(row.high for row in rows) * 1.02, left, right)
+    svg = Svg(base + BOTTOM, label)
+    for tick in x.ticks(4):
+        svg.line((x(tick), 6), (x(tick), base), "grid")
+        svg.text((x(tick), base + 15), form(tick), "muted", "middle")
+    svg.text((right, base + 31), unit, "muted", "end")
+    for index, row in enumerate(rows):
+        middle = 6 + height * (index + 0.5)
+        tip = f"{row.label}: {ends[0]} {form(row.low)}, {ends[1]} {form(row.high)} {unit}"
+        svg.text((left - GAP + 4, middle + 4.5), shortened(row.label, left - GAP), "", "end")
+        svg.rectangle((x(row.low), middle - 5), (x(row.high) - x(row.low), 10), f"{row.style} soft", tip)
+        svg.circle((x(row.low), middle), 4, row.style, tip)
+        svg.circle((x(row.high), middle), 4, f"{row.style} hollow", tip)
+        svg.text((x(row.high) + 9, middle + 4.5), f"{form(row.low)}\N{EN DASH}{form(row.high)}", "muted")
+    svg.line((left, 6), (left, base), "axis")
+    return svg.render()

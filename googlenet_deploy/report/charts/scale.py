@@ -1,0 +1,76 @@
+"""Maps numbers to places on an axis, and finds round ticks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear axis: `low` lies at `start`, `high` at `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The place of a value; values beyond an end lie on it."""
+        span = self.high - self.low
+        share = (min(max(value, self.low), self.high) - self.low) / span if span else 0.0
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, count: int = 5) -> list[float]:
+        """About so many round values within the axis."""
+        step = round_step((self.high - self.low) / max(1, count))
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [index * step for index in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class Log:
+    """A logarithmic axis; both ends are above 0."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The place of a value; values beyond an end lie on it."""
+        inside = min(max(value, self.low), self.high)
+        share = math.log(inside / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.0
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Powers of ten, with 2 and 5 between them where they are few."""
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        powers = [10.0**exponent for exponent in range(first, last + 1)]
+        factors = (1, 2, 5) if last - first <= 2 else (1,)
+        inside = [factor * power for power in powers for factor in factors]
+        return [value for value in inside if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
+
+
+def round_step(raw: float) -> float:
+    """The next larger of 1, 2, 2.5 and 5 times a power of ten."""
+    if raw <= 0 or not math.isfinite(raw):
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
+
+
+def axis_top(value: float, count: int = 5) -> float:
+    """The end of an axis from 0 that holds a value: the next multiple of its tick."""
+    if value <= 0:
+        return 1.0
+    step = round_step(value / count)
+    return math.ceil(value / step - 1e-9) * step
+
+
+def span_around(values: list[float], margin: float = 0.12) -> tuple[float, float]:
+    """The ends of an axis around values, with some room on both sides."""
+    low, high = min(values), max(values)
+    room = (high - low) * margin or abs(high) * margin or 1.0
+    return low - room, high + room

@@ -1,0 +1,69 @@
+"""Plain JSON values to dataclasses, by their annotations."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def decode(kind: type[T], value: object, where: str = "results") -> T:
+    """Makes a `kind` of a value that ``json.loads`` gave.
+
+    Understands dataclasses, ``tuple[X, ...]``, ``Mapping[str, X]``, ``X | None``, str, int, float and bool.
+
+    Args:
+        kind: What to make.
+        value: From what.
+        where: Its place, for error messages.
+
+    Raises:
+        ValueError: The value does not fit; the message names the place.
+    """
+    result: T = _decode(kind, value, where)
+    return result
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any annotation, any JSON
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        inner = next(option for option in get_args(kind) if option is not type(None))
+        return None if value is None else _decode(inner, value, where)
+    if is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    if origin is tuple:
+        _require(isinstance(value, list), where, "a list")
+        return tuple(_decode(get_args(kind)[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Mapping:
+        _require(isinstance(value, dict), where, "an object")
+        return {str(key): _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _scalar(kind, value, where)
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+    _require(isinstance(value, dict), where, "an object")
+    hints = get_type_hints(kind)
+    known = {item.name: item for item in fields(kind)}
+    unknown = sorted(set(value) - set(known))
+    if unknown:
+        raise ValueError(f"{where} has an unknown entry {unknown[0]!r}")
+    for name, item in known.items():
+        if name not in value and item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{where}.{name} is missing")
+    return kind(**{name: _decode(hints[name], entry, f"{where}.{name}") for name, entry in value.items()})
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    is_number_as_flag = isinstance(value, bool) and kind is not bool
+    _require(isinstance(value, kind) and not is_number_as_flag, where, kind.__name__)
+    return value
+
+
+def _require(holds: bool, where: str, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{where} is not {wanted}")

@@ -1,0 +1,132 @@
+"""What a report consists of, before it is HTML or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SHOWN_ROWS = 14  # tables with more rows are folded in HTML
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: its heading, and whether it holds numbers (aligned to the right)."""
+
+    title: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts.
+
+    Attributes:
+        caption: What the table shows.
+        columns: Their headings.
+        rows: One text per column; the first column names the row.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def long(self) -> bool:
+        """Whether it is folded where it can be."""
+        return len(self.rows) > SHOWN_ROWS
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its numbers.
+
+    Attributes:
+        svg: The drawing.
+        caption: What it shows and how to read it.
+        table: The numbers; None where another block of the section has them.
+    """
+
+    svg: str
+    caption: str
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class SmallCharts:
+    """Small drawings beside each other, each with a title and a line below it, and all their numbers.
+
+    Attributes:
+        charts: (title, drawing, line below).
+        caption: What they show.
+        table: The numbers.
+    """
+
+    charts: tuple[tuple[str, str, str], ...]
+    caption: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with what was said about it: lines of (who, what, whether it is right; None where not known)."""
+
+    source: str
+    title: str
+    lines: tuple[tuple[str, str, bool | None], ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures beside each other."""
+
+    caption: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """Commands, or other text that is kept as it is."""
+
+    caption: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What is not there, and why."""
+
+    what: str
+    reason: str
+
+
+Block = Table | Chart | SmallCharts | Gallery | Paragraph | Code | Absent
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        id: For links.
+        title: Its heading.
+        lead: What it says, in a sentence or two.
+        blocks: Its content.
+    """
+
+    id: str
+    title: str
+    lead: str
+    blocks: tuple[Block, ...]
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> Table:
+    """A table whose columns hold numbers, but for those numbered in `words`."""
+    heads = tuple(Column(title, index not in words) for index, title in enumerate(columns))
+    return Table(caption, heads, tuple(tuple(row) for row in rows))

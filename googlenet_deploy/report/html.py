@@ -1,0 +1,54 @@
+"""The report as one HTML file that loads nothing: styles, drawings and pictures are in it, and there is no script."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from googlenet_deploy.device.files import PathLike, write_text
+from googlenet_deploy.errors import requires
+from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.sections.all import sections
+from googlenet_deploy.report.summary import summarise
+
+with requires("report"):
+    import jinja2
+    from markupsafe import Markup
+
+_FOLDER = "templates"
+
+
+def write_html(path: PathLike, results: Results) -> None:
+    """Writes ``report.html`` atomically.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_text(path, render_html(results))
+
+
+def render_html(results: Results) -> str:
+    """The report as HTML; texts from outside are escaped."""
+    return _template().render(
+        results=results,
+        subject=results.subject,
+        summary=summarise(results),
+        sections=sections(results),
+        style=Markup(_read("style.css")),  # noqa: S704 - our own file
+        kind_of=lambda block: type(block).__name__,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters["capitalize_first"] = _capitalize_first
+    return environment.from_string(_read("report.html"))
+
+
+def _capitalize_first(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".")
+
+
+def _read(name: str) -> str:
+    return (files("googlenet_deploy.report") / _FOLDER / name).read_text(encoding="utf-8")

@@ -1,0 +1,38 @@
+"""What was done, with times and outcomes."""
+
+from __future__ import annotations
+
+from googlenet_deploy.report.charts.bars import Bar, bars
+from googlenet_deploy.report.document import Absent, Block, Chart, Paragraph, Section, table
+from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.text import duration
+
+_STYLES = {"done": "c-main", "unchanged": "c-quiet", "left out": "c-quiet", "failed": "c-bad"}
+
+
+def section(results: Results) -> Section:
+    """The section "Pipeline"."""
+    lead = "Every step, what it did, and how long it took in the run that did it."
+    blocks: list[Block] = []
+    if results.steps:
+        total = sum(step.seconds for step in results.steps)
+        rows = [(step.name, step.outcome, duration(step.seconds), step.text) for step in results.steps]
+        numbers = table("Steps of the pipeline", ("step", "outcome", "time", "what came of it"), rows, (0, 1, 3))
+        timed = [step for step in results.steps if step.outcome != "left out"]
+        drawing = bars(
+            [
+                Bar(step.name, step.seconds, _STYLES.get(step.outcome, "c-main"), duration(step.seconds))
+                for step in timed
+            ],
+            "seconds",
+            f"Time of each step; {duration(total)} in all",
+        )
+        caption = (
+            f"{duration(total)} in all. Grey steps were taken over from an earlier run, since nothing had changed."
+        )
+        blocks.append(Chart(drawing, caption, numbers))
+    else:
+        blocks.append(Absent("The steps", results.why_missing("pipeline")))
+    if results.notes:
+        blocks.append(Paragraph("Notes: " + " ".join(f"{note.rstrip('.')}." for note in results.notes)))
+    return Section("pipeline", "Pipeline", lead, tuple(blocks))
