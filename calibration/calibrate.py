@@ -16,7 +16,7 @@ from googlenet_deploy.calibration.observation import Observation, plan_observati
 from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable
-from googlenet_deploy.calibration.tabulate import check_images, find_doubts, tabulate
+from googlenet_deploy.calibration.tabulate import check_images, find_doubts, outlines, tabulate
 from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE
 from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.pipeline import ImageBatches
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import onnx
 
     from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.outline import Outline
     from googlenet_deploy.device.files import PathLike
     from googlenet_deploy.device.pipeline import Skipped
     from googlenet_deploy.device.progress import Advance
@@ -99,11 +100,13 @@ class CalibrationResult:
         table: The table.
         skipped: Images that could not be used.
         warnings: Anything doubtful: few images, tensors that are always zero.
+        outlines: A small histogram per record of the table, by the record's first member.
     """
 
     table: CalibrationTable
     skipped: Sequence[Skipped]
     warnings: Sequence[str]
+    outlines: Mapping[str, Outline] = field(default_factory=dict)
 
 
 def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> CalibrationSource:
@@ -260,4 +263,5 @@ def _finish(
     check_images(collection)
     table = tabulate(source, observations, collection, options, selection)
     doubts = [*(selection.notes if selection else ()), *find_doubts(table, collection)]
-    return CalibrationResult(table, tuple(collection.skipped), doubts)
+    shapes = outlines(observations, collection)
+    return CalibrationResult(table, tuple(collection.skipped), doubts, shapes)

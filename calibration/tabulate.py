@@ -10,6 +10,7 @@ from googlenet_deploy import __version__
 from googlenet_deploy.calibration.batches import hash_contents, hash_images
 from googlenet_deploy.calibration.collect import FOLDS
 from googlenet_deploy.calibration.observers import Histogram
+from googlenet_deploy.calibration.outline import Outline, outline
 from googlenet_deploy.calibration.table import (
     CONTENT_DIGITS,
     FALLBACK_AMAX,
@@ -65,6 +66,11 @@ def tabulate(
         model=source.properties,
         tool_version=__version__,
     )
+
+
+def outlines(observations: Iterable[Observation], collection: Collection) -> dict[str, Outline]:
+    """A small histogram of every record's values, by its first member."""
+    return {observation.members[0]: outline(_merged(collection, observation.sources)) for observation in observations}
 
 
 def check_images(collection: Collection) -> None:

@@ -96,6 +96,7 @@ class Estimate:
         modes: The bounds per power mode.
         weight_bytes: Bytes of all weights.
         activation_bytes: Largest sum of activations that live at once.
+        schedule: (layer, bytes of activations that live while it runs), in the graph's order.
         notes: Assumptions, and what is left out.
     """
 
@@ -106,6 +107,7 @@ class Estimate:
     modes: tuple[ModeBound, ...]
     weight_bytes: int
     activation_bytes: int
+    schedule: tuple[tuple[str, int], ...]
     notes: tuple[str, ...]
 
     @property
@@ -164,9 +166,9 @@ def estimate(path: PathLike, target: Target, batch: int = 1, precision: str | No
     work.check_rates(target)
     modes = tuple(_bound(work, module, mode) for mode in module.power_modes)
     notes = (*work.notes, *(f"not in the profile, for want of a source: {item}" for item in module.missing))
-    return Estimate(
-        str(path), target, work.batch, tuple(work.layers), modes, work.weight_bytes, work.peak_bytes(), notes
-    )
+    schedule = tuple(work.schedule())
+    peak = max(size for _, size in schedule)
+    return Estimate(str(path), target, work.batch, tuple(work.layers), modes, work.weight_bytes, peak, schedule, notes)
 
 
 def _module(target: Target) -> Module:
@@ -195,7 +197,7 @@ class _Work:
             self.notes.append(f"layers without Q/DQ count as {self.wide.upper()}")
         self.aliases: dict[str, str] = {}
         self.kinds: dict[str, str] = {}
-        self.steps: list[tuple[list[str], list[str], bool]] = []
+        self.steps: list[tuple[str, list[str], list[str], bool]] = []
         self.layers: list[LayerWork] = []
         self.weight_bytes = 0
         self._walk()
@@ -222,7 +224,7 @@ class _Work:
             kind = self._tensor_kind(inputs[0])  # they only move values
         self.kinds.update(dict.fromkeys(outputs, kind))
         free = node.op_type in _FREE
-        self.steps.append((inputs, outputs, free))
+        self.steps.append((node.name, inputs, outputs, free))
         traffic = 0 if free else sum(self.bytes_of(name) for name in [*inputs, *outputs])
         biases = (element_count(cost_shape) or 0) if (cost_shape := self._bias_shape(node)) is not None else 0
         weights = (cost.parameters - biases) * BYTES[kind] + 4 * biases
@@ -264,19 +266,19 @@ class _Work:
             self.bytes_of(self._root(value.name)) for value in self.graph.output
         )
 
-    def peak_bytes(self) -> int:
-        """Largest sum of activations that live at once; nothing is written over its input."""
-        last = {name: position for position, (inputs, _, _) in enumerate(self.steps) for name in inputs}
+    def schedule(self) -> list[tuple[str, int]]:
+        """Bytes of the activations that live while each layer runs; nothing is written over its input."""
+        last = {name: position for position, (_, inputs, _, _) in enumerate(self.steps) for name in inputs}
         last.update({self._root(value.name): len(self.steps) for value in self.graph.output})
         live = {value.name: self.bytes_of(value.name) for value in runtime_inputs(self.graph)}
-        peak = sum(live.values())
-        for position, (inputs, outputs, free) in enumerate(self.steps):
+        found = []
+        for position, (layer, inputs, outputs, free) in enumerate(self.steps):
             if free:
                 live = {name: size for name, size in live.items() if name not in inputs or last[name] > position}
             live.update({name: self.bytes_of(name) for name in outputs})
-            peak = max(peak, sum(live.values()))
+            found.append((layer, sum(live.values())))
             live = {name: size for name, size in live.items() if last.get(name, -1) > position}
-        return peak
+        return found
 
     def check_rates(self, target: Target) -> None:
         """Refuses where the profile has no rate for a type that the model needs."""
