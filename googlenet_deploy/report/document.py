@@ -37,33 +37,29 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A drawing with its numbers.
+class Drawing:
+    """An SVG element with a title above it and a line below it, either of which may be empty."""
 
-    Attributes:
-        svg: The drawing.
-        caption: What it shows and how to read it.
-        table: The numbers; None where another block of the section has them.
-    """
-
+    title: str
     svg: str
-    caption: str
-    table: Table | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
-class SmallCharts:
-    """Small drawings beside each other, each with a title and a line below it, and all their numbers.
+class Chart:
+    """Drawings with their numbers.
 
     Attributes:
-        charts: (title, drawing, line below).
-        caption: What they show.
-        table: The numbers.
+        drawings: One, or several that stand beside each other where there is room.
+        caption: What they show and how to read it.
+        table: The numbers; None where another block of the section has them.
+        small: Whether the drawings are small multiples.
     """
 
-    charts: tuple[tuple[str, str, str], ...]
+    drawings: tuple[Drawing, ...]
     caption: str
-    table: Table
+    table: Table | None = None
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ class Absent:
     reason: str
 
 
-Block = Table | Chart | SmallCharts | Gallery | Paragraph | Code | Absent
+Block = Table | Chart | Gallery | Paragraph | Code | Absent
 
 
 @dataclass(frozen=True)

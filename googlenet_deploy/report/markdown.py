@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.device.files import PathLike, write_text
-from googlenet_deploy.report.document import Absent, Block, Chart, Code, Gallery, Paragraph, SmallCharts, Table
+from googlenet_deploy.report.document import Absent, Block, Chart, Code, Gallery, Paragraph, Table
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.all import sections
 from googlenet_deploy.report.summary import BAD, GOOD, summarise
@@ -48,7 +48,7 @@ def _facts(results: Results) -> str:
 def _block(block: Block) -> list[str]:
     if isinstance(block, Table):
         return _table(block)
-    if isinstance(block, Chart | SmallCharts):
+    if isinstance(block, Chart):
         return [_text(block.caption), *(_table(block.table) if block.table is not None else [])]
     if isinstance(block, Gallery):
         lines = [

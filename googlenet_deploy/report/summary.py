@@ -143,5 +143,5 @@ def _quantity(quantity: Quantity) -> str:
 
 def _where(quantity: Quantity) -> str:
     if quantity.kind == BOUND:
-        return f"at best on {quantity.where}: a bound from published rates, not a measurement"
+        return f"at best, on {quantity.where} (a bound from published rates, not measured)"
     return f"measured on {quantity.where}"

@@ -29,6 +29,11 @@ def fixed(value: float, places: int = 1) -> str:
     return f"{value:,.{places}f}".replace(",", THIN).replace("-", MINUS)
 
 
+def plain(value: float) -> str:
+    """A number with no more places than it has: ``7`` W, ``7.5`` W."""
+    return f"{value:g}".replace("-", MINUS)
+
+
 def signed(value: float, places: int = 1) -> str:
     """A difference: always with its sign."""
     text = fixed(abs(value), places)

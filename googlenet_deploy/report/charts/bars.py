@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from googlenet_deploy.report.charts.scale import Linear, axis_top
+from googlenet_deploy.report.charts.scale import Linear, axis_top, tick_texts
 from googlenet_deploy.report.charts.svg import WIDTH, Svg, shortened, text_width
 from googlenet_deploy.report.text import number
 
 ROW, TOP, BOTTOM, GAP = 20, 6, 34, 8
-WIDEST_LABEL = 190
+WIDEST_LABEL = 186
 
 
 @dataclass(frozen=True)
@@ -29,38 +30,43 @@ class Bar:
     style: str = "c-main"
     note: str = ""
 
+    @property
+    def text(self) -> str:
+        """What stands behind the bar."""
+        return self.note or number(self.value)
 
-def bars(rows: Sequence[Bar], unit: str, label: str, *, mark: float | None = None, mark_label: str = "") -> str:
-    """Bars from 0.
+
+def bars(rows: Sequence[Bar], unit: str, label: str, columns: int = 1) -> tuple[str, ...]:
+    """Bars from 0, in one drawing or dealt over several of the same scale.
 
     Args:
-        rows: From top to bottom.
+        rows: From top to bottom, and on to the next drawing.
         unit: Of the values, written at the axis.
         label: What the chart shows, for screen readers.
-        mark: A value at which a dashed line stands.
-        mark_label: What that value is.
+        columns: Number of drawings.
     """
-    notes = [row.note or number(row.value) for row in rows]
     left = min(WIDEST_LABEL, max(text_width(row.label) for row in rows)) + GAP
-    right = WIDTH - max(map(text_width, notes)) - GAP
-    top = TOP + (16 if mark is not None else 0)
-    height = top + ROW * len(rows) + BOTTOM
-    largest = max(row.value for row in rows)
-    x = Linear(0.0, axis_top(max(largest, mark or 0.0), 4), left, right)
-    svg = Svg(height, label)
-    base = top + ROW * len(rows)
-    for tick in x.ticks(4):
-        svg.line((x(tick), top), (x(tick), base), "grid")
-        svg.text((x(tick), base + 15), number(tick), "muted", "middle")
-    svg.text((right, base + 30), unit, "muted", "end")
-    for index, (row, note) in enumerate(zip(rows, notes, strict=True)):
-        middle = top + ROW * (index + 0.5)
-        svg.text((left - GAP, middle + 4.5), shortened(row.label, left - GAP), "", "end")
-        tip = f"{row.label}: {note} {unit}"
-        svg.rectangle((left, middle - 6.5), (x(row.value) - left, 13), row.style, tip)
-        svg.text((x(row.value) + 5, middle + 4.5), note, "muted")
-    svg.line((left, top), (left, base), "axis")
-    if mark is not None:
-        svg.line((x(mark), top - 4), (x(mark), base), "mark")
-        svg.text((x(mark), top - 8), mark_label, "muted", "middle")
+    right = WIDTH - max(text_width(row.text) for row in rows) - GAP
+    x = Linear(0.0, axis_top(max(row.value for row in rows)), left, right)
+    size = math.ceil(len(rows) / columns)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    names = [label] if len(parts) == 1 else [f"{label} ({index} of {len(parts)})" for index in range(1, len(parts) + 1)]
+    return tuple(_drawing(part, size, unit, name, x) for part, name in zip(parts, names, strict=True))
+
+
+def _drawing(rows: Sequence[Bar], room: int, unit: str, label: str, x: Linear) -> str:
+    base = TOP + ROW * room
+    svg = Svg(base + BOTTOM, label)
+    ticks = x.ticks(5)
+    for tick, text in zip(ticks, tick_texts(ticks), strict=True):
+        svg.line((x(tick), TOP), (x(tick), base), "grid")
+        svg.text((x(tick), base + 15), text, "muted", "middle")
+    svg.text((x.end, base + 30), unit, "muted", "end")
+    for index, row in enumerate(rows):
+        middle = TOP + ROW * (index + 0.5)
+        svg.text((x.start - GAP, middle + 4.5), shortened(row.label, x.start - GAP), "", "end")
+        tip = f"{row.label}: {row.text} {unit}"
+        svg.rectangle((x.start, middle - 6.5), (x(row.value) - x.start, 13), row.style, tip)
+        svg.text((x(row.value) + 5, middle + 4.5), row.text, "muted")
+    svg.line((x.start, TOP), (x.start, base), "axis")
     return svg.render()

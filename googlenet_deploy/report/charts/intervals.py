@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from googlenet_deploy.report.charts.scale import Linear, span_around
+from googlenet_deploy.report.charts.scale import Linear, span_around, tick_texts
 from googlenet_deploy.report.charts.svg import WIDTH, Svg, shortened, text_width
 
 ROW, TOP, BOTTOM, GAP = 34, 20, 36, 10
-WIDEST_LABEL = 150
+WIDEST_LABEL = 120
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,28 @@ def intervals(
     """
     left = min(WIDEST_LABEL, max(text_width(row.label) for row in rows)) + GAP
     right = WIDTH - 24
-    base = TOP + ROW * len(rows)
+    top = TOP + (18 if mark is not None else 0)
+    base = top + ROW * len(rows)
     values = [end for row in rows for end in (row.low, row.high)] + ([mark] if mark is not None else [])
     x = Linear(*span_around(values), left + 12, right)
     svg = Svg(base + BOTTOM, label)
-    for tick in x.ticks(5):
-        svg.line((x(tick), TOP), (x(tick), base), "grid")
-        svg.text((x(tick), base + 15), form(tick), "muted", "middle")
+    ticks = x.ticks(5)
+    for tick, text in zip(ticks, tick_texts(ticks), strict=True):
+        svg.line((x(tick), top), (x(tick), base), "grid")
+        svg.text((x(tick), base + 15), text, "muted", "middle")
     svg.text((right, base + 31), unit, "muted", "end")
     if mark is not None:
-        svg.line((x(mark), TOP - 4), (x(mark), base), "mark")
-        svg.text((x(mark), TOP - 8), mark_label, "muted", "middle")
+        svg.line((x(mark), top - 6), (x(mark), base), "mark")
+        svg.text((x(mark), top - 11), mark_label, "muted", "middle")
     for index, row in enumerate(rows):
-        middle = TOP + ROW * (index + 0.5)
+        middle = top + ROW * (index + 0.5) + 4
         tip = f"{row.label}: {form(row.value)} {unit}, 95 % interval {form(row.low)} to {form(row.high)}"
         svg.text((left - GAP + 4, middle + 4.5), shortened(row.label, left - GAP), "", "end")
         svg.line((x(row.low), middle), (x(row.high), middle), f"whisker {row.style}")
         for end in (row.low, row.high):
             svg.line((x(end), middle - 5), (x(end), middle + 5), f"whisker {row.style}")
         svg.circle((x(row.value), middle), 5.5, row.style, tip)
-        svg.text((x(row.value), middle - 9), form(row.value), "", "middle")
+        svg.text((x(row.value), middle - 9), form(row.value), "halo", "middle")
     return svg.render()
 
 
@@ -88,14 +90,15 @@ def ranges(rows: Sequence[Range], unit: str, label: str, form: Callable[[float],
         ends: What the lower and the upper bound are, for the tooltips.
     """
     height, right_text = 26, 84
-    left = min(WIDEST_LABEL + 30, max(text_width(row.label) for row in rows)) + GAP
+    left = min(WIDEST_LABEL + 40, max(text_width(row.label) for row in rows)) + GAP
     right = WIDTH - right_text
     base = 6 + height * len(rows)
     x = Linear(0.0, max(row.high for row in rows) * 1.02, left, right)
     svg = Svg(base + BOTTOM, label)
-    for tick in x.ticks(4):
+    ticks = x.ticks(4)
+    for tick, text in zip(ticks, tick_texts(ticks), strict=True):
         svg.line((x(tick), 6), (x(tick), base), "grid")
-        svg.text((x(tick), base + 15), form(tick), "muted", "middle")
+        svg.text((x(tick), base + 15), text, "muted", "middle")
     svg.text((right, base + 31), unit, "muted", "end")
     for index, row in enumerate(rows):
         middle = 6 + height * (index + 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from googlenet_deploy.report.charts.scale import Linear, Log
+from googlenet_deploy.report.charts.scale import Linear, Log, tick_texts
 from googlenet_deploy.report.charts.svg import WIDTH, Svg, shortened, text_width
 from googlenet_deploy.report.text import number
 
@@ -41,16 +41,17 @@ def quantiles(rows: Sequence[Distribution], unit: str, label: str) -> str:
         unit: Of the times.
         label: What the chart shows, for screen readers.
     """
-    left = min(170.0, max(text_width(row.label) for row in rows)) + GAP
+    left = min(130.0, max(text_width(row.label) for row in rows)) + GAP
     right = WIDTH - 18
     low, high = min(row.lowest for row in rows), max(row.highest for row in rows)
     logarithmic = low > 0 and high > 8 * low
     x: Linear | Log = Log(low * 0.9, high * 1.1, left, right) if logarithmic else Linear(0.0, high * 1.05, left, right)
     base = TOP + ROW * len(rows)
     svg = Svg(base + BOTTOM, label)
-    for tick in x.ticks():
+    ticks = x.ticks()
+    for tick, text in zip(ticks, tick_texts(ticks), strict=True):
         svg.line((x(tick), TOP), (x(tick), base), "grid")
-        svg.text((x(tick), base + 15), number(tick), "muted", "middle")
+        svg.text((x(tick), base + 15), text, "muted", "middle")
     svg.text((right, base + 31), f"{unit}, logarithmic" if logarithmic else unit, "muted", "end")
     for index, row in enumerate(rows):
         _row(svg, row, x, TOP + ROW * (index + 0.5) + 5, left, unit)

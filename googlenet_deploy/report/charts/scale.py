@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from googlenet_deploy.report.text import fixed
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -51,6 +53,14 @@ class Log:
         factors = (1, 2, 5) if last - first <= 2 else (1,)
         inside = [factor * power for power in powers for factor in factors]
         return [value for value in inside if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
+
+
+def tick_texts(ticks: list[float]) -> list[str]:
+    """Ticks as text, all with as many places as the finest of them needs."""
+    places = 0
+    while places < 6 and any(abs(round(tick, places) - tick) > 1e-9 * max(1.0, abs(tick)) for tick in ticks):
+        places += 1
+    return [fixed(tick, places) for tick in ticks]
 
 
 def round_step(raw: float) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from googlenet_deploy.report.charts.scale import Linear, axis_top, span_around
+from googlenet_deploy.report.charts.scale import Linear, axis_top, span_around, tick_texts
 from googlenet_deploy.report.charts.svg import WIDTH, Svg, text_width
-from googlenet_deploy.report.text import number
 
-HEIGHT, LEFT, RIGHT, TOP, BASE = 300, 54, WIDTH - 26, 26, 246
+HEIGHT, LEFT, RIGHT, TOP, BASE = 276, 46, WIDTH - 22, 26, 224
 SMALLEST, LARGEST = 5.0, 15.0
 
 
@@ -38,6 +38,14 @@ class Point:
     tip: str = ""
 
 
+class Circle(NamedTuple):
+    """A circle's centre and radius, in units of the drawing."""
+
+    x: float
+    y: float
+    radius: float
+
+
 def scatter(points: Sequence[Point], cost: str, worth: str, label: str) -> str:
     """The chart.
 
@@ -50,22 +58,63 @@ def scatter(points: Sequence[Point], cost: str, worth: str, label: str) -> str:
     x = Linear(0.0, axis_top(max(point.cost for point in points) * 1.1), LEFT, RIGHT)
     y = Linear(*span_around([end for point in points for end in (point.low, point.high)]), BASE, TOP)
     svg = Svg(HEIGHT, label)
-    for tick in x.ticks(5):
+    for tick, text in _labelled(x.ticks(5)):
         svg.line((x(tick), TOP), (x(tick), BASE), "grid")
-        svg.text((x(tick), BASE + 16), number(tick), "muted", "middle")
-    for tick in y.ticks(4):
+        svg.text((x(tick), BASE + 16), text, "muted", "middle")
+    for tick, text in _labelled(y.ticks(4)):
         svg.line((LEFT, y(tick)), (RIGHT, y(tick)), "grid")
-        svg.text((LEFT - 7, y(tick) + 4.5), number(tick, 4), "muted", "end")
+        svg.text((LEFT - 7, y(tick) + 4.5), text, "muted", "end")
     svg.text((RIGHT, BASE + 38), cost, "muted", "end")
     svg.text((6, 13), worth, "muted")
     frontier = pareto(points)
     if len(frontier) > 1:
         svg.path([(x(point.cost), y(point.worth)) for point in frontier], "frontier")
     largest = max((point.area for point in points if point.area), default=0.0)
-    for point in points:
-        radius = SMALLEST if not point.area else max(SMALLEST, LARGEST * (point.area / largest) ** 0.5)
-        _point(svg, point, (x(point.cost), y(point.worth)), (y(point.low), y(point.high)), radius)
+    circles = [
+        Circle(x(point.cost), y(point.worth), SMALLEST if not point.area else _radius(point.area / largest))
+        for point in points
+    ]
+    for point, circle in zip(points, circles, strict=True):
+        svg.line((circle.x, y(point.low)), (circle.x, y(point.high)), f"whisker {point.style}")
+        svg.circle((circle.x, circle.y), circle.radius, f"{point.style} bubble", point.tip or point.label)
+    for point, (place, anchor) in zip(points, label_places([point.label for point in points], circles), strict=True):
+        svg.text(place, point.label, "strong", anchor)
     return svg.render()
+
+
+def label_places(labels: Sequence[str], circles: Sequence[Circle]) -> list[tuple[tuple[float, float], str]]:
+    """Where each label goes, and its anchor: right, left, above or below its circle, the first that is free."""
+    taken = [(c.x - c.radius, c.y - c.radius, c.x + c.radius, c.y + c.radius) for c in circles]
+    places = []
+    for label, circle in zip(labels, circles, strict=True):
+        width, gap = text_width(label), circle.radius + 6
+        boxes = [
+            ((circle.x + gap, circle.y + 4.5), "start", circle.x + gap, circle.y - 8),
+            ((circle.x - gap, circle.y + 4.5), "end", circle.x - gap - width, circle.y - 8),
+            ((circle.x, circle.y - gap - 2), "middle", circle.x - width / 2, circle.y - gap - 14),
+            ((circle.x, circle.y + gap + 10), "middle", circle.x - width / 2, circle.y + gap - 2),
+        ]
+        free = [box for box in boxes if _is_free((box[2], box[3], box[2] + width, box[3] + 16), taken)]
+        place, anchor, left, top = (free or boxes)[0]
+        taken.append((left, top, left + width, top + 16))
+        places.append((place, anchor))
+    return places
+
+
+def _is_free(box: tuple[float, float, float, float], taken: Sequence[tuple[float, float, float, float]]) -> bool:
+    inside = box[0] >= LEFT and box[2] <= WIDTH and box[1] >= 0 and box[3] <= BASE
+    return inside and not any(
+        box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken
+    )
+
+
+def _labelled(ticks: list[float]) -> list[tuple[float, str]]:
+    return list(zip(ticks, tick_texts(ticks), strict=True))
+
+
+def _radius(share: float) -> float:
+    """The circle's area is what stands for the quantity."""
+    return float(max(SMALLEST, LARGEST * share**0.5))
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
@@ -75,12 +124,3 @@ def pareto(points: Sequence[Point]) -> list[Point]:
         if not best or point.worth > best[-1].worth:
             best.append(point)
     return best
-
-
-def _point(svg: Svg, point: Point, place: tuple[float, float], ends: tuple[float, float], radius: float) -> None:
-    svg.line((place[0], ends[0]), (place[0], ends[1]), f"whisker {point.style}")
-    svg.circle(place, radius, f"{point.style} bubble", point.tip or point.label)
-    room = WIDTH - place[0] - radius - 6
-    to_left = text_width(point.label) > room
-    at = (place[0] - radius - 5, place[1] + 4.5) if to_left else (place[0] + radius + 5, place[1] + 4.5)
-    svg.text(at, point.label, "strong", "end" if to_left else "start")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
-WIDTH = 480
+WIDTH = 410
 # Of the charts' text, in units of the drawing: enough to tell whether a label fits.
-CHARACTER = 6.7
+CHARACTER, WIDE = 6.9, 9.2
 
 
 class Svg:
@@ -67,16 +67,16 @@ class Svg:
 
 def shortened(text: str, units: float) -> str:
     """Text cut in its middle so that it fits into so many units."""
-    room = max(4, int(units / CHARACTER))
-    if len(text) <= room:
+    if text_width(text) <= units:
         return text
+    room = max(4, int(units / CHARACTER))
     tail = (room - 1) * 2 // 3
     return f"{text[: room - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{text[-tail:]}"
 
 
 def text_width(text: str) -> float:
     """About how many units a text takes."""
-    return CHARACTER * len(text)
+    return sum(WIDE if character.isupper() or character in "_mwMW%@" else CHARACTER for character in text)
 
 
 def _n(value: float) -> str:

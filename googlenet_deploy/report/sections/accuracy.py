@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.intervals import Interval, intervals
-from googlenet_deploy.report.document import Absent, Block, Chart, Section, Table, table
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import Results, Share, Variant
 from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import fixed, number, plural, precision, signed
@@ -23,17 +23,14 @@ def section(results: Results) -> Section:
     measured = [variant for variant in results.variants if variant.top1 is not None]
     blocks: list[Block] = []
     numbers = _numbers(results)
-    if measured:
-        blocks.append(
-            Chart(_accuracies(measured), "Top-1 with its 95 % Wilson interval.", None if compared else numbers)
-        )
+    drawings = [Drawing("Top-1", _accuracies(measured))] if measured else []
+    drawings += [Drawing("Top-1 against FP32", _differences(compared))] if compared else []
+    if drawings:
+        caption = "Dots are the values, whiskers 95 % intervals: Wilson's for a share, paired for a difference."
+        blocks.append(Chart(tuple(drawings), caption, numbers))
     else:
         blocks.append(Absent("Accuracy", results.why_missing("accuracy")))
-    if compared:
-        caption = "Top-1 against FP32 on the same images, with the paired 95 % interval. Left of the line is worse."
-        blocks.append(Chart(_differences(compared), caption, numbers))
-    elif not measured and results.variants:
-        blocks.append(numbers)
+        blocks += [numbers] if results.variants else []
     if not any(variant.agreement is not None for variant in results.variants):
         blocks.append(Absent("Agreement with FP32", results.why_missing("agreement")))
     return Section("accuracy", "Accuracy", lead, tuple(blocks))

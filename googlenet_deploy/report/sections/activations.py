@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.histogram import histogram
-from googlenet_deploy.report.document import Absent, Section, SmallCharts, table
+from googlenet_deploy.report.document import Absent, Chart, Drawing, Section, table
 from googlenet_deploy.report.results import Results, TensorHistogram
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.text import fixed, number
@@ -23,7 +23,7 @@ def section(results: Results) -> Section:
         return Section("activations", "Activations", lead, (absent,))
     worst = sorted(results.histograms, key=lambda entry: entry.sqnr if entry.sqnr is not None else 1e9)[:SHOWN]
     shown = [entry for entry in results.histograms if entry in worst]
-    charts = tuple((entry.tensor, _drawing(entry), _line(entry)) for entry in shown)
+    drawings = tuple(Drawing(entry.tensor, _drawing(entry), _line(entry)) for entry in shown)
     methods = list(dict.fromkeys(name for entry in results.histograms for name in entry.amax))
     rows = [
         (
@@ -40,7 +40,7 @@ def section(results: Results) -> Section:
     columns = ("tensor", "largest", "clipped at", "by", "clipped %", "SQNR dB", *methods)
     caption = f"The {len(shown)} of {len(rows)} tensors that INT8 represents worst, in the order of the network."
     numbers = table("Thresholds of all activations", columns, rows, (0, 3))
-    return Section("activations", "Activations", lead, (SmallCharts(charts, caption, numbers),))
+    return Section("activations", "Activations", lead, (Chart(drawings, caption, numbers, small=True),))
 
 
 def _drawing(entry: TensorHistogram) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from googlenet_deploy.report.charts.intervals import Range, ranges
 from googlenet_deploy.report.charts.quantiles import Distribution, quantiles
-from googlenet_deploy.report.document import Absent, Block, Chart, Section, Table, table
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import Latency, ModeBound, Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.sections.style import style_of
-from googlenet_deploy.report.text import count, number, precision
+from googlenet_deploy.report.text import count, number, plain, precision
 
 _SCOPES = {"run": "the network", "end_to_end": "image file to class", "compute": "the network's computation"}
 
@@ -21,10 +23,7 @@ def section(results: Results) -> Section:
     )
     blocks: list[Block] = []
     if results.latencies:
-        scopes = dict.fromkeys(entry.scope for entry in results.latencies)
-        blocks += [
-            _distribution([entry for entry in results.latencies if entry.scope == scope], scope) for scope in scopes
-        ]
+        blocks.append(_distributions(results))
     else:
         blocks.append(Absent("Measured times", results.why_missing("latency")))
     if results.bounds:
@@ -34,26 +33,30 @@ def section(results: Results) -> Section:
     return Section("latency", "Latency, energy and bounds", lead, tuple(blocks))
 
 
-def _distribution(entries: list[Latency], scope: str) -> Chart:
-    rows = [
-        Distribution(precision(e.variant), e.lowest, e.highest, e.percentiles, style_of(e.variant)) for e in entries
-    ]
-    name = _SCOPES.get(scope, scope.replace("_", " "))
-    places = ", ".join(dict.fromkeys(entry.where for entry in entries))
+def _distributions(results: Results) -> Chart:
+    drawings = []
+    for scope in dict.fromkeys(entry.scope for entry in results.latencies):
+        entries = [entry for entry in results.latencies if entry.scope == scope]
+        rows = [
+            Distribution(precision(e.variant), e.lowest, e.highest, e.percentiles, style_of(e.variant)) for e in entries
+        ]
+        title = _scope_name(scope).capitalize()
+        drawings.append(Drawing(title, quantiles(rows, "ms", f"{title}: how the times are distributed")))
+    places = ", ".join(dict.fromkeys(entry.where for entry in results.latencies))
     caption = (
-        f"Milliseconds per batch of {entries[0].batch} for {name}, on {places}. Thin lines reach from the shortest "
-        "to the longest run, the bar from the median to the 95th percentile."
+        f"Milliseconds per batch of {results.latencies[0].batch}, measured on {places}. Thin lines reach from the "
+        "shortest to the longest run, bars from the median to the 95th percentile."
     )
-    drawing = quantiles(rows, "ms", f"Distribution of the times of {name} for each precision")
-    return Chart(drawing, caption, _times(entries, name))
+    return Chart(tuple(drawings), caption, _times(results.latencies))
 
 
-def _times(entries: list[Latency], name: str) -> Table:
+def _times(entries: Sequence[Latency]) -> Table:
     percentiles = list(dict.fromkeys(key for entry in entries for key in entry.percentiles))
-    columns = ("model", "runs", "shortest", *percentiles, "longest")
+    columns = ("model", "scope", "runs", "shortest", *percentiles, "longest")
     rows = [
         (
             precision(entry.variant),
+            _scope_name(entry.scope),
             count(entry.runs),
             number(entry.lowest),
             *(number(entry.percentiles[key]) if key in entry.percentiles else EMPTY for key in percentiles),
@@ -61,7 +64,11 @@ def _times(entries: list[Latency], name: str) -> Table:
         )
         for entry in entries
     ]
-    return table(f"Times of {name}, in milliseconds", columns, rows)
+    return table("Times in milliseconds", columns, rows, (0, 1))
+
+
+def _scope_name(scope: str) -> str:
+    return _SCOPES.get(scope, scope.replace("_", " "))
 
 
 def _bounds(results: Results) -> Chart:
@@ -79,7 +86,7 @@ def _bounds(results: Results) -> Chart:
         (
             bound.mode,
             precision(bound.variant),
-            number(bound.watts) if bound.watts is not None else EMPTY,
+            plain(bound.watts) if bound.watts is not None else EMPTY,
             number(bound.floor_ms),
             number(bound.roofline_ms),
             number(1e3 / bound.floor_ms),
@@ -91,7 +98,7 @@ def _bounds(results: Results) -> Chart:
         f"Bounds for {results.subject.target_title}, one image at a time: from the floor (filled) to the roofline "
         "(ring). Energy is the mode's whole power for the roofline's time."
     )
-    return Chart(drawing, caption, table("Bounds per power mode", columns, lines, (0, 1)))
+    return Chart((Drawing("", drawing),), caption, table("Bounds per power mode", columns, lines, (0, 1)))
 
 
 def _label(bound: ModeBound, *, several: bool) -> str:

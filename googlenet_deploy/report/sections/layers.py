@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.bars import Bar, bars
-from googlenet_deploy.report.document import Absent, Block, Chart, Section, Table, table
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import Layer, Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import count, fixed, number, precision, size
 
-SHOWN = 30
+ONE_COLUMN = 12
 
 
 def section(results: Results) -> Section:
@@ -23,9 +23,9 @@ def section(results: Results) -> Section:
     compared = [layer for layer in results.layers if layer.sqnr is not None]
     blocks: list[Block] = []
     if compared:
-        worst = sorted(compared, key=lambda layer: layer.sqnr or 0.0)[:SHOWN]
-        chosen = [layer for layer in results.layers if layer in worst]
-        blocks.append(Chart(_drawing(chosen), _caption(chosen, compared)))
+        drawings = tuple(Drawing("", svg) for svg in _drawings(compared))
+        caption = "Layers in the order of the network. Longer is nearer to FP32. Blue layers are INT8, others are not."
+        blocks.append(Chart(drawings, caption))
     else:
         blocks.append(Absent("SQNR per layer", results.why_missing("layer SQNR")))
     blocks.append(_numbers(results.layers))
@@ -34,16 +34,12 @@ def section(results: Results) -> Section:
     return Section("layers", "Layers", lead, tuple(blocks))
 
 
-def _drawing(layers: list[Layer]) -> str:
+def _drawings(layers: list[Layer]) -> tuple[str, ...]:
     rows = [
         Bar(layer.name, max(0.0, layer.sqnr or 0.0), style_of(layer.kind), fixed(layer.sqnr or 0.0)) for layer in layers
     ]
-    return bars(rows, "dB", "Signal over noise of the layers' outputs, in the order of the network")
-
-
-def _caption(shown: list[Layer], compared: list[Layer]) -> str:
-    which = f"The {len(shown)} lowest of {len(compared)} layers" if len(shown) < len(compared) else "All layers"
-    return f"{which}, in the order of the network. Longer is nearer to FP32."
+    label = "Signal over noise of the layers' outputs, in the order of the network"
+    return bars(rows, "dB", label, columns=2 if len(rows) > ONE_COLUMN else 1)
 
 
 def _numbers(layers: tuple[Layer, ...]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.area import area
-from googlenet_deploy.report.document import Absent, Chart, Section, table
+from googlenet_deploy.report.document import Absent, Chart, Drawing, Section, table
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.text import fixed, size
 
@@ -27,4 +27,4 @@ def section(results: Results) -> Section:
     numbers = table(
         "Live activations at each node", ("node", "bytes"), [(s.node, size(s.bytes)) for s in results.memory]
     )
-    return Section("memory", "Memory", lead, (Chart(drawing, caption, numbers),))
+    return Section("memory", "Memory", lead, (Chart((Drawing("", drawing),), caption, numbers),))

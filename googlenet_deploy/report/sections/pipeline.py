@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.bars import Bar, bars
-from googlenet_deploy.report.document import Absent, Block, Chart, Paragraph, Section, table
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Paragraph, Section, table
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.text import duration
 
@@ -19,7 +19,7 @@ def section(results: Results) -> Section:
         rows = [(step.name, step.outcome, duration(step.seconds), step.text) for step in results.steps]
         numbers = table("Steps of the pipeline", ("step", "outcome", "time", "what came of it"), rows, (0, 1, 3))
         timed = [step for step in results.steps if step.outcome != "left out"]
-        drawing = bars(
+        drawings = bars(
             [
                 Bar(step.name, step.seconds, _STYLES.get(step.outcome, "c-main"), duration(step.seconds))
                 for step in timed
@@ -27,10 +27,10 @@ def section(results: Results) -> Section:
             "seconds",
             f"Time of each step; {duration(total)} in all",
         )
-        caption = (
-            f"{duration(total)} in all. Grey steps were taken over from an earlier run, since nothing had changed."
-        )
-        blocks.append(Chart(drawing, caption, numbers))
+        caption = f"{duration(total)} in all."
+        if any(step.outcome == "unchanged" for step in results.steps):
+            caption += " Grey steps were taken over from an earlier run, since nothing had changed."
+        blocks.append(Chart((Drawing("", drawings[0]),), caption, numbers))
     else:
         blocks.append(Absent("The steps", results.why_missing("pipeline")))
     if results.notes:

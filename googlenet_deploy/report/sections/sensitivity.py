@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.bars import Bar, bars
-from googlenet_deploy.report.document import Absent, Chart, Section, table
+from googlenet_deploy.report.document import Absent, Chart, Drawing, Section, table
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.text import count, fixed
 
-SHOWN = 20
+SHOWN, ONE_COLUMN = 24, 12
 
 
 def section(results: Results) -> Section:
@@ -24,7 +24,8 @@ def section(results: Results) -> Section:
         Bar(entry.layer, max(0.0, entry.sqnr), "c-fp16" if entry.kept else "c-int8", fixed(entry.sqnr))
         for entry in ranked[:SHOWN]
     ]
-    drawing = bars(rows, "dB of the scores", "Signal over noise of the scores with one layer quantised, worst first")
+    label = "Signal over noise of the scores with one layer quantised, worst first"
+    drawings = bars(rows, "dB of the scores", label, columns=2 if len(rows) > ONE_COLUMN else 1)
     lines = [
         (
             entry.layer,
@@ -40,4 +41,6 @@ def section(results: Results) -> Section:
     stayed = f" {kept} stayed in floating point." if kept else " None had to stay in floating point."
     caption = f"The {len(rows)} most sensitive of {len(ranked)} layers.{stayed}"
     numbers = table("Sensitivity of the layers", columns, lines, (0, 4))
-    return Section("sensitivity", "Sensitivity", lead, (Chart(drawing, caption, numbers),))
+    return Section(
+        "sensitivity", "Sensitivity", lead, (Chart(tuple(Drawing("", svg) for svg in drawings), caption, numbers),)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.scatter import Point, pareto, scatter
-from googlenet_deploy.report.document import Absent, Block, Chart, Section, Table, table
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import BOUND, Quantity, Results, Share, Variant
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.sections.style import style_of
@@ -17,7 +17,7 @@ def section(results: Results) -> Section:
     blocks: list[Block] = []
     numbers = _numbers(results)
     if usable:
-        blocks.append(Chart(_chart(usable), _caption(usable), numbers))
+        blocks.append(Chart((Drawing("", _chart(usable)),), _caption(usable), numbers))
     else:
         reason = results.why_missing("latency" if all(v.latency is None for v in results.variants) else "accuracy")
         blocks.append(Absent("The comparison of costs", reason))
