@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from googlenet_deploy import __version__
+from googlenet_deploy.device.commands import DEVICE_COMMANDS, DEVICE_PROGRAM
 from googlenet_deploy.errors import GoogLeNetDeployError
 
 EXIT_STATUS_HELP = """\
@@ -43,6 +44,7 @@ COMMANDS: Dict[str, Command] = {
     "evaluate": Command("top-1, top-5 and agreement with a reference"),
     "estimate": Command("bounds of latency, energy and memory on a module that is not at hand"),
     "selftest": Command("an unpacked bundle's files and answers, held against the workstation's"),
+    "bundle": Command("what a device needs, packed: googlenet-device.pyz"),
     "doctor": Command("what this machine can run, and what is missing"),
     "inspect": Command("layers, types, sizes and costs of a model"),
 }
@@ -57,12 +59,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong usage, 3 a gate does not hold, 130 interrupted.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    name = _resolve(arguments[0]) if arguments else None
-    if name is None:
-        _overview_parser().parse_args(arguments or ["--help"])
-        return 2  # not reached: the parser exits
-    return run_command(name, arguments[1:], f"googlenet-deploy {name}")
+    return _main(argv, COMMANDS, "googlenet-deploy")
+
+
+def device_main(argv: Optional[Sequence[str]] = None) -> int:
+    """Runs one command of googlenet-device.pyz; see `main`."""
+    return _main(argv, {name: COMMANDS[name] for name in DEVICE_COMMANDS if name in COMMANDS}, DEVICE_PROGRAM)
 
 
 def run_command(name: str, argv: List[str], program: str) -> int:
@@ -99,6 +101,15 @@ def googlenet_infer() -> int:
     return run_command("infer", sys.argv[1:], "googlenet-infer")
 
 
+def _main(argv: Optional[Sequence[str]], commands: Dict[str, Command], program: str) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = _resolve(arguments[0], commands) if arguments else None
+    if name is None:
+        _overview_parser(commands, program).parse_args(arguments or ["--help"])
+        return 2  # not reached: the parser exits
+    return run_command(name, arguments[1:], f"{program} {name}")
+
+
 def _parse_and_run(name: str, argv: List[str], program: str) -> int:
     module = import_module(f"googlenet_deploy.cli.{name}")
     parser = argparse.ArgumentParser(
@@ -123,8 +134,8 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _resolve(word: str) -> Optional[str]:
-    for name, command in COMMANDS.items():
+def _resolve(word: str, commands: Dict[str, Command]) -> Optional[str]:
+    for name, command in commands.items():
         if word == name or word in command.aliases:
             return name
     return None
@@ -172,16 +183,16 @@ def _report(program: str, error: Exception) -> int:
     return 1
 
 
-def _overview_parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:10} {command.help}" for name, command in COMMANDS.items())
+def _overview_parser(commands: Dict[str, Command], program: str) -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:10} {command.help}" for name, command in commands.items())
     parser = argparse.ArgumentParser(
-        prog="googlenet-deploy",
-        usage="googlenet-deploy COMMAND [OPTION ...]",
+        prog=program,
+        usage=f"{program} COMMAND [OPTION ...]",
         description="Takes a GoogLeNet classifier from PyTorch to an NVIDIA Jetson, and proves every step."
         f"\n\ncommands (each has its own --help):\n{listing}",
         epilog=EXIT_STATUS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"googlenet-deploy {__version__}")
-    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
+    parser.add_argument("command", choices=list(commands), metavar="COMMAND", help=argparse.SUPPRESS)
     return parser

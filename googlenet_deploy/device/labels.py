@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple, Tuple
 
 from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.resources import read_resource
 from googlenet_deploy.errors import InputError
 
-SYNSETS = Path(__file__).with_name("imagenet_synsets.txt")
+SYNSETS = "imagenet_synsets.txt"
 
 
 class ImageNetClass(NamedTuple):
@@ -22,7 +23,7 @@ class ImageNetClass(NamedTuple):
 @lru_cache(maxsize=1)
 def imagenet_classes() -> Tuple[ImageNetClass, ...]:
     """The 1000 classes of ILSVRC 2012 in the order of the logits (sorted by WordNet id), as Caffe lists them."""
-    lines = SYNSETS.read_text(encoding="utf-8").splitlines()
+    lines = read_resource(SYNSETS).splitlines()
     return tuple(ImageNetClass(*line.split(" ", 1)) for line in lines)
 
 

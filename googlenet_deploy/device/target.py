@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from googlenet_deploy.device.resources import read_resource, resource_names
 from googlenet_deploy.device.toml_subset import parse_toml
 from googlenet_deploy.errors import UsageError
 
-FOLDER = Path(__file__).resolve().parent / "targets"
+FOLDER = "targets"
 RTX = "tensorrt-rtx"
 
 # JetPack: its TensorRT (NVIDIA's JetPack release notes).
@@ -140,7 +140,7 @@ def largest_opset(version: Tuple[int, ...]) -> int:
 
 def target_names() -> List[str]:
     """The modules that have a profile."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return resource_names(FOLDER, ".toml")
 
 
 def load_target(name: str) -> Target:
@@ -177,7 +177,7 @@ def _software_version(match: Any) -> Optional[Tuple[int, int]]:  # noqa: ANN401 
 
 
 def _module_target(name: str) -> Target:
-    values = parse_toml((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    values = parse_toml(read_resource(f"{FOLDER}/{name}.toml"))
     gpu, memory = values["gpu"], values["memory"]
     software = tuple(str(jetpack) for jetpack in values["jetpacks"])
     versions = {JETPACKS[_pair(jetpack)] for jetpack in software}

@@ -45,7 +45,13 @@ def write_archive(path: PathLike, members: Sequence[tuple[str, Path | bytes, boo
     Raises:
         OutputError: It cannot be written.
     """
-    with atomic_open(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_open(path) as stream:
+        write_members(stream, members)
+
+
+def write_members(stream: BinaryIO, members: Sequence[tuple[str, Path | bytes, bool]]) -> None:
+    """The same to a stream, behind what has been written to it."""
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, source, executable in members:
             info = zipfile.ZipInfo(name, _EPOCH)
             info.create_system = _UNIX

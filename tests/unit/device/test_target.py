@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from googlenet_deploy.device.target import FOLDER, RTX, largest_opset, load_target, target_names
+from googlenet_deploy.device.resources import read_resource
+from googlenet_deploy.device.target import RTX, largest_opset, load_target, target_names
 from googlenet_deploy.device.toml_subset import parse_toml
 from googlenet_deploy.errors import UsageError
 
@@ -42,7 +43,7 @@ def test_profile(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_our_reader_and_pythons_agree(name: str) -> None:
-    text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+    text = read_resource(f"targets/{name}.toml")
     assert parse_toml(text) == tomllib.loads(text)
 
 
