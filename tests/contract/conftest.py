@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pythons import cache_folder, find_python
 
 # 8.5.2.2's wheel holds the whole of TensorRT, so it is fetched only where it is asked for.
 ASK = "GOOGLENET_DEPLOY_TENSORRT_WHEELS"
@@ -74,22 +75,6 @@ class Bindings:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=120)
 
 
-def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "googlenet-deploy" / "contract"
-
-
-def find_python(version: str) -> str:
-    """An interpreter of that version: this one, one on the path, or pyenv's."""
-    if sys.version_info[:2] == tuple(map(int, version.split("."))):
-        return sys.executable
-    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python{version}"))
-    for candidate in [shutil.which(f"python{version}"), *map(str, pyenv)]:
-        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return candidate
-    pytest.skip(f"no Python {version} for these bindings")
-
-
 def fetch(wheel: Wheel, cache: Path) -> Path:
     """The folder with the unpacked bindings: the package's Python files and its extension module, nothing else."""
     folder = cache / wheel.version
@@ -145,7 +130,7 @@ def bindings(request: pytest.FixtureRequest, repository: Path) -> Bindings:
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         pytest.skip("the bindings are for Linux on x86-64")
     python = find_python(wheel.python)
-    folder = fetch(wheel, cache_folder())
+    folder = fetch(wheel, cache_folder("contract"))
     libraries = request.getfixturevalue("stand_in_libraries")
     environment = {
         **os.environ,
