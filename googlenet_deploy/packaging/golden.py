@@ -115,7 +115,7 @@ def _candidates(images: Sequence[ImageSource], models: BundleModels) -> list[_Ca
 
 
 def _run(model: BundleModel, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], str]:
-    with open_runner(model.path, "onnxruntime") as runner:
+    with open_runner(model.path, "onnxruntime", as_is=True) as runner:
         batch = np.stack([normalize(image, model.preprocessing) for image in pixels])
         return class_scores(run_any_batch(runner, batch), runner.path), runner.backend
 

@@ -19,7 +19,6 @@ from googlenet_deploy.device import selftest
 from googlenet_deploy.device.bundle import MANIFEST, SUMS
 from googlenet_deploy.device.golden import GOLDEN, read_array, read_golden, sqnr
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
-from googlenet_deploy.device.runner.select import open_runner
 from googlenet_deploy.errors import BadBundleError, DeviceError, MissingExtraError
 from googlenet_deploy.packaging.content import BundleContent, write_bundle
 from tests.unit.packaging.conftest import changed_byte
@@ -119,7 +118,7 @@ def test_int8_tolerates_what_fp32_does_not(bundle: Path, monkeypatch: pytest.Mon
 def test_the_engine_that_was_built_is_tested(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (bundle / "on-device").mkdir()
     shutil.copy(bundle / "models/model.int8.onnx", bundle / "on-device/model.engine")
-    monkeypatch.setattr(selftest, "open_runner", lambda path: open_runner(path, "onnxruntime"))
+    monkeypatch.setattr(selftest, "open_runner", OnnxRuntimeRunner)
     assert selftest.self_test(bundle)[-1].ok is True
     install(monkeypatch, bend=1.0)
     assert selftest.failed(selftest.self_test(bundle))[-1].name == "engine"
