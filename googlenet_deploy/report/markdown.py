@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from googlenet_deploy.device.files import PathLike, write_text
 from googlenet_deploy.report.document import Absent, Block, Chart, Code, Gallery, Paragraph, Table
 from googlenet_deploy.report.results import Results
@@ -27,7 +29,7 @@ def render_markdown(results: Results) -> str:
         f"# {_text(subject.title)} on {_text(subject.target_title)}",
         _facts(results),
         f"**{_text(summary.verdict)}**",
-        _rows(("", "", ""), [(tile.question, f"**{tile.answer}**", tile.detail) for tile in summary.tiles]),
+        _rows(("", "", ""), [_cells((tile.question, tile.answer, tile.detail)) for tile in summary.tiles]),
         "## What was checked",
         _list([f"{name} ({_MARKS[GOOD if ok else BAD]}): {text}" for ok, name, text in summary.checked]),
         "## What was not",
@@ -68,14 +70,16 @@ def _block(block: Block) -> list[str]:
 def _table(block: Table) -> list[str]:
     heads = tuple(column.title for column in block.columns)
     rule = tuple("---:" if column.numeric else "---" for column in block.columns)
-    return [f"**{_text(block.caption)}**", _rows(heads, block.rows, rule)]
+    return [f"**{_text(block.caption)}**", _rows(_cells(heads), [_cells(row) for row in block.rows], rule)]
 
 
-def _rows(heads: tuple[str, ...], rows: object, rule: tuple[str, ...] = ()) -> str:
-    lines = [heads, rule or ("---",) * len(heads)]
-    assert isinstance(rows, list | tuple)
-    cells = [tuple(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in (*lines, *rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+def _rows(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], rule: tuple[str, ...] = ()) -> str:
+    lines = [heads, rule or ("---",) * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def _cells(row: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_text(cell).replace("|", "\\|").replace("\n", " ") for cell in row)
 
 
 def _list(lines: list[str]) -> str:

@@ -1,0 +1,175 @@
+"""The report as HTML and Markdown."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from googlenet_deploy.report.html import render_html, write_html
+from googlenet_deploy.report.markdown import render_markdown, write_markdown
+from googlenet_deploy.report.results import Missing, Results
+from googlenet_deploy.report.sections.all import sections
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks nesting, and collects what matters."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_it_is_one_well_formed_page(full: Results, bare: Results) -> None:
+    for results in (full, bare):
+        page = Page(render_html(results))
+        ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert max(Counter(ids).values()) == 1
+        for link in page.all("a"):
+            assert str(link["href"]).removeprefix("#") in ids
+        assert [tag for tag, _ in page.tags].count("h1") == 1
+        assert page.all("html")[0]["lang"] == "en"
+
+
+def test_it_loads_nothing_and_runs_nothing(full: Results) -> None:
+    text = render_html(full)
+    page = Page(text)
+    assert not page.all("script")
+    assert not re.search(r"(?i)https?:|//[a-z]|url\(|@import|\bon[a-z]+=", text)
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, value)
+    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_tables_can_be_read_by_keyboard_and_ear(full: Results) -> None:
+    page = Page(render_html(full))
+    tables, captions = page.all("table"), page.all("caption")
+    assert len(tables) == len(captions) > 8
+    regions = [div for div in page.all("div") if div.get("role") == "region"]
+    assert len(regions) == len(tables)
+    assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
+    assert {head.get("scope") for head in page.all("th")} == {"col", "row"}
+    assert all(image.get("alt") for image in page.all("img"))
+
+
+def test_every_chart_has_its_numbers_below(full: Results) -> None:
+    page = Page(render_html(full))
+    words = " ".join(page.text)
+    for number in ("75.0", "98.4", "29.4", "0.262", "22.0", "33.0", "35.0", "2.40", "5.90", "18\u202fs"):
+        assert number in words or number.replace("0.262", "0.260") in words, number
+    assert "inception29/conv" in words
+
+
+def test_hostile_texts_stay_texts(full: Results) -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    subject = replace(full.subject, title=evil, target_title=evil, weights=evil)
+    results = replace(
+        full,
+        subject=subject,
+        steps=(replace(full.steps[0], name=evil, text=evil),),
+        layers=(replace(full.layers[0], name=evil),),
+        histograms=(replace(full.histograms[0], tensor=evil),),
+        memory=(replace(full.memory[0], node=evil),),
+        disagreements=(replace(full.disagreements[0], image=evil, label=evil),),
+        environment={evil: evil},
+        commands=(evil,),
+        notes=(evil,),
+        missing=(Missing(evil, evil),),
+    )
+    page = Page(render_html(results))
+    assert not page.all("script")
+    assert "alert(1)" in " ".join(page.text)
+    assert "<script>" not in render_markdown(results).replace("\\<script\\>", "").replace(f"```\n{evil}", "")
+
+
+def test_what_is_missing_is_said_with_its_reason(bare: Results, full: Results) -> None:
+    words = " ".join(Page(render_html(bare)).text)
+    assert words.count("not here.") >= 9
+    assert "The images have no labels" in words
+    assert "Measured time per layer: not here. No engine ran here" in re.sub(
+        r"\s+", " ", " ".join(Page(render_html(full)).text)
+    )
+    alone = replace(full, disagreements=())
+    assert "There are none: every precision gives every image the same class." in render_html(alone)
+    untested = replace(alone, missing=(Missing("disagreements", "there was no time"),))
+    assert "There was no time" in render_html(untested)
+
+
+@pytest.mark.parametrize(
+    "part", ["layers", "histograms", "sensitivity", "memory", "latencies", "bounds", "steps", "variants", "commands"]
+)
+def test_any_part_may_be_missing(full: Results, part: str) -> None:
+    Page(render_html(replace(full, **{part: ()})))
+    render_markdown(replace(full, **{part: ()}))
+
+
+def test_variants_without_figures_are_listed(full: Results) -> None:
+    plain = tuple(
+        replace(v, top1=None, top5=None, difference=None, agreement=None, latency=None) for v in full.variants
+    )
+    words = " ".join(Page(render_html(replace(full, variants=plain))).text)
+    assert "Costs of each precision" in words
+    assert "Agreement with FP32: not here." in re.sub(r"\s+", " ", words)
+
+
+def test_long_tables_are_folded_and_short_ones_are_not(full: Results) -> None:
+    page = Page(render_html(full))
+    folded = len(page.all("details"))
+    assert folded == 1  # the layers; all other tables are short here
+    assert sum(len(section.blocks) > 0 for section in sections(full)) == 10
+
+
+def test_markdown_has_the_same_numbers(full: Results) -> None:
+    text = render_markdown(full)
+    assert text.startswith("# GoogLeNet (bvlc) on Jetson Orin Nano 8 GB\n")
+    assert "**Everything that was checked holds: 1 check and 1 gate.**" in text
+    assert "| INT8 | 75.0 | 69.2 to 80.0 |" in text
+    assert "<svg" not in text
+    widths = [line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("|")]
+    assert all(width >= 3 for width in widths)
+    assert "- a.jpg: FP32 cat 60 %; INT8 dog 50 %; true cat" in text
+    assert "```\ngooglenet-deploy deploy --weights w\n```" in text
+
+
+def test_pipes_do_not_break_tables(full: Results) -> None:
+    layers = (replace(full.layers[0], name="a|b"),)
+    assert "| a\\|b | Conv |" in render_markdown(replace(full, layers=layers))
+
+
+def test_files_are_written(full: Results, tmp_path: Path) -> None:
+    write_html(tmp_path / "report.html", full)
+    write_markdown(tmp_path / "report.md", full)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_html(full)
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == render_markdown(full)
