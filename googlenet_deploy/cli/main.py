@@ -42,6 +42,7 @@ COMMANDS: Dict[str, Command] = {
     "build": Command("ONNX to a TensorRT or TensorRT-RTX engine, with its precision proved", ("build-engine",)),
     "infer": Command("classify images", ("googlenet-infer",)),
     "evaluate": Command("top-1, top-5 and agreement with a reference"),
+    "benchmark": Command("latency, throughput, memory and energy; comparison of two measurements"),
     "estimate": Command("bounds of latency, energy and memory on a module that is not at hand"),
     "selftest": Command("an unpacked bundle's files and answers, held against the workstation's"),
     "bundle": Command("what a device needs, packed: googlenet-device.pyz"),

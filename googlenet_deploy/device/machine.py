@@ -67,6 +67,7 @@ class State:
         zones: Temperatures.
         counts: Throttling events since the start of the system, by cause.
         slowed_by: What slows the discrete GPU now.
+        load_average: Runnable processes over the last minute; None where the kernel does not tell.
     """
 
     power_mode: str
@@ -76,6 +77,7 @@ class State:
     zones: Tuple[Zone, ...]
     counts: Dict[str, int] = field(default_factory=dict)
     slowed_by: Tuple[str, ...] = ()
+    load_average: Optional[float] = None
 
     def to_dict(self) -> Dict[str, Any]:
         """For JSON."""
@@ -87,6 +89,7 @@ class State:
             "celsius": {zone.name: zone.celsius for zone in self.zones},
             "throttle_counts": dict(self.counts),
             "slowed_by": list(self.slowed_by),
+            "load_average": self.load_average,
         }
 
 
@@ -128,6 +131,7 @@ def read_state(root: Path = Path("/"), nvml: Optional[Nvml] = None, *, quick: bo
         memory_mhz=memory_mhz(root),
         zones=tuple(thermal_zones(root)),
         counts={} if quick else throttle_counts(root),
+        load_average=_load_average(root),
     )
     return state if nvml is None else _with_discrete_gpu(state, nvml)
 
@@ -228,6 +232,11 @@ def _range(values: List[float]) -> Optional[Dict[str, float]]:
     if not values:
         return None
     return {"lowest": min(values), "median": statistics.median(values), "highest": max(values)}
+
+
+def _load_average(root: Path) -> Optional[float]:
+    match = re.match(r"([\d.]+) ", try_text(root / "proc/loadavg"))
+    return float(match.group(1)) if match else None
 
 
 def _processor(root: Path) -> str:

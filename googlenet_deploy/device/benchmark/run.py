@@ -15,10 +15,12 @@ from googlenet_deploy.device.benchmark.inputs import Inputs, make_batches, real_
 from googlenet_deploy.device.benchmark.measure import Measurement, OpenRunner
 from googlenet_deploy.device.benchmark.memory import Memory, memory_dict, read_memory
 from googlenet_deploy.device.benchmark.plan import batch_sizes, round_length
+from googlenet_deploy.device.benchmark.result_file import FORMAT
 from googlenet_deploy.device.benchmark.trtexec import run_trtexec, why_not_trtexec
 from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.machine import LoadMonitor, State, describe_machine, read_state, throttling
 from googlenet_deploy.device.nvml import Nvml, cuda_bus_id
+from googlenet_deploy.device.pipeline import available_cores
 from googlenet_deploy.device.power.energy import Measured, window_for
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.select import AnySampler, open_sampler
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
 
-FORMAT = 1
+# Runnable processes per core, over the last minute, from which on times are somebody else's too.
+BUSY = 0.5
 
 
 class Benchmark:
@@ -80,6 +83,7 @@ class Benchmark:
         with ExitStack() as stack:
             nvml = _open_nvml(stack)
             before = read_state(self.root, nvml)
+            self._note_other_load(before)
             empty = read_memory(nvml, on_gpu=nvml is not None, root=self.root)
             runner = stack.enter_context(self.open_runner(1, self.options.threads))
             spec = self.resolve(runner)
@@ -145,12 +149,20 @@ class Benchmark:
                 batches = make_batches(inputs, spec, self.image_backend, size)
                 found += [shared.configuration(batches, count) for count in streams]
         self.notes += [
-            f"batch {part.batch}, {part.streams} streams: the latency had not settled "
+            f"batch {part.batch}, streams {part.streams}: the latency had not settled "
             f"after {part.warm_up.seconds:.1f} s of warm-up"
             for part in found
             if not part.warm_up.settled
         ]
         return found
+
+    def _note_other_load(self, before: State) -> None:
+        cores = available_cores()
+        if before.load_average is not None and before.load_average > BUSY * cores:
+            self.notes.append(
+                f"the machine was busy with other work: {before.load_average:.1f} runnable processes on {cores} cores "
+                "in the minute before"
+            )
 
     def _inputs(self, spec: Preprocessing) -> Inputs:
         if self.sources is None:
