@@ -101,9 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
         image_backend=arguments.image_backend,
         quiet=arguments.quiet,
     ).run()
+    print("\n".join(result_lines(result)))
     if arguments.json:
         write_json(arguments.json, result)
-    print("\n".join(result_lines(result)))
     broken = broken_gates(gates, result)
     if broken:
         raise GateError("; ".join(broken))
@@ -150,9 +150,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     comparison = compare(
         read_result(first), read_result(second), (first, second), across_machines=arguments.across_machines
     )
+    print("\n".join(comparison_lines(comparison, first, second)))
     if arguments.json:
         write_json(arguments.json, comparison.to_dict())
-    print("\n".join(comparison_lines(comparison, first, second)))
     return 0
 
 

@@ -85,7 +85,8 @@ def student_t(degrees: float) -> float:
     whole = max(1, math.floor(degrees))
     if whole <= len(_T):
         return _T[whole - 1]
-    return _Z + (_Z**3 + _Z) / (4 * whole)  # the first term of the Cornish-Fisher expansion
+    # The first terms of the Cornish-Fisher expansion (Abramowitz and Stegun, 26.7.5).
+    return _Z + (_Z**3 + _Z) / (4 * whole) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * whole**2)
 
 
 def interval(values: Sequence[float]) -> Optional[Interval]:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fake_nvml import FakeNvml
 
 from googlenet_deploy.device import machine as module
 from googlenet_deploy.device.clocks import Clock, cpu_clocks, gpu_clock, memory_mhz
@@ -14,7 +15,6 @@ from googlenet_deploy.device.machine import LoadMonitor, State, describe_machine
 from googlenet_deploy.device.nvml import CLOCK_MEMORY, CLOCK_SM, Nvml
 from googlenet_deploy.device.thermal import Zone, thermal_zones, throttle_counts
 
-from .nvml_library import FakeNvml
 from .test_jetson import machine
 
 DEVFREQ = "sys/class/devfreq/17000000.gpu"

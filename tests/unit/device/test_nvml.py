@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import pytest
+from fake_nvml import FakeNvml
 
 from googlenet_deploy.device import nvml as module
 from googlenet_deploy.device.nvml import CLOCK_MEMORY, CLOCK_SM, Nvml, cuda_bus_id
@@ -15,8 +16,6 @@ from googlenet_deploy.device.power.nvml_meter import NvmlMeter
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.sysfs import LostReadingError
 from googlenet_deploy.errors import DeviceError
-
-from .nvml_library import FakeNvml
 
 ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
 POWER = "nvmlDeviceGetPowerUsage"
