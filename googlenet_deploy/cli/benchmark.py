@@ -90,8 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     gates = parse_gates(arguments.require) if arguments.require else []
     options = _options(arguments)
 
-    def open_model(slots: int, threads: Optional[int]) -> Runner:
-        return open_runner(arguments.model, arguments.backend, threads=threads, gpu=GpuOptions(streams=slots))
+    def open_model(slots: int, threads: Optional[int], batch: int) -> Runner:
+        gpu = GpuOptions(streams=slots)
+        return open_runner(arguments.model, arguments.backend, threads=threads, batch=batch, gpu=gpu)
 
     result = Benchmark(
         open_model,

@@ -46,6 +46,23 @@ class Skipped(NamedTuple):
     reason: str
 
 
+def prepare(source: ImageSource, spec: Preprocessing, backend: str = "pillow") -> NDArray[np.generic]:
+    """Decodes and prepares one image.
+
+    Args:
+        source: The image.
+        spec: How it is prepared.
+        backend: Of the resize, "pillow" or "opencv".
+
+    Raises:
+        BadImageError: It cannot be decoded.
+        UsageError: It is smaller than the crop and may not be resized.
+    """
+    mode = "L" if spec.channels == "L" else "RGB"
+    image = load_image(source.data if source.data is not None else source.name, name=source.name, mode=mode)
+    return preprocess(image, spec, backend)
+
+
 class ImageBatches:
     """Batches of prepared images, in the order of the sources; can be iterated over more than once.
 
@@ -112,10 +129,8 @@ class ImageBatches:
                     future.cancel()
 
     def _prepare(self, source: ImageSource) -> Union[NDArray[np.generic], Skipped]:
-        mode = "L" if self.spec.channels == "L" else "RGB"
         try:
-            image = load_image(source.data if source.data is not None else source.name, name=source.name, mode=mode)
-            return preprocess(image, self.spec, self.backend)
+            return prepare(source, self.spec, self.backend)
         except BadImageError as error:
             return Skipped(source.name, error.problem)
         except UsageError as error:  # smaller than the crop, and not to be resized

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images import load_image
-from googlenet_deploy.device.pipeline import Skipped
-from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.pipeline import Skipped, prepare
 from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError, GoogLeNetDeployError, UsageError
@@ -53,17 +51,6 @@ class Inputs(NamedTuple):
             "sha256": self.sha256,
             "skipped": [item._asdict() for item in self.skipped],
         }
-
-
-def prepare(source: ImageSource, spec: Preprocessing, backend: str) -> NDArray[np.generic]:
-    """Decodes and prepares one image.
-
-    Raises:
-        BadImageError: It cannot be decoded.
-        UsageError: It is smaller than the crop and may not be resized.
-    """
-    mode = "L" if spec.channels == "L" else "RGB"
-    return preprocess(load_image(source.data or b"", name=source.name, mode=mode), spec, backend)
 
 
 def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: str, limit: int) -> Inputs:

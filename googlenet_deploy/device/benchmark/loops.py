@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from googlenet_deploy.device.benchmark.inputs import prepare
+from googlenet_deploy.device.pipeline import prepare
 from googlenet_deploy.device.predictions import predict
 from googlenet_deploy.device.runner.protocol import run_timed
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
 
-OpenRunner = Callable[[int, Optional[int]], "Runner"]
+# Slots, CPU threads (None for one per core), and the batch size that is to come.
+OpenRunner = Callable[[int, Optional[int], int], "Runner"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Measurement:
 
     Attributes:
         runner: The opened model, for one stream.
-        open_runner: Opens it again with a number of slots and of CPU threads.
+        open_runner: Opens it again; see `OpenRunner`.
         spec: How its images are prepared.
         image_backend: What resizes images.
         sampler: What measures the energy.
@@ -70,10 +71,11 @@ class Measurement:
         if threads is None and self.runner.device == "CPU":
             threads = max(1, available_cores() // count)
         kind = SlotStreams if isinstance(self.runner, AsyncRunner) else ThreadStreams
-        with kind(lambda slots: self.open_runner(slots, threads), count) as streams:
+        size = len(batches[0][0])
+        with kind(lambda slots: self.open_runner(slots, threads, size), count) as streams:
             once = Length(0.0, count)
             warm = self._warm_up(lambda: streams.round(batches, once, self.clock))
-            found = Configuration(len(batches[0][0]), count, threads, warm)
+            found = Configuration(size, count, threads, warm)
             for _ in range(self.options.rounds):
                 self._round(lambda: streams.round(batches, self.length, self.clock), found.runs, found.run_energy)
                 self.advance(1)

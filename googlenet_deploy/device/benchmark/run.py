@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.benchmark.energy import idle_dict, not_measured
@@ -20,10 +20,10 @@ from googlenet_deploy.device.benchmark.trtexec import run_trtexec, why_not_trtex
 from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.machine import LoadMonitor, State, describe_machine, read_state, throttling
 from googlenet_deploy.device.nvml import Nvml, cuda_bus_id
-from googlenet_deploy.device.pipeline import available_cores
 from googlenet_deploy.device.power.energy import Measured, window_for
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.select import AnySampler, open_sampler
+from googlenet_deploy.device.processor import available_cores
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import Runner, TimedRun
 from googlenet_deploy.errors import DeviceError
@@ -43,7 +43,7 @@ class Benchmark:
     """One benchmark of one model.
 
     Args:
-        open_runner: Opens the model with a number of slots and of CPU threads.
+        open_runner: Opens the model; see `measure.OpenRunner`.
         resolve: Says how the opened model's images are prepared.
         options: What is measured, and how long.
         sources: Real images; None takes synthetic ones.
@@ -70,6 +70,7 @@ class Benchmark:
         self.open_runner, self.resolve, self.options, self.sources = open_runner, resolve, options, sources
         self.image_backend, self.quiet, self.root = image_backend, quiet, root
         self.clock, self.sleep = clock, sleep
+        self.first_batch = options.batches[0] if options.batches else 1
         self.notes: List[str] = []
 
     def run(self) -> Dict[str, Any]:
@@ -85,7 +86,7 @@ class Benchmark:
             before = read_state(self.root, nvml)
             self._note_other_load(before)
             empty = read_memory(nvml, on_gpu=nvml is not None, root=self.root)
-            runner = stack.enter_context(self.open_runner(1, self.options.threads))
+            runner = stack.enter_context(self.open_runner(1, self.options.threads, self.first_batch))
             spec = self.resolve(runner)
             load = LoadMonitor(self.root, nvml)
             measured = self._measure(runner, spec, nvml, load)
@@ -147,7 +148,9 @@ class Benchmark:
             )
             for size in sizes:
                 batches = make_batches(inputs, spec, self.image_backend, size)
-                found += [shared.configuration(batches, count) for count in streams]
+                with self._fitting(runner, size) as fitting:
+                    measurement = replace(shared, runner=fitting)
+                    found += [measurement.configuration(batches, count) for count in streams]
         self.notes += [
             f"batch {part.batch}, streams {part.streams}: the latency had not settled "
             f"after {part.warm_up.seconds:.1f} s of warm-up"
@@ -155,6 +158,15 @@ class Benchmark:
             if not part.warm_up.settled
         ]
         return found
+
+    @contextmanager
+    def _fitting(self, runner: Runner, size: int) -> Iterator[Runner]:
+        """The runner for a batch size: on a CPU, one image at a time is run in another way than many."""
+        if runner.device != "CPU" or (size > 1) == (self.first_batch > 1):
+            yield runner
+            return
+        with self.open_runner(1, self.options.threads, size) as fitting:
+            yield fitting
 
     def _note_other_load(self, before: State) -> None:
         cores = available_cores()

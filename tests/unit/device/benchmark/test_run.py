@@ -32,6 +32,7 @@ def make(tmp_path: Path, clock: FakeClock) -> Make:
     """A benchmark of a model that takes 10 ms per image, in a file system that tells nothing."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
+    opened: list[int] = []
 
     def build(
         options: BenchmarkOptions = QUICK,
@@ -39,14 +40,15 @@ def make(tmp_path: Path, clock: FakeClock) -> Make:
         sources: list[ImageSource] | None = None,
         **attributes: Any,
     ) -> Benchmark:
-        def open_runner(slots: int, threads: int | None) -> Any:
+        def open_runner(slots: int, threads: int | None, batch: int) -> Any:
+            opened.append(batch)
             model = TimedModel(clock, seconds)
             model.path = str(path)  # type: ignore[misc]
             for name, value in attributes.items():
                 setattr(model, name, value)
             return model
 
-        return Benchmark(
+        benchmark = Benchmark(
             open_runner,
             lambda _: SMALL,
             options,
@@ -56,6 +58,8 @@ def make(tmp_path: Path, clock: FakeClock) -> Make:
             clock=clock,
             sleep=clock.advance,
         )
+        benchmark.opened = opened  # type: ignore[attr-defined]
+        return benchmark
 
     return build
 
@@ -176,6 +180,15 @@ def test_batches_and_streams(make: Make) -> None:
     assert several["end_to_end_images_per_second"]["value"] is None
     assert several["threads"] >= 1
     assert parts[0]["threads"] is None
+
+
+def test_on_a_cpu_single_images_and_batches_have_runners_of_their_own(make: Make) -> None:
+    benchmark = make(BenchmarkOptions(batches=(1, 3, 4), rounds=1, seconds=0.0, warm_up_seconds=0.0))
+    benchmark.run()
+    assert benchmark.opened == [1, 3, 4]  # type: ignore[attr-defined]
+    on_gpu = make(BenchmarkOptions(batches=(1, 3), rounds=1, seconds=0.0, warm_up_seconds=0.0), device="GPU")
+    on_gpu.run()
+    assert on_gpu.opened == [1, 3, 4, 1]  # type: ignore[attr-defined]
 
 
 def test_streams_alone(make: Make) -> None:

@@ -23,7 +23,7 @@ QUICK = BenchmarkOptions(batches=(1, 4), streams=(1, 3), rounds=2, seconds=0.0, 
 
 def benchmark(engine: Path, root: Path, options: BenchmarkOptions = QUICK, **gpu: Any) -> dict[str, Any]:
     return Benchmark(
-        lambda slots, threads: open_runner(engine, threads=threads, gpu=GpuOptions(streams=slots, **gpu)),
+        lambda slots, threads, batch: open_runner(engine, gpu=GpuOptions(streams=slots, **gpu)),
         lambda _: Preprocessing(resize=4, crop=(4, 4)),
         options,
         quiet=True,
