@@ -13,6 +13,7 @@ from googlenet_deploy.errors import requires
 from googlenet_deploy.export.costs import CostModel, NodeCost
 from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
 from googlenet_deploy.export.onnx_file import load_model, read_metadata
+from googlenet_deploy.export.precision import float_layers, layer_type, work_by_type
 from googlenet_deploy.export.summary import describe_value, element_type
 
 with requires("export"):
@@ -100,7 +101,9 @@ class Description:
             "multiply_adds": self.multiply_adds,
             "activation_bytes": self.activation_bytes,
             "unknown_shapes": self.unknown_shapes,
+            "multiply_adds_by_type": work_by_type(self.layers),
         }
+        values["float_layers"] = float_layers(self.layers, self.metadata)
         return values
 
 
@@ -167,7 +170,7 @@ def _layer_lines(layers: tuple[NodeCost, ...]) -> list[str]:
     rows: list[tuple[str, ...]] = [("layer", "type", "output", "dtype", "parameters", "multiply-adds", "bytes")]
     for layer in layers:
         shape = "?" if layer.shape is None else "x".join("?" if size is None else str(size) for size in layer.shape)
-        kind = "int8" if layer.quantized else element_type(layer.element_type) if layer.element_type else "?"
+        kind = layer_type(layer)
         figures = (layer.parameters, layer.multiply_adds, layer.output_bytes)
         rows.append((layer.name, layer.operator, shape, kind, *(f"{figure:,}" if figure else "" for figure in figures)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -197,6 +200,10 @@ def _total_lines(description: Description) -> list[str]:
             f"{description.dequantize_nodes} DequantizeLinear, "
             f"{sum(layer.quantized for layer in description.layers)} layers in INT8"
         )
+    by_type = ", ".join(f"{kind} {share:.1%}" for kind, share in work_by_type(description.layers).items())
+    lines.append(f"  by type        {by_type or 'nothing'} of the multiply-adds")
+    left = float_layers(description.layers, description.metadata)
+    lines += [f"  in float       {name}: {why}" for name, why in left.items()]
     if description.unknown_shapes:
         lines.append(f"  note: the shapes of {description.unknown_shapes} layers are not known; they count as nothing")
     return lines

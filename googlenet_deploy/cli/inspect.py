@@ -1,12 +1,14 @@
-"""Show what a model is made of: layers, sizes, types, multiply-adds, memory.
+"""Show what a model or an engine is made of: layers, sizes, types, fusions, multiply-adds, memory.
 
-MODEL is an ONNX file of any tool. With --model or --weights the PyTorch network is measured instead, as in the
-paper's Table 1: each layer's output size, parameters, multiply-adds and activation bytes, and the largest
-activation memory that is live at once.
+MODEL is an ONNX file of any tool, an engine that `build` wrote (with its manifest beside it), or the JSON of TensorRT's
+engine inspector; of engines it also tells what fell back to a wider type, and the likely reason. With --model or
+--weights the PyTorch network is measured instead, as in the paper's Table 1: each layer's output size, parameters,
+multiply-adds and activation bytes, and the largest activation memory that is live at once.
 
 Examples:
   googlenet-deploy inspect model.onnx
   googlenet-deploy inspect model.onnx --json model.json --totals
+  googlenet-deploy inspect model.engine
   googlenet-deploy inspect --model bvlc
   googlenet-deploy inspect --weights mine.safetensors --by-layer
 """
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("path", nargs="?", metavar="MODEL", help="an ONNX model")
+    parser.add_argument("path", nargs="?", metavar="MODEL", help="an ONNX model, an engine, or an inspector's JSON")
     parser.add_argument("--model", choices=("bvlc", "torchvision"), help="measure this architecture instead")
     parser.add_argument("--weights", metavar="W", help="measure the network of these weights instead")
     parser.add_argument("--json", metavar="FILE", help="write everything to a file")
-    onnx = parser.add_argument_group("for an ONNX model")
+    onnx = parser.add_argument_group("for a file")
     onnx.add_argument("--totals", action="store_true", help="print the totals without the layers")
-    onnx.add_argument("--batch", type=positive, default=1, metavar="N", help="stands for a symbolic batch (default 1)")
+    onnx.add_argument("--batch", type=positive, default=1, metavar="N", help="stands for an ONNX model's open batch")
     network = parser.add_argument_group("for --model and --weights")
     network.add_argument("--by-layer", action="store_true", help="every layer instead of one line per Inception module")
     network.add_argument("--classes", type=positive, default=1000, metavar="N", help="with --model (default 1000)")
@@ -44,10 +46,35 @@ def run(arguments: argparse.Namespace) -> int:
     if sum(value is not None for value in given) != 1:
         raise UsageError("inspect takes exactly one of MODEL, --model and --weights")
     if arguments.path is not None:
-        _inspect_onnx(arguments)
+        _inspect_file(arguments)
     else:
         _inspect_network(arguments)
     return 0
+
+
+def _inspect_file(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from googlenet_deploy.device.engine_manifest import manifest_path
+    from googlenet_deploy.device.inspect_engine import SUFFIXES
+
+    suffix = Path(arguments.path).suffix.lower()
+    if suffix in SUFFIXES or manifest_path(arguments.path).is_file():
+        _inspect_engine(arguments, inspector=False)
+    elif suffix == ".json":
+        _inspect_engine(arguments, inspector=True)
+    else:
+        _inspect_onnx(arguments)
+
+
+def _inspect_engine(arguments: argparse.Namespace, *, inspector: bool) -> None:
+    from googlenet_deploy.device.files import write_json
+    from googlenet_deploy.device.inspect_engine import engine_report, inspection_report
+
+    lines, values = (inspection_report if inspector else engine_report)(arguments.path, layers=not arguments.totals)
+    print("\n".join(lines))
+    if arguments.json:
+        write_json(arguments.json, values)
 
 
 def _inspect_onnx(arguments: argparse.Namespace) -> None:

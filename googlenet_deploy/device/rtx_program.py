@@ -24,7 +24,8 @@ _TYPES = {"int8": "int8", "half": "fp16", "bf16": "bf16", "float": "fp32"}
 # Operations that multiply an input by weights: convolutions, matrix products, and fusions around one of either.
 _PRODUCTS = ("corrltn", "fully_connected", "gemm")
 _BACKBONES = ("backbone=gemm", "backbone=conv")
-_SYNCHRONISATION = ("wait", "signal")
+# Waiting for one another, and arithmetic on shapes.
+_CONTROL = ("wait", "signal", "shape_call")
 _KINDS = {"function": "pointwise", "maxpool": "pooling", "avgpool": "pooling"}
 
 
@@ -60,7 +61,7 @@ def read_program(engine: bytes, products: Iterable[str]) -> Optional[RtxProgram]
         layers = [
             _layer(operation, body, labels, tensors)
             for operation, body, labels in _OPERATION.findall(text)
-            if operation not in _SYNCHRONISATION
+            if operation not in _CONTROL
         ]
         told = {node for layer in layers if layer.kind == "convolution" and layer.dtype != "?" for node in layer.nodes}
         if told and told >= set(products):
@@ -120,8 +121,9 @@ def _computes_in(ports: List[Tuple[str, str]]) -> str:
 def _multiply_adds(inputs: List[str], outputs: List[str], tensors: Dict[str, _Tensor]) -> int:
     if len(inputs) < 2 or not outputs:
         return 0
-    positions = _of(outputs[0], tensors).dims[2:]
-    weights = _of(inputs[1], tensors).dims
+    weights, sizes = _of(inputs[1], tensors).dims, _of(outputs[0], tensors).dims
+    # An open batch is written as more than one number, so the map's size is counted from the end.
+    positions = sizes[len(sizes) - max(0, len(weights) - 2) :]
     if not weights or any(size <= 0 for size in (*positions, *weights)):
         return 0
     return math.prod(positions) * math.prod(weights)
