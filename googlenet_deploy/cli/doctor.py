@@ -6,7 +6,7 @@ Runtime. Exit status 0 whatever it finds; with --require TASK it is 3 where that
 Examples:
   googlenet-deploy doctor
   googlenet-deploy doctor --json machine.json
-  googlenet-deploy doctor --require tensorrt
+  googlenet-deploy doctor --require build
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from googlenet_deploy.errors import GateError
 TASKS = {
     "onnxruntime": "infer and evaluate with ONNX Runtime",
     "export": "export",
-    "tensorrt": "build and run TensorRT engines",
+    "build": "build TensorRT engines",
+    "run": "run TensorRT engines",
     "int8": "INT8 engines",
     "rtx": "build TensorRT-RTX engines ahead of time",
 }

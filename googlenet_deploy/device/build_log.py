@@ -41,7 +41,3 @@ class BuildLog:
     def out_of_memory(self) -> bool:
         """Whether an error is about memory."""
         return any(_MEMORY.search(text) for text in self.errors)
-
-    def contains(self, words: str) -> bool:
-        """Whether any line has these words."""
-        return any(words in text for _, text in self.lines)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from googlenet_deploy.device.cuda_memory import open_cuda
+from googlenet_deploy.device.gpu import Gpu, find_gpu
 from googlenet_deploy.device.jetson import Jetson, find_jetson
-from googlenet_deploy.device.target import NO_INT8
+from googlenet_deploy.device.target import JETPACKS, NO_INT8, load_target
 from googlenet_deploy.device.trt_compat import TensorRT, load_tensorrt
 from googlenet_deploy.errors import DeviceError
 
-_TRTEXEC = Path("/usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path
+_TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,15 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
         "python": Finding("Python", True, f"{platform.python_version()} on {platform.platform()}"),
         **{name: _package(name) for name in ("numpy", "PIL", "cv2", "onnxruntime", "onnx", "torch")},
     }
-    gpu, capability = _gpu()
-    tensorrt, trt_library = _tensorrt("tensorrt")
-    rtx, rtx_library = _tensorrt("tensorrt-rtx")
-    parts.update(gpu=gpu, tensorrt=tensorrt, rtx=rtx, trtexec=_trtexec())
+    parts["gpu"], gpu = _gpu()
+    parts["cuda"] = _cuda()
+    parts["tensorrt"], library = _tensorrt("tensorrt")
+    parts["rtx"], rtx = _tensorrt("tensorrt-rtx")
+    parts["trtexec"] = _trtexec(root)
     found = list(parts.values())
     if jetson is not None:
-        found.insert(0, _jetson_finding(jetson))
-    abilities = _abilities(parts, capability, trt_library, rtx_library)
+        found[:0] = _jetson_findings(jetson, library)
+    abilities = _abilities(parts, gpu.compute_capability if gpu else None, library, rtx)
     return Diagnosis(tuple(found), tuple(abilities), jetson)
 
 
@@ -93,16 +95,22 @@ def _package(name: str) -> Finding:
     return Finding(label, True, text)
 
 
-def _gpu() -> Tuple[Finding, Optional[Tuple[int, int]]]:
+def _gpu() -> Tuple[Finding, Optional[Gpu]]:
     try:
-        cuda = open_cuda()
-        name, capability = cuda.device()
-        free, total = cuda.memory()
+        gpu = find_gpu()
     except DeviceError as error:
         return Finding("GPU", False, error.message, error.remedy or ""), None
-    memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-    text = f"{name}, compute capability {capability[0]}.{capability[1]}, {memory} (through {cuda.name})"
-    return Finding("GPU", True, text), capability
+    memory = f", {gpu.free_memory / 2**30:.1f} GiB of memory free" if gpu.free_memory is not None else ""
+    return Finding("GPU", True, f"{gpu.name}, compute capability {gpu.capability_text}{memory}"), gpu
+
+
+def _cuda() -> Finding:
+    """Running engines and live calibration go through it; building does not."""
+    try:
+        with open_cuda() as cuda:
+            return Finding("CUDA from Python", True, cuda.name)
+    except DeviceError as error:
+        return Finding("CUDA from Python", False, error.message, error.remedy or "")
 
 
 def _tensorrt(backend: str) -> Tuple[Finding, Optional[TensorRT]]:
@@ -116,16 +124,36 @@ def _tensorrt(backend: str) -> Tuple[Finding, Optional[TensorRT]]:
     return Finding(label, True, library.version_text), library
 
 
-def _trtexec() -> Finding:
-    path = shutil.which("trtexec") or (str(_TRTEXEC) if _TRTEXEC.is_file() else None)
+def _trtexec(root: Path) -> Finding:
+    packaged = root / _TRTEXEC
+    path = shutil.which("trtexec") or (str(packaged) if packaged.is_file() else None)
     return Finding("trtexec", path is not None, path or "not found (only comparisons need it)")
 
 
-def _jetson_finding(jetson: Jetson) -> Finding:
+def _jetson_findings(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
     text = f"{jetson.model}, JetPack {jetson.jetpack or '?'} (L4T {jetson.l4t or '?'})"
     if jetson.power_mode:
         text += f", power mode {jetson.power_mode}"
-    return Finding("Jetson", bool(jetson.target), text, "" if jetson.target else "there is no profile of this module")
+    if not jetson.target:
+        return [Finding("Jetson", False, text, "there is no profile of this module: estimate and --target need one")]
+    return [Finding("Jetson", True, text), _module_finding(jetson.target), *_jetpack_finding(jetson, library)]
+
+
+def _module_finding(name: str) -> Finding:
+    module = load_target(name).module
+    assert module is not None
+    cores = f"{module.dla_cores} DLA cores" if module.dla_cores else "no DLA"
+    return Finding("module", True, f"--target {name}: computes in {', '.join(module.types)}; {cores}")
+
+
+def _jetpack_finding(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
+    """A TensorRT that is not the JetPack's own builds engines that its other programs do not read."""
+    major, _, minor = jetson.jetpack.partition(".")
+    expected = JETPACKS.get((int(major), int(minor))) if jetson.jetpack else None
+    if expected is None or library is None or library.version[:2] == expected:
+        return []
+    text = f"JetPack {jetson.jetpack} brings {expected[0]}.{expected[1]}, here is {library.version_text}"
+    return [Finding("TensorRT of the JetPack", False, text, "apt install tensorrt, or keep them apart on purpose")]
 
 
 def _abilities(
@@ -139,10 +167,11 @@ def _abilities(
         _needs("infer and evaluate with ONNX Runtime", [parts["onnxruntime"]]),
         _needs("export", [parts["torch"], parts["onnx"], parts["onnxruntime"]]),
         _needs("calibrate and quantize", [parts["onnx"], parts["onnxruntime"]]),
-        _needs("build and run TensorRT engines", [parts["tensorrt"], gpu]),
+        _needs("build TensorRT engines", [parts["tensorrt"], gpu]),
+        _needs("run TensorRT engines", [parts["tensorrt"], gpu, parts["cuda"]]),
         _int8(tensorrt, capability),
         _ahead_of_time(rtx, parts["rtx"]),
-        _needs("run TensorRT-RTX engines", [parts["rtx"], gpu]),
+        _needs("run TensorRT-RTX engines", [parts["rtx"], gpu, parts["cuda"]]),
     ]
 
 

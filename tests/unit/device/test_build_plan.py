@@ -97,6 +97,13 @@ REFUSED = [
     ("fp32", Site("n", (8, 5), dla_cores=0), {"dla_core": 0}, DeviceError, "has no DLA"),
     ("fp32", Site("n", (8, 5), dla_cores=1), {"dla_core": 1}, DeviceError, "1 DLA cores"),
     ("fp32", OLD, {"dla_core": 0, "precision": "fp32"}, UsageError, "FP16 and INT8"),
+    ("fp32", OLD, {"dla_core": 0}, UsageError, "FP16 and INT8"),
+    ("int8", OLD, {"dla_core": 0}, BadModelError, "from a calibration cache alone"),
+    ("fp32", Site("n", (8, 5), compute_capability=(5, 3)), {"precision": "int8"}, DeviceError, "has no INT8"),
+    ("bf16", Site("n", (10, 13), compute_capability=(7, 2)), {}, DeviceError, "has no BF16"),
+    ("fp32", Site("n", (10, 3), compute_capability=(7, 2)), {"precision": "bf16"}, DeviceError, "has no BF16"),
+    ("fp32", OLD, {"precision": "fp16", "keep_fp32": ("LRN", "conv9")}, UsageError, "no such layer"),
+    ("fp16", ELEVEN, {"keep_fp32": ("conv1",)}, UsageError, "types come from the model"),
     ("fp32", OLD, {"dla_core": 0, "batch": (1, 2, 4)}, UsageError, "one batch"),
 ]
 
@@ -107,6 +114,49 @@ def test_what_cannot_be_done_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         plan(kind, site, **options)
+
+
+def test_the_dla_takes_fp16_and_calibrated_int8() -> None:
+    site = Site("n", (8, 5), dla_cores=2)
+    assert plan("fp32", site, dla_core=1, precision="fp16").precision == "fp16"
+    assert plan("fp32", site, dla_core=1, calibration_cache="c").flags == ("FP16", "INT8")
+    assert plan("int8", Site("n", (11, 4), dla_cores=2), dla_core=1).strongly_typed
+
+
+def test_bf16_flags_and_models() -> None:
+    assert plan("fp32", TEN, precision="bf16").flags == ("BF16",)
+    assert plan("bf16", Site("n", (10, 13), compute_capability=(8, 7))).strongly_typed
+
+
+def test_layers_kept_by_name_are_said() -> None:
+    result = plan("fp32", OLD, precision="fp16", keep_fp32=("conv1",))
+    assert result.keep_fp32 == ("conv1",)
+    assert "conv1 stays in FP32, as asked" in result.notes
+
+
+def test_an_open_batch_without_a_profile_is_said() -> None:
+    assert any("single images only" in note for note in plan("fp32", OLD).notes)
+    assert not any("single images only" in note for note in plan("fp32", OLD, batch=(1, 8, 8)).notes)
+
+
+def test_a_model_of_16_bits_that_is_too_new_leads_to_the_one_it_was_made_from() -> None:
+    with pytest.raises(BadModelError, match="opset 22") as caught:
+        plan_build(header("bf16", opset=22), "m.onnx", BuildOptions(), TEN13)
+    assert "--precision" in (caught.value.remedy or "")
+    with pytest.raises(BadModelError, match="reads up to 24"):
+        plan_build(header(opset=25), "m.onnx", BuildOptions(), RTX)
+
+
+def test_models_with_several_inputs() -> None:
+    both = header()
+    two = OnnxHeader(13, both.nodes, both.inputs * 2, (), {}, ModelMetadata())
+    with pytest.raises(BadModelError, match=r"2 inputs \(image, image\)"):
+        plan_build(two, "m.onnx", BuildOptions(), OLD)
+
+
+def test_options_that_make_no_sense() -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        BuildOptions(calibration_count=0)
 
 
 def test_opset_and_fixed_batch() -> None:
@@ -158,3 +208,41 @@ def test_trtexec_says_the_same_to_each_version() -> None:
     assert trtexec(RTX, compute_capabilities=((8, 6), (8, 9))).startswith("tensorrt_rtx ")
     assert "--computeCapabilities=8.6,8.9" in trtexec(RTX, compute_capabilities=((8, 6), (8, 9)))
     assert "--calib=c" in trtexec(OLD, calibration_cache="c").split()
+
+
+def test_trtexec_gets_every_option() -> None:
+    line = trtexec(
+        TEN,
+        precision="fp16",
+        batch=(1, 2, 4),
+        optimization_level=5,
+        tactic_sources=("cudnn",),
+        version_compatible=True,
+        hardware_compatible="same-compute-capability",
+        strip_plan=True,
+        sparsity=True,
+        tf32=False,
+    ).split()
+    for word in (
+        "--precisionConstraints=prefer",
+        "--layerPrecisions=norm:fp32",
+        "--builderOptimizationLevel=5",
+        "--tacticSources=+CUDNN,-CUBLAS,-CUBLAS_LT,-EDGE_MASK_CONVOLUTIONS,-JIT_CONVOLUTIONS",
+        "--versionCompatible",
+        "--hardwareCompatibilityLevel=sameComputeCapability",
+        "--stripWeights",
+        "--sparsity=enable",
+        "--noTF32",
+        "--skipInference",
+    ):
+        assert word in line
+    assert "--refit" in trtexec(TEN, refit=True).split()
+    dla = trtexec(OLD, precision="fp16", dla_core=1, verbosity="names").split()
+    assert {"--useDLACore=1", "--allowGPUFallback"} <= set(dla)
+    assert "--profilingVerbosity=detailed" not in dla
+    assert "--allowGPUFallback" not in trtexec(OLD, precision="fp16", dla_core=1, gpu_fallback=False).split()
+    assert "--workspace=64" in trtexec(Site("TensorRT 8.2", (8, 2)), workspace_bytes=2**26).split()
+    fixed = header(batch=2)
+    options = BuildOptions()
+    made = trtexec_command(fixed, "m.onnx", "e", options, plan_build(fixed, "m.onnx", options, OLD), OLD)
+    assert "Shapes" not in made

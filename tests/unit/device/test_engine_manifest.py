@@ -83,7 +83,19 @@ def test_manifest_missing(engine: Path) -> None:
         load_manifest(engine)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 1}', '{"format": 1, "unknown": 2}'])
+def test_manifest_altered(engine: Path) -> None:
+    path = manifest_path(engine)
+    path.write_text(path.read_text().replace('"precision": "int8"', '"precision": "fp32"'))
+    with pytest.raises(BadModelError, match="was altered: its own hash differs"):
+        load_manifest(engine)
+    values = json.loads(path.read_text())
+    del values["manifest_sha256"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(BadModelError, match="was altered"):
+        read_manifest(engine)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "nonsense"])
 def test_manifest_damaged(engine: Path, text: str) -> None:
     manifest_path(engine).write_text(text)
     with pytest.raises(BadModelError, match="damaged"):
