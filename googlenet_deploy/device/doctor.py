@@ -13,6 +13,8 @@ from typing import Any, Dict, List, Optional, Tuple
 from googlenet_deploy.device.cuda_memory import open_cuda
 from googlenet_deploy.device.gpu import Gpu, find_gpu
 from googlenet_deploy.device.jetson import Jetson, find_jetson
+from googlenet_deploy.device.power.meter import NotMeasured, total_name
+from googlenet_deploy.device.power.select import open_meter
 from googlenet_deploy.device.target import JETPACKS, NO_INT8, load_target
 from googlenet_deploy.device.trt_compat import TensorRT, load_tensorrt
 from googlenet_deploy.errors import DeviceError
@@ -72,6 +74,7 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
     parts["tensorrt"], library = _tensorrt("tensorrt")
     parts["rtx"], rtx = _tensorrt("tensorrt-rtx")
     parts["trtexec"] = _trtexec(root)
+    parts["power"] = _power_meter("CPU" if gpu is None else "GPU", root)
     found = list(parts.values())
     if jetson is not None:
         found[:0] = _jetson_findings(jetson, library)
@@ -128,6 +131,15 @@ def _trtexec(root: Path) -> Finding:
     packaged = root / _TRTEXEC
     path = shutil.which("trtexec") or (str(packaged) if packaged.is_file() else None)
     return Finding("trtexec", path is not None, path or "not found (only comparisons need it)")
+
+
+def _power_meter(device: str, root: Path) -> Finding:
+    meter = open_meter("auto", device, root=root)
+    if isinstance(meter, NotMeasured):
+        return Finding("power meter", False, f"none (only energy needs one): {meter.reason}", meter.remedy)
+    text = f"{meter.name}, {meter.covers} = {total_name(meter.rails)}"
+    meter.close()
+    return Finding("power meter", True, text)
 
 
 def _jetson_findings(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:

@@ -70,6 +70,17 @@ def test_it_classifies_an_image_with_onnx_runtime(run: Run, colour_model: Path, 
     assert "Traceback" not in result.stderr
 
 
+def test_it_measures(run: Run, colour_model: Path, tmp_path: Path) -> None:
+    brief = ("--rounds", 2, "--seconds", 0, "--min-runs", 3, "--warm-up", 0, "--power", "none", "--quiet")
+    result = run("benchmark", colour_model, *brief, "--json", "b.json", "--backend", "onnxruntime")
+    assert result.returncode == 0, result.stderr
+    assert "power: not measured: it was switched off" in result.stdout
+    assert json.loads((tmp_path / "b.json").read_text())["configurations"][0]["milliseconds"]["end_to_end"]["runs"] == 6
+    result = run("benchmark", "--compare", "b.json", "b.json")
+    assert result.returncode == 0, result.stderr
+    assert "end_to_end p50, ms" in result.stdout
+
+
 @pytest.mark.slow
 def test_published_weights_know_a_tench_there_too(run: Run, bvlc_onnx: Path, sample_images: Path) -> None:
     result = run("infer", bvlc_onnx, sample_images / "n01440764.jpg", "--top-k", 1)

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from googlenet_deploy.device.benchmark.loops import RUN, SCOPES
-from googlenet_deploy.device.benchmark.statistics import Interval, student_t
+from googlenet_deploy.device.benchmark.statistics import Interval, exp, student_t
 from googlenet_deploy.errors import InputError, UsageError
 
 STATISTICS = ("p50", "p99", "mean")
@@ -126,7 +126,7 @@ def ratio_of_means(first: Sequence[float], second: Sequence[float]) -> Optional[
     denominator = parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1)
     degrees = error**2 / denominator if denominator > 0 else math.inf
     half = student_t(min(degrees, len(a) + len(b) - 2)) * math.sqrt(error)
-    return math.exp(difference), (math.exp(difference - half), math.exp(difference + half))
+    return math.exp(difference), (exp(difference - half), exp(difference + half))
 
 
 def _refuse(first: Mapping[str, Any], second: Mapping[str, Any], *, across_machines: bool) -> None:

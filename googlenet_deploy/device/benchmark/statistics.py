@@ -2,7 +2,9 @@
 
 A figure's value comes from all runs together. Its 95 % interval comes from the rounds: each round gives one value, and
 ``mean +- t * s / sqrt(rounds)`` with Student's t for rounds - 1 degrees of freedom (two-sided) tells how well another
-set of rounds would repeat it. Runs inside a round depend on each other, rounds much less.
+set of rounds would repeat it. Runs inside a round depend on each other, rounds much less. Times, rates and energies are
+positive and vary by factors, so the interval is taken of their logarithms; of the values themselves where one is not
+positive, as an energy above idle may be.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ _T = (
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 _Z = 1.959964
+_LARGEST_EXPONENT = 700.0  # of a double
 
 Interval = Tuple[float, float]
 
@@ -90,12 +93,19 @@ def student_t(degrees: float) -> float:
 
 
 def interval(values: Sequence[float]) -> Optional[Interval]:
-    """The 95 % interval of the mean of one value per round; None for a single round."""
+    """The 95 % interval of the mean of one value per round, see the module; None for a single round."""
     if len(values) < 2:
         return None
-    half = student_t(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    centre = float(np.mean(values))
-    return centre - half, centre + half
+    positive = min(values) > 0
+    x = np.log(values) if positive else np.asarray(values, np.float64)
+    half = student_t(len(values) - 1) * float(np.std(x, ddof=1)) / math.sqrt(len(values))
+    low, high = float(np.mean(x)) - half, float(np.mean(x)) + half
+    return (exp(low), exp(high)) if positive else (low, high)
+
+
+def exp(exponent: float) -> float:
+    """The exponential function; the largest there is where it would overflow."""
+    return math.exp(min(exponent, _LARGEST_EXPONENT))
 
 
 def over_rounds(value: float, rounds: Sequence[float]) -> Figure:

@@ -76,6 +76,18 @@ def test_a_tensorrt_that_is_not_the_jetpacks(
     assert (found.ok, found.text) == (False, "JetPack 6.1 brings 10.3, here is 10.7.0")
 
 
+def test_the_power_meter_of_a_jetson(tmp_path: Path) -> None:
+    root = jetson(tmp_path)
+    assert "no INA3221 or INA238" in part(diagnose(root), "power meter").text
+    folder = root / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
+    folder.mkdir(parents=True)
+    for name, value in (("in1_label", "VDD_IN"), ("in1_input", "5056"), ("curr1_input", "904")):
+        (folder / name).write_text(value)
+    found = part(diagnose(root), "power meter")
+    assert found.ok
+    assert found.text == "INA3221 over sysfs, module = VDD_IN"
+
+
 def test_a_jetson_without_a_profile(tmp_path: Path) -> None:
     root = jetson(tmp_path)
     (root / "proc/device-tree/model").write_text("NVIDIA Jetson Something\0")

@@ -81,13 +81,25 @@ def test_students_t() -> None:
 
 
 def test_the_interval_of_a_textbook_sample() -> None:
-    low, high = interval([4.0, 5.0, 6.0, 5.0, 5.0]) or (0, 0)
-    assert (low + high) / 2 == pytest.approx(5.0)
-    assert high - low == pytest.approx(2 * 2.776 * math.sqrt(0.5 / 5))
+    half = 2.776 * math.sqrt(0.5 / 5)
+    low, high = interval([math.exp(value) for value in (4.0, 5.0, 6.0, 5.0, 5.0)]) or (0, 0)
+    assert (math.log(low), math.log(high)) == pytest.approx((5.0 - half, 5.0 + half))
     assert interval([1.0]) is None
 
 
+def test_values_that_may_be_negative_have_a_plain_interval() -> None:
+    low, high = interval([-1.0, 0.0, 1.0, 0.0, 0.0]) or (0, 0)
+    assert (low, high) == pytest.approx((-2.776 * math.sqrt(0.5 / 5), 2.776 * math.sqrt(0.5 / 5)))
+
+
 @settings(deadline=None)
+@given(st.lists(st.floats(1e-300, 1e300), min_size=2, max_size=5))
+def test_intervals_of_positive_values_are_positive_and_finite(values: list[float]) -> None:
+    low, high = interval(values) or (0, 0)
+    assert 0 <= low <= high < math.inf
+
+
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(seed: int) -> None:
     rounds = np.random.default_rng(seed).normal(10.0, 1.0, (400, 5))
