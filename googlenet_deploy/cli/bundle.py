@@ -1,35 +1,96 @@
-"""Pack what a device needs.
+"""Pack what a device or server needs, with hashes; verify and unpack such bundles.
 
---device-only writes googlenet-device.pyz: build, infer, benchmark, selftest and doctor in one file that any Python 3.8
-or later with NumPy and Pillow runs; it brings neither torch nor onnx and installs nothing. TensorRT, or ONNX Runtime,
-is taken from where the device has it.
+A Jetson bundle holds the ONNX models, calibration, golden images with the workstation's answers, the device's commands
+as one file, and scripts that build the engine there and test it. A Triton bundle is a model repository, a DeepStream
+bundle a configuration of nvinfer. --device-only writes the commands alone, googlenet-device.pyz, which any Python 3.8
+or later with NumPy and Pillow runs.
 
 Examples:
-  googlenet-deploy bundle --device-only
+  googlenet-deploy bundle --kind jetson --target orin-nano --fp32 m.onnx --images photos/ --output bundle.zip
+  googlenet-deploy bundle --kind jetson --target orin-nano --int8 m.int8.onnx --images photos/ --output bundle.zip
+  googlenet-deploy bundle --kind triton --int8 m.int8.onnx --images photos/ --output triton/
+  googlenet-deploy bundle --kind deepstream --target jetpack-6.2 --fp32 m.onnx --table table.json --output ds/
+  googlenet-deploy bundle --verify bundle.zip
+  googlenet-deploy bundle --unpack bundle.zip --output googlenet/
   googlenet-deploy bundle --device-only --output /media/stick/googlenet-device.pyz
-  python3 googlenet-device.pyz infer model.engine photo.jpg
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING, Dict, Tuple
 
+from googlenet_deploy.cli.arguments import positive
 from googlenet_deploy.errors import UsageError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from googlenet_deploy.device.bundle import BundleManifest
+    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.packaging.content import BundleResult
+
 DEVICE_FILE = "googlenet-device.pyz"
+PRECISIONS = ("int8", "fp16", "fp32")  # what is deployed where nothing is said: the first that there is
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--device-only", action="store_true", help="the commands for a device alone, as one file")
-    parser.add_argument("--output", metavar="FILE", help=f"where it goes (default: {DEVICE_FILE})")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--kind", choices=("jetson", "triton", "deepstream"), help="pack a bundle of this kind")
+    task.add_argument("--verify", metavar="PATH", help="find any altered, missing or additional file of a bundle")
+    task.add_argument("--unpack", metavar="FILE", help="verify a packed bundle and unpack it into --output")
+    task.add_argument("--device-only", action="store_true", help="the commands for a device alone, as one file")
+    parser.add_argument(
+        "--output", metavar="PATH", help=f"a folder, or a file that ends in .zip (--device-only: {DEVICE_FILE})"
+    )
+    models = parser.add_argument_group("what is packed")
+    for precision in ("fp32", "fp16", "int8"):
+        models.add_argument(f"--{precision}", metavar="FILE", help=f"the {precision.upper()} ONNX model")
+    models.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="deployed (default: the smallest given)")
+    models.add_argument("--table", metavar="FILE", help="calibration table of the FP32 model")
+    models.add_argument("--images", metavar="PATH", help="photographs to take golden images or the warm-up from")
+    models.add_argument("--target", metavar="T", help="jetson, deepstream: a module such as orin-nano, or a JetPack")
+    models.add_argument("--batch", metavar="N|MIN,OPT,MAX", help="jetson: batches of the engine (default: 1,4,16)")
+    server = parser.add_argument_group("for Triton")
+    server.add_argument("--name", default="googlenet", metavar="NAME", help="of the model (default: %(default)s)")
+    server.add_argument("--engine", metavar="FILE", help="an engine for the server's GPU, served as NAME_tensorrt")
+    server.add_argument("--max-batch", type=positive, default=16, metavar="N", help="default: %(default)s")
+    stream = parser.add_argument_group("for DeepStream")
+    stream.add_argument("--frame", type=_size, default=(1920, 1080), metavar="WxH", help="default: 1920x1080")
+    stream.add_argument("--streams", type=positive, default=1, metavar="N", help="frames per batch (default: 1)")
+    stream.add_argument("--threshold", type=float, default=0.2, metavar="P", help="least probability (default: 0.2)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the bundle."""
-    if not arguments.device_only:
-        raise UsageError("say what to pack", "give --device-only")
-    return _device(arguments.output or DEVICE_FILE)
+    """Packs, verifies or unpacks."""
+    if arguments.verify:
+        from googlenet_deploy.packaging.check import verify_bundle
+
+        _tell(arguments.verify, verify_bundle(arguments.verify), "holds what was packed")
+        return 0
+    if arguments.device_only:
+        return _device(arguments.output or DEVICE_FILE)
+    if not arguments.output:
+        raise UsageError("say where it goes", "give --output")
+    if arguments.unpack:
+        from googlenet_deploy.packaging.check import unpack_bundle
+
+        _tell(arguments.output, unpack_bundle(arguments.unpack, arguments.output), "was verified and unpacked")
+        return 0
+    result = {"jetson": _jetson, "triton": _triton, "deepstream": _deepstream}[arguments.kind](arguments)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    _tell(arguments.output, result.manifest, "was packed")
+    return 0
+
+
+def _tell(path: str, manifest: BundleManifest, what: str) -> None:
+    size = sum(item.bytes for item in manifest.files)
+    target = f" for {manifest.target}" if manifest.target else ""
+    print(f"{path}: {manifest.kind} bundle{target}, {manifest.precision.upper()}, made by {manifest.tool_version}")
+    print(f"  {what}: {len(manifest.files)} files, {size / 1e6:.1f} MB")
 
 
 def _device(output: str) -> int:
@@ -38,3 +99,89 @@ def _device(output: str) -> int:
     size = write_device_zipapp(output)
     print(f"{output}: {size / 1e3:.0f} kB, for Python 3.8 or later with NumPy and Pillow")
     return 0
+
+
+def _jetson(arguments: argparse.Namespace) -> BundleResult:
+    from googlenet_deploy.device.build_options import parse_batch
+    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.packaging.device_zipapp import device_zipapp
+    from googlenet_deploy.packaging.jetson import DEFAULT_BATCH, JetsonRequest, check_target, write_jetson
+
+    target = load_target(_needed(arguments, "target"))
+    models, precision = _models(arguments)
+    check_target(target, precision)
+    request = JetsonRequest(
+        target=target,
+        precision=precision,
+        models=models,
+        images=_images(arguments),
+        pyz=device_zipapp(),
+        table=_path(arguments.table),
+        batch=parse_batch(arguments.batch) if arguments.batch else DEFAULT_BATCH,
+    )
+    return write_jetson(arguments.output, request)
+
+
+def _triton(arguments: argparse.Namespace) -> BundleResult:
+    from googlenet_deploy.packaging.triton import TritonRequest, write_triton
+
+    models, precision = _models(arguments)
+    images, engine = _images(arguments), _path(arguments.engine)
+    request = TritonRequest(arguments.name, models, precision, images, engine, arguments.max_batch)
+    return write_triton(arguments.output, request)
+
+
+def _deepstream(arguments: argparse.Namespace) -> BundleResult:
+    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.packaging.deepstream import write_deepstream
+    from googlenet_deploy.packaging.deepstream_text import DeepStreamRequest
+
+    fp32 = _path(_needed(arguments, "fp32"))
+    assert fp32 is not None
+    precision = arguments.precision or ("int8" if arguments.table else "fp16")
+    request = DeepStreamRequest(
+        target=load_target(_needed(arguments, "target")),
+        precision=precision,
+        fp32=fp32,
+        table=_path(arguments.table),
+        batch=arguments.streams,
+        frame=arguments.frame,
+        threshold=arguments.threshold,
+    )
+    return write_deepstream(arguments.output, request)
+
+
+def _models(arguments: argparse.Namespace) -> Tuple[Dict[str, Path], str]:
+    from pathlib import Path
+
+    models = {name: Path(getattr(arguments, name)) for name in PRECISIONS if getattr(arguments, name)}
+    if not models:
+        raise UsageError("there is no model to pack", "give --fp32, --fp16 or --int8")
+    return models, arguments.precision or next(iter(models))
+
+
+def _images(arguments: argparse.Namespace) -> Tuple[ImageSource, ...]:
+    from googlenet_deploy.device.sources import find_images
+
+    return tuple(find_images([_needed(arguments, "images")]).images)
+
+
+def _needed(arguments: argparse.Namespace, name: str) -> str:
+    value = getattr(arguments, name)
+    if not value:
+        raise UsageError(f"a {arguments.kind} bundle needs --{name}")
+    return str(value)
+
+
+def _path(text: str) -> Path | None:
+    from pathlib import Path
+
+    return Path(text) if text else None
+
+
+def _size(text: str) -> Tuple[int, int]:
+    """``1920x1080``, for argparse."""
+    width, separator, height = text.lower().partition("x")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT")
+    return positive(width), positive(height)

@@ -45,7 +45,7 @@ COMMANDS: Dict[str, Command] = {
     "benchmark": Command("latency, throughput, memory and energy; comparison of two measurements"),
     "estimate": Command("bounds of latency, energy and memory on a module that is not at hand"),
     "selftest": Command("an unpacked bundle's files and answers, held against the workstation's"),
-    "bundle": Command("what a device needs, packed: googlenet-device.pyz"),
+    "bundle": Command("pack for Jetson, Triton or DeepStream; verify and unpack such bundles"),
     "doctor": Command("what this machine can run, and what is missing"),
     "inspect": Command("layers, types, sizes and costs of a model"),
 }

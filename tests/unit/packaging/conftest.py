@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from googlenet_deploy.export.samples import seeded_samples, smooth_pictures
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
+from googlenet_deploy.packaging.device_zipapp import device_zipapp
 from googlenet_deploy.packaging.jetson import JetsonRequest, write_jetson
 
 SPECIFICATION = Preprocessing(resize=72, crop=(64, 64), mean=(0.4, 0.5, 0.6), std=(0.5, 0.25, 0.75))
@@ -72,27 +72,14 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 @pytest.fixture(scope="session")
-def device_pyz(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The part of the package that travels, as a zipapp."""
-    path = tmp_path_factory.mktemp("pyz") / "googlenet-device.pyz"
-    package = repository / "googlenet_deploy"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("__main__.py", "import sys\nfrom googlenet_deploy.cli.main import main\nsys.exit(main())\n")
-        for source in [*package.glob("*.py"), *(package / "cli").glob("*.py"), *(package / "device").rglob("*")]:
-            if source.suffix in (".py", ".txt", ".toml"):
-                archive.write(source, source.relative_to(repository))
-    return path.read_bytes()
-
-
-@pytest.fixture(scope="session")
-def request_int8(classifier: Classifier, device_pyz: bytes) -> JetsonRequest:
+def request_int8(classifier: Classifier) -> JetsonRequest:
     """A request for an INT8 bundle for an Orin Nano."""
     return JetsonRequest(
         target=load_target("orin-nano"),
         precision="int8",
         models={"fp32": classifier.fp32, "int8": classifier.int8},
         images=classifier.images,
-        pyz=device_pyz,
+        pyz=device_zipapp(),
         table=classifier.table,
     )
 
