@@ -12,10 +12,12 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.assemble import ExportResult, assemble
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
+from googlenet_deploy.export.graph import copy_model
 from googlenet_deploy.export.half.convert import is_quantized
+from googlenet_deploy.export.half.stand_in import stand_in
 from googlenet_deploy.export.onnx_file import read_metadata
 from googlenet_deploy.export.options import ExportOptions
-from googlenet_deploy.export.passes.base import Pass
+from googlenet_deploy.export.passes.base import Pass, restate_shapes
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convert_opset import ConvertOpset
 from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
@@ -99,7 +101,7 @@ def export_onnx(path: PathLike, original: ModelProto, options: ExportOptions, sa
         passes.append(ConvertOpset(opset, ir_version_for(opset)))
     passes += _chosen_passes(options, metadata.preprocessing, original)
     try:
-        references = {"the original file": reference_of(original, samples)}
+        references = {"the original file": reference_of(_rounding_form(original), samples)}
         result = assemble(original, passes, references, metadata, options)
     except VerificationError as error:
         raise BadModelError(path, error.message, error.remedy) from error
@@ -135,6 +137,13 @@ def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None, 
             raise UsageError("--uint8-input needs a model that carries its preprocessing, which this one does not")
         passes.append(Uint8Input(preprocessing))
     return passes
+
+
+def _rounding_form(original: ModelProto) -> ModelProto:
+    """The model as it is verified: where it is in 16 bits already, with every tensor rounded."""
+    stated = copy_model(original)
+    restate_shapes(stated)
+    return stand_in(stated)
 
 
 def _training_entries(record: object) -> dict[str, str]:

@@ -24,6 +24,8 @@ _TYPES = {"int8": "int8", "half": "fp16", "bf16": "bf16", "float": "fp32"}
 # Operations that multiply an input by weights: convolutions, matrix products, and fusions around one of either.
 _PRODUCTS = ("corrltn", "fully_connected", "gemm")
 _BACKBONES = ("backbone=gemm", "backbone=conv")
+# A small matrix product becomes a generated kernel that multiplies and sums.
+_SUM_OF_PRODUCTS = re.compile(r"__myl_\w*MulSum\w*_0x")
 # Waiting for one another, and arithmetic on shapes.
 _CONTROL = ("wait", "signal", "shape_call")
 _KINDS = {"function": "pointwise", "maxpool": "pooling", "avgpool": "pooling"}
@@ -90,7 +92,7 @@ def _layer(operation: str, body: str, labels: str, tensors: Dict[str, _Tensor]) 
     nodes = tuple(dict.fromkeys(_NODE.findall(labels)))
     inputs, outputs = _names(body, "input"), _names(body, "output")
     ports_in, ports_out = ([(name, _of(name, tensors).dtype) for name in names] for names in (inputs, outputs))
-    product = operation in _PRODUCTS or any(word in body for word in _BACKBONES)
+    product = operation in _PRODUCTS or any(word in body for word in _BACKBONES) or bool(_SUM_OF_PRODUCTS.search(body))
     return EngineLayer(
         name=" + ".join(nodes) or body.partition(" ")[0].strip('"'),
         kind="convolution" if product else _KINDS.get(operation, operation),
@@ -121,7 +123,8 @@ def _computes_in(ports: List[Tuple[str, str]]) -> str:
 def _multiply_adds(inputs: List[str], outputs: List[str], tensors: Dict[str, _Tensor]) -> int:
     if len(inputs) < 2 or not outputs:
         return 0
-    weights, sizes = _of(inputs[1], tensors).dims, _of(outputs[0], tensors).dims
+    constant = next((name for name in inputs[:2] if "const" in name), inputs[1])
+    weights, sizes = _of(constant, tensors).dims, _of(outputs[0], tensors).dims
     # An open batch is written as more than one number, so the map's size is counted from the end.
     positions = sizes[len(sizes) - max(0, len(weights) - 2) :]
     if not weights or any(size <= 0 for size in (*positions, *weights)):

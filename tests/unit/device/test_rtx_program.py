@@ -78,6 +78,24 @@ def test_where_one_layer_is_not_accounted_for_nothing_is_said(change: str, to: s
     assert read_program(engine(PROGRAM.replace(change, to)), ["conv1", "fc"]) is None
 
 
+def test_a_small_matrix_product_is_a_generated_kernel() -> None:
+    start, end = PROGRAM.index("  runtime_fusion"), PROGRAM.index("shape_main")
+    kernel = """\
+  function={ name=__myl_ReshMulSum fqn=__myl_ReshMulSum_0xbec0 args={ "fc" } input_args={ "fc" "b^deref" } \
+output_args={ "logits.1" } layers="[ONNX Layer: fc]" swap_ab=false }
+  function={ name=__myl_AddCast fqn=__myl_AddCast_0xa5da args={ "b" } input_args={ "b^deref" } \
+output_args={ "logits.1" } layers="[ONNX Layer: fc]" swap_ab=false }
+}
+"""
+    text = (PROGRAM[:start] + kernel + PROGRAM[end:]).replace('"fc"', '"fc/weight_constantHalf"')
+    program = read_program(engine(text), ["conv1", "fc"])
+    assert program is not None
+    assert [(layer.kind, layer.dtype, layer.multiply_adds) for layer in program.layers[-2:]] == [
+        ("convolution", "fp16", 2560),
+        ("pointwise", "fp16", 0),
+    ]
+
+
 def test_activations_and_weights_of_two_types_are_no_answer() -> None:
     text = PROGRAM.replace('name="codes" offset=0 region="devmem" type=int8', 'name="codes" offset=0 type=half')
     assert read_program(engine(text), ["conv1"]) is None
