@@ -72,11 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
         seconds = time.perf_counter() - start
         backend = runner.backend
     report_skipped(batches.skipped, sources.other_files)
-    _write(rows, arguments)
-    rate = f"{len(rows) / seconds:.1f} images/s" if rows else "nothing classified"
-    print(f"{len(rows)} images, {len(batches.skipped)} skipped, {rate}, {backend}", file=sys.stderr)
     if not rows:
-        raise GoogLeNetDeployError("not one of the images could be used")
+        raise GoogLeNetDeployError(f"not one of {len(batches.skipped)} images could be used")
+    _write(rows, arguments)
+    rate = f"{len(rows) / seconds:.1f} images/s"
+    print(f"{len(rows)} images, {len(batches.skipped)} skipped, {rate}, {backend}", file=sys.stderr)
     return 0
 
 

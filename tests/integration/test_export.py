@@ -208,6 +208,24 @@ def test_published_weights(bvlc_weights: Path, sample_images: Path, tmp_path: Pa
     assert pytorch["same_class"] == pytorch["images"] == 16
 
 
+@pytest.mark.slow
+def test_published_weights_name_the_same_classes_in_every_form(
+    bvlc_weights: Path, bvlc_onnx: Path, sample_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """uint8 input, an old opset and merged convolutions together, on the same files."""
+    output, images = tmp_path / "other.onnx", sorted(map(str, sample_images.iterdir()))[::20]
+    options = ["--uint8-input", "--target", "jetpack-4.6", "--merge-1x1", "--quiet"]
+    assert main(["export", "--weights", str(bvlc_weights), "--output", str(output), *options]) == 0
+    assert onnx.load(output, load_external_data=False).opset_import[0].version == 13
+    best: list[list[int]] = []
+    for model in (bvlc_onnx, output):
+        assert main(["infer", str(model), *images, "--json", "-", "--top-k", "1"]) == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        best.append([row["classes"][0]["class"] for row in rows])
+    assert best[0] == best[1]
+    assert len(set(best[0])) > 20
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

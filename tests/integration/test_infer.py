@@ -164,11 +164,29 @@ def test_opencv_gives_the_same_answers(infer: Infer, colour_images: Path, capsys
     assert answers(infer(colour_images, "--image-backend", "opencv", "--json", "-")) == EXPECTED
 
 
-def test_no_usable_image_is_a_failure(infer: Infer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_usable_image_is_a_failure_that_writes_nothing(
+    infer: Infer, colour_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "a.png").write_bytes(b"")
-    assert main(["infer", "none.onnx", str(tmp_path / "none")]) == 1
-    assert "no such file or folder" in capsys.readouterr().err
-    infer(tmp_path, status=1)
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("old", encoding="utf-8")
+    assert main(["infer", str(colour_model), str(tmp_path / "a.png"), "--json", str(answers)]) == 1
+    assert "error: not one of 1 images could be used" in capsys.readouterr().err
+    assert answers.read_text(encoding="utf-8") == "old"
+
+
+def test_the_googlenet_of_2018_in_the_onnx_package(infer: Infer, tmp_path: Path) -> None:
+    """Opset 9, IR version 3, a fixed batch of one, probabilities of a thousand classes; its weights are constants."""
+    import onnx
+
+    light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_inception_v1.onnx"
+    image = tmp_path / "image.png"
+    Image.effect_noise((300, 260), 80).convert("RGB").save(image)
+    options = [image, image, "--preprocessing", "bvlc", "--class-names", "imagenet", "--json", "-"]
+    first, second = (json.loads(line) for line in infer(*options, model=light).splitlines())
+    assert first == second
+    assert [entry["probability"] for entry in first["classes"]] == pytest.approx([0.001] * 5, abs=0.02)
+    assert all(entry["name"] for entry in first["classes"])
 
 
 def test_published_weights_know_a_tench(
