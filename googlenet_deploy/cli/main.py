@@ -24,6 +24,10 @@ from googlenet_deploy.errors import GoogLeNetDeployError
 EXIT_STATUS_HELP = """\
 exit status: 0 done; 1 it failed, and the message says why; 2 wrong usage;
 3 done, but a gate that you set does not hold."""
+_BASE_PACKAGES = {
+    "numpy": "pip install numpy, or apt install python3-numpy",
+    "PIL": "pip install pillow, or apt install python3-pil",
+}
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -179,6 +183,10 @@ def _report(program: str, error: Exception) -> int:
         if error.remedy:
             print(f"  {error.remedy}", file=sys.stderr)
         return error.exit_status
+    elif isinstance(error, ModuleNotFoundError) and error.name in _BASE_PACKAGES:
+        # The device part travels without an installer, so even these may be missing.
+        print(f"{program}: error: this step needs the Python package '{error.name}'", file=sys.stderr)
+        print(f"  {_BASE_PACKAGES[error.name]}", file=sys.stderr)
     else:
         raise error
     return 1

@@ -46,7 +46,7 @@ class Agreement:
     @property
     def mean_divergence(self) -> float:
         """Mean Kullback-Leibler divergence per image, in nats."""
-        return self.divergence / self.images
+        return max(0.0, self.divergence / self.images)  # rounding may leave a little below nothing
 
     @property
     def sqnr(self) -> float:

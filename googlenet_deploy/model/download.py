@@ -69,20 +69,22 @@ def fetch(name: str) -> Path:
     An interrupted download goes on where it stopped.
 
     Raises:
-        DownloadError: No network, or what arrived is not what was published.
+        DownloadError: No network, or what arrived, or was put into the cache by hand, is not what was published.
         OutputError: The cache folder cannot be written.
     """
     published = PUBLISHED[name]
     target = cache_folder() / published.file_name
-    if not target.exists():
-        partial = target.with_name(target.name + ".part")
-        try:
+    try:
+        if target.exists():
+            _check_cached(published, target)
+        else:
+            partial = target.with_name(target.name + ".part")
             target.parent.mkdir(parents=True, exist_ok=True)
             _download(published, partial, target)
             _check(published, partial)
             partial.replace(target)
-        except OSError as error:
-            raise OutputError(target, f"cannot be written: {reason(error)}", f"set {CACHE_VARIABLE}") from error
+    except OSError as error:
+        raise OutputError(target, f"cannot be written or read: {reason(error)}", f"set {CACHE_VARIABLE}") from error
     return target
 
 
@@ -124,18 +126,32 @@ def _copy(response: http.client.HTTPResponse, stream: IO[bytes], label: str, don
 
 
 def _check(published: Published, path: Path) -> None:
+    digest = _digest(published, path)
+    if not digest.startswith(published.digest):
+        with suppress(OSError):
+            path.unlink()
+        raise DownloadError(
+            f"what {published.url} sent has the {published.algorithm} {digest}, "
+            f"not the published {published.digest}; it was deleted",
+            "try again, or fetch the file by other means and give its path to --weights",
+        )
+
+
+def _check_cached(published: Published, path: Path) -> None:
+    digest = _digest(published, path)
+    if not digest.startswith(published.digest):
+        raise DownloadError(
+            f"{path} has the {published.algorithm} {digest}, not the {published.digest} of {published.url}",
+            "delete it, so that it is downloaded again, or give its path to --weights",
+        )
+
+
+def _digest(published: Published, path: Path) -> str:
     digest = hashlib.new(published.algorithm)
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(BLOCK_BYTES), b""):
             digest.update(block)
-    if not digest.hexdigest().startswith(published.digest):
-        with suppress(OSError):
-            path.unlink()
-        raise DownloadError(
-            f"what {published.url} sent has the {published.algorithm} {digest.hexdigest()}, "
-            f"not the published {published.digest}; it was deleted",
-            "try again, or fetch the file by other means and give its path to --weights",
-        )
+    return digest.hexdigest()
 
 
 def _failure(published: Published, target: Path, cause: str) -> DownloadError:

@@ -52,6 +52,11 @@ def test_a_command_gets_its_arguments_and_gives_its_status(command: Any) -> None
         (UsageError("--a or --b"), 2, "error: --a or --b\n"),
         (GateError("top1 is 3"), 3, "error: top1 is 3\n"),
         (MissingExtraError("onnx", "export"), 1, "'onnx', which is not installed\n  pip install 'googlenet-deploy[exp"),
+        (
+            ModuleNotFoundError("No module", name="PIL"),
+            1,
+            "needs the Python package 'PIL'\n  pip install pillow, or apt",
+        ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (MemoryError(), 1, "error: out of memory\n"),
         (PermissionError(13, "Permission denied", "a/b"), 1, "error: a/b: permission denied\n"),
@@ -71,9 +76,10 @@ def test_errors_become_a_line_and_a_status(
 
 
 def test_an_error_of_ours_is_not_hidden(command: Any) -> None:
-    command(raises(ZeroDivisionError()))
-    with pytest.raises(ZeroDivisionError):
-        main(["infer"])
+    for error in (ZeroDivisionError(), ModuleNotFoundError("No module", name="googlenet_deploy.nothing")):
+        command(raises(error))
+        with pytest.raises(type(error)):
+            main(["infer"])
 
 
 @pytest.mark.parametrize("error", [MissingExtraError("numpy", "export"), RuntimeError("of a library"), None])

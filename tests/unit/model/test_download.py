@@ -111,6 +111,18 @@ def test_a_wrong_hash_is_refused_and_deleted(server: Server, cache: Path, monkey
     assert list(cache.iterdir()) == []
 
 
+def test_another_file_in_the_cache_is_refused_and_kept(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(monkeypatch, server)
+    cache.mkdir()
+    (cache / "net.bin").write_bytes(CONTENT[:-1])
+    with pytest.raises(DownloadError, match=rf"net\.bin has the sha256 \w+, not the {DIGEST[:8]}"):
+        fetch("test")
+    assert (cache / "net.bin").exists()
+    assert server.requested == []
+
+
 def test_a_missing_file_names_url_and_place(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, server, name="other.bin")
     with pytest.raises(DownloadError, match=r"other\.bin.*404") as caught:
