@@ -102,9 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
         image_backend=arguments.image_backend,
         quiet=arguments.quiet,
     ).run()
-    print("\n".join(result_lines(result)))
-    if arguments.json:
-        write_json(arguments.json, result)
+    try:
+        if arguments.json:
+            write_json(arguments.json, result)
+    finally:  # a file that cannot be written does not take the figures with it
+        print("\n".join(result_lines(result)), flush=True)
     broken = broken_gates(gates, result)
     if broken:
         raise GateError("; ".join(broken))

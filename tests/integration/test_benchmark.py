@@ -176,7 +176,9 @@ def test_a_model_that_breaks_while_it_runs(bench: Run, tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written(bench: Run, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    assert "cannot be written" in bench("--json", tmp_path / "folder", status=1)
+    text = bench("--json", tmp_path / "folder", status=1)
+    assert "cannot be written" in text
+    assert "throughput: " in text
 
 
 def test_the_commands_meters_are_those_that_there_are() -> None:

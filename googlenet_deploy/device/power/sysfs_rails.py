@@ -8,7 +8,8 @@ from googlenet_deploy.device.power.ina import SOURCE
 from googlenet_deploy.device.power.meter import Limits, Rail
 from googlenet_deploy.device.power.rails import Total
 
-DEFAULT_PERIOD = 0.02
+# Each reading keeps the bus and a core busy for a while, so more readings would change what they measure.
+DEFAULT_PERIOD = 0.05
 
 
 class SysfsRail(NamedTuple):

@@ -38,7 +38,7 @@ def sampled(root: Path, clock: Any, before: int, spoil: Callable[[], object], af
 
 def test_a_file_that_disappears(board: Any, clock: Any) -> None:
     root = board("orin-nano").root
-    answer = sampled(root, clock, 50, (root / HWMON / "curr1_input").unlink, 80)
+    answer = sampled(root, clock, 20, (root / HWMON / "curr1_input").unlink, 40)
     assert isinstance(answer, NotMeasured)
     assert "do not reach across the window" in answer.reason
     assert "curr1_input: cannot be read: no such file or directory" in answer.reason
@@ -46,7 +46,7 @@ def test_a_file_that_disappears(board: Any, clock: Any) -> None:
 
 def test_a_whole_chip_that_disappears(board: Any, clock: Any) -> None:
     root = board("orin-nano").root
-    answer = sampled(root, clock, 50, lambda: shutil.rmtree(root / HWMON), 80)
+    answer = sampled(root, clock, 20, lambda: shutil.rmtree(root / HWMON), 40)
     assert isinstance(answer, NotMeasured)
     assert "no such file" in answer.reason
 
@@ -54,7 +54,7 @@ def test_a_whole_chip_that_disappears(board: Any, clock: Any) -> None:
 @pytest.mark.parametrize("garbage", ["", "many", "4.5", "0x20", "1 2", "99999999", "-1", "\0\0"])
 def test_garbage_in_a_voltage(garbage: str, board: Any, clock: Any) -> None:
     root = board("orin-nano").root
-    answer = sampled(root, clock, 50, lambda: (root / HWMON / "in1_input").write_text(garbage), 80)
+    answer = sampled(root, clock, 20, lambda: (root / HWMON / "in1_input").write_text(garbage), 40)
     assert isinstance(answer, NotMeasured)
     assert "in1_input" in answer.reason
 
@@ -70,7 +70,7 @@ def test_garbage_in_a_voltage(garbage: str, board: Any, clock: Any) -> None:
 )
 def test_values_that_the_chip_cannot_measure(tree: str, path: str, garbage: str, board: Any, clock: Any) -> None:
     root = board(tree).root
-    answer = sampled(root, clock, 50, lambda: (root / path).write_text(garbage), 80)
+    answer = sampled(root, clock, 20, lambda: (root / path).write_text(garbage), 40)
     assert isinstance(answer, NotMeasured)
     assert Path(path).name in answer.reason
 
