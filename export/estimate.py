@@ -10,57 +10,15 @@ neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.target import Module, PowerMode, Target
-from googlenet_deploy.errors import DeviceError, UsageError, requires
-from googlenet_deploy.export.costs import CostModel, NodeCost, element_count
-from googlenet_deploy.export.graph import runtime_inputs
-from googlenet_deploy.export.onnx_file import load_model
-from googlenet_deploy.export.summary import element_type
+from googlenet_deploy.errors import DeviceError, UsageError
+from googlenet_deploy.export.layer_work import LayerWork, ModelWork
 
-with requires("export"):
-    from onnx import NodeProto
-
-BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
-# TensorRT computes these inside the layer before or after them, or only reinterprets memory.
-_FUSED = (
-    "Relu", "Clip", "LeakyRelu", "QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Cast", "Flatten",
-    "Reshape", "Squeeze", "Unsqueeze", "BatchNormalization",
-)  # fmt: skip
-# Branches write straight into the concatenated tensor.
-_FREE = ("Concat",)
-
-
-_ASSUMPTIONS = (
-    "no engine is faster than the floor; in the roofline every layer reads and writes memory, at peak rates;",
-    "launches, shapes that do not fill the GPU and lower clocks come on top.",
-    "energy: the mode's whole power for the roofline's time. FP32 without TF32.",
-)
-
-
-@dataclass(frozen=True)
-class LayerWork:
-    """What one layer has to do.
-
-    Attributes:
-        name: The ONNX node.
-        operator: Its operator.
-        kind: Type that it computes in: "int8", "fp16", "bf16" or "fp32".
-        multiply_adds: Multiply-adds for the whole batch.
-        weight_bytes: Bytes of its weights in that type; biases in FP32.
-        activation_bytes: Bytes of its inputs and outputs.
-    """
-
-    name: str
-    operator: str
-    kind: str
-    multiply_adds: int
-    weight_bytes: int
-    activation_bytes: int
+__all__ = ["Estimate", "LayerWork", "ModeBound", "estimate"]
 
 
 @dataclass(frozen=True)
@@ -157,13 +115,13 @@ def estimate(path: PathLike, target: Target, batch: int = 1, precision: str | No
         DeviceError: The module's profile does not have the rates.
     """
     module = _module(target)
-    work = _Work(path, module, batch, precision)
+    work = ModelWork(path, module.types, batch, precision)
     if not module.power_modes or not module.bus_bits or not module.sms:
         raise DeviceError(
             f"the profile of {target.name} has no published figures for: {', '.join(module.missing)}",
             "estimate another module, or measure on the device",
         )
-    work.check_rates(target)
+    _check_rates(work, target)
     modes = tuple(_bound(work, module, mode) for mode in module.power_modes)
     notes = (*work.notes, *(f"not in the profile, for want of a source: {item}" for item in module.missing))
     schedule = tuple(work.schedule())
@@ -179,120 +137,18 @@ def _module(target: Target) -> Module:
     return target.module
 
 
-class _Work:
-    """The layers of a model, with fused ones merged and every tensor in the type of the layer that makes it."""
-
-    def __init__(self, path: PathLike, module: Module, batch: int, precision: str | None) -> None:
-        model = load_model(path)
-        self.costs = CostModel(model, batch)
-        self.graph = self.costs.model.graph
-        self.batch = self._batch(batch)
-        self.notes: list[str] = []
-        quantized = any(node.op_type == "DequantizeLinear" for node in self.graph.node)
-        self.int8 = "int8" in module.types
-        if quantized and not self.int8:
-            self.notes.append("the GPU has no INT8: quantised layers count as FP16")
-        self.wide = precision or ("fp16" if quantized else "fp32")
-        if quantized:
-            self.notes.append(f"layers without Q/DQ count as {self.wide.upper()}")
-        self.aliases: dict[str, str] = {}
-        self.kinds: dict[str, str] = {}
-        self.steps: list[tuple[str, list[str], list[str], bool]] = []
-        self.layers: list[LayerWork] = []
-        self.weight_bytes = 0
-        self._walk()
-
-    def _batch(self, batch: int) -> int:
-        shape = self.costs.shapes.get(runtime_inputs(self.graph)[0].name) or [batch]
-        return shape[0] if isinstance(shape[0], int) else batch
-
-    def _walk(self) -> None:
-        costs = {cost.name: cost for cost in self.costs.nodes()}
-        for node in self.graph.node:
-            if all(name in self.costs.constants for name in node.output):
-                continue
-            inputs = [name for name in dict.fromkeys(map(self._root, node.input)) if name and self._is_activation(name)]
-            if node.op_type in _FUSED and len(inputs) == 1:
-                self.aliases.update(dict.fromkeys(node.output, inputs[0]))
-            else:
-                self._add(node, costs[node.name], inputs)
-
-    def _add(self, node: NodeProto, cost: NodeCost, inputs: list[str]) -> None:
-        kind = self._kind(cost)
-        outputs = [name for name in node.output if name]
-        if node.op_type in ("MaxPool", *_FREE) and inputs:
-            kind = self._tensor_kind(inputs[0])  # they only move values
-        self.kinds.update(dict.fromkeys(outputs, kind))
-        free = node.op_type in _FREE
-        self.steps.append((node.name, inputs, outputs, free))
-        traffic = 0 if free else sum(self.bytes_of(name) for name in [*inputs, *outputs])
-        biases = (element_count(cost_shape) or 0) if (cost_shape := self._bias_shape(node)) is not None else 0
-        weights = (cost.parameters - biases) * BYTES[kind] + 4 * biases
-        self.weight_bytes += weights
-        self.layers.append(LayerWork(cost.name, cost.operator, kind, cost.multiply_adds, weights, traffic))
-
-    def _bias_shape(self, node: NodeProto) -> list[int | str | None] | None:
-        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2:
-            return self.costs.shapes.get(node.input[2]) or [self.costs.constants.get(node.input[2], 0)]
-        return None
-
-    def _kind(self, cost: NodeCost) -> str:
-        if cost.quantized:
-            return "int8" if self.int8 else "fp16"
-        own = element_type(cost.element_type) if cost.element_type else ""
-        return {"float16": "fp16", "bfloat16": "bf16"}.get(own, self.wide)
-
-    def _root(self, name: str) -> str:
-        while name in self.aliases:
-            name = self.aliases[name]
-        return name
-
-    def _is_activation(self, name: str) -> bool:
-        return name not in self.costs.constants
-
-    def _tensor_kind(self, name: str) -> str:
-        return self.kinds.get(name, self.wide)
-
-    def bytes_of(self, name: str) -> int:
-        """Bytes of an activation in the type of the layer that makes it; an input of the network in its own type."""
-        if name not in self.kinds:
-            return self.costs.bytes_of(name)
-        return (element_count(self.costs.shapes.get(name)) or 0) * BYTES[self.kinds[name]]
-
-    def io_bytes(self) -> int:
-        """Bytes of the network's inputs and outputs."""
-        names = [value.name for value in runtime_inputs(self.graph)]
-        return sum(map(self.bytes_of, names)) + sum(
-            self.bytes_of(self._root(value.name)) for value in self.graph.output
+def _check_rates(work: ModelWork, target: Target) -> None:
+    """Refuses where the profile has no rate for a type that the model needs."""
+    needed = {layer.kind for layer in work.layers if layer.multiply_adds}
+    lacking = sorted(needed - set(_module(target).operations))
+    if lacking:
+        raise DeviceError(
+            f"the profile of {target.name} has no published {' or '.join(lacking)} rate",
+            "estimate the FP16 model, or measure on the device",
         )
 
-    def schedule(self) -> list[tuple[str, int]]:
-        """Bytes of the activations that live while each layer runs; nothing is written over its input."""
-        last = {name: position for position, (_, inputs, _, _) in enumerate(self.steps) for name in inputs}
-        last.update({self._root(value.name): len(self.steps) for value in self.graph.output})
-        live = {value.name: self.bytes_of(value.name) for value in runtime_inputs(self.graph)}
-        found = []
-        for position, (layer, inputs, outputs, free) in enumerate(self.steps):
-            if free:
-                live = {name: size for name, size in live.items() if name not in inputs or last[name] > position}
-            live.update({name: self.bytes_of(name) for name in outputs})
-            found.append((layer, sum(live.values())))
-            live = {name: size for name, size in live.items() if last.get(name, -1) > position}
-        return found
 
-    def check_rates(self, target: Target) -> None:
-        """Refuses where the profile has no rate for a type that the model needs."""
-        assert target.module is not None
-        needed = {layer.kind for layer in self.layers if layer.multiply_adds}
-        lacking = sorted(needed - set(target.module.operations))
-        if lacking:
-            raise DeviceError(
-                f"the profile of {target.name} has no published {' or '.join(lacking)} rate",
-                "estimate the FP16 model, or measure on the device",
-            )
-
-
-def _bound(work: _Work, module: Module, mode: PowerMode) -> ModeBound:
+def _bound(work: ModelWork, module: Module, mode: PowerMode) -> ModeBound:
     bandwidth = module.bandwidth(mode)
     assert bandwidth is not None
     limits = []
@@ -308,70 +164,3 @@ def _bound(work: _Work, module: Module, mode: PowerMode) -> ModeBound:
     compute_time = sum(time for time, limit in limits if limit == "arithmetic")
     joules = mode.watts * roofline / 1e3 / work.batch if mode.watts else None
     return ModeBound(mode, floor, roofline, compute_time / roofline if roofline else 0.0, joules, tuple(limits))
-
-
-def estimate_lines(result: Estimate, *, layers: bool = False) -> list[str]:
-    """The estimate as text for a terminal, labelled as what it is."""
-    total = sum(layer.multiply_adds for layer in result.layers)
-    module = result.target.module
-    assert module is not None
-    lines = [
-        f"{result.path} on {result.target.title}, batch {result.batch}: bounds from published rates, no measurement",
-        f"  {total / 1e9:.3f} G multiply-adds; {', '.join(_work_by_kind(result.layers, total))}",
-        f"  memory: at least {result.memory_bytes / 1e6:.1f} MB ({result.weight_bytes / 1e6:.1f} MB weights, "
-        f"{result.activation_bytes / 1e6:.1f} MB activations)"
-        + (f" of {module.memory_bytes / 2**30:.0f} GiB" if module.memory_bytes else "")
-        + ", beside what CUDA and TensorRT take",
-        "",
-    ]
-    lines += _mode_lines(result)
-    if layers:
-        lines += ["", *_layer_lines(result)]
-    lines += ["", *_ASSUMPTIONS]
-    return [*lines, *(f"note: {note}" for note in result.notes)]
-
-
-def _work_by_kind(layers: Sequence[LayerWork], total: int) -> list[str]:
-    sums: dict[str, int] = {}
-    for layer in layers:
-        sums[layer.kind] = sums.get(layer.kind, 0) + layer.multiply_adds
-    return [f"{kind.upper()} {count / total:.1%}" for kind, count in sorted(sums.items()) if count] if total else []
-
-
-def _mode_lines(result: Estimate) -> list[str]:
-    rows = [("power mode", "W", "GPU MHz", "floor ms", "roofline ms", "images/s below", "mJ/image", "arithmetic-bound")]
-    rows += [
-        (
-            bound.mode.name,
-            f"{bound.mode.watts:g}" if bound.mode.watts else "-",
-            f"{bound.mode.gpu_mhz:g}",
-            f"{bound.floor_ms:.3f}",
-            f"{bound.roofline_ms:.3f}",
-            f"{1e3 * result.batch / bound.floor_ms:,.0f}",
-            f"{1e3 * bound.joules:.2f}" if bound.joules is not None else "-",
-            f"{bound.compute_share:.0%}",
-        )
-        for bound in result.modes
-    ]
-    return _table(rows)
-
-
-def _layer_lines(result: Estimate) -> list[str]:
-    bound = result.modes[-1]
-    rows = [(f"layer, in {bound.mode.name}", "type", "multiply-adds", "bytes", "us", "limit")]
-    for layer, (time, limit) in zip(result.layers, bound.limits, strict=True):
-        size = layer.weight_bytes + layer.activation_bytes
-        if size:
-            rows.append((layer.name, layer.kind, f"{layer.multiply_adds:,}", f"{size:,}", f"{1e3 * time:.1f}", limit))
-    return _table(rows)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
