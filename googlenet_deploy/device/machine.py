@@ -10,8 +10,7 @@ import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Dict, List, Optional, Set, Tuple, Type
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 from googlenet_deploy.device.clocks import Clock, cpu_clocks, gpu_clock, memory_mhz
 from googlenet_deploy.device.jetson import find_jetson, power_mode
@@ -169,12 +168,7 @@ class LoadMonitor:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the thread."""
         self._stop.set()
         self._thread.join()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from types import TracebackType
-from typing import Any, Dict, List, Optional, Tuple, Type
+from typing import Any, Dict, List, Optional, Tuple
 
 from googlenet_deploy.device.sysfs import LostReadingError
 from googlenet_deploy.errors import DeviceError
@@ -72,12 +71,7 @@ class Nvml:
         """Itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the library."""
         self.close()
 

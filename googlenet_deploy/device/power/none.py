@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Callable, Optional, Type
+from typing import Callable
 
 from googlenet_deploy.device.power.meter import NotMeasured
 
@@ -26,12 +25,7 @@ class NoSampler:
         """Itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """There is nothing to end."""
 
     def energy(self, start: float, end: float) -> NotMeasured:  # noqa: ARG002 - as Sampler's

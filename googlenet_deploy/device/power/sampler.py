@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Callable, Optional, Type
+from typing import TYPE_CHECKING, Callable
 
 from googlenet_deploy.device.power.energy import Measured, Trace, energy_between, max_gap
 from googlenet_deploy.device.power.meter import MeterGoneError
@@ -48,12 +47,7 @@ class Sampler:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the thread and the meter; a meter that does not answer is left behind after a few seconds."""
         self._stop.set()
         if self.meter.paced:

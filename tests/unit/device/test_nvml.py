@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import pytest
+from fake_clock import FakeClock
 from fake_nvml import FakeNvml
 
 from googlenet_deploy.device import nvml as module
@@ -19,14 +20,6 @@ from googlenet_deploy.errors import DeviceError
 
 ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
 POWER = "nvmlDeviceGetPowerUsage"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_what_it_tells_of_a_gpu() -> None:
@@ -129,35 +122,35 @@ def test_an_unknown_status_is_told_by_its_number() -> None:
         Nvml(library=library).power_milliwatts()
 
 
-def sampled(library: FakeNvml, clock: Clock, watts: float, count: int) -> Any:
+def sampled(library: FakeNvml, clock: FakeClock, watts: float, count: int) -> Any:
     meter = NvmlMeter(Nvml(library=library))
     sampler = Sampler(meter, clock)
     for step in itertools.count():
-        library.values[ENERGY] = 10**12 + round(watts * (clock() - 50.0) * 1000)
+        library.values[ENERGY] = 10**12 + round(watts * (clock() - 100.0) * 1000)
         library.values[POWER] = round(watts * 1000)
         if step == count or not sampler.sample():
             return meter, sampler
-        clock.now += meter.period
+        clock.advance(meter.period)
     raise AssertionError
 
 
 def test_energy_by_the_counter() -> None:
-    clock = Clock()
+    clock = FakeClock()
     meter, sampler = sampled(FakeNvml(**{ENERGY: 10**12}), clock, 312.5, 60)
     assert meter.name == "NVML energy counter"
-    energy = sampler.energy(50.77, 54.77)
+    energy = sampler.energy(100.77, 104.77)
     assert isinstance(energy, Energy)
     assert energy.joules == pytest.approx(1250, rel=0.01)
     assert energy.relative_limit == 0.05
 
 
 def test_energy_by_sampled_power_needs_a_long_window() -> None:
-    clock, library = Clock(), FakeNvml()
+    clock, library = FakeClock(), FakeNvml()
     library.status[ENERGY] = 3
     meter, sampler = sampled(library, clock, 55.5, 300)
     assert meter.name == "NVML sampled power"
     assert window_for(meter, 1.0) == 10.0
-    energy = sampler.energy(50.5, 60.5)
+    energy = sampler.energy(100.5, 110.5)
     assert isinstance(energy, Energy)
     assert energy.joules == pytest.approx(555, rel=0.01)
     assert any("no energy counter" in note for note in energy.notes)
@@ -182,11 +175,11 @@ def test_a_gpu_that_gives_neither_is_no_meter(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_gpu_that_falls_off_the_bus() -> None:
-    clock, library = Clock(), FakeNvml(**{ENERGY: 10**12})
+    clock, library = FakeClock(), FakeNvml(**{ENERGY: 10**12})
     meter, sampler = sampled(library, clock, 100, 60)
     library.status[ENERGY] = 15
     assert not sampler.sample()
-    answer = sampler.energy(51.0, 60.0)
+    answer = sampler.energy(101.0, 110.0)
     assert isinstance(answer, NotMeasured)
     assert "the GPU is lost" in answer.reason
     with pytest.raises(MeterGoneError):

@@ -9,25 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_clock import FakeClock
 
 from googlenet_deploy.device.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import Preprocessing
 
 SMALL = Preprocessing(resize=8, crop=(8, 8))
-
-
-class FakeClock:
-    """Seconds that pass only by `advance`."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class TimedModel:

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import pytest
+from fake_clock import FakeClock
 
 from googlenet_deploy.device.benchmark import loops
 from googlenet_deploy.device.benchmark.inputs import make_batches, synthetic_inputs
@@ -13,7 +14,7 @@ from googlenet_deploy.device.benchmark.streams import SlotStreams, ThreadStreams
 from googlenet_deploy.device.runner.protocol import ScopedTimes
 from googlenet_deploy.errors import BadModelError
 
-from .conftest import SMALL, FakeClock, TimedModel
+from .conftest import SMALL, TimedModel
 
 
 @pytest.fixture(scope="module")

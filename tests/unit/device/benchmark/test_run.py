@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from fake_clock import FakeClock
 
 from googlenet_deploy.device.benchmark import run as module
 from googlenet_deploy.device.benchmark.options import BenchmarkOptions
@@ -21,7 +22,7 @@ from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, UsageError
 
-from .conftest import SMALL, FakeClock, TimedModel
+from .conftest import SMALL, TimedModel
 
 QUICK = BenchmarkOptions(rounds=3, seconds=0.5, warm_up_seconds=5.0, threads=1)
 Make = Callable[..., Benchmark]

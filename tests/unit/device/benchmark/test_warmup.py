@@ -3,12 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fake_clock import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from googlenet_deploy.device.benchmark.warmup import BLOCK_RUNS, BLOCKS, TOLERANCE, warm_up
-
-from .conftest import FakeClock
 
 
 def warmed(clock: Any, latency: Any, **limits: float) -> Any:

@@ -7,21 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_clock import FakeClock
 
 DATA = Path(__file__).resolve().parents[3] / "data" / "power"
-
-
-class FakeClock:
-    """Seconds that pass only by `advance`."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Board:
