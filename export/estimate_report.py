@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from googlenet_deploy.device.text import columns
 from googlenet_deploy.export.estimate import Estimate, LayerWork
 
 _ASSUMPTIONS = (
@@ -56,7 +57,7 @@ def _mode_lines(result: Estimate) -> list[str]:
         )
         for bound in result.modes
     ]
-    return _table(rows)
+    return columns(rows)
 
 
 def _layer_lines(result: Estimate) -> list[str]:
@@ -66,15 +67,4 @@ def _layer_lines(result: Estimate) -> list[str]:
         size = layer.weight_bytes + layer.activation_bytes
         if size:
             rows.append((layer.name, layer.kind, f"{layer.multiply_adds:,}", f"{size:,}", f"{1e3 * time:.1f}", limit))
-    return _table(rows)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    return columns(rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.text import columns
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.costs import CostModel, NodeCost
 from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
@@ -173,14 +174,7 @@ def _layer_lines(layers: tuple[NodeCost, ...]) -> list[str]:
         kind = layer_type(layer)
         figures = (layer.parameters, layer.multiply_adds, layer.output_bytes)
         rows.append((layer.name, layer.operator, shape, kind, *(f"{figure:,}" if figure else "" for figure in figures)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column > 3 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return columns(rows, words=4)
 
 
 def _total_lines(description: Description) -> list[str]:

@@ -117,20 +117,15 @@ def _network(arguments: argparse.Namespace) -> Tuple[str, Any, int]:
 
 
 def _table(layers: Tuple[LayerCost, ...]) -> List[str]:
+    from googlenet_deploy.device.text import columns
+
     rows = [("layer", "type", "output", "parameters", "multiply-adds", "bytes", "live bytes")]
     for layer in layers:
         figures = (layer.parameters, layer.multiply_adds, layer.activation_bytes, layer.live_bytes)
         output = "x".join(str(size) for size in layer.output)
         texts = [f"{figure:,}" if figure else "" for figure in figures]
         rows.append((layer.name, layer.kind, output, texts[0], texts[1], texts[2], texts[3]))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column > 2 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+    return columns(rows, words=3)
 
 
 def _totals(summary: ModelSummary) -> List[str]:

@@ -13,6 +13,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from googlenet_deploy.device.text import columns
 from googlenet_deploy.errors import UsageError
 
 TYPES = ("int8", "fp16", "bf16", "fp32")
@@ -222,14 +223,7 @@ def layer_table(layers: Sequence[EngineLayer], limit: Optional[int] = None) -> L
         (_short(layer.name), layer.kind, layer.dtype, f"{layer.multiply_adds:,}" if layer.multiply_adds else "")
         for layer in shown
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return [
-        "  ".join(
-            cell.rjust(width) if column == 3 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+    return columns(rows, words=3)
 
 
 def _short(name: str, limit: int = 70) -> str:

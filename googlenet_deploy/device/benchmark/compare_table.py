@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, List, Sequence
 
-from googlenet_deploy.device.benchmark.text import columns, number
+from googlenet_deploy.device.text import columns, number
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.benchmark.compare import Comparison

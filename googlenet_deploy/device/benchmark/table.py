@@ -15,7 +15,7 @@ from googlenet_deploy.device.benchmark.loops import (
     RUN,
     SCOPES,
 )
-from googlenet_deploy.device.benchmark.text import columns, megabytes, number
+from googlenet_deploy.device.text import columns, megabytes, number
 
 _LABELS = {
     PREPROCESS: "preprocess",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from googlenet_deploy.device.benchmark.table import result_lines
-from googlenet_deploy.device.benchmark.text import columns, megabytes, number
+from googlenet_deploy.device.text import columns, megabytes, number
 
 GOLDEN = """\
 model.engine: TensorRT 10.3.0 (Orin, cuda-bindings) on NVIDIA Jetson Orin Nano Developer Kit, ARMv8; 3 rounds of at \

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, List, Sequence
 
 
-def columns(rows: Sequence[Sequence[str]]) -> List[str]:
-    """Rows as lines: the first cell of each to the left, the others to the right; empty for no rows."""
+def columns(rows: Sequence[Sequence[str]], words: int = 1) -> List[str]:
+    """Rows as lines: the first `words` cells of each to the left, the others to the right; empty for no rows."""
     if not rows:
         return []
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
+            cell.ljust(width) if index < words else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows
