@@ -12,6 +12,7 @@ Exit status: that of the first command that fails; 3 where the accuracy is below
 from __future__ import annotations
 
 import argparse
+import platform
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import textwrap
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +40,13 @@ class Step:
         title: Its heading.
         why: What it does, in a sentence or two.
         arguments: What follows `googlenet-deploy` on the command line.
+        needs: A package that not every machine can have; the step is left out without it.
     """
 
     title: str
     why: str
     arguments: tuple[str, ...]
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,29 @@ def steps(paths: Paths, epochs: int, required: float) -> list[Step]:
                 *("--require", f"top1={required:g}", "--json", paths.file("evaluation.json")),
             ),
         ),
+        *engine_steps(paths, model),
+    ]
+
+
+def engine_steps(paths: Paths, model: str) -> list[Step]:
+    """From the model to an engine for three generations of GPUs, none of which need be here."""
+    half = paths.file("digits.fp16.onnx")
+    return [
+        Step(
+            "Export in FP16",
+            "TensorRT-RTX computes in the types that the model states. The largest activations are measured on real"
+            " digits, and a layer that could overflow would stay in FP32.",
+            ("export", "--onnx", model, "--fp16", "--output", half, "--images", str(paths.held_out)),
+        ),
+        Step(
+            "Build",
+            "A TensorRT-RTX engine, ahead of time and without a GPU, with a gate: every convolution computes in FP16.",
+            (
+                *("build", half, "--backend", "tensorrt-rtx", "--compute-capability", "8.6,8.9,12.0"),
+                *("--batch", "1,8,32", "--require", "fp16=1", "--output", paths.file("digits.engine")),
+            ),
+            needs="tensorrt_rtx",
+        ),
     ]
 
 
@@ -112,6 +139,8 @@ RESULTS = {
     "digits.onnx": "the model to deploy",
     "export.json": "what the export did and how it was verified",
     "evaluation.json": "accuracy on the held-out digits, with its interval",
+    "digits.fp16.onnx": "the same model in FP16",
+    "digits.engine": "a TensorRT-RTX engine, and digits.engine.json: what it was made from and computes in",
 }
 
 
@@ -129,6 +158,9 @@ def main(argv: list[str] | None = None) -> int:
     heading("Digits", "Handwritten digits from scikit-learn, written as images; a fifth of each class is held out.")
     write_digits(paths)
     for step in steps(paths, options.epochs, options.require):
+        if step.needs and find_spec(step.needs) is None:
+            leave_out(step)
+            continue
         status = run(step)
         if status:
             print(f"\nThe demo stopped: '{step.arguments[0]}' ended with exit status {status}.", flush=True)
@@ -164,6 +196,15 @@ def run(step: Step) -> int:
     return status
 
 
+def leave_out(step: Step) -> None:
+    """Says that a step is not done here."""
+    heading(step.title, step.why)
+    machine = f"{platform.system()} on {platform.machine()}"
+    print(
+        f"Left out: the package {step.needs} is not installed; NVIDIA makes none for every machine (here: {machine})."
+    )
+
+
 def heading(title: str, why: str) -> None:
     """Announces a step."""
     print(f"\n{RULE}\n{title}\n{textwrap.fill(why, len(RULE))}\n{RULE}", flush=True)
@@ -173,7 +214,8 @@ def conclude(paths: Paths, seconds: float) -> None:
     """Says where everything lies."""
     heading("Done", f"{seconds:.0f} s in all.")
     for name, what in RESULTS.items():
-        print(f"  {paths.folder / name!s:36} {what}")
+        if (paths.folder / name).exists():
+            print(f"  {paths.folder / name!s:36} {what}")
     print(f"\nTry your own: googlenet-deploy infer {paths.file('digits.onnx')} IMAGE", flush=True)
 
 
