@@ -112,17 +112,20 @@ class Engine:
         library: TensorRT.
         data: The engine's bytes.
         path: Its file, for messages.
+        version_compatible: Whether it was built for later versions too; such an engine carries code of its own.
 
     Raises:
         BadModelError: TensorRT refuses it, or it is of a kind that this does not run.
         DeviceError: TensorRT's runtime cannot start.
     """
 
-    def __init__(self, library: TensorRT, data: bytes, path: str) -> None:
+    def __init__(self, library: TensorRT, data: bytes, path: str, *, version_compatible: bool = False) -> None:
         self.library, self.path = library, path
         self.log = BuildLog()
         self._logger = library.logger(self.log)
         self._runtime = _runtime(library, self._logger, self.log)
+        if version_compatible:
+            self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
             if self.log.out_of_memory:

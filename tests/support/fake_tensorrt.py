@@ -190,6 +190,8 @@ def tensorrt_module(gpu: FakeGpu, version: str = "10.3.0") -> ModuleType:
     named = tuple(map(int, version.split(".")[:2])) >= (8, 5)
 
     class Runtime:
+        engine_host_code_allowed = False
+
         def __init__(self, logger: _Logger) -> None:
             self.logger = logger
             self.number = gpu.number("runtime")
@@ -208,6 +210,9 @@ def tensorrt_module(gpu: FakeGpu, version: str = "10.3.0") -> ModuleType:
                 config = json.loads(data)
             except ValueError:
                 log("IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magic tag does not match)")
+                return None
+            if config.get("host_code") and not self.engine_host_code_allowed:
+                log("The engine contains host code, and it has not been allowed")
                 return None
             if config.get("too_large"):
                 log("IRuntime::deserializeCudaEngine: Error Code 2: OutOfMemory (Requested size was 8 GiB)")

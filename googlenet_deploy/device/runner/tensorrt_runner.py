@@ -160,7 +160,8 @@ class TensorRTRunner:
         gpu, capability = self._cuda.device()
         if self.manifest is not None:
             check_fit(self.path, self.manifest, backend, library.version_text, capability)
-        self._engine = Engine(library, _read(self.path), self.path)
+        compatible = bool(self.manifest and self.manifest.options.get("version_compatible"))
+        self._engine = Engine(library, _read(self.path), self.path, version_compatible=compatible)
         tensors = self._engine.tensors
         self.input = image_input([_spec(tensor) for tensor in tensors if tensor.is_input], self.path)
         self.outputs = tuple(_spec(tensor) for tensor in tensors if not tensor.is_input)

@@ -80,6 +80,14 @@ def test_half_precision_inputs_and_outputs(gpu: FakeGpu, make_engine: MakeEngine
         np.testing.assert_array_equal(answer, expected(batch))
 
 
+def test_engines_for_later_versions_may_run_the_code_that_they_carry(gpu: FakeGpu, make_engine: MakeEngine) -> None:
+    code = {"host_code": True}
+    with TensorRTRunner(make_engine(engine=code, options={"version_compatible": True})) as runner:
+        assert runner.run(images(2))["logits"].shape == (2, 6)
+    with pytest.raises(BadModelError, match="has not been allowed"):
+        TensorRTRunner(make_engine(engine=code))
+
+
 def test_outputs_are_not_overwritten_by_the_next_batch(gpu: FakeGpu, make_engine: MakeEngine) -> None:
     with TensorRTRunner(make_engine(), slots=1) as runner:
         first, second = images(2, 1), images(2, 2)
