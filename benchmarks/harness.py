@@ -1,7 +1,8 @@
 """What every benchmark shares: the machine's description, interleaved timing, tables and recorded results.
 
 Machines differ and drift, so a benchmark times its candidates in turn (A B A B ...) within one run and
-prints each one's ratio to a named peer, round by round; the median ratio is what to quote.
+prints each one's ratio to a named peer, round by round; the median ratio is what to quote. With ``--record`` the
+figures go to ``results/NAME.json``, and what was printed with the machine and its versions to ``results/NAME.md``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ WEIGHTS = DATA / "bvlc_googlenet.safetensors"
 IMAGES = DATA / "imagenet-sample" / "images"
 LABELS = DATA / "imagenet-sample" / "labels.csv"
 PACKAGES = ("numpy", "pillow", "torch", "onnx", "onnxruntime", "onnxsim", "openvino", "googlenet-deploy")
+_said: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -76,32 +79,48 @@ def machine() -> dict[str, Any]:
 
 
 def record(name: str, figures: Mapping[str, Any]) -> Path:
-    """Writes figures, machine and date to ``benchmarks/results/NAME.json``."""
+    """Writes figures, machine and date to ``benchmarks/results/NAME.json``, and what was said so far to NAME.md."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "benchmark": name,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "machine": machine(),
-        **figures,
-    }
+    date, where = datetime.now(timezone.utc).date().isoformat(), machine()
+    content = {"benchmark": name, "date": date, "machine": where, **figures}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    print(f"recorded in {path.relative_to(ROOT)}")
+    versions = ", ".join(f"{package} {version}" for package, version in where["packages"].items())
+    lines = [
+        f"# {name}",
+        "",
+        f"{date}, {where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}.",
+        f"Versions: {versions}.",
+        "",
+        f"`python {Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}` in `benchmarks/` printed:",
+        "",
+        "```",
+        *_said,
+        "```",
+    ]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"recorded in {path.relative_to(ROOT)} and beside it as Markdown")
     return path
 
 
+def say(text: str) -> None:
+    """Prints a line, which `record` keeps."""
+    print(text, flush=True)
+    _said.append(text)
+
+
 def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Prints a plain table, first column left-aligned, the others right-aligned."""
+    """Prints a plain table, first column left-aligned, the others right-aligned; `record` keeps it."""
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     for row in [headings, *rows]:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        print("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
-def options(description: str) -> argparse.ArgumentParser:
+def options(description: str, rounds: int = 5) -> argparse.ArgumentParser:
     """A parser with the options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
+    parser.add_argument("--rounds", type=int, default=rounds, help="timed rounds (default %(default)s)")
     parser.add_argument("--record", action="store_true", help="write the figures to benchmarks/results/")
     return parser
 

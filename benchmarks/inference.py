@@ -1,9 +1,10 @@
 """Images per second of ``infer`` and of preprocessing alone, against a plain loop over Pillow and onnxruntime.
 
 The plain loop is what most people write: open, resize, crop, to float, subtract, run, one image after the other, in
-a session with ONNX Runtime's defaults. Both sides classify the same files; their top-1 answers are compared.
+a session with ONNX Runtime's defaults. Both sides classify the same files; their top-1 answers are compared. ``infer``
+runs in ONNX Runtime too, and in what it chooses by itself, which may be OpenVINO.
 
-    python benchmarks/inference.py [--rounds 3] [--images 200] [--record]
+    python benchmarks/inference.py [--rounds 3] [--images 100] [--record]
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from harness import IMAGES, ROOT, Timing, bvlc_onnx, interleaved, options, record, table
+from harness import IMAGES, ROOT, Timing, bvlc_onnx, interleaved, options, record, say, table
 from PIL import Image
 
 from googlenet_deploy.cli.main import main as googlenet_deploy
@@ -65,7 +66,7 @@ def our_preprocessing(paths: list[Path], workers: int | None) -> None:
 
 def report(title: str, timings: dict[str, Timing], peer: str, count: int) -> dict[str, float]:
     """Prints images/s and the ratio to the peer; returns the ratios."""
-    print(title)
+    say(f"{title}, {count} images")
     rows, ratios = [], {}
     for name, timing in timings.items():
         ratios[name] = timing.ratio_to(timings[peer])
@@ -75,18 +76,19 @@ def report(title: str, timings: dict[str, Timing], peer: str, count: int) -> dic
 
 
 def main() -> int:
-    parser = options(__doc__ or "")
-    parser.add_argument("--images", type=int, default=200, help="how many images (default 200)")
+    parser = options(__doc__ or "", rounds=3)
+    parser.add_argument("--images", type=int, default=100, help="how many images (default %(default)s)")
     arguments = parser.parse_args()
     model, paths = bvlc_onnx(), sorted(IMAGES.glob("*.jpg"))[: arguments.images]
     plain = plain_loop(model, paths)
     our_infer(model, paths)
     equal = sum(ours == theirs for ours, theirs in zip(our_answers(), plain, strict=True))
-    print(f"same best class for {equal} of {len(paths)} images")
+    say(f"same best class for {equal} of {len(paths)} images")
 
     end_to_end = interleaved(
         {
             "plain loop": lambda: plain_loop(model, paths),
+            "infer --backend onnxruntime": lambda: our_infer(model, paths, "--backend", "onnxruntime"),
             "infer": lambda: our_infer(model, paths),
             "infer --batch 1": lambda: our_infer(model, paths, "--batch", "1"),
         },
@@ -103,7 +105,7 @@ def main() -> int:
     ratios = report("end to end", end_to_end, "plain loop", len(paths))
     alone = report("preprocessing alone", preprocessing, "plain loop", len(paths))
     if arguments.record:
-        rate = {name: len(paths) / timing.median for name, timing in {**end_to_end}.items()}
+        rate = {name: len(paths) / timing.median for name, timing in end_to_end.items()}
         rate_alone = {name: len(paths) / timing.median for name, timing in preprocessing.items()}
         record(
             "inference",
