@@ -15,7 +15,6 @@ from googlenet_deploy.errors import DeviceError
 
 LIBRARY = "libnvidia-ml.so.1"
 NOT_SUPPORTED = 3
-INSUFFICIENT_SIZE = 7
 CLOCK_GRAPHICS, CLOCK_SM, CLOCK_MEMORY = 0, 1, 2
 _TEXT = 128
 _UNKNOWN_MEMORY = 2**64 - 1

@@ -74,6 +74,8 @@ class _Lines:
         except OSError as error:
             self._errors.close()
             raise MeterGoneError(f"{self.command}: cannot be started: {error.strerror or error}") from error
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
         self._rest = b""
         self._closed = False
 
@@ -84,18 +86,22 @@ class _Lines:
             LostReadingError: None came in time.
             MeterGoneError: The process has ended.
         """
-        assert self._process.stdout is not None
         deadline = time.monotonic() + SECONDS_OF_SILENCE
         while b"\n" not in self._rest:
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise LostReadingError(f"{self.command}: silent for {SECONDS_OF_SILENCE:g} s")
-            chunk = os.read(self._process.stdout.fileno(), _CHUNK)
+            chunk = self._chunk(max(0.0, deadline - time.monotonic()))
             if not chunk:
                 raise MeterGoneError(self._why_it_ended())
             self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode("utf-8", "replace")
+
+    def _chunk(self, seconds: float) -> bytes:
+        try:
+            if not select.select([self._output], [], [], seconds)[0]:
+                raise LostReadingError(f"{self.command}: silent for {SECONDS_OF_SILENCE:g} s")
+            return os.read(self._output.fileno(), _CHUNK)
+        except (OSError, ValueError):  # closed from another thread
+            return b""
 
     def close(self) -> None:
         """Ends the process, by force where it does not listen."""
@@ -108,6 +114,8 @@ class _Lines:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._output.close()
+        self._errors.close()
 
     def _why_it_ended(self) -> str:
         if self._closed:
