@@ -25,6 +25,8 @@ THROTTLE_REASONS: Tuple[Tuple[int, str], ...] = (
     (0x0000000000000020, "thermal slowdown (software)"),
     (0x0000000000000040, "thermal slowdown (hardware)"),
     (0x0000000000000080, "power brake"),
+    (0x0000000000000200, "board limit"),
+    (0x0000000000000400, "reliability limit"),
 )
 
 
@@ -37,6 +39,15 @@ class _ProcessInfo(ctypes.Structure):
         ("gpuInstanceId", ctypes.c_uint),
         ("computeInstanceId", ctypes.c_uint),
     )
+
+
+class _Temperature(ctypes.Structure):
+    """nvmlTemperature_v1_t."""
+
+    _fields_ = (("version", ctypes.c_uint), ("sensorType", ctypes.c_int), ("temperature", ctypes.c_int))
+
+
+_TEMPERATURE_VERSION = ctypes.sizeof(_Temperature) | 1 << 24  # NVML_STRUCT_VERSION(Temperature, 1)
 
 
 class Nvml:
@@ -110,12 +121,18 @@ class Nvml:
 
     def celsius(self) -> int:
         """Temperature of the die."""
-        return self._unsigned("nvmlDeviceGetTemperature", 0)
+        if not hasattr(self._library, "nvmlDeviceGetTemperatureV"):  # before CUDA 12.8
+            return self._unsigned("nvmlDeviceGetTemperature", 0)
+        value = _Temperature(version=_TEMPERATURE_VERSION)
+        self._call("nvmlDeviceGetTemperatureV", self._device, ctypes.byref(value))
+        return int(value.temperature)
 
     def throttle_reasons(self) -> List[str]:
         """What slows the clocks now, against the GPU's will."""
         value = ctypes.c_ulonglong()
-        self._call("nvmlDeviceGetCurrentClocksThrottleReasons", self._device, ctypes.byref(value))
+        names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+        name = next((name for name in names if hasattr(self._library, name)), names[0])
+        self._call(name, self._device, ctypes.byref(value))
         return [name for bit, name in THROTTLE_REASONS if value.value & bit]
 
     def process_bytes(self, pid: Optional[int] = None) -> Optional[int]:
@@ -164,7 +181,7 @@ def _error(function: str, status: int) -> DeviceError:
 
 # nvmlReturn_t.
 _STATUS: Dict[int, str] = {
-    1: "not initialised", 2: "invalid argument", 3: "not supported", 4: "no permission", 6: "no such GPU",
+    1: "not initialised", 2: "invalid argument", 3: "not supported", 4: "no permission", 6: "no such GPU", 28: "no such GPU",
     7: "buffer too small", 9: "the driver is not loaded", 10: "timed out", 15: "the GPU is lost",
     18: "library and driver do not match", 999: "unknown error",
 }  # fmt: skip

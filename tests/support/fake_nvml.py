@@ -18,7 +18,7 @@ class FakeNvml:
     def __init__(self, **values: int) -> None:
         self.values = {"nvmlDeviceGetCount_v2": 1, **values}
         self.status: dict[str, int] = {}
-        self.missing: set[str] = set()
+        self.missing = {"nvmlDeviceGetTemperatureV", "nvmlDeviceGetCurrentClocksEventReasons"}  # as in older drivers
         self.calls: list[str] = []
         self.processes: list[tuple[int, int]] = []
         self.bus_id = b""
@@ -48,6 +48,10 @@ class FakeNvml:
             count.value = len(self.processes)
             for entry, (pid, size) in zip(entries, self.processes, strict=False):
                 entry.pid, entry.usedGpuMemory = pid, size
+        elif name == "nvmlDeviceGetTemperatureV":
+            request = arguments[1]._obj
+            assert request.version == 0x100000C
+            request.temperature = self.values[name]
         else:
             target = arguments[-1]._obj
             key = f"{name}({arguments[1]})" if len(arguments) == 3 and isinstance(arguments[1], int) else name

@@ -49,6 +49,14 @@ def test_what_it_tells_of_a_gpu() -> None:
     assert library.calls[-1] == "nvmlShutdown"
 
 
+def test_names_of_newer_drivers() -> None:
+    library = FakeNvml(nvmlDeviceGetTemperatureV=43, nvmlDeviceGetCurrentClocksEventReasons=0x200)
+    library.missing = {"nvmlDeviceGetTemperature", "nvmlDeviceGetCurrentClocksThrottleReasons"}
+    gpu = Nvml(library=library)
+    assert gpu.celsius() == 43
+    assert gpu.throttle_reasons() == ["board limit"]
+
+
 def test_memory_that_the_driver_does_not_tell() -> None:
     library = FakeNvml()
     library.processes = [(os.getpid(), 2**64 - 1)]
