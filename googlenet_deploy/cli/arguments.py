@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
-from googlenet_deploy.device.runner.select import BACKENDS
+from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +64,36 @@ def add_backend_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", action="store_true", help="show no progress")
 
 
+def add_gpu_options(parser: argparse.ArgumentParser) -> None:
+    """How an engine runs."""
+    group = parser.add_argument_group("engines")
+    group.add_argument("--cuda-backend", choices=("cuda-bindings", "pycuda"), help="default: what is installed")
+    group.add_argument(
+        "--streams", type=positive, default=2, metavar="N", help="batches at once on the GPU (default 2)"
+    )
+    group.add_argument("--cuda-graph", action="store_true", help="run the network as a CUDA graph")
+    group.add_argument(
+        "--zero-copy",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="let the GPU read the host's memory (default auto: where they share it, as on a Jetson)",
+    )
+    group.add_argument(
+        "--no-manifest", action="store_true", help="run an engine that has no manifest, such as trtexec's"
+    )
+
+
+def gpu_options(arguments: argparse.Namespace) -> GpuOptions:
+    """What `add_gpu_options` asked for."""
+    return GpuOptions(
+        cuda_backend=arguments.cuda_backend,
+        streams=arguments.streams,
+        cuda_graph=arguments.cuda_graph,
+        zero_copy={"auto": None, "on": True, "off": False}[arguments.zero_copy],
+        checked=not arguments.no_manifest,
+    )
+
+
 def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Preprocessing:
     """The model's own preprocessing, or what the options say; where both speak the options win, and that is said.
 
@@ -91,12 +122,19 @@ def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Prep
     return spec
 
 
-def report_skipped(skipped: List[Skipped], other_files: List[str]) -> None:
-    """Says on stderr which images could not be used, and how many files were none."""
+def report_skipped(skipped: List[Skipped], other_files: List[str], count: Optional[int] = None) -> None:
+    """Says on stderr which images could not be used, and how many files were none.
+
+    Args:
+        skipped: The images, or the first ones of them.
+        other_files: Files that are no images.
+        count: How many images could not be used; None where `skipped` has them all.
+    """
     for item in skipped[:SHOWN]:
         print(f"skipped: {item.name}: {item.reason}", file=sys.stderr)
-    if len(skipped) > SHOWN:
-        print(f"skipped: ... and {len(skipped) - SHOWN} more", file=sys.stderr)
+    left = (len(skipped) if count is None else count) - min(len(skipped), SHOWN)
+    if left > 0:
+        print(f"skipped: ... and {left} more", file=sys.stderr)
     if other_files:
         print(
             f"note: {len(other_files)} other files in the folders are no images: {other_files[0]}, ...", file=sys.stderr
@@ -112,6 +150,14 @@ def class_names(arguments: argparse.Namespace, runner: Runner) -> Tuple[str, ...
     if arguments.class_names:
         return read_class_names(arguments.class_names)
     return runner.metadata.class_names
+
+
+def milliseconds(text: str) -> float:
+    """Milliseconds as seconds, at least 0, for argparse."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time in milliseconds")
+    return value / 1e3
 
 
 def positive(text: str) -> int:

@@ -1,144 +1,198 @@
-"""Classify images with a model.
+"""Classify images, videos, a camera, or what appears in a folder.
 
-PATH is a file, a folder (searched with its subfolders), a pattern such as 'photos/*.jpg', or - for standard input
-(an image, or one path per line). Images that cannot be used are named, counted and left out.
+MODEL is an ONNX model, or an engine that build made. PATH is an image, a folder (searched with its subfolders), a
+pattern such as 'photos/*.jpg', - for standard input (an image, or one path per line), a video file, camera:0 (the first
+camera), csi:0 (a Jetson's CSI camera), an rtsp:// or http:// address, or a GStreamer pipeline ending in appsink.
+Images and frames that cannot be used are named, counted and left out. Ctrl-C and SIGTERM end after the current batch.
 
 Examples:
   googlenet-infer model.onnx photo.jpg
-  googlenet-infer model.onnx photos/ --top-k 1 --csv answers.csv
+  googlenet-infer model.engine photos/ --top-k 1 --csv answers.csv
   googlenet-infer model.onnx 'shots/*.png' --json - --batch 16
+  googlenet-infer model.onnx clip.mp4 --annotate annotated.mp4 --json answers.jsonl
+  googlenet-infer model.engine rtsp://camera.local/stream --max-latency 50 --json -
+  googlenet-infer model.onnx --watch inbox/ --csv answers.csv
   googlenet-infer other.onnx photo.jpg --preprocessing imagenet --class-names imagenet
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import sys
-import time
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Callable, List
 
 from googlenet_deploy.cli.arguments import (
+    add_gpu_options,
     add_preprocessing_options,
     add_runner_options,
-    check_class_count,
     class_names,
+    gpu_options,
+    milliseconds,
     positive,
     report_skipped,
     resolve_preprocessing,
 )
-from googlenet_deploy.errors import GoogLeNetDeployError
+from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.pipeline import ImageBatches
+    from googlenet_deploy.device.pipeline import Batch
     from googlenet_deploy.device.runner.protocol import Runner
+    from googlenet_deploy.device.stream.annotate import Annotations
+    from googlenet_deploy.device.stream.answers import Answer
+    from googlenet_deploy.device.stream.classify import Tally
+    from googlenet_deploy.device.stream.frames import FrameBatches
+    from googlenet_deploy.device.stream.inputs import Inputs
 
-NAME_WIDTH = 40
+LIVE_LATENCY = 0.1
+SILENCE = 10.0
+SIGNALLED = 128  # a shell's exit status of a program that a signal ended
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("model", metavar="MODEL", help="an ONNX model")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="images, folders, patterns, or - for standard input")
+    parser.add_argument("model", metavar="MODEL", help="an ONNX model, or an engine")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="images, folders, patterns, -, videos, a camera")
+    parser.add_argument("--watch", metavar="FOLDER", help="classify the images that appear in a folder, as they come")
     parser.add_argument("--top-k", type=positive, default=5, metavar="K", help="classes shown per image (default 5)")
     parser.add_argument("--class-names", metavar="FILE", help="one per line, or imagenet (default: the model's own)")
     parser.add_argument(
         "--json", metavar="FILE", help="write one JSON object per image and line; - for standard output"
     )
     parser.add_argument("--csv", metavar="FILE", help="write a table; - for standard output")
+    parser.add_argument(
+        "--annotate", metavar="PATH", help="draw the classes on the frames: a folder, x.mp4 or x.avi, or one x.png"
+    )
+    parser.add_argument(
+        "--max-latency",
+        type=milliseconds,
+        metavar="MS",
+        help="run a batch that is not full when its oldest frame has waited so long (default: 100 for cameras, "
+        "streams and --watch, else unlimited)",
+    )
+    parser.add_argument(
+        "--as-is", action="store_true", help="run an ONNX graph as it stands, not in the equal form for CPUs"
+    )
     add_runner_options(parser)
+    add_gpu_options(parser)
     add_preprocessing_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Classifies the images and prints or writes what was found."""
-    from googlenet_deploy.device.pipeline import ImageBatches
+    """Classifies what comes and writes the answers as they come."""
     from googlenet_deploy.device.runner.select import open_runner
-    from googlenet_deploy.device.sources import find_images
+    from googlenet_deploy.device.stream.classify import Tally, stop_on_signals
+    from googlenet_deploy.device.stream.inputs import open_inputs
 
-    sources = find_images(arguments.paths)
-    if not sources.images:
-        raise GoogLeNetDeployError(f"{', '.join(arguments.paths)}: no images found")
-    with open_runner(arguments.model, arguments.backend, threads=arguments.threads) as runner:
-        spec = resolve_preprocessing(arguments, runner)
-        names = class_names(arguments, runner)
-        batches = ImageBatches(
-            sources.images, spec, arguments.batch, workers=arguments.workers, backend=arguments.image_backend
-        )
-        start = time.perf_counter()
-        rows = _classify(runner, batches, names, arguments)
-        seconds = time.perf_counter() - start
-        backend = runner.backend
-    report_skipped(batches.skipped, sources.other_files)
-    if not rows:
-        raise GoogLeNetDeployError(f"not one of {len(batches.skipped)} images could be used")
-    _write(rows, arguments)
-    rate = f"{len(rows) / seconds:.1f} images/s"
-    print(f"{len(rows)} images, {len(batches.skipped)} skipped, {rate}, {backend}", file=sys.stderr)
-    return 0
+    _check_outputs(arguments)
+    stop, tally = threading.Event(), Tally()
+    inputs = open_inputs(arguments.paths, arguments.watch, stop)
+    with open_runner(
+        arguments.model,
+        arguments.backend,
+        threads=arguments.threads,
+        batch=arguments.batch,
+        as_is=arguments.as_is,
+        gpu=gpu_options(arguments),
+    ) as runner:
+        try:
+            with stop_on_signals(stop) as signals:
+                _stream(arguments, runner, inputs, stop, tally)
+        finally:
+            _summarise(inputs, tally, runner)
+    return SIGNALLED + signals[0] if signals and not inputs.endless else 0
 
 
-def _classify(
-    runner: Runner, batches: ImageBatches, names: Tuple[str, ...], arguments: argparse.Namespace
-) -> List[Dict[str, Any]]:
-    from googlenet_deploy.device.predictions import class_scores, predict
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    if arguments.json == "-" and arguments.csv == "-":
+        raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
+
+
+def _stream(arguments: argparse.Namespace, runner: Runner, inputs: Inputs, stop: threading.Event, tally: Tally) -> None:
     from googlenet_deploy.device.progress import progress
-    from googlenet_deploy.device.runner.protocol import run_any_batch
+    from googlenet_deploy.device.stream.classify import classify
 
-    rows: List[Dict[str, Any]] = []
-    with progress("classify", len(batches.sources), quiet=arguments.quiet) as advance:
-        for batch in batches:
-            outputs = run_any_batch(runner, batch.array)
-            if not rows and "top_k_indices" not in outputs:
-                check_class_count(names, class_scores(outputs, runner.path).shape[1], runner.path)
-            answers = predict(outputs, arguments.top_k, runner.path)
-            shares = answers.scores if answers.probabilities is None else answers.probabilities
-            kind = "score" if answers.probabilities is None else "probability"
-            for name, indices, values in zip(batch.names, answers.indices.tolist(), shares.tolist()):
-                classes = [
-                    {"class": index, "name": names[index] if index < len(names) else str(index), kind: value}
-                    for index, value in zip(indices, values)
-                ]
-                rows.append({"image": name, "classes": classes})
-            advance(len(batch.names))
-    return rows
+    for note in inputs.notes:
+        print(f"note: {note}", file=sys.stderr)
+    names = class_names(arguments, runner)
+    with ExitStack() as stack:
+        write, annotations = _outputs(arguments, inputs, stack)
+        batches = _batches(arguments, runner, inputs, stop, tally)
+        quiet = arguments.quiet or (inputs.endless and not sys.stderr.isatty())
+        advance = stack.enter_context(progress("classify", inputs.total, quiet=quiet))
 
+        def on_answers(batch: Batch, answers: List[Answer]) -> None:
+            write(answers)
+            if annotations is not None and batch.images is not None:
+                annotations.write(batch.images, answers)
+            advance(len(answers))
 
-def _write(rows: List[Dict[str, Any]], arguments: argparse.Namespace) -> None:
-    from googlenet_deploy.device.files import write_text
-
-    if arguments.json is None and arguments.csv is None:
-        print(_table(rows), end="")
-    for path, form in ((arguments.json, _json_lines), (arguments.csv, _csv)):
-        if path == "-":
-            print(form(rows), end="")
-        elif path is not None:
-            write_text(path, form(rows))
+        try:
+            classify(runner, batches, names, arguments.top_k, tally, on_answers)
+        finally:
+            _report_losses(batches, annotations)
+        if not tally.answered and not inputs.endless:
+            raise GoogLeNetDeployError(f"not one of {tally.skipped} images could be used")
 
 
-def _json_lines(rows: List[Dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _batches(
+    arguments: argparse.Namespace, runner: Runner, inputs: Inputs, stop: threading.Event, tally: Tally
+) -> FrameBatches:
+    from googlenet_deploy.device.stream.frames import FrameBatches, FrameOptions
+
+    latency = LIVE_LATENCY if arguments.max_latency is None and inputs.endless else arguments.max_latency
+    options = FrameOptions(
+        batch_size=arguments.batch,
+        max_latency=latency,
+        workers=arguments.workers,
+        backend=arguments.image_backend,
+        keep_images=arguments.annotate is not None,
+        live=inputs.live,
+        silence=SILENCE if inputs.live else None,
+    )
+    spec = resolve_preprocessing(arguments, runner)
+    return FrameBatches(inputs.frames, spec, options, on_skipped=tally.skip, stop=stop)
 
 
-def _csv(rows: List[Dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "rank", "class", "name", "probability"])
-    for row in rows:
-        for rank, answer in enumerate(row["classes"], 1):
-            value = answer.get("probability", answer.get("score"))
-            writer.writerow([row["image"], rank, answer["class"], answer["name"], f"{value:.6f}"])
-    return text.getvalue()
+def _outputs(
+    arguments: argparse.Namespace, inputs: Inputs, stack: ExitStack
+) -> tuple[Callable[[List[Answer]], None], Annotations | None]:
+    from googlenet_deploy.device.stream import answers as forms
+
+    files = []
+    for path, form, heading in (
+        (arguments.json, forms.json_line, ""),
+        (arguments.csv, forms.csv_lines, forms.CSV_HEADING),
+    ):
+        if path is not None:
+            files.append(forms.AnswerFile(path, form, heading, at_once=inputs.endless))
+    if not files:
+        files.append(forms.AnswerFile(forms.STDOUT, forms.table_lines))
+    opened = [stack.enter_context(file) for file in files]
+    annotations = None
+    if arguments.annotate is not None:
+        from googlenet_deploy.device.stream.annotate import Annotations
+
+        annotations = stack.enter_context(Annotations(arguments.annotate, single=inputs.total == 1))
+
+    def write(answers: List[Answer]) -> None:
+        for file in opened:
+            file.write(answers)
+
+    return write, annotations
 
 
-def _table(rows: List[Dict[str, Any]]) -> str:
-    lines = []
-    for row in rows:
-        lines.append(row["image"])
-        for answer in row["classes"]:
-            name = answer["name"] if len(answer["name"]) <= NAME_WIDTH else answer["name"][: NAME_WIDTH - 3] + "..."
-            value = f"{answer['probability']:8.2%}" if "probability" in answer else f"{answer['score']:9.3f}"
-            lines.append(f"  {value}  {name} ({answer['class']})")
-    return "\n".join(lines) + "\n" if lines else ""
+def _report_losses(batches: FrameBatches, annotations: Annotations | None) -> None:
+    if batches.dropped:
+        print(f"note: {batches.dropped} frames came too fast and were dropped", file=sys.stderr)
+    if annotations is not None and annotations.resized:
+        print(f"note: {annotations.resized} frames were resized to the video's first", file=sys.stderr)
+
+
+def _summarise(inputs: Inputs, tally: Tally, runner: Runner) -> None:
+    report_skipped(tally.first_skipped, inputs.other_files, tally.skipped)
+    for note in runner.notes:
+        print(f"note: {note}", file=sys.stderr)
+    rate = f"{tally.answered / tally.seconds:.1f} images/s" if tally.answered else "nothing classified"
+    print(f"{tally.answered} images, {tally.skipped} skipped, {rate}, {runner.backend}", file=sys.stderr)

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Deque, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
+from PIL import Image
 
 from googlenet_deploy.device.images import load_image
 from googlenet_deploy.device.preprocess import preprocess
@@ -33,10 +34,12 @@ class Batch(NamedTuple):
     Attributes:
         array: (N, ...) of the specification's input shape and dtype; N is at most the batch size.
         names: The images' names, one per row.
+        images: The decoded images, where they were asked for.
     """
 
     array: NDArray[np.generic]
     names: List[str]
+    images: Optional[List[Image.Image]] = None
 
 
 class Skipped(NamedTuple):
@@ -44,23 +47,6 @@ class Skipped(NamedTuple):
 
     name: str
     reason: str
-
-
-def prepare(source: ImageSource, spec: Preprocessing, backend: str = "pillow") -> NDArray[np.generic]:
-    """Decodes and prepares one image.
-
-    Args:
-        source: The image.
-        spec: How it is prepared.
-        backend: Of the resize, "pillow" or "opencv".
-
-    Raises:
-        BadImageError: It cannot be decoded.
-        UsageError: It is smaller than the crop and may not be resized.
-    """
-    mode = "L" if spec.channels == "L" else "RGB"
-    image = load_image(source.data if source.data is not None else source.name, name=source.name, mode=mode)
-    return preprocess(image, spec, backend)
 
 
 class ImageBatches:
@@ -131,7 +117,38 @@ class ImageBatches:
     def _prepare(self, source: ImageSource) -> Union[NDArray[np.generic], Skipped]:
         try:
             return prepare(source, self.spec, self.backend)
-        except BadImageError as error:
-            return Skipped(source.name, error.problem)
-        except UsageError as error:  # smaller than the crop, and not to be resized
-            return Skipped(source.name, error.message)
+        except (BadImageError, UsageError) as error:
+            return skipped(source, error)
+
+
+def prepare(source: ImageSource, spec: Preprocessing, backend: str = "pillow") -> NDArray[np.generic]:
+    """Decodes and prepares one image.
+
+    Args:
+        source: The image.
+        spec: How it is prepared.
+        backend: Of the resize, "pillow" or "opencv".
+
+    Raises:
+        BadImageError: It cannot be decoded.
+        UsageError: It is smaller than the crop and may not be resized.
+    """
+    return preprocess(decode(source, spec), spec, backend)
+
+
+def decode(source: ImageSource, spec: Preprocessing) -> Image.Image:
+    """The image in the mode that the specification wants.
+
+    Raises:
+        BadImageError: It cannot be decoded.
+    """
+    mode = "L" if spec.channels == "L" else "RGB"
+    if source.pixels is not None:
+        frame = Image.fromarray(source.pixels)
+        return frame if mode == "RGB" else frame.convert(mode)
+    return load_image(source.data if source.data is not None else source.name, name=source.name, mode=mode)
+
+
+def skipped(source: ImageSource, error: Union[BadImageError, UsageError]) -> Skipped:
+    """What became of an image that cannot be used: it is damaged, or smaller than the crop and not to be resized."""
+    return Skipped(source.name, error.problem if isinstance(error, BadImageError) else error.message)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Iterable, List, NamedTuple, Optional
 
+import numpy as np
+from numpy.typing import NDArray
+
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.images import SUFFIXES
 from googlenet_deploy.errors import InputError
@@ -19,10 +22,17 @@ _IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"P5\n", b"P6\n")
 
 
 class ImageSource(NamedTuple):
-    """One image: its name, and its content where it is not a file of that name."""
+    """One image.
+
+    Attributes:
+        name: Its name, which is its path where there is neither content nor pixels.
+        data: The content of an image file.
+        pixels: A decoded frame, uint8 (H, W, 3) in RGB order.
+    """
 
     name: str
     data: Optional[bytes] = None
+    pixels: Optional[NDArray[np.uint8]] = None
 
 
 @dataclass

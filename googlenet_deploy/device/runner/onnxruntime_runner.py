@@ -80,9 +80,10 @@ class OnnxRuntimeRunner:
             raise BadModelError(path, "is damaged: a name in it is not UTF-8 text") from error
         self.batch_range = batch_range(self.input)
         if on_cpu and batch > 1:
-            if self.batch_range[1] is None:
+            if self.input.shape[0] in (None, 1):
+                self.batch_range = (1, None)
                 self._pool = ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="network")
-            elif self.batch_range[1] > 1:  # the model's own batch cannot be shared out
+            else:  # the model's own batch cannot be shared out
                 self._session = self._start(wanted, threads, alone=False, as_is=as_is)
         self.metadata = ModelMetadata.from_properties(properties, self.path)
         used = self._session.get_providers()[0].replace("ExecutionProvider", "")

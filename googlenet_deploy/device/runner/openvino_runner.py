@@ -50,8 +50,8 @@ class OpenVinoRunner:
         model = self._read_model(self._form(content, header))
         self.input = image_input([_spec(value) for value in model.inputs], self.path)
         self.outputs = tuple(_spec(value) for value in model.outputs)
-        self.batch_range = batch_range(self.input)
-        self._alone = self.batch_range[1] is None
+        self._alone = self.input.shape[0] in (None, 1)
+        self.batch_range = (1, None) if self._alone else batch_range(self.input)
         cores = threads or available_cores()
         streams = cores if batch > 1 and self._alone else 1
         self._compiled = self._compile(model, cores, streams)

@@ -1,0 +1,144 @@
+"""Frames with their answers drawn on them: one image, a folder of images, or a video."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Set, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from googlenet_deploy.device.files import atomic_path, reason
+from googlenet_deploy.device.labels import short_name
+from googlenet_deploy.errors import OutputError, UsageError, requires
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.stream.answers import Answer
+
+VIDEO_CODES: Dict[str, str] = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+FRAMES_PER_SECOND = 25.0
+LINES = 3
+_PADDING, _LINE_HEIGHT = 4, 14
+
+
+def annotated(image: Image.Image, answer: Answer) -> Image.Image:
+    """A copy with the best classes in its upper left corner."""
+    copy = image.convert("RGB")
+    draw = ImageDraw.Draw(copy)
+    for number, entry in enumerate(answer.classes[:LINES]):
+        value = f"{entry['probability']:.1%}" if "probability" in entry else f"{entry['score']:.2f}"
+        # Pillow's built-in font knows Latin letters alone.
+        text = f"{short_name(entry['name'])} {value}".encode("latin-1", "replace").decode("latin-1")
+        corner = (_PADDING, _PADDING + number * _LINE_HEIGHT)
+        box = draw.textbbox(corner, text)
+        draw.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=(0, 0, 0))
+        draw.text(corner, text, fill=(255, 255, 255))
+    return copy
+
+
+class Annotations:
+    """Writes annotated frames; a context manager.
+
+    Args:
+        path: ``x.mp4``, ``.m4v``, ``.mkv`` or ``.avi`` for a video (needs OpenCV), ``x.png`` or ``.jpg`` for one image,
+            anything else is a folder, in which each frame gets a file of its own.
+        single: Whether there is one image at the most, which an image file needs.
+
+    Attributes:
+        resized: Frames that were brought to the size of a video's first.
+
+    Raises:
+        UsageError: An image file is asked for, but there may be several frames.
+        MissingExtraError: OpenCV is not installed.
+        OutputError: Something cannot be written.
+    """
+
+    def __init__(self, path: str, *, single: bool) -> None:
+        self.path, self.resized = Path(path), 0
+        suffix = self.path.suffix.lower()
+        self._is_image = suffix in IMAGE_SUFFIXES
+        self._video: Optional[_Video] = _Video(self.path) if suffix in VIDEO_CODES else None
+        self._used: Set[str] = set()
+        if self._is_image and not single:
+            raise UsageError(f"--annotate {path}: is one image, but there may be several", "give a folder or a video")
+
+    def write(self, images: Sequence[Image.Image], answers: Sequence[Answer]) -> None:
+        """Draws and writes a batch."""
+        for image, answer in zip(images, answers):
+            frame = annotated(image, answer)
+            if self._video is not None:
+                self.resized += self._video.write(frame)
+            else:
+                _save(frame, self.path if self._is_image else self._file_for(answer.image))
+
+    def __enter__(self) -> Annotations:
+        """The writer itself."""
+        return self
+
+    def __exit__(self, kind: Optional[type], error: Any, traceback: Any) -> None:  # noqa: ANN401
+        """Completes a video, or takes it away where something failed."""
+        if self._video is not None:
+            self._video.close(keep=kind is None or issubclass(kind, KeyboardInterrupt))
+
+    def _file_for(self, name: str) -> Path:
+        """A file of its own for each image, whatever folders they come from; a video's frames are numbered."""
+        base = re.sub(r"[^\w.#-]", "_", Path(name).name)
+        stem, suffix = (base, ".jpg") if "#" in base else (Path(base).stem, Path(base).suffix.lower())
+        suffix = suffix if suffix in IMAGE_SUFFIXES else ".png"
+        candidate, number = f"{stem}{suffix}", 2
+        while candidate in self._used:
+            candidate, number = f"{stem}-{number}{suffix}", number + 1
+        self._used.add(candidate)
+        return self.path / candidate
+
+
+class _Video:
+    def __init__(self, path: Path) -> None:
+        with requires("opencv"):
+            import cv2  # noqa: PLC0415 - optional
+        self.cv2, self.path = cv2, path
+        self.temporary = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+        self.size: Optional[Tuple[int, int]] = None
+        self.writer: Any = None
+
+    def write(self, frame: Image.Image) -> bool:
+        """Whether the frame had to be resized."""
+        if self.size is None:
+            self._open(frame.size)
+        resized = frame.size != self.size
+        assert self.size is not None
+        pixels = np.asarray(frame.resize(self.size) if resized else frame)
+        self.writer.write(np.ascontiguousarray(pixels[:, :, ::-1]))
+        return resized
+
+    def close(self, *, keep: bool) -> None:
+        if self.writer is None:
+            return
+        self.writer.release()
+        self.writer = None
+        try:
+            if keep:
+                self.temporary.replace(self.path)
+            else:
+                self.temporary.unlink()
+        except OSError as error:
+            raise OutputError(self.path, f"cannot be written: {reason(error)}") from error
+
+    def _open(self, size: Tuple[int, int]) -> None:
+        # Most codecs want even sizes.
+        self.size = (size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2)
+        code = self.cv2.VideoWriter.fourcc(*VIDEO_CODES[self.path.suffix.lower()])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(self.path, f"cannot be written: {reason(error)}") from error
+        self.writer = self.cv2.VideoWriter(str(self.temporary), code, FRAMES_PER_SECOND, self.size)
+        if not self.writer.isOpened():
+            raise OutputError(self.path, "cannot be written as a video", "choose .avi, or a folder for single images")
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        image.save(temporary, "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")

@@ -1,0 +1,124 @@
+"""From frames to answers: everything between the source and the outputs, as it goes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Protocol, Sequence
+
+from googlenet_deploy.device.predictions import TOP_K_INDICES, class_scores, predict
+from googlenet_deploy.device.runner.overlap import run_overlapped
+from googlenet_deploy.device.stream.answers import Answer, answers_of
+from googlenet_deploy.errors import BadModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.pipeline import Batch, Skipped
+    from googlenet_deploy.device.runner.protocol import Runner
+
+SHOWN = 10
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Sink(Protocol):
+    """Takes answers."""
+
+    def write(self, answers: Sequence[Answer]) -> None:
+        """Takes the answers of a batch."""
+        ...
+
+
+@dataclass
+class Tally:
+    """What became of the frames.
+
+    Attributes:
+        answered: Frames with an answer.
+        skipped: Frames that could not be used.
+        first_skipped: The first ones of them, to be named.
+        seconds: How long it took, from the first frame's reading to the last answer.
+    """
+
+    answered: int = 0
+    skipped: int = 0
+    first_skipped: List[Skipped] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def skip(self, item: Skipped) -> None:
+        """Counts one that could not be used; the list stays short however many there are."""
+        self.skipped += 1
+        if len(self.first_skipped) < SHOWN:
+            self.first_skipped.append(item)
+
+
+def classify(
+    runner: Runner,
+    batches: Iterable[Optional[Batch]],
+    names: Sequence[str],
+    top_k: int,
+    tally: Tally,
+    on_answers: Callable[[Batch, List[Answer]], None],
+) -> None:
+    """Classifies every batch and hands the answers on as they come; the tally is right even if this fails.
+
+    Args:
+        runner: The model.
+        batches: See `run_overlapped`.
+        names: Class names; empty where there are none.
+        top_k: Classes per image.
+        tally: Counts.
+        on_answers: Called with each batch and its answers.
+
+    Raises:
+        BadModelError: The model's outputs are not those of a classifier, or do not fit the names.
+    """
+    start = time.perf_counter()
+    try:
+        for batch, outputs in run_overlapped(runner, batches):
+            if not tally.answered:
+                _check_names(outputs, names, runner.path)
+            answers = answers_of(batch.names, predict(outputs, top_k, runner.path), names)
+            on_answers(batch, answers)
+            tally.answered += len(answers)
+            tally.seconds = time.perf_counter() - start
+    finally:
+        tally.seconds = time.perf_counter() - start
+
+
+def _check_names(outputs: Dict[str, NDArray[np.generic]], names: Sequence[str], path: str) -> None:
+    if not names or TOP_K_INDICES in outputs:
+        return
+    count = class_scores(outputs, path).shape[1]
+    if count != len(names):
+        raise BadModelError(path, f"has {count} classes, but there are {len(names)} class names")
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[List[int]]:
+    """While the block runs, SIGINT and SIGTERM set `stop` instead of ending the program; a second one ends it.
+
+    Gives:
+        The signals that came.
+    """
+    came: List[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+
+    def handle(number: int, _frame: object) -> None:
+        came.append(number)
+        stop.set()
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

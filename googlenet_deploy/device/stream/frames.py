@@ -1,0 +1,227 @@
+"""Batches of prepared frames from a source of any length, in bounded memory, without waiting longer than allowed.
+
+A thread reads the source, a pool decodes and prepares, and the consumer collects in order. A live source (a camera)
+does not wait for a slow consumer: frames that find no place are dropped and counted, so that answers stay current.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from googlenet_deploy.device.pipeline import BATCHES_AHEAD, Batch, Skipped, decode, skipped
+from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.processor import available_cores
+from googlenet_deploy.errors import BadImageError, DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.specification import Preprocessing
+
+POLL_SECONDS = 0.05  # how soon a request to stop is noticed
+PATIENCE_SECONDS = 0.005  # how long the next frame is awaited before answers that are ready are handed out
+
+Prepared = Tuple["NDArray[np.generic]", "Optional[Image.Image]"]
+Item = Union["ImageSource", Skipped]
+
+
+class FrameOptions(NamedTuple):
+    """How frames are prepared and collected.
+
+    Attributes:
+        batch_size: Most frames in a batch.
+        max_latency: Seconds that the oldest frame of a batch may wait for others; None waits for a full batch.
+        workers: Decoding threads; None takes one per core, at most 8.
+        backend: Of the resize, "pillow" or "opencv".
+        keep_images: Whether the batch carries the decoded images.
+        live: Whether frames that find no place are dropped instead of waited for.
+        silence: Seconds without a frame behind which the source is given up; None waits for ever.
+    """
+
+    batch_size: int = 8
+    max_latency: Optional[float] = None
+    workers: Optional[int] = None
+    backend: str = "pillow"
+    keep_images: bool = False
+    live: bool = False
+    silence: Optional[float] = None
+
+
+class _Entry(NamedTuple):
+    source: ImageSource
+    arrival: float
+    future: Future[Union[Prepared, Skipped]]
+
+
+class FrameBatches:
+    """Iterates once over the batches of a source; None stands for "the next batch is not ready yet".
+
+    Args:
+        source: Frames, and frames that could not be read.
+        spec: How they are prepared.
+        options: How they are collected.
+        on_skipped: Called with each frame that cannot be used, in order.
+        stop: Set from anywhere to end: nothing more is read, and what was collected so far is the last batch.
+        clock: Seconds.
+
+    Attributes:
+        dropped: Frames of a live source that came faster than they could be worked on.
+
+    Raises:
+        UsageError: The batch size or the number of workers is below 1.
+        DeviceError: While iterating: no frame came for `silence` seconds.
+    """
+
+    def __init__(
+        self,
+        source: Iterator[Item],
+        spec: Preprocessing,
+        options: FrameOptions,
+        *,
+        on_skipped: Callable[[Skipped], None],
+        stop: Optional[threading.Event] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if options.batch_size < 1 or (options.workers is not None and options.workers < 1):
+            raise UsageError("the batch size and the number of workers must be at least 1")
+        self.spec, self.options, self.on_skipped, self.clock = spec, options, on_skipped, clock
+        self.stop = stop or threading.Event()
+        self.dropped = 0
+        self._source = source
+        self._workers = options.workers or min(8, available_cores())
+        self._entries: queue.Queue[Union[_Entry, Skipped, BaseException, None]] = queue.Queue()
+        self._places = threading.Semaphore(BATCHES_AHEAD * options.batch_size + self._workers)
+        self._head: Optional[_Entry] = None
+        self._heard = clock()
+
+    def __iter__(self) -> Iterator[Optional[Batch]]:
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
+            # A daemon: a camera's driver may block for ever, and the program must end all the same.
+            reader = threading.Thread(target=self._read, args=(pool,), name="frames", daemon=True)
+            reader.start()
+            try:
+                yield from self._batches()
+            finally:
+                self.stop.set()
+                reader.join(1.0)
+                self._cancel()
+
+    def _batches(self) -> Iterator[Optional[Batch]]:
+        collected: List[Tuple[_Entry, Prepared]] = []
+        failure: Optional[BaseException] = None
+        while not self.stop.is_set():
+            try:
+                entry = self._next(self._timeout(collected))
+            except (queue.Empty, FutureTimeout):
+                if collected and self._overdue(collected):
+                    yield self._batch(collected)
+                    collected = []
+                else:
+                    yield None
+                    failure = self._silent()
+                if failure is not None:
+                    break
+                continue
+            if entry is None or isinstance(entry, BaseException):
+                failure = entry
+                break
+            if isinstance(entry, Skipped):
+                self.on_skipped(entry)
+                continue
+            collected.append(entry)
+            if len(collected) == self.options.batch_size or self._overdue(collected):
+                yield self._batch(collected)
+                collected = []
+        if collected:
+            yield self._batch(collected)
+        if failure is not None:
+            raise failure
+
+    def _silent(self) -> Optional[BaseException]:
+        limit = self.options.silence
+        if limit is None or self._head is not None or self.clock() - self._heard < limit:
+            return None
+        return DeviceError(f"no frame came for {limit:g} s", "is the camera or the network still there? start again")
+
+    def _next(self, timeout: float) -> Union[Tuple[_Entry, Prepared], Skipped, BaseException, None]:
+        """The next frame in order, what became of it, the reader's failure, or None at the end."""
+        if self._head is None:
+            item = self._entries.get(timeout=timeout)
+            if not isinstance(item, _Entry):
+                return item
+            self._head = item
+            self._heard = item.arrival
+        result = self._head.future.result(timeout)
+        entry, self._head = self._head, None
+        if isinstance(result, Skipped):
+            self._places.release()
+            return result
+        return entry, result
+
+    def _timeout(self, collected: List[Tuple[_Entry, Prepared]]) -> float:
+        if self.options.max_latency is None or not collected:
+            return PATIENCE_SECONDS if not collected else POLL_SECONDS
+        left = collected[0][0].arrival + self.options.max_latency - self.clock()
+        return min(max(left, 0.0), POLL_SECONDS)
+
+    def _overdue(self, collected: List[Tuple[_Entry, Prepared]]) -> bool:
+        limit = self.options.max_latency
+        return limit is not None and self.clock() - collected[0][0].arrival >= limit
+
+    def _batch(self, collected: List[Tuple[_Entry, Prepared]]) -> Batch:
+        for _ in collected:
+            self._places.release()
+        images = [image for _, (_, image) in collected if image is not None]
+        arrays = np.stack([array for _, (array, _) in collected])
+        return Batch(arrays, [entry.source.name for entry, _ in collected], images or None)
+
+    def _read(self, pool: ThreadPoolExecutor) -> None:
+        try:
+            for item in self._source:
+                if self.stop.is_set():
+                    break
+                if isinstance(item, Skipped):
+                    self._entries.put(item)
+                elif self._has_place():
+                    self._entries.put(_Entry(item, self.clock(), pool.submit(self._prepare, item)))
+        except BaseException as error:  # noqa: BLE001 - the consumer raises it
+            self._entries.put(error)
+        else:
+            self._entries.put(None)
+
+    def _has_place(self) -> bool:
+        if self.options.live:
+            if self._places.acquire(blocking=False):
+                return True
+            self.dropped += 1
+            return False
+        while not self._places.acquire(timeout=POLL_SECONDS):
+            if self.stop.is_set():
+                return False
+        return True
+
+    def _prepare(self, source: ImageSource) -> Union[Prepared, Skipped]:
+        try:
+            image = decode(source, self.spec)
+            return preprocess(image, self.spec, self.options.backend), image if self.options.keep_images else None
+        except (BadImageError, UsageError) as error:
+            return skipped(source, error)
+
+    def _cancel(self) -> None:
+        """Takes back what has not begun."""
+        while True:
+            try:
+                item = self._entries.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(item, _Entry):
+                item.future.cancel()

@@ -1,0 +1,101 @@
+"""A folder that fills: each image file once, when it is complete.
+
+The folder is looked at again and again, which works on network and USB file systems too, where notifications do not. A
+file counts as complete when neither its size nor its time changed between two looks; one that is changed later is
+taken again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Dict, Iterator, Tuple
+
+from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.images import SUFFIXES
+from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.errors import InputError
+
+INTERVAL_SECONDS = 0.3
+
+Signature = Tuple[int, int]  # size and time of the last change, in ns
+
+
+class WatchedFolder:
+    """New images of a folder, as they come; iterates until `stop` is set.
+
+    Files whose names begin with a dot are somebody's temporary files and left alone, as are those that were there
+    before.
+
+    Args:
+        folder: The folder; its subfolders are watched too.
+        stop: Ends the iteration.
+        interval: Seconds between two looks.
+
+    Attributes:
+        present: How many images were there before.
+
+    Raises:
+        InputError: There is no such folder, or it cannot be read.
+    """
+
+    live = False  # files wait
+    frames = None
+
+    def __init__(self, folder: PathLike, stop: threading.Event, interval: float = INTERVAL_SECONDS) -> None:
+        self.folder, self.stop, self.interval = Path(folder), stop, interval
+        if not self.folder.is_dir():
+            raise InputError(folder, "is no folder to watch")
+        self._taken: Dict[str, Signature] = self._look()
+        self._last: Dict[str, Signature] = dict(self._taken)
+        self.present = len(self._taken)
+
+    def __iter__(self) -> Iterator[ImageSource]:
+        """The images.
+
+        Raises:
+            InputError: The folder is gone.
+        """
+        while not self.stop.is_set():
+            for name in self.ready():
+                yield ImageSource(name)
+            self.stop.wait(self.interval)
+
+    def ready(self) -> Iterator[str]:
+        """The files that became complete since the last look, oldest first."""
+        now = self._look()
+        complete = [name for name, signature in now.items() if self._is_new(name, signature)]
+        self._last = now
+        for name in sorted(complete, key=lambda item: (now[item][1], item)):
+            self._taken[name] = now[name]
+            yield name
+        for name in set(self._taken) - set(now):  # one of that name may come again
+            del self._taken[name]
+
+    def _is_new(self, name: str, signature: Signature) -> bool:
+        return signature[0] > 0 and self._last.get(name) == signature and self._taken.get(name) != signature
+
+    def _look(self) -> Dict[str, Signature]:
+        found: Dict[str, Signature] = {}
+        pending = [str(self.folder)]
+        while pending:
+            folder = pending.pop()
+            try:
+                entries = list(os.scandir(folder))
+            except OSError as error:
+                if folder == str(self.folder):
+                    raise InputError(folder, f"cannot be watched any more: {reason(error)}") from error
+                continue  # a subfolder that was removed meanwhile
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
+                        status = entry.stat()
+                        found[entry.path] = (status.st_size, status.st_mtime_ns)
+                except OSError:
+                    continue  # gone between the listing and the look at it
+        return found
