@@ -65,11 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_gates(arguments)
     with ExitStack() as stack:
-        runner = stack.enter_context(open_runner(arguments.model, arguments.backend, threads=arguments.threads))
+        runner = stack.enter_context(
+            open_runner(arguments.model, arguments.backend, threads=arguments.threads, batch=arguments.batch)
+        )
         reference: Optional[Runner] = None
         if arguments.reference:
             reference = stack.enter_context(
-                open_runner(arguments.reference, arguments.backend, threads=arguments.threads)
+                open_runner(arguments.reference, arguments.backend, threads=arguments.threads, batch=arguments.batch)
             )
         spec = resolve_preprocessing(arguments, runner)
         images = _labelled_images(arguments, runner)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Deque, Dict, Iterable, Iterator, Optional, Protocol, Tuple, runtime_checkable
+from typing import TYPE_CHECKING, Deque, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple, runtime_checkable
 
 from googlenet_deploy.device.runner.protocol import check_shape, run_any_batch
 
@@ -56,11 +56,23 @@ def run_overlapped(
 
     Raises:
         UsageError: The images do not fit the model's input.
+        Exception: What the batches raise, once the answers to those before have been handed out.
     """
+    failures: List[Exception] = []
+    given = _until_failure(batches, failures)
     if isinstance(runner, AsyncRunner):
-        yield from _in_slots(runner, runner, batches)
+        yield from _in_slots(runner, runner, given)
     else:
-        yield from _in_a_thread(runner, batches)
+        yield from _in_a_thread(runner, given)
+    if failures:
+        raise failures[0]
+
+
+def _until_failure(batches: Iterable[Optional[Batch]], failures: List[Exception]) -> Iterator[Optional[Batch]]:
+    try:
+        yield from batches
+    except Exception as error:  # noqa: BLE001 - raised again by the caller
+        failures.append(error)
 
 
 def _in_slots(

@@ -1,0 +1,279 @@
+"""The infer command on videos, cameras and folders that fill, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from googlenet_deploy.cli.main import main
+from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.stream import inputs, watch
+from googlenet_deploy.errors import InputError
+
+NAMES = ("red", "green", "blue")
+COLOURS = ((250, 10, 10), (10, 250, 10), (10, 10, 250))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Ten frames, red, green and blue in turn."""
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed (the extra opencv brings it)")
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 64))
+    for index in range(10):
+        writer.write(np.full((64, 64, 3), COLOURS[index % 3][::-1], np.uint8))
+    writer.release()
+    return path
+
+
+def classes(json_lines: str) -> list[str]:
+    return [json.loads(line)["classes"][0]["name"] for line in json_lines.splitlines()]
+
+
+def pixels(index: int) -> Any:
+    return np.full((16, 16, 3), COLOURS[index % 3], np.uint8)
+
+
+class Camera:
+    """Stands in for `video.Video`."""
+
+    live, frames = True, None
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.items:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+
+def use_camera(monkeypatch: pytest.MonkeyPatch, items: list[Any]) -> None:
+    monkeypatch.setattr(inputs, "_video", lambda name: Camera(items))
+
+
+def test_a_video_frame_by_frame(
+    colour_model: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, drawn = tmp_path / "a.csv", tmp_path / "drawn.avi"
+    arguments = ["infer", str(colour_model), str(clip), "--json", "-", "--csv", str(table), "--annotate", str(drawn)]
+    assert main([*arguments, "--batch", "4", "--top-k", "1"]) == 0
+    captured = capsys.readouterr()
+    assert classes(captured.out) == [NAMES[index % 3] for index in range(10)]
+    assert json.loads(captured.out.splitlines()[3])["image"] == f"{clip}#3"
+    assert "10 images, 0 skipped" in captured.err
+    assert len(list(csv.DictReader(io.StringIO(table.read_text())))) == 10
+    assert drawn.stat().st_size > 1000
+
+
+def test_videos_stand_beside_images(
+    colour_model: Path, clip: Path, colour_images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", str(colour_model), str(colour_images / "blue.png"), str(clip), "--json", "-"]) == 0
+    assert classes(capsys.readouterr().out) == ["blue", *(NAMES[index % 3] for index in range(10))]
+
+
+def test_a_bad_frame_is_counted_and_the_stream_goes_on(
+    colour_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [ImageSource("camera:0#0", pixels=pixels(0)), Skipped("camera:0#1", "cannot be decoded")]
+    items += [ImageSource("camera:0#2", pixels=pixels(2)), InputError("camera:0", "gave no more frames after 3")]
+    use_camera(monkeypatch, items)
+    assert main(["infer", str(colour_model), "camera:0", "--json", "-"]) == 1
+    captured = capsys.readouterr()
+    assert classes(captured.out) == ["red", "blue"]
+    assert "skipped: camera:0#1: cannot be decoded" in captured.err
+    assert "2 images, 1 skipped" in captured.err
+    assert "error: camera:0: gave no more frames after 3" in captured.err
+
+
+def test_a_camera_that_is_too_fast_loses_frames_and_says_so(
+    colour_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [ImageSource(f"camera:0#{index}", pixels=pixels(index)) for index in range(3000)]
+    use_camera(monkeypatch, [*frames, InputError("camera:0", "gave no more frames")])
+    assert main(["infer", str(colour_model), "camera:0", "--json", "-", "--batch", "1"]) == 1
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    lost = 3000 - len(rows)
+    assert lost > 0
+    assert f"note: {lost} frames came too fast and were dropped" in captured.err
+    for row in rows:  # each answer still belongs to its own frame
+        assert row["classes"][0]["name"] == NAMES[int(row["image"].partition("#")[2]) % 3]
+
+
+def test_many_bad_files_are_counted_and_few_are_named(
+    colour_model: Path, colour_images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(25):
+        (colour_images / f"bad{index:02}.png").write_bytes(b"x")
+    assert main(["infer", str(colour_model), str(colour_images), "--json", "-"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("skipped: ") == 11
+    assert "skipped: ... and 15 more" in err
+    assert "3 images, 25 skipped" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["camera:0", "photo.jpg"], 2, "does not end"),
+        (["photo.jpg", "--watch", "."], 2, "--watch stands alone"),
+        ([], 2, "say what to classify"),
+        (["--watch", "nowhere"], 1, "is no folder to watch"),
+        (["x.png", "--json", "-", "--csv", "-"], 2, "both"),
+        (["none.mp4"], 1, "no such file or folder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    colour_model: Path, arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", str(colour_model), *arguments]) == status
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["camera:0", "csi:0", "rtsp://host/x", "a ! b ! appsink", "clip.mp4"])
+def test_without_opencv_the_error_names_it(
+    colour_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    monkeypatch.setattr(inputs, "find_spec", lambda module: None)
+    assert main(["infer", str(colour_model), name]) == 1
+    err = capsys.readouterr().err
+    assert f"{name}: videos, cameras and streams need OpenCV" in err
+    assert "googlenet-deploy[opencv]" in err
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "soon"])
+def test_a_latency_that_is_none_is_refused(colour_model: Path, value: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["infer", str(colour_model), "x.png", "--max-latency", value])
+    assert caught.value.code == 2
+
+
+class Process:
+    """The command in a process of its own, whose lines can be awaited."""
+
+    def __init__(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "googlenet_deploy", "infer", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self.guard = threading.Timer(120, self.process.kill)  # a hang fails the test instead of stopping all
+        self.guard.start()
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def warning(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
+
+    def end(self, number: int) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate()
+        self.guard.cancel()
+        return self.process.returncode, out, err
+
+
+def save(path: Path, index: int) -> None:
+    Image.new("RGB", (16, 16), COLOURS[index]).save(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_watched_folder_until_a_signal(colour_model: Path, tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    save(folder / "before.png", 0)
+    process = Process(colour_model, "--watch", folder, "--json", "-")
+    assert "1 images were there before and are left alone" in process.warning()
+    save(folder / "a.png", 2)
+    assert classes(process.line()) == ["blue"]
+    half = (folder / "a.png").read_bytes()[:40]
+    (folder / "half.png").write_bytes(half)
+    save(folder / ".hidden.png", 0)
+    (folder / ".hidden.png").rename(folder / "b.png")
+    assert classes(process.line()) == ["red"]
+    save(folder / "half.png", 1)  # it is complete now
+    assert classes(process.line()) == ["green"]
+    status, out, err = process.end(number)
+    assert (status, out) == (0, "")
+    assert "3 images, 1 skipped" in err
+    assert "half.png: " in err
+    assert "Traceback" not in err
+
+
+def test_a_file_that_vanishes_is_counted_and_watching_goes_on(
+    colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+
+    def ready(self: watch.WatchedFolder) -> Iterator[str]:
+        save(folder / "a.png", 1)
+        yield str(folder / "vanished.png")
+        yield str(folder / "a.png")
+        raise InputError(str(folder), "cannot be watched any more: no such file or directory")
+
+    monkeypatch.setattr(watch.WatchedFolder, "ready", ready)
+    assert main(["infer", str(colour_model), "--watch", str(folder), "--json", "-"]) == 1
+    captured = capsys.readouterr()
+    assert classes(captured.out) == ["green"]
+    assert "vanished.png: cannot be read: no such file" in captured.err
+    assert "cannot be watched any more" in captured.err
+
+
+def test_a_signal_ends_a_long_job_after_the_batch_with_what_was_done(
+    colour_model: Path, colour_images: Path, tmp_path: Path
+) -> None:
+    many = [colour_images / "red.png"] * 20_000
+    listing = "\n".join(map(str, many))
+    table = tmp_path / "a.csv"
+    command = [sys.executable, "-m", "googlenet_deploy", "infer", str(colour_model), "-", "--json", "-"]
+    process = subprocess.Popen(
+        [*command, "--csv", str(table), "--top-k", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    guard = threading.Timer(120, process.kill)
+    guard.start()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(listing)
+    process.stdin.close()
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    rest = process.stdout.read()
+    assert process.stderr is not None
+    err = process.stderr.read()
+    assert process.wait() == 128 + signal.SIGTERM, err
+    guard.cancel()
+    done = len(classes(first + rest))
+    assert 0 < done < 20_000
+    assert f"{done} images, 0 skipped" in err
+    assert len(table.read_text().splitlines()) == 1 + done
