@@ -1,4 +1,4 @@
-"""A TensorRT 10.3 that builds in plain Python, with a GPU in plain Python."""
+"""A TensorRT 10.3 that builds in plain Python, with a GPU in plain Python; small nets, float and quantised."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from fake_builder import Behaviour, FakeDriver, builder_module
 from small_models import write_small_model
+from small_nets import build_net
+
+MakeNet = Callable[..., Path]
 
 
 @pytest.fixture
@@ -38,3 +41,25 @@ def model(tmp_path: Path) -> Callable[..., str]:
         return write_small_model(tmp_path / name, kind, **options)
 
     return write
+
+
+@pytest.fixture
+def make_net(tmp_path: Path) -> MakeNet:
+    """Writes the net; see `build_net`."""
+
+    def make(name: str = "net.onnx", **options: Any) -> Path:
+        return build_net(tmp_path / name, **options)
+
+    return make
+
+
+@pytest.fixture
+def quantized_model(make_net: MakeNet) -> Path:
+    """The net with Q/DQ."""
+    return make_net("net.int8.onnx", quantized=True)
+
+
+@pytest.fixture(scope="session")
+def quantized_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Its content."""
+    return build_net(tmp_path_factory.mktemp("net") / "net.onnx", quantized=True).read_bytes()
