@@ -181,9 +181,9 @@ def _error(function: str, status: int) -> DeviceError:
 
 # nvmlReturn_t.
 _STATUS: Dict[int, str] = {
-    1: "not initialised", 2: "invalid argument", 3: "not supported", 4: "no permission", 6: "no such GPU", 28: "no such GPU",
+    1: "not initialised", 2: "invalid argument", 3: "not supported", 4: "no permission", 6: "no such GPU",
     7: "buffer too small", 9: "the driver is not loaded", 10: "timed out", 15: "the GPU is lost",
-    18: "library and driver do not match", 999: "unknown error",
+    18: "library and driver do not match", 28: "no such GPU", 999: "unknown error",
 }  # fmt: skip
 _PASSING = (10, 999)
 
