@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_placement_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--target", metavar="T", help="a module, JetPack or TensorRT: refuse what it cannot run")
     group.add_argument("--keep-input", action="store_true", help="leave the layer that reads the image in float")
     group.add_argument("--keep-classifier", action="store_true", help="leave the classifier in float")
     group.add_argument(
@@ -105,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     before, after = _steps(arguments)
     source = open_model(arguments)
+    _check_target(arguments, source)
     table = _table(arguments, source)
     selection = choose_images(arguments) if arguments.images else None
     options = _options(arguments)
@@ -134,6 +136,17 @@ def _check_options(arguments: argparse.Namespace) -> None:
         if not arguments.images or not arguments.check_images:
             raise UsageError(f"--require {name} needs --images, to compare with FP32")
     check_cache_options(arguments)
+
+
+def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> None:
+    if not arguments.target:
+        return
+    from googlenet_deploy.calibration.target_rules import check_target
+    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.export.graph import opset_of
+
+    for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _steps(_arguments: argparse.Namespace) -> Tuple[Sequence[ModelStep], Sequence[Refinement]]:
