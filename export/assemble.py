@@ -176,11 +176,24 @@ def _notes(records: list[PassRecord], options: ExportOptions, *, quantized: bool
         notes.append("onnxsim was not run, as asked")
     elif quantized:
         notes.append("onnxsim was not run: it would compute the quantisation of the weights away")
-    asked_for = ("merge-1x1", "average-pool", "uint8-input")
+    asked_for = ("merge-1x1", "average-pool", "convolutional-classifier", "uint8-input")
     idle = [
         record.name for record in records if record.name in asked_for and not record.changed and not record.rejected
     ]
-    return notes + [f"pass {name} found nothing to change" for name in idle]
+    return notes + _dla_notes(options) + [f"pass {name} found nothing to change" for name in idle]
+
+
+def _dla_notes(options: ExportOptions) -> list[str]:
+    module = options.target.module if options.target else None
+    if module is None or not module.dla_cores:
+        return []
+    wanted = {
+        "--average-pool": options.average_pool,
+        "--conv-classifier": options.convolutional_classifier,
+        "--batch N": options.batch is not None,
+    }
+    lacking = [name for name, given in wanted.items() if not given]
+    return [f"for this module's DLA add {' '.join(lacking)}; its GPU does not need it"] if lacking else []
 
 
 def _description(metadata: ModelMetadata) -> str:

@@ -22,6 +22,7 @@ class ExportOptions:
         softmax: Give probabilities instead of logits.
         top_k: Give only the k best classes; None gives all.
         average_pool: AveragePool with a static window instead of GlobalAveragePool.
+        convolutional_classifier: 1x1 convolution and Flatten instead of Flatten and Gemm.
         merge_1x1: Merge sibling 1x1 convolutions.
         simplify: Run onnxsim.
         half: Write the model in FP16 or BF16; None keeps its types.
@@ -34,6 +35,7 @@ class ExportOptions:
     softmax: bool = False
     top_k: int | None = None
     average_pool: bool = False
+    convolutional_classifier: bool = False
     merge_1x1: bool = False
     simplify: bool = True
     half: HalfOptions | None = None

@@ -20,6 +20,7 @@ from googlenet_deploy.export.options import ExportOptions
 from googlenet_deploy.export.passes.base import Pass, restate_shapes
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convert_opset import ConvertOpset
+from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
 from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
 from googlenet_deploy.export.passes.name_layers import NameLayers
 from googlenet_deploy.export.passes.simplify import Simplify
@@ -130,6 +131,8 @@ def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None, 
         passes += [Simplify(), Tidy()]
     if options.average_pool:
         passes.append(WindowedAveragePool())
+    if options.convolutional_classifier:
+        passes.append(ConvolutionalClassifier())
     if options.merge_1x1:
         passes.append(Merge1x1())
     if options.uint8_input:

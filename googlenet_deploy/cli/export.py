@@ -97,6 +97,9 @@ def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
         help="AveragePool with a static window instead of GlobalAveragePool, as a Jetson's DLA needs it",
     )
     group.add_argument(
+        "--conv-classifier", action="store_true", help="1x1 convolution instead of Gemm as classifier, for a DLA too"
+    )
+    group.add_argument(
         "--merge-1x1", action="store_true", help="merge sibling 1x1 convolutions of each Inception module"
     )
     group.add_argument("--no-simplify", action="store_true", help="do not run onnxsim")
@@ -137,6 +140,7 @@ def _options(arguments: argparse.Namespace) -> ExportOptions:
         softmax=arguments.softmax,
         top_k=arguments.top_k,
         average_pool=arguments.average_pool,
+        convolutional_classifier=arguments.conv_classifier,
         merge_1x1=arguments.merge_1x1,
         simplify=not arguments.no_simplify,
         half=_half(arguments),

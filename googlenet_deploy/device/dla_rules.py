@@ -19,7 +19,7 @@ _TAKEN = ("Add", "Concat", "BatchNormalization", "Sigmoid", "Tanh", "LeakyRelu",
 _REFUSED = {
     "GlobalAveragePool": "has no DLA form; export --average-pool writes one with a window",
     "Flatten": "has no DLA form",
-    "Gemm": "has no DLA form; a 1x1 convolution has",
+    "Gemm": "has no DLA form; export --conv-classifier writes a 1x1 convolution",
     "MatMul": "has no DLA form; a 1x1 convolution has",
 }
 
