@@ -64,13 +64,10 @@ def add_backend_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", action="store_true", help="show no progress")
 
 
-def add_gpu_options(parser: argparse.ArgumentParser) -> None:
-    """How an engine runs."""
+def add_gpu_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """How an engine runs; gives the group, for what else a command has to say of it."""
     group = parser.add_argument_group("engines")
     group.add_argument("--cuda-backend", choices=("cuda-bindings", "pycuda"), help="default: what is installed")
-    group.add_argument(
-        "--streams", type=positive, default=2, metavar="N", help="batches at once on the GPU (default 2)"
-    )
     group.add_argument("--cuda-graph", action="store_true", help="run the network as a CUDA graph")
     group.add_argument(
         "--zero-copy",
@@ -81,13 +78,14 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-manifest", action="store_true", help="run an engine that has no manifest, such as trtexec's"
     )
+    return group
 
 
-def gpu_options(arguments: argparse.Namespace) -> GpuOptions:
-    """What `add_gpu_options` asked for."""
+def gpu_options(arguments: argparse.Namespace, streams: int) -> GpuOptions:
+    """What `add_gpu_options` asked for, with `streams` batches at once."""
     return GpuOptions(
         cuda_backend=arguments.cuda_backend,
-        streams=arguments.streams,
+        streams=streams,
         cuda_graph=arguments.cuda_graph,
         zero_copy={"auto": None, "on": True, "off": False}[arguments.zero_copy],
         checked=not arguments.no_manifest,

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from googlenet_deploy.cli.arguments import (
     add_backend_options,
+    add_gpu_options,
     add_preprocessing_options,
+    gpu_options,
     positive,
     resolve_preprocessing,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.sources import ImageSource
 
+RUNNER_OPTIONS = ("backend", "as_is", "cuda_backend", "cuda_graph", "zero_copy")
 METERS = ("auto", "ina", "tegrastats", "nvml", "rapl", "none")
 
 
@@ -49,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--across-machines", action="store_true", help="let --compare take two different machines")
     _add_measuring(parser)
     _add_power(parser)
-    add_backend_options(parser.add_argument_group("running"))
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--as-is", action="store_true", help="run an ONNX graph as it stands, not in the equal form for CPUs"
+    )
+    add_backend_options(running)
+    add_gpu_options(parser)
     add_preprocessing_options(parser)
 
 
@@ -85,14 +93,20 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.benchmark.run import Benchmark
     from googlenet_deploy.device.benchmark.table import result_lines
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.device.runner.select import GpuOptions, open_runner
+    from googlenet_deploy.device.runner.select import open_runner
 
     gates = parse_gates(arguments.require) if arguments.require else []
     options = _options(arguments)
 
     def open_model(slots: int, threads: Optional[int], batch: int) -> Runner:
-        gpu = GpuOptions(streams=slots)
-        return open_runner(arguments.model, arguments.backend, threads=threads, batch=batch, gpu=gpu)
+        return open_runner(
+            arguments.model,
+            arguments.backend,
+            threads=threads,
+            batch=batch,
+            as_is=arguments.as_is,
+            gpu=gpu_options(arguments, slots),
+        )
 
     result = Benchmark(
         open_model,
@@ -100,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         options,
         _sources(arguments),
         image_backend=arguments.image_backend,
+        runner_options={name: getattr(arguments, name) for name in RUNNER_OPTIONS},
         quiet=arguments.quiet,
     ).run()
     try:

@@ -75,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--as-is", action="store_true", help="run an ONNX graph as it stands, not in the equal form for CPUs"
     )
     add_runner_options(parser)
-    add_gpu_options(parser)
+    add_gpu_options(parser).add_argument(
+        "--streams", type=positive, default=2, metavar="N", help="batches at once on the GPU (default 2)"
+    )
     add_preprocessing_options(parser)
 
 
@@ -94,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         batch=arguments.batch,
         as_is=arguments.as_is,
-        gpu=gpu_options(arguments),
+        gpu=gpu_options(arguments, arguments.streams),
     ) as runner:
         try:
             with stop_on_signals(stop) as signals:

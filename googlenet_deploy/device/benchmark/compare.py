@@ -198,7 +198,7 @@ def _warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> List[str]:
     for title, path in _LOOKED_AT:
         a, b = _at(first, path), _at(second, path)
         if a != b:
-            found.append(f"{title} differ: {a or 'none'} and {b or 'none'}")
+            found.append(f"{title} differ: {_only(a, b) or 'none'} and {_only(b, a) or 'none'}")
     for label, result in (("A", first), ("B", second)):
         slowed = result["state"]["throttling"]
         found += [f"{label} was slowed down while it was measured: {reason}" for reason in slowed]
@@ -212,6 +212,7 @@ _LOOKED_AT = (
     ("the architectures", ("model", "architecture")),
     ("the weights that the models were made from", ("model", "source_sha256")),
     ("the backends", ("backend", "name")),
+    ("the backends' options", ("backend", "options")),
     ("the images", ("images", "sha256")),
     ("the kinds of images", ("images", "kind")),
     ("the power modes", ("state", "before", "power_mode")),
@@ -225,6 +226,13 @@ def _at(result: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - from JSON
     for key in path:
         result = result[key]
     return result[:12] if isinstance(result, str) and path[-1].endswith("sha256") else result
+
+
+def _only(value: Any, other: Any) -> Any:  # noqa: ANN401 - from JSON
+    """Of options, those that differ from the other's, as text; anything else as it is."""
+    if not isinstance(value, dict) or not isinstance(other, dict):
+        return value
+    return ", ".join(f"{key}={part}" for key, part in value.items() if other.get(key) != part)
 
 
 def _clock_warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> List[str]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.benchmark.energy import idle_dict, not_measured
@@ -48,6 +48,7 @@ class Benchmark:
         options: What is measured, and how long.
         sources: Real images; None takes synthetic ones.
         image_backend: What resizes images.
+        runner_options: What `open_runner` goes by beside its arguments, for the record.
         quiet: Show no progress.
         root: Root of the file system.
         clock: Seconds, monotonic.
@@ -62,6 +63,7 @@ class Benchmark:
         sources: Optional[Sequence[ImageSource]] = None,
         *,
         image_backend: str = "pillow",
+        runner_options: Optional[Mapping[str, Any]] = None,
         quiet: bool = False,
         root: Path = Path("/"),
         clock: Clock = time.perf_counter,
@@ -69,6 +71,7 @@ class Benchmark:
     ) -> None:
         self.open_runner, self.resolve, self.options, self.sources = open_runner, resolve, options, sources
         self.image_backend, self.quiet, self.root = image_backend, quiet, root
+        self.runner_options = dict(runner_options or {})
         self.clock, self.sleep = clock, sleep
         self.first_batch = options.batches[0] if options.batches else 1
         self.notes: List[str] = []
@@ -97,7 +100,12 @@ class Benchmark:
                 "tool": f"googlenet-deploy {__version__}",
                 "created": datetime.now(timezone.utc).replace(microsecond=0).isoformat(),
                 "model": _model(runner),
-                "backend": {"name": runner.backend, "device": runner.device, "notes": list(runner.notes)},
+                "backend": {
+                    "name": runner.backend,
+                    "device": runner.device,
+                    "options": self.runner_options,
+                    "notes": list(runner.notes),
+                },
                 "machine": asdict(describe_machine(self.root, nvml)),
                 "options": {**asdict(self.options), "image_backend": self.image_backend},
                 "preprocessing": asdict(spec),

@@ -126,7 +126,12 @@ def make_result() -> Callable[..., dict[str, Any]]:
                 "input": {"name": "input", "shape": [None, 3, 224, 224], "dtype": "float32"},
                 "outputs": [{"name": "logits", "shape": [None, 1000], "dtype": "float32"}],
             },
-            "backend": {"name": "TensorRT 10.3.0 (Orin, cuda-bindings)", "device": "GPU", "notes": ["a note"]},
+            "backend": {
+                "name": "TensorRT 10.3.0 (Orin, cuda-bindings)",
+                "device": "GPU",
+                "options": {"cuda_graph": False},
+                "notes": ["a note"],
+            },
             "machine": {
                 "model": "NVIDIA Jetson Orin Nano Developer Kit",
                 "processor": "ARMv8",

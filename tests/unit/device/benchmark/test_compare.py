@@ -150,7 +150,7 @@ def test_what_makes_a_comparison_doubtful(make_result: Any) -> None:
     second = make_result()
     second["model"]["sha256"] = "d" * 64
     second["model"]["source_sha256"] = "e" * 64
-    second["backend"] = {**second["backend"], "name": "ONNX Runtime 1.32.0 (CPU)"}
+    second["backend"] = {**second["backend"], "name": "ONNX Runtime 1.32.0 (CPU)", "options": {}}
     second["images"] = {**second["images"], "kind": "synthetic", "sha256": "f" * 64}
     second["state"]["before"]["power_mode"] = "MAXN"
     second["state"]["throttling"] = ["power cap"]
@@ -161,6 +161,7 @@ def test_what_makes_a_comparison_doubtful(make_result: Any) -> None:
         "the models differ: aaaaaaaaaaaa and dddddddddddd",
         "the weights that the models were made from differ: bbbbbbbbbbbb and eeeeeeeeeeee",
         "the backends differ: TensorRT 10.3.0 (Orin, cuda-bindings) and ONNX Runtime 1.32.0 (CPU)",
+        "the backends' options differ: cuda_graph=False and none",
         "the images differ: cccccccccccc and ffffffffffff",
         "the kinds of images differ: real and synthetic",
         "the power modes differ: 15W and MAXN",
