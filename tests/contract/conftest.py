@@ -1,4 +1,4 @@
-"""The real Python bindings of several TensorRT versions, made importable without TensorRT's libraries.
+"""The real Python bindings of several TensorRT versions, made importable without TensorRT's libraries; TensorRT-RTX.
 
 Bindings come from PyPI into a cache folder of their own; stand-ins for libnvinfer and its siblings export the symbols
 that the bindings name, so that they import anywhere.
@@ -13,6 +13,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pythons import cache_folder, find_python
@@ -138,3 +139,61 @@ def bindings(request: pytest.FixtureRequest, repository: Path) -> Bindings:
         "LD_LIBRARY_PATH": str(libraries),
     }
     return Bindings(wheel.version, wheel.module, python, environment)
+
+
+class Rtx:
+    """TensorRT-RTX's parser and builder, for a compute capability that is named instead of found.
+
+    One logger serves all builders, since TensorRT takes no second one; it keeps what TensorRT says, for the message of
+    a failing test.
+    """
+
+    def __init__(self, trt: Any) -> None:
+        self.trt = trt
+        self.lines: list[str] = []
+        lines = self.lines
+
+        class Recorder(trt.ILogger):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity <= trt.ILogger.Severity.WARNING:
+                    lines.append(message)
+
+        self.logger = Recorder()
+        self.alive: list[Any] = []  # a network's builder and parser must outlive it
+
+    def parse(self, content: bytes) -> tuple[Any, list[str]]:
+        """The network of an ONNX model, and why it was refused; nothing where it was not."""
+        self.lines.clear()
+        builder = self.trt.Builder(self.logger)
+        network = builder.create_network(0)
+        parser = self.trt.OnnxParser(network, self.logger)
+        self.alive[:] = [builder, parser, network]
+        if parser.parse(content):
+            return network, []
+        return network, [parser.get_error(index).desc() for index in range(parser.num_errors)] or ["refused"]
+
+    def build(self, content: bytes, largest_batch: int = 4) -> Any:
+        """The network of an ONNX model, after an engine was built of it."""
+        network, refusals = self.parse(content)
+        assert not refusals, refusals
+        builder = self.alive[0]
+        config = builder.create_builder_config()
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(self.trt.ComputeCapability.SM89, 0)
+        source = network.get_input(0)
+        if source.shape[0] == -1:
+            profile = builder.create_optimization_profile()
+            image = tuple(source.shape)[1:]
+            profile.set_shape(source.name, (1, *image), (largest_batch // 2, *image), (largest_batch, *image))
+            config.add_optimization_profile(profile)
+        assert builder.build_serialized_network(network, config) is not None, self.lines
+        return network
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Rtx:
+    """See `Rtx`; skips where it is not installed."""
+    return Rtx(pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (the extra rtx brings it)"))

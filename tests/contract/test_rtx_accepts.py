@@ -24,27 +24,7 @@ from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
 
-trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (the extra rtx brings it)")
-
 SPECIFICATIONS = {"bvlc": BVLC, "torchvision": TORCHVISION}
-
-
-class Recorder(trt.ILogger):  # type: ignore[misc]
-    """Keeps what TensorRT says, for the message of a failing test."""
-
-    def __init__(self) -> None:
-        trt.ILogger.__init__(self)
-        self.lines: list[str] = []
-
-    def log(self, severity: Any, message: str) -> None:
-        if severity <= trt.ILogger.Severity.WARNING:
-            self.lines.append(message)
-
-
-@pytest.fixture(scope="module")
-def logger() -> Recorder:
-    """One for all builders: TensorRT takes no second one."""
-    return Recorder()
 
 
 @lru_cache
@@ -84,27 +64,12 @@ def exported(name: str, options: dict[str, Any]) -> Any:
         pytest.param({"target": load_target("tensorrt-rtx"), "opset": 24, "merge_1x1": True}, id="opset-24"),
     ],
 )
-def test_parsed_and_built(logger: Recorder, name: str, options: dict[str, Any]) -> None:
+def test_parsed_and_built(rtx: Any, name: str, options: dict[str, Any]) -> None:
     model = exported(name, options)
-    logger.lines.clear()
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    parsed = parser.parse(serialize(model))
-    assert parsed, [parser.get_error(index).desc() for index in range(parser.num_errors)]
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    network = rtx.build(serialize(model), largest_batch=8)
     source = network.get_input(0)
-    assert (source.dtype == trt.uint8) == bool(options.get("uint8_input"))
-    if "batch" not in options:
-        assert source.shape[0] == -1
-        profile = builder.create_optimization_profile()
-        image = tuple(source.shape)[1:]
-        profile.set_shape(source.name, (1, *image), (4, *image), (8, *image))
-        config.add_optimization_profile(profile)
-    engine = builder.build_serialized_network(network, config)
-    assert engine is not None, logger.lines
+    assert (source.dtype == rtx.trt.uint8) == bool(options.get("uint8_input"))
+    assert source.shape[0] == options.get("batch", -1)
     outputs = [network.get_output(index).name for index in range(network.num_outputs)]
     assert outputs == [output.name for output in model.graph.output]
     layers = {network.get_layer(index).name for index in range(network.num_layers)}

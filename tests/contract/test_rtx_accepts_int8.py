@@ -1,0 +1,143 @@
+"""TensorRT-RTX's own parser and builder take our Q/DQ models, and other tools' once they are mended; no GPU is needed.
+
+See `test_rtx_accepts.py` for what such a build proves.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from googlenet_deploy.calibration.draft import make_draft
+from googlenet_deploy.calibration.graph import GraphView
+from googlenet_deploy.calibration.observation import plan_observations
+from googlenet_deploy.calibration.placement import PlacementOptions, place
+from googlenet_deploy.calibration.qdq import QdqOptions
+from googlenet_deploy.calibration.repair import repair_model
+from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, ImageRecord, TensorRecord
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.export import pipeline
+from googlenet_deploy.export.capture import capture
+from googlenet_deploy.export.graph import copy_model, serialize
+from googlenet_deploy.export.onnx_file import load_model
+from googlenet_deploy.export.pipeline import export_checkpoint
+from googlenet_deploy.export.samples import seeded_samples
+from googlenet_deploy.model.architecture import get_architecture
+from googlenet_deploy.model.checkpoint import Checkpoint
+from googlenet_deploy.model.googlenet import GoogLeNet
+from googlenet_deploy.model.weights import load_weights
+
+SPECIFICATION = Preprocessing(resize=64, crop=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+@lru_cache
+def checkpoint(name: str) -> Checkpoint:
+    """A net of an eighth of the width for 64x64 images."""
+    torch.manual_seed(0)
+    model = GoogLeNet(get_architecture(name), 10, width=0.125).eval()
+    with torch.inference_mode():
+        model.fc.weight.data /= model(torch.randn(2, 3, 64, 64)).abs().max()
+    return Checkpoint(model, model.architecture, SPECIFICATION, source_sha256="0" * 64)
+
+
+@lru_cache
+def recorded(name: str) -> Any:
+    return capture(checkpoint(name).model, (64, 64))
+
+
+@lru_cache
+def small(name: str, batch: int | None) -> bytes:
+    options = pipeline.ExportOptions(simplify=False, batch=batch)
+    with mock.patch.object(pipeline, "capture", return_value=copy_model(recorded(name))):
+        return serialize(export_checkpoint(checkpoint(name), options, seeded_samples(SPECIFICATION, 2)).model)
+
+
+def load(name: str, batch: int | None = None) -> onnx.ModelProto:
+    return onnx.ModelProto.FromString(small(name, batch))
+
+
+def any_table(model: onnx.ModelProto) -> CalibrationTable:
+    """Ranges of 1, 1.1, 1.2, ...: the builder does not care, as long as they differ."""
+    graph = GraphView(model)
+    records = tuple(
+        TensorRecord(seen.members, -1.0, 1.0, dict.fromkeys([*METHODS, AUTO], 1 + number / 10), "max")
+        for number, seen in enumerate(plan_observations(graph, place(graph)))
+    )
+    return CalibrationTable(records, AUTO, {}, ImageRecord(1, 2, 0, ""), SPECIFICATION, "0" * 64)
+
+
+def quantised(model: onnx.ModelProto, weights: str = "float", **placement: Any) -> onnx.ModelProto:
+    return make_draft(model, any_table(model), PlacementOptions(**placement)).build(QdqOptions(weights))
+
+
+def layers_of(network: Any) -> list[Any]:
+    return [network.get_layer(index) for index in range(network.num_layers)]
+
+
+@pytest.mark.parametrize("name", ["bvlc", "torchvision"])
+@pytest.mark.parametrize("batch", [None, 2], ids=["dynamic", "static"])
+@pytest.mark.parametrize("weights", ["float", "int8"])
+def test_our_models_are_built(rtx: Any, name: str, batch: int | None, weights: str) -> None:
+    model = quantised(load(name, batch), weights)
+    layers = layers_of(rtx.build(serialize(model)))
+    kinds = [layer.type for layer in layers]
+    assert kinds.count(rtx.trt.LayerType.CONVOLUTION) == 57
+    stated = [node.op_type for node in model.graph.node]
+    assert kinds.count(rtx.trt.LayerType.QUANTIZE) == stated.count("QuantizeLinear")
+    assert kinds.count(rtx.trt.LayerType.DEQUANTIZE) == stated.count("DequantizeLinear")
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        pytest.param({"dla": True}, id="dla"),
+        pytest.param({"quantize_input": False, "quantize_classifier": False}, id="ends-in-float"),
+        pytest.param({"excluded": frozenset({"inception4a/branch2/1/conv"})}, id="one-in-float"),
+    ],
+)
+def test_other_placements_are_built(rtx: Any, placement: dict[str, Any]) -> None:
+    assert rtx.build(serialize(quantised(load("bvlc", 1), **placement)))
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_what_onnxruntime_makes_is_refused_until_it_is_mended(rtx: Any, form: str, tmp_path: Path) -> None:
+    model = foreign(load("bvlc", 1), form, tmp_path)
+    _, refusals = rtx.parse(serialize(model))
+    assert refusals
+    result = repair_model(model)
+    assert result.left == []
+    assert rtx.build(serialize(result.model))
+
+
+def foreign(model: onnx.ModelProto, form: str, folder: Path) -> onnx.ModelProto:
+    """What ONNX Runtime's quantiser makes of a model by default."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            prepared = np.asarray(seeded_samples(SPECIFICATION, 2).prepared)
+            self.rest = iter([{"input": image[None]} for image in prepared])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.rest, None)
+
+    onnx.save(model, folder / "model.onnx")
+    quantize_static(folder / "model.onnx", folder / "q.onnx", Images(), quant_format=QuantFormat[form])
+    return load_model(folder / "q.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [None, 1], ids=["dynamic", "static"])
+def test_the_published_net_is_built(rtx: Any, bvlc_weights: Path, batch: int | None) -> None:
+    published = load_weights(bvlc_weights)
+    options = pipeline.ExportOptions(simplify=False, batch=batch)
+    result = export_checkpoint(published, options, seeded_samples(published.preprocessing, 2))
+    network = rtx.build(serialize(quantised(result.model)))
+    assert "inception4a/branch2/1/conv" in {layer.name for layer in layers_of(network)}
