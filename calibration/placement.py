@@ -190,19 +190,19 @@ def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options
         (name in options.excluded, "excluded by name"),
         (not graph.is_constant(weight), "its weights are not constant"),
         (graph.is_constant(data), "its input is constant"),
-        (not options.quantize_input and _is_image(graph, data), "the network's input is not quantised"),
+        (not options.quantize_input and is_image(graph, data), "the network's input is not quantised"),
         (node.op_type == "Gemm" and not options.quantize_classifier, "the classifier is not quantised"),
         (node.op_type == "Gemm" and _is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
     )
     return next((reason for fails, reason in tests if fails), "")
 
 
-def _is_image(graph: GraphView, name: str) -> bool:
+def is_image(graph: GraphView, name: str) -> bool:
     """Whether a tensor is the image: no layer stands ahead of it, at most its normalisation."""
     maker = graph.producers.get(name)
     if maker is None or maker.op_type in QUANTIZED_OPERATORS:
         return maker is None
-    return all(_is_image(graph, source) for source in maker.input if source)
+    return all(is_image(graph, source) for source in maker.input if source)
 
 
 def _is_scaled_gemm(node: onnx.NodeProto) -> bool:

@@ -15,7 +15,7 @@ from googlenet_deploy.calibration.draft import Draft, Refinement, make_draft
 from googlenet_deploy.calibration.lint import ERROR, lint_model
 from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.qdq import QdqOptions
-from googlenet_deploy.calibration.table import CalibrationTable
+from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
@@ -175,6 +175,8 @@ def _build(draft: Draft, source: CalibrationSource, options: QuantizationOptions
         "fp32_sha256": source.sha256,
         "table_sha256": table_hash(draft.table),
         "method": options.method or draft.table.method,
+        "calibration_images": draft.table.images.count,
+        "saturated": _saturated(draft, options.method),
         "quantized_nodes": len(draft.plan.nodes),
         "float_nodes": dict(sorted(draft.plan.skipped.items())),
         "steps": dict(draft.notes),
@@ -182,6 +184,17 @@ def _build(draft: Draft, source: CalibrationSource, options: QuantizationOptions
     extra = {**metadata.extra, "quantization": json.dumps(record, separators=(",", ":"), ensure_ascii=False)}
     store_metadata(model, replace(metadata, extra=extra, preprocessing=source.preprocessing))
     return model
+
+
+def _saturated(draft: Draft, method: str | None) -> dict[str, float]:
+    """Share of each tensor's values that was clipped on the calibration images, where its scale is the table's."""
+    shares = {}
+    for name in draft.plan.tensors:
+        record = draft.table.record_of(name)
+        chosen = method or draft.table.method
+        if record is not None and draft.scales[name] == scale_from_amax(record.amax[chosen]):
+            shares[name] = float(f"{record.saturated[chosen]:.2g}")
+    return shares
 
 
 def _refuse_errors(findings: Sequence[Finding]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from googlenet_deploy.device.predictions import is_probability, softmax
+from googlenet_deploy.evaluation.accuracy import Z_95, Proportion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +27,8 @@ class Agreement:
         divergence: Sum of the Kullback-Leibler divergences KL(reference || model) of the probabilities, in nats.
         signal: Sum of squares of the reference's scores.
         noise: Sum of squares of the differences.
+        moments: Sums over images of the squares of divergence, signal and noise, and of signal times noise, for the
+            intervals.
     """
 
     images: int = 0
@@ -33,15 +36,21 @@ class Agreement:
     divergence: float = 0.0
     signal: float = 0.0
     noise: float = 0.0
+    moments: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
 
     def add(self, reference: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
         """Adds a batch of class scores, float32 (N, classes) each: logits, or probabilities on both sides."""
         self.images += len(reference)
         self.equal += int((reference.argmax(axis=1) == scores.argmax(axis=1)).sum())
         p, q = _probabilities(reference), _probabilities(scores)
-        self.divergence += float((p * (np.log(p + TINY) - np.log(q + TINY))).sum())
-        self.signal += float((reference.astype(np.float64) ** 2).sum())
-        self.noise += float(((reference.astype(np.float64) - scores) ** 2).sum())
+        divergence = (p * (np.log(p + TINY) - np.log(q + TINY))).sum(axis=1)
+        signal = (reference.astype(np.float64) ** 2).sum(axis=1)
+        noise = ((reference.astype(np.float64) - scores) ** 2).sum(axis=1)
+        self.divergence += float(divergence.sum())
+        self.signal += float(signal.sum())
+        self.noise += float(noise.sum())
+        products = (divergence * divergence, signal * signal, noise * noise, signal * noise)
+        self.moments += [float(product.sum()) for product in products]
 
     @property
     def mean_divergence(self) -> float:
@@ -49,11 +58,40 @@ class Agreement:
         return max(0.0, self.divergence / self.images)  # rounding may leave a little below nothing
 
     @property
+    def divergence_interval(self) -> tuple[float, float]:
+        """95 % interval of the mean divergence over images like these, in nats."""
+        mean = self.mean_divergence
+        if self.images < 2:
+            return 0.0, math.inf
+        variance = max(0.0, float(self.moments[0]) / self.images - mean * mean) / (self.images - 1)
+        return max(0.0, mean - Z_95 * math.sqrt(variance)), mean + Z_95 * math.sqrt(variance)
+
+    @property
+    def proportion(self) -> Proportion:
+        """The share of images on which the best class is the same, with its interval."""
+        return Proportion(self.equal, self.images)
+
+    @property
     def sqnr(self) -> float:
         """Signal to quantisation noise ratio of the scores, in dB; infinite where they are equal."""
         if self.noise == 0.0:
             return math.inf
         return 10.0 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf
+
+    @property
+    def sqnr_interval(self) -> tuple[float, float]:
+        """95 % interval of `sqnr` over images like these, in dB: the delta method for the logarithm of a ratio of sums.
+
+        Cochran 1977, "Sampling Techniques", section 6.3: the variance of log(S / N) is that of the sum over images of
+        s / S - n / N, whose mean is zero.
+        """
+        if self.images < 2 or self.noise == 0.0 or self.signal == 0.0:
+            return -math.inf, math.inf
+        _, signals, noises, products = self.moments
+        squares = signals / self.signal**2 + noises / self.noise**2 - 2 * products / (self.signal * self.noise)
+        deviation = math.sqrt(max(0.0, float(squares)) * self.images / (self.images - 1))
+        spread = Z_95 * deviation * 10.0 / math.log(10.0)
+        return self.sqnr - spread, self.sqnr + spread
 
 
 def _probabilities(scores: NDArray[np.float32]) -> NDArray[np.float64]:

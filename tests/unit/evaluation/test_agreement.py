@@ -49,3 +49,35 @@ def test_agreement_counts_equal_best_classes() -> None:
 def test_zero_probabilities_give_a_finite_divergence() -> None:
     certain = np.array([[1.0, 0.0, 0.0]], np.float32)
     assert math.isfinite(compare(certain, certain[:, ::-1]).mean_divergence)
+
+
+def noisy(images: int, seed: int) -> Agreement:
+    random = np.random.default_rng(seed)
+    reference = random.normal(0, 4, (images, 8)).astype(np.float32)
+    scale = random.uniform(0.05, 0.4, (images, 1))  # images differ in how much noise they get
+    return compare(reference, (reference + random.normal(0, 1, reference.shape) * scale).astype(np.float32))
+
+
+def test_intervals_hold_the_truth_in_about_95_of_100_samples() -> None:
+    truth = noisy(20_000, 999)
+    agreements = [noisy(60, seed) for seed in range(400)]
+    inside = [low <= truth.sqnr <= high for low, high in (each.sqnr_interval for each in agreements)]
+    assert 0.90 < np.mean(inside) < 0.985
+    inside = [low <= truth.mean_divergence <= high for low, high in (each.divergence_interval for each in agreements)]
+    assert 0.85 < np.mean(inside) <= 1.0
+
+
+def test_intervals_narrow_with_more_images_and_are_wide_open_for_one() -> None:
+    few, many = (noisy(count, 1).sqnr_interval for count in (20, 2000))
+    assert many[1] - many[0] < 0.3 * (few[1] - few[0])
+    one = compare(REFERENCE[:1], REFERENCE[:1] + 1)
+    assert one.sqnr_interval == (-math.inf, math.inf)
+    assert one.divergence_interval == (0.0, math.inf)
+    assert compare(REFERENCE, REFERENCE).sqnr_interval == (-math.inf, math.inf)
+    assert compare(REFERENCE, REFERENCE).divergence_interval == (0.0, 0.0)
+
+
+def test_the_share_that_agrees_has_its_interval() -> None:
+    scores = REFERENCE.copy()
+    scores[:3] = -scores[:3]
+    assert (compare(REFERENCE, scores).proportion.successes, compare(REFERENCE, scores).proportion.total) == (29, 32)

@@ -1,0 +1,205 @@
+"""Runs a model beside its reference and measures every tensor that both have, on a bounded number of images."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from googlenet_deploy.calibration.graph import GraphView
+from googlenet_deploy.calibration.lint import lint_model
+from googlenet_deploy.calibration.observation import is_fused
+from googlenet_deploy.calibration.placement import ACTIVATIONS, is_image
+from googlenet_deploy.calibration.qdq_view import Pair, find_pairs, zero_point
+from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.device.progress import progress
+from googlenet_deploy.errors import BadModelError
+from googlenet_deploy.evaluation.layer_error import ErrorSum, LayerError, RangeUse, TensorRange
+from googlenet_deploy.export.onnx_file import read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.pipeline import Batch
+
+QUANTIZATION_KEY = "quantization"
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """What a quantised model says about its calibration.
+
+    Attributes:
+        images: How many images were used; 0 where it does not say.
+        saturated: Share of values clipped on those images, 0..1, by tensor.
+    """
+
+    images: int = 0
+    saturated: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InnerErrors:
+    """What was measured.
+
+    Attributes:
+        layers: In graph order.
+        ranges: The quantised activations, in graph order.
+        record: What the model says about its calibration.
+        images: Images that were used.
+        ahead_of_lrn: Pairs that quantise what an LRN reads.
+    """
+
+    layers: tuple[LayerError, ...]
+    ranges: tuple[TensorRange, ...]
+    record: CalibrationRecord
+    images: int
+    ahead_of_lrn: tuple[str, ...]
+
+
+def measure_inner_errors(
+    reference: onnx.ModelProto,
+    model: onnx.ModelProto,
+    batches: Iterable[tuple[Batch, Batch]],
+    count: int,
+    *,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> InnerErrors:
+    """Compares all tensors that have one name in both models.
+
+    A tensor with a pair counts as the pair's readers see it.
+
+    Args:
+        reference: The FP32 model.
+        model: The model made from it; also one of another tool that kept the names.
+        batches: The same images as each of the two wants them: the reference's first.
+        count: How many images there are, for the progress.
+        threads: Threads of ONNX Runtime; one per core where None.
+        quiet: Show no progress.
+
+    Raises:
+        BadModelError: A model cannot be run, or the two have no inner tensor in common.
+    """
+    plan = _Plan(reference, model)
+    first, second = (TensorSession(which, names, threads) for which, names in plan.wanted())
+    images = 0
+    with progress("layers", count, quiet=quiet) as advance:
+        for wanted, given in batches:
+            plan.add(first.run(wanted.array), second.run(given.array))
+            images += len(wanted.names)
+            advance(len(wanted.names))
+    record = calibration_record(model)
+    ahead = tuple(finding.node for finding in lint_model(model) if finding.rule == "lrn")
+    return InnerErrors(plan.layers(), plan.ranges(record), record, images, ahead)
+
+
+def calibration_record(model: onnx.ModelProto) -> CalibrationRecord:
+    """What the model's metadata says about its calibration; nothing for models of other tools."""
+    try:
+        values = json.loads(read_metadata("model", model).extra.get(QUANTIZATION_KEY, "{}"))
+        saturated = {str(name): float(share) for name, share in values.get("saturated", {}).items()}
+        return CalibrationRecord(int(values.get("calibration_images", 0)), saturated)
+    except (ValueError, TypeError, AttributeError, BadModelError):
+        return CalibrationRecord()
+
+
+class _Plan:
+    """Which tensors are compared, and what was measured so far."""
+
+    def __init__(self, reference: onnx.ModelProto, model: onnx.ModelProto) -> None:
+        self.reference, self.model = reference, model
+        self.graph, self.quantised = GraphView(reference), GraphView(model)
+        self.pairs: dict[str, Pair] = {}
+        for pair in find_pairs(self.quantised):
+            if not pair.is_weight and pair.scale is not None and pair.scale.size == 1:
+                self.pairs.setdefault(pair.source, pair)
+        self.errors = {name: ErrorSum() for name in self._common()}
+        self.rounding = {name: ErrorSum() for name in self.pairs}
+        self.use = {name: RangeUse(*_limits(self.quantised, pair)) for name, pair in self.pairs.items()}
+        if not any(name in self.graph.producers for name in self.errors):
+            raise BadModelError("reference", "has no inner tensor in common with the model")
+
+    def wanted(self) -> tuple[tuple[onnx.ModelProto, list[str]], tuple[onnx.ModelProto, list[str]]]:
+        """Either model with the tensors that it must hand out."""
+        seen = [self._seen(name) for name in self.errors]
+        inner = [name for source, pair in self.pairs.items() for name in (source, pair.output)]
+        return (self.reference, list(self.errors)), (self.model, list(dict.fromkeys([*seen, *inner])))
+
+    def add(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> None:
+        """Adds the tensors of one batch of either model."""
+        for name in list(self.errors):
+            value = got[self._seen(name)]
+            if value.shape == wanted[name].shape:
+                self.errors[name].add(wanted[name], value)
+            else:  # another tensor of the same name
+                del self.errors[name]
+        for name, pair in self.pairs.items():
+            self.rounding[name].add(got[name], got[pair.output])
+            self.use[name].add(got[name])
+
+    def layers(self) -> tuple[LayerError, ...]:
+        """Every compared tensor as the output of its layer."""
+        found = []
+        for name in self.errors:
+            node = self.graph.producers.get(name)
+            if node is None:
+                continue
+            if node.op_type in ACTIVATIONS and node.input[0] not in self.errors:  # fused with its layer
+                node = self.graph.producers.get(node.input[0], node)
+            sources = [self.errors[source].decibels for source in node.input if source in self.errors]
+            before = min(sources) if sources else None
+            found.append(LayerError(self.graph.name_of(node), node.op_type, name, self.errors[name].decibels, before))
+        return tuple(found)
+
+    def ranges(self, record: CalibrationRecord) -> tuple[TensorRange, ...]:
+        """Every quantised activation."""
+        order = [name for name in self.quantised.activations() if name in self.pairs]
+        return tuple(
+            TensorRange(
+                tensor=name,
+                is_input=is_image(self.quantised, name),
+                high=self.use[name].high,
+                largest=max(abs(self.use[name].smallest), abs(self.use[name].largest)),
+                used=self.use[name].used,
+                saturated=self.use[name].saturated,
+                expected=record.saturated.get(name),
+                sqnr=self.rounding[name].decibels,
+            )
+            for name in order
+        )
+
+    def _common(self) -> list[str]:
+        return [
+            name
+            for name in self.graph.activations()
+            if self.graph.is_float(name)
+            and not is_fused(self.graph, name)
+            and (name in self.quantised.producers or name in self.quantised.inputs)
+        ]
+
+    def _seen(self, name: str) -> str:
+        return self.pairs[name].output if name in self.pairs else name
+
+
+def _limits(graph: GraphView, pair: Pair) -> tuple[float, float]:
+    """Smallest and largest value that a pair represents; a range that begins at zero may be meant to clip there."""
+    assert pair.quantize is not None
+    assert pair.scale is not None
+    points = zero_point(graph, pair.quantize)
+    if points is None:
+        return -math.inf, math.inf
+    limits, zero, scale = np.iinfo(points.dtype), int(points.reshape(-1)[0]), float(pair.scale.reshape(-1)[0])
+    low = -math.inf if zero == limits.min else (limits.min - zero - 0.5) * scale
+    return low, (limits.max - zero + 0.5) * scale
+
+
+def worst_first(layers: Sequence[LayerError]) -> list[LayerError]:
+    """Layers by what is lost at each of them, the most first."""
+    return sorted(layers, key=lambda layer: layer.drop, reverse=True)

@@ -1,0 +1,309 @@
+"""What is likely wrong with a quantised model, in words, from what was measured beside its reference.
+
+Each rule looks for one fault that deployments really have, and speaks only where its own evidence is there; the
+thresholds stand between what sound INT8 GoogLeNets show (98 % agreement, 28 dB and more, an image's own rounding at 40
+dB) and what the faults do, as measured on the BVLC net with each fault made on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.evaluation.label_order import explain_labels
+from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
+from googlenet_deploy.evaluation.paired import PairedDifference
+
+PROBLEM, NOTE, FINE = "problem", "note", "fine"
+
+SOUND_AGREEMENT, SOUND_DECIBELS = 95.0, 24.0
+IMAGE_DECIBELS, IMAGE_USE = 25.0, (0.7, 1.15)
+CLIPPED_SHARE, UNKNOWN_CLIPPED_SHARE, TIMES_EXPECTED = 1e-4, 2e-3, 10.0
+POOR_DECIBELS, SLIVER = 20.0, 0.1
+MANY_TENSORS, MANY_SHARE = 3, 0.1
+FLOAT_DROP, LAYER_DROP = 6.0, 12.0
+LOST_DECIBELS = 3.0
+FEW_CALIBRATION_IMAGES = 32
+CONFIDENCE_GAP = 0.3
+WIDE_POINTS = 4.0
+SHOWN = 3
+FLOAT_OPERATORS = frozenset({"LRN", "Softmax", "Sigmoid", "Tanh", "Div", "Pow", "Sqrt", "Exp", "BatchNormalization"})
+WEIGHTED_OPERATORS = frozenset({"Conv", "Gemm", "MatMul", "ConvTranspose"})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing found.
+
+    Attributes:
+        severity: "problem", "note" or "fine".
+        cause: Short name of the rule.
+        text: What is wrong and what to do, in a sentence or two.
+    """
+
+    severity: str
+    cause: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the rules look at.
+
+    Attributes:
+        agreement: The model with its reference.
+        paired: The difference of their top-1 accuracies.
+        best: The model's best class per image.
+        reference_best: The reference's.
+        labels: The true classes.
+        names: Class names, in the model's order; may be empty.
+        classes: How many classes there are.
+        reference_right: Share of images that the reference gets right, 0..1.
+        reference_confidence: Its mean probability of its best class, 0..1; None where it gives none.
+        preparation: Fields in which the two prepare images differently, with both values: the model's first.
+        layers: Errors of inner tensors; empty where they were not measured.
+        ranges: The quantised activations.
+        ahead_of_lrn: Pairs that quantise what an LRN reads.
+        calibration_images: On how many images the model was calibrated; 0 where it does not say.
+    """
+
+    agreement: Agreement
+    paired: PairedDifference
+    best: Sequence[int]
+    reference_best: Sequence[int]
+    labels: Sequence[int]
+    classes: int
+    reference_right: float
+    names: Sequence[str] = ()
+    reference_confidence: float | None = None
+    preparation: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    layers: Sequence[LayerError] = ()
+    ranges: Sequence[TensorRange] = ()
+    ahead_of_lrn: Sequence[str] = ()
+    calibration_images: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the model is as near to its reference as INT8 usually is, and not significantly worse."""
+        _, agreeing_at_most = self.agreement.proportion.interval
+        near = agreeing_at_most >= SOUND_AGREEMENT and self.agreement.sqnr >= SOUND_DECIBELS
+        return near and not (self.paired.is_significant and self.paired.points < 0)
+
+    @property
+    def image(self) -> TensorRange | None:
+        """The pair on the image itself."""
+        return next((use for use in self.ranges if use.is_input), None)
+
+
+def diagnose(evidence: Evidence) -> list[Verdict]:
+    """Every rule's verdict, problems first; one that says so where nothing is wrong."""
+    found = [verdict for rule in _RULES for verdict in rule(evidence)]
+    if evidence.is_sound:
+        found.append(_sound(evidence))
+    elif not any(verdict.severity == PROBLEM for verdict in found):
+        found.append(_unexplained(evidence))
+    order = (PROBLEM, NOTE, FINE)
+    return sorted(found, key=lambda verdict: order.index(verdict.severity))
+
+
+def _preparation(evidence: Evidence) -> Iterator[Verdict]:
+    """The two models say of themselves that they want different images."""
+    if evidence.preparation:
+        fields = "; ".join(
+            f"{key} {mine} against {theirs}" for key, (mine, theirs) in list(evidence.preparation.items())[:SHOWN]
+        )
+        yield Verdict(
+            NOTE if evidence.is_sound else PROBLEM,
+            "preprocessing",
+            f"the model and its reference prepare images differently: {fields}. Calibrate with the reference's "
+            "preprocessing, or give both the right one with --preprocessing",
+        )
+
+
+def _image_range(evidence: Evidence) -> Iterator[Verdict]:
+    """The image does not fit the range that calibration gave it, whatever the metadata say."""
+    use = evidence.image
+    low, high = IMAGE_USE
+    if use is None or (use.sqnr >= IMAGE_DECIBELS and low <= use.used <= high):
+        return
+    if use.used > 1:
+        what = f"the image's values reach {use.largest:.4g}, {100 * use.saturated:.2g} % lie beyond {use.high:.4g}"
+    else:
+        what = f"the image's values reach {use.largest:.4g}, {100 * use.used:.2g} % of the range of {use.high:.4g}"
+    yield Verdict(
+        PROBLEM if use.sqnr < IMAGE_DECIBELS or not evidence.is_sound else NOTE,
+        "preprocessing",
+        f"{what} that calibration found: the images were prepared differently then (scale, mean or std), or were of "
+        "another kind. Calibrate again, with images like these and the preprocessing that is used here",
+    )
+
+
+def _ranges(evidence: Evidence) -> Iterator[Verdict]:
+    """Activations leave their ranges: a few of them, or so many that the calibration images must have been others."""
+    if evidence.image is not None and evidence.image.sqnr < IMAGE_DECIBELS:
+        return  # nothing behind it is as it was
+    inner = [use for use in evidence.ranges if not use.is_input]
+    over = sorted((use for use in inner if _leaves_its_range(use)), key=lambda use: use.sqnr)
+    known = evidence.calibration_images
+    few = 0 < known < FEW_CALIBRATION_IMAGES
+    worst = ", ".join(f"{use.tensor} ({100 * use.saturated:.2g} % clipped, {use.sqnr:.0f} dB)" for use in over[:SHOWN])
+    severity = NOTE if evidence.is_sound else PROBLEM
+    if few or len(over) >= max(MANY_TENSORS, MANY_SHARE * len(inner)):
+        why = f"it was calibrated on {known} images, which is too few" if few else "calibration saw unlike images"
+        which = f". Worst: {worst}" if worst else ""
+        yield Verdict(
+            severity,
+            "calibration images",
+            f"{len(over)} of {len(inner)} activations leave the ranges that calibration found: {why}{which}. "
+            "Calibrate on some 256 images like these",
+        )
+    elif over and over[0].sqnr < POOR_DECIBELS:
+        yield Verdict(
+            severity,
+            "saturated tensor",
+            f"values are clipped: {worst}. Calibrate again with --method max, or leave the layers that read it in "
+            "float with --exclude",
+        )
+
+
+def _leaves_its_range(use: TensorRange) -> bool:
+    """Whether far more values are clipped than were on the calibration images."""
+    if use.expected is None:
+        return use.saturated > UNKNOWN_CLIPPED_SHARE
+    return use.saturated > max(CLIPPED_SHARE, TIMES_EXPECTED * use.expected)
+
+
+def _wide_ranges(evidence: Evidence) -> Iterator[Verdict]:
+    """An activation uses a sliver of its range, so that its steps are too coarse."""
+    coarse = [use for use in evidence.ranges if not use.is_input and use.used < SLIVER and use.sqnr < POOR_DECIBELS]
+    if coarse and not evidence.is_sound:
+        worst = min(coarse, key=lambda use: use.sqnr)
+        others = f" ({len(coarse) - 1} other tensors likewise)" if len(coarse) > 1 else ""
+        yield Verdict(
+            PROBLEM,
+            "range too wide",
+            f"{worst.tensor} uses {100 * worst.used:.1g} % of its range, whose steps are too coarse for it "
+            f"({worst.sqnr:.0f} dB){others}. Calibrate again on images like these",
+        )
+
+
+def _float_operators(evidence: Evidence) -> Iterator[Verdict]:
+    """An operator that has no INT8 form reads quantised values and makes more of their error."""
+    drops = [
+        layer
+        for layer in evidence.layers
+        if layer.operator in FLOAT_OPERATORS and layer.drop > FLOAT_DROP and layer.sqnr < SOUND_DECIBELS
+    ]
+    if evidence.is_sound or not (drops or evidence.ahead_of_lrn):
+        return
+    pair = f"{', '.join(evidence.ahead_of_lrn[:SHOWN])} quantises what an LRN reads: " if evidence.ahead_of_lrn else ""
+    behind = min((layer for layer in evidence.layers if layer.operator in FLOAT_OPERATORS), key=_sqnr, default=None)
+    lost = f", and {behind.sqnr:.0f} dB are left behind {behind.operator} {behind.name}" if behind else ""
+    yield Verdict(
+        PROBLEM,
+        "float operator in between",
+        f"{pair}an operator without an INT8 form makes more of the error of what it reads{lost}. Mend the model with "
+        "`quantize --repair`, or quantise the FP32 model with `quantize`, which leaves that in float",
+    )
+
+
+def _layers(evidence: Evidence) -> Iterator[Verdict]:
+    """One layer loses what the ranges of the activations do not explain: its weights."""
+    poor = {use.tensor for use in evidence.ranges if use.sqnr < POOR_DECIBELS}
+    weak = [
+        layer
+        for layer in evidence.layers
+        if layer.operator in WEIGHTED_OPERATORS and layer.drop > LAYER_DROP and layer.tensor not in poor
+    ]
+    if weak and not evidence.is_sound:
+        worst = max(weak, key=lambda layer: layer.drop)
+        yield Verdict(
+            PROBLEM,
+            "layer",
+            f"{worst.operator} {worst.name} alone brings the error from {worst.before:.0f} to {worst.sqnr:.0f} dB: its "
+            "weights, its bias or its activation are wrong. Quantise the FP32 model again, with a scale per channel",
+        )
+
+
+def _sqnr(measured: LayerError | TensorRange) -> float:
+    return measured.sqnr
+
+
+def _collapse(evidence: Evidence) -> Iterator[Verdict]:
+    """Every image gets the same class."""
+    if len(set(evidence.best)) == 1 and len(set(evidence.reference_best)) > 2:
+        lost = next((layer for layer in evidence.layers if layer.sqnr < LOST_DECIBELS), None)
+        where = f"; the signal is lost at {lost.operator} {lost.name} ({lost.sqnr:.0f} dB)" if lost else ""
+        yield Verdict(PROBLEM, "collapse", f"the model gives every image the same class, {evidence.best[0]}{where}")
+
+
+def _label_order(evidence: Evidence) -> Iterator[Verdict]:
+    """The reference is sure of itself and yet wrong: the labels are another list's."""
+    sure = evidence.reference_confidence
+    if sure is not None and evidence.reference_right > sure - CONFIDENCE_GAP:
+        return
+    order = explain_labels(evidence.reference_best, evidence.labels, evidence.names, evidence.classes)
+    wrong = f"the reference itself gets {100 * evidence.reference_right:.0f} % right"
+    if sure is not None:
+        wrong += f" while it is {100 * sure:.0f} % sure on average"
+    if order:
+        yield Verdict(PROBLEM, "label order", f"{wrong}: {order}. Check --labels and --class-names")
+    elif sure is not None:
+        yield Verdict(
+            PROBLEM,
+            "labels or preprocessing",
+            f"{wrong}: the labels belong to another list of classes, or the images are prepared differently than in "
+            "training. This is no matter of quantisation",
+        )
+
+
+def _few_images(evidence: Evidence) -> Iterator[Verdict]:
+    """How much these images can tell."""
+    low, high = evidence.paired.interval
+    if high - low > WIDE_POINTS:
+        yield Verdict(
+            NOTE,
+            "few images",
+            f"{evidence.paired.total} images tell the difference in top-1 to {(high - low) / 2:.1f} points only; "
+            "agreement and SQNR are sharper",
+        )
+
+
+_RULES: tuple[Callable[[Evidence], Iterator[Verdict]], ...] = (
+    _label_order,
+    _preparation,
+    _image_range,
+    _collapse,
+    _float_operators,
+    _ranges,
+    _wide_ranges,
+    _layers,
+    _few_images,
+)
+
+
+def _sound(evidence: Evidence) -> Verdict:
+    chance = "no more than chance" if not evidence.paired.is_significant else "in the model's favour"
+    return Verdict(
+        FINE,
+        "sound",
+        f"the model is as near to its reference as sound INT8 is; the difference in top-1 is {chance}",
+    )
+
+
+def _unexplained(evidence: Evidence) -> Verdict:
+    agreement = evidence.agreement
+    what = f"{agreement.proportion.percent:.1f} % agreement and {agreement.sqnr:.1f} dB are less than sound INT8 has"
+    if not evidence.ranges:
+        return Verdict(
+            PROBLEM, "unexplained", f"{what}; inner tensors were not compared, so nothing says where it is lost"
+        )
+    coarse = ", ".join(f"{use.tensor} ({use.sqnr:.0f} dB)" for use in sorted(evidence.ranges, key=_sqnr)[:SHOWN])
+    return Verdict(
+        PROBLEM,
+        "unexplained",
+        f"{what}; the loss is spread over the layers, the coarsest tensors are {coarse}. `quantize --budget "
+        "agreement=99` finds the layers to leave in float",
+    )

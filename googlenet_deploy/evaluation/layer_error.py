@@ -1,0 +1,134 @@
+"""How far a model's inner tensors are from its reference's, and how well its INT8 ranges fit the values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST_DECIBELS = 200.0  # of equal tensors; float32 itself ends at some 150
+
+
+@dataclass
+class ErrorSum:
+    """Sums over all values of a tensor; feed batches to `add`.
+
+    Attributes:
+        signal: Of the squares of the wanted values.
+        noise: Of the squares of the differences.
+    """
+
+    signal: float = 0.0
+    noise: float = 0.0
+
+    def add(self, wanted: NDArray[np.floating], got: NDArray[np.floating]) -> None:
+        """Adds two arrays of one shape."""
+        reference = np.asarray(wanted, np.float32)
+        difference = np.asarray(got, np.float32) - reference
+        self.signal += float(np.vdot(reference, reference))
+        self.noise += float(np.vdot(difference, difference))
+
+    @property
+    def decibels(self) -> float:
+        """Signal-to-quantisation-noise ratio: -200 to 200 dB."""
+        if self.noise <= 0:
+            return LARGEST_DECIBELS
+        if self.signal <= 0 or not math.isfinite(self.noise):
+            return -LARGEST_DECIBELS
+        return max(-LARGEST_DECIBELS, min(LARGEST_DECIBELS, 10.0 * math.log10(self.signal / self.noise)))
+
+
+@dataclass
+class RangeUse:
+    """How the values of one tensor use the range that INT8 gives them; feed batches to `add`.
+
+    Attributes:
+        low: Smallest value that the range represents; -infinity where going below it is meant, as with a zero point
+            that stands in for a ReLU.
+        high: Largest value that the range represents.
+        count: Values seen.
+        clipped: Values seen that lie outside.
+        smallest: Smallest value seen.
+        largest: Largest value seen.
+    """
+
+    low: float
+    high: float
+    count: int = 0
+    clipped: int = 0
+    smallest: float = math.inf
+    largest: float = -math.inf
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        """Adds values of any shape."""
+        smallest, largest = float(values.min()), float(values.max())
+        self.count += values.size
+        if smallest < self.low or largest > self.high:
+            self.clipped += int(np.count_nonzero(values > self.high) + np.count_nonzero(values < self.low))
+        self.smallest, self.largest = min(self.smallest, smallest), max(self.largest, largest)
+
+    @property
+    def saturated(self) -> float:
+        """Share of the values that are clipped, 0..1."""
+        return self.clipped / self.count if self.count else 0.0
+
+    @property
+    def used(self) -> float:
+        """Largest absolute value seen over the largest that is represented; above 1 where values are clipped."""
+        reach = max(self.high, -self.low if math.isfinite(self.low) else 0.0)
+        bottom = -self.smallest if math.isfinite(self.low) else 0.0
+        return max(self.largest, bottom) / reach if reach > 0 and self.count else 0.0
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One layer's output, as those behind it read it, against the reference's.
+
+    Attributes:
+        name: The layer.
+        operator: Its operator.
+        tensor: Its output, behind its activation.
+        sqnr: Signal-to-noise ratio of that, in dB; everything ahead of the layer counts in.
+        before: The lowest such ratio among the tensors that it reads; None where it reads the image.
+    """
+
+    name: str
+    operator: str
+    tensor: str
+    sqnr: float
+    before: float | None
+
+    @property
+    def drop(self) -> float:
+        """How many dB are lost at this layer."""
+        return 0.0 if self.before is None else self.before - self.sqnr
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """A quantised activation.
+
+    Attributes:
+        tensor: Its name.
+        is_input: It is the image itself, or its normalisation.
+        high: Largest value that its range represents.
+        largest: Largest absolute value seen.
+        used: The one over the other.
+        saturated: Share of the values seen that are clipped, 0..1.
+        expected: Share that was clipped on the calibration images; None where the model does not say.
+        sqnr: Signal-to-noise ratio of its rounding and clipping alone, in dB.
+    """
+
+    tensor: str
+    is_input: bool
+    high: float
+    largest: float
+    used: float
+    saturated: float
+    expected: float | None
+    sqnr: float
