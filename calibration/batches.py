@@ -87,6 +87,12 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
     return ImageSelection(tuple(images[index] for index in drawn), tuple(images[index] for index in rest))
 
 
+def spread(images: Sequence[ImageSource], count: int) -> list[ImageSource]:
+    """At most `count` of the images, spread evenly over them."""
+    count = min(count, len(images))
+    return [images[index * len(images) // count] for index in range(count)]
+
+
 def is_list(place: PathLike) -> bool:
     """Whether a path is a text file that lists images."""
     return Path(place).suffix.lower() in LIST_SUFFIXES and Path(place).is_file()

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from googlenet_deploy.calibration.batches import spread
 from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.calibration.observation import is_fused
 from googlenet_deploy.calibration.placement import ACTIVATIONS, is_image
 from googlenet_deploy.calibration.qdq_view import Pair, find_pairs, zero_point
 from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.device.pipeline import ImageBatches
 from googlenet_deploy.device.progress import progress
+from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.evaluation.layer_error import ErrorSum, LayerError, RangeUse, TensorRange
-from googlenet_deploy.export.onnx_file import read_metadata
+from googlenet_deploy.export.graph import runtime_inputs
+from googlenet_deploy.export.onnx_file import load_model, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,9 +30,12 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from googlenet_deploy.device.files import PathLike
     from googlenet_deploy.device.pipeline import Batch
+    from googlenet_deploy.device.specification import Preprocessing
 
 QUANTIZATION_KEY = "quantization"
+BATCH_SIZE = 2  # all inner tensors of both models are in memory at once
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,50 @@ class InnerErrors:
     record: CalibrationRecord
     images: int
     ahead_of_lrn: tuple[str, ...]
+
+    def as_evidence(self) -> dict[str, Any]:
+        """The fields of an `Evidence` that it fills."""
+        return {
+            "layers": self.layers,
+            "ranges": self.ranges,
+            "ahead_of_lrn": self.ahead_of_lrn,
+            "calibration_images": self.record.images,
+        }
+
+
+def measure_files(
+    reference: tuple[PathLike, Preprocessing],
+    model: tuple[PathLike, Preprocessing],
+    images: Sequence[str],
+    count: int,
+    *,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> InnerErrors:
+    """Compares two ONNX files on some images, spread evenly over those given; see `measure_inner_errors`.
+
+    Args:
+        reference: The FP32 model's file, and how images are prepared for it.
+        model: The other model's.
+        images: Names of image files that both can use.
+        count: At most so many of them.
+        threads: Threads of ONNX Runtime; one per core where None.
+        quiet: Show no progress.
+    """
+    first, second = (load_model(path) for path, _ in (reference, model))
+    chosen = spread([ImageSource(name) for name in images], count)
+    size = min(BATCH_SIZE, *(_fixed_batch(each) or BATCH_SIZE for each in (first, second)))
+    batches = ImageBatches(chosen, model[1], size)
+    if reference[1] == model[1]:
+        paired: Iterable[tuple[Batch, Batch]] = ((batch, batch) for batch in batches)
+    else:
+        paired = zip(ImageBatches(chosen, reference[1], size), batches, strict=True)
+    return measure_inner_errors(first, second, paired, len(chosen), threads=threads, quiet=quiet)
+
+
+def _fixed_batch(model: onnx.ModelProto) -> int:
+    value = runtime_inputs(model.graph)[0]
+    return int(value.type.tensor_type.shape.dim[0].dim_value)
 
 
 def measure_inner_errors(
@@ -121,6 +172,7 @@ class _Plan:
             if not pair.is_weight and pair.scale is not None and pair.scale.size == 1:
                 self.pairs.setdefault(pair.source, pair)
         self.errors = {name: ErrorSum() for name in self._common()}
+        self.unrounded = {name: ErrorSum() for name in self.errors if name in self.pairs}
         self.rounding = {name: ErrorSum() for name in self.pairs}
         self.use = {name: RangeUse(*_limits(self.quantised, pair)) for name, pair in self.pairs.items()}
         if not any(name in self.graph.producers for name in self.errors):
@@ -136,10 +188,12 @@ class _Plan:
         """Adds the tensors of one batch of either model."""
         for name in list(self.errors):
             value = got[self._seen(name)]
-            if value.shape == wanted[name].shape:
-                self.errors[name].add(wanted[name], value)
-            else:  # another tensor of the same name
+            if value.shape != wanted[name].shape:  # another tensor of the same name
                 del self.errors[name]
+                continue
+            self.errors[name].add(wanted[name], value)
+            if name in self.unrounded:
+                self.unrounded[name].add(wanted[name], got[name])
         for name, pair in self.pairs.items():
             self.rounding[name].add(got[name], got[pair.output])
             self.use[name].add(got[name])
@@ -153,9 +207,9 @@ class _Plan:
                 continue
             if node.op_type in ACTIVATIONS and node.input[0] not in self.errors:  # fused with its layer
                 node = self.graph.producers.get(node.input[0], node)
-            sources = [self.errors[source].decibels for source in node.input if source in self.errors]
-            before = min(sources) if sources else None
-            found.append(LayerError(self.graph.name_of(node), node.op_type, name, self.errors[name].decibels, before))
+            before = min((self.errors[each].decibels for each in node.input if each in self.errors), default=None)
+            sqnr, unrounded = (sums[name].decibels for sums in (self.errors, {**self.errors, **self.unrounded}))
+            found.append(LayerError(self.graph.name_of(node), node.op_type, name, sqnr, before, unrounded))
         return tuple(found)
 
     def ranges(self, record: CalibrationRecord) -> tuple[TensorRange, ...]:
@@ -180,6 +234,7 @@ class _Plan:
             name
             for name in self.graph.activations()
             if self.graph.is_float(name)
+            and self.quantised.is_float(name)
             and not is_fused(self.graph, name)
             and (name in self.quantised.producers or name in self.quantised.inputs)
         ]
@@ -198,8 +253,3 @@ def _limits(graph: GraphView, pair: Pair) -> tuple[float, float]:
     limits, zero, scale = np.iinfo(points.dtype), int(points.reshape(-1)[0]), float(pair.scale.reshape(-1)[0])
     low = -math.inf if zero == limits.min else (limits.min - zero - 0.5) * scale
     return low, (limits.max - zero + 0.5) * scale
-
-
-def worst_first(layers: Sequence[LayerError]) -> list[LayerError]:
-    """Layers by what is lost at each of them, the most first."""
-    return sorted(layers, key=lambda layer: layer.drop, reverse=True)

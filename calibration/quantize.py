@@ -12,6 +12,7 @@ from googlenet_deploy.calibration.batches import ImageSelection
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, calibrate
 from googlenet_deploy.calibration.check import compare
 from googlenet_deploy.calibration.draft import Draft, Refinement, make_draft
+from googlenet_deploy.calibration.held_back import held_back
 from googlenet_deploy.calibration.lint import ERROR, lint_model
 from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.qdq import QdqOptions
@@ -112,6 +113,7 @@ def quantize(
     changed, notes = _apply_steps(source, before)
     skipped: Sequence[Skipped] = ()
     warnings: list[str] = []
+    used = table is None or bool(after)
     if table is None:
         assert selection is not None
         calibration = calibrate(changed, selection, chosen.calibration)
@@ -125,7 +127,11 @@ def quantize(
     model = _build(draft, source, chosen)
     findings = lint_model(model)
     _refuse_errors(findings)
-    agreement, unseen = _check(source, model, selection, chosen.checked)
+    judges = None
+    if selection is not None and chosen.checked:
+        judges = held_back(selection, table, chosen.checked, used=used)
+    agreement = compare(source.model, model, _batches(source, judges.images)) if judges else None
+    unseen = judges is not None and judges.unseen
     warnings += _doubts(agreement)
     return QuantizationResult(model, draft, table, agreement, unseen, findings, skipped, warnings)
 
@@ -201,22 +207,6 @@ def _refuse_errors(findings: Sequence[Finding]) -> None:
     errors = [finding for finding in findings if finding.severity == ERROR]
     if errors:
         raise VerificationError(f"the quantised model breaks a rule of TensorRT: {errors[0].text()}")
-
-
-def _check(
-    source: CalibrationSource, model: onnx.ModelProto, selection: ImageSelection | None, count: int
-) -> tuple[Agreement | None, bool]:
-    if selection is None or count == 0:
-        return None, False
-    unseen = bool(selection.others)
-    images = spread(selection.others or selection.chosen, count)
-    return compare(source.model, model, _batches(source, images)), unseen
-
-
-def spread(images: Sequence[ImageSource], count: int) -> list[ImageSource]:
-    """At most `count` of the images, spread evenly over them."""
-    count = min(count, len(images))
-    return [images[index * len(images) // count] for index in range(count)]
 
 
 def _doubts(agreement: Agreement | None) -> list[str]:

@@ -1,7 +1,8 @@
 """Measure a model's accuracy on labelled images, and how near it is to a reference.
 
 Labels come from a CSV file of filename,label (class index, class name or WordNet id), or from a folder per class.
-Every share is given with its 95 % Wilson interval.
+Every figure is given with its 95 % interval. With a reference the two are compared image by image, tensor by tensor
+where both are ONNX models with the same names, and what is likely wrong with the model is said in words.
 
 Examples:
   googlenet-deploy evaluate model.onnx --images val/ --labels labels.csv
@@ -13,7 +14,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import math
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
@@ -26,13 +26,15 @@ from googlenet_deploy.cli.arguments import (
     report_skipped,
     resolve_preprocessing,
 )
-from googlenet_deploy.errors import GateError, UsageError
+from googlenet_deploy.errors import GateError, GoogLeNetDeployError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from googlenet_deploy.calibration.inner_errors import InnerErrors
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.evaluation.dataset import LabelledImages
     from googlenet_deploy.evaluation.evaluate import Evaluation
+    from googlenet_deploy.evaluation.evidence import Verdict
 
 GATES = ("top1", "top5", "agreement", "sqnr")
 
@@ -44,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="FILE", help="CSV of filename,label (default: a folder per class)")
     parser.add_argument("--reference", metavar="MODEL", help="a model to compare with, such as the FP32 one")
     parser.add_argument("--class-names", metavar="FILE", help="one per line, or imagenet (default: the model's own)")
+    parser.add_argument(
+        "--layers",
+        type=int,
+        default=32,
+        metavar="N",
+        help="compare inner tensors with the reference's on N images (default 32; 0: not)",
+    )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file")
     parser.add_argument(
@@ -62,8 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates, prints the figures, writes them, and checks the gates."""
     from googlenet_deploy.device.runner.select import open_runner
     from googlenet_deploy.evaluation.evaluate import evaluate
+    from googlenet_deploy.evaluation.summary import figures_of
 
-    _check_gates(arguments)
+    _check_options(arguments)
     with ExitStack() as stack:
         runner = stack.enter_context(
             open_runner(arguments.model, arguments.backend, threads=arguments.threads, batch=arguments.batch)
@@ -74,29 +84,136 @@ def run(arguments: argparse.Namespace) -> int:
                 open_runner(arguments.reference, arguments.backend, threads=arguments.threads, batch=arguments.batch)
             )
         spec = resolve_preprocessing(arguments, runner)
+        reference_spec = None if reference is None else resolve_preprocessing(arguments, reference)
         images = _labelled_images(arguments, runner)
         result = evaluate(
             runner,
             spec,
             images,
             reference=reference,
-            reference_spec=None if reference is None else resolve_preprocessing(arguments, reference),
+            reference_spec=reference_spec,
             batch_size=arguments.batch,
             workers=arguments.workers,
             backend=arguments.image_backend,
             quiet=arguments.quiet,
         )
-        backend = runner.backend
+        report = _Report(result, spec, runner.backend)
+        if reference is not None and reference_spec is not None:
+            report.add_comparison(arguments, runner, reference, reference_spec)
     report_skipped(result.skipped, [])
-    figures = _figures(result)
-    _print(arguments, result, images, figures, backend)
+    report.print(arguments.model, images)
     if arguments.json:
-        _write_json(arguments, result, spec, figures, backend)
-    _apply_gates(arguments.require, figures)
+        report.write(arguments)
+    _apply_gates(arguments.require, figures_of(result))
     return 0
 
 
-def _check_gates(arguments: argparse.Namespace) -> None:
+class _Report:
+    """What was found, for people and for JSON.
+
+    Args:
+        result: The evaluation.
+        spec: How the model's images were prepared.
+        backend: What ran the model.
+    """
+
+    def __init__(self, result: Evaluation, spec: Preprocessing, backend: str) -> None:
+        self.result, self.spec, self.backend = result, spec, backend
+        self.inner: Optional[InnerErrors] = None
+        self.inner_missing = ""
+        self.verdicts: List[Verdict] = []
+
+    def add_comparison(
+        self, arguments: argparse.Namespace, runner: Runner, reference: Runner, reference_spec: Preprocessing
+    ) -> None:
+        """Compares inner tensors, where that can be done, and diagnoses."""
+        from dataclasses import replace
+
+        from googlenet_deploy.evaluation.diagnosis import diagnose
+        from googlenet_deploy.evaluation.evidence import evidence_of, prepared_differently
+
+        self.inner, self.inner_missing = _inner_errors(arguments, self.result, self.spec, reference_spec)
+        own = runner.metadata.preprocessing, reference.metadata.preprocessing
+        mine, theirs = own if own[0] is not None and own[1] is not None else (self.spec, reference_spec)
+        assert mine is not None
+        assert theirs is not None
+        evidence = evidence_of(self.result, class_names(arguments, runner), prepared_differently(mine, theirs))
+        if self.inner is not None:
+            evidence = replace(evidence, **self.inner.as_evidence())
+        self.verdicts = diagnose(evidence)
+
+    def print(self, model: str, images: LabelledImages) -> None:
+        """Prints the figures, what was found inside, and the diagnosis."""
+        from googlenet_deploy.evaluation.summary import inner_lines, lines_of, verdict_lines
+
+        lines = [f"note: {note}" for note in images.notes]
+        lines.append(f"{model}: {len(self.result.names)} images, {len(self.result.skipped)} skipped, {self.backend}")
+        lines += lines_of(self.result)
+        if self.inner is not None:
+            lines += inner_lines(self.inner.layers, self.inner.ranges, self.inner.images)
+        elif self.inner_missing:
+            lines.append(f"note: inner tensors were not compared: {self.inner_missing}")
+        lines += verdict_lines(self.verdicts)
+        for line in lines:
+            print(line)
+
+    def write(self, arguments: argparse.Namespace) -> None:
+        """Writes everything as JSON."""
+        from dataclasses import asdict
+
+        from googlenet_deploy import __version__
+        from googlenet_deploy.device.files import sha256_file, write_json
+        from googlenet_deploy.evaluation.summary import as_json, figures_of, intervals_of, paired_of
+
+        values: Dict[str, Any] = {
+            "model": arguments.model,
+            "model_sha256": sha256_file(arguments.model),
+            "reference": arguments.reference,
+            "images": len(self.result.names),
+            "figures": figures_of(self.result),
+            "intervals_95": intervals_of(self.result),
+            "paired": {name: each.as_dict() for name, each in paired_of(self.result).items()},
+            "inside": None if self.inner is None else asdict(self.inner),
+            "diagnosis": [asdict(verdict) for verdict in self.verdicts],
+            "skipped": [{"image": item.name, "reason": item.reason} for item in self.result.skipped],
+            "preprocessing": self.spec.to_json(),
+            "backend": self.backend,
+            "tool": f"googlenet-deploy {__version__}",
+        }
+        write_json(arguments.json, as_json(values))
+
+
+def _inner_errors(
+    arguments: argparse.Namespace, result: Evaluation, spec: Preprocessing, reference_spec: Preprocessing
+) -> Tuple[Optional[InnerErrors], str]:
+    """Inner tensors of both models on some of the images; or why there are none."""
+    if not arguments.layers:
+        return None, ""
+    if not all(path.lower().endswith(".onnx") for path in (arguments.model, arguments.reference)):
+        return None, "that needs two ONNX models"
+    try:
+        from googlenet_deploy.calibration.inner_errors import measure_files
+    except MissingExtraError as error:
+        return None, f"{error.message} ({error.remedy})"
+    try:
+        return (
+            measure_files(
+                (arguments.reference, reference_spec),
+                (arguments.model, spec),
+                result.names,
+                arguments.layers,
+                threads=arguments.threads,
+                quiet=arguments.quiet,
+            ),
+            "",
+        )
+    except GoogLeNetDeployError as error:
+        return None, error.message
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.layers < 0:
+        raise UsageError("--layers cannot be below 0")
     for name, _ in arguments.require:
         if name not in GATES:
             raise UsageError(f"--require {name}: choose one of {', '.join(GATES)}")
@@ -114,74 +231,6 @@ def _labelled_images(arguments: argparse.Namespace, runner: Runner) -> LabelledI
     if arguments.limit:
         images = replace(images, sources=images.sources[: arguments.limit], labels=images.labels[: arguments.limit])
     return images
-
-
-def _figures(result: Evaluation) -> Dict[str, float]:
-    """The figures that gates and JSON name, in percent, nats and dB."""
-    figures = {"top1": result.model.accuracy1.percent}
-    if result.classes_given >= 5:
-        figures["top5"] = result.model.accuracy5.percent
-    if result.agreement is not None and result.reference is not None:
-        figures["reference_top1"] = result.reference.accuracy1.percent
-        figures["reference_top5"] = result.reference.accuracy5.percent
-        figures["agreement"] = 100.0 * result.agreement.equal / result.agreement.images
-        figures["kl_divergence"] = result.agreement.mean_divergence
-        figures["sqnr"] = result.agreement.sqnr
-    return figures
-
-
-def _print(
-    arguments: argparse.Namespace,
-    result: Evaluation,
-    images: LabelledImages,
-    figures: Dict[str, float],
-    backend: str,
-) -> None:
-    for note in images.notes:
-        print(f"note: {note}")
-    print(f"{arguments.model}: {len(result.names)} images, {len(result.skipped)} skipped, {backend}")
-    lines: List[Tuple[str, str]] = [("top-1", str(result.model.accuracy1))]
-    if "top5" in figures:
-        lines.append(("top-5", str(result.model.accuracy5)))
-    else:
-        lines.append(("top-5", f"not measured: the model gives {result.classes_given} classes per image"))
-    if result.agreement is not None and result.reference is not None:
-        lines += [
-            ("reference top-1", str(result.reference.accuracy1)),
-            ("reference top-5", str(result.reference.accuracy5)),
-            ("agreement", f"{figures['agreement']:.1f} % of the best classes are the reference's"),
-            ("KL divergence", f"{figures['kl_divergence']:.5f} nats"),
-            ("score SQNR", f"{figures['sqnr']:.2f} dB"),
-        ]
-    for name, value in lines:
-        print(f"  {name:16} {value}")
-
-
-def _write_json(
-    arguments: argparse.Namespace, result: Evaluation, spec: Preprocessing, figures: Dict[str, float], backend: str
-) -> None:
-    from googlenet_deploy import __version__
-    from googlenet_deploy.device.files import sha256_file, write_json
-
-    finite: Dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-    write_json(
-        arguments.json,
-        {
-            "model": arguments.model,
-            "model_sha256": sha256_file(arguments.model),
-            "reference": arguments.reference,
-            "images": len(result.names),
-            "figures": finite,
-            "intervals_95": {
-                "top1": list(result.model.accuracy1.interval),
-                "top5": list(result.model.accuracy5.interval),
-            },
-            "skipped": [{"image": item.name, "reason": item.reason} for item in result.skipped],
-            "preprocessing": spec.to_json(),
-            "backend": backend,
-            "tool": f"googlenet-deploy {__version__}",
-        },
-    )
 
 
 def _apply_gates(gates: List[Tuple[str, float]], figures: Dict[str, float]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.device.pipeline import Batch, ImageBatches, Skipped
-from googlenet_deploy.device.predictions import TOP_K_INDICES, class_scores, predict
+from googlenet_deploy.device.predictions import TOP_K_INDICES, Predictions, class_scores, predict
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import run_any_batch
 from googlenet_deploy.errors import BadModelError, InputError
@@ -33,17 +33,22 @@ class Answers:
         top1: Per image, whether the best class is the true one.
         top5: Per image, whether the true class is among the best five.
         best: Per image, the index of the best class.
+        confidence: Per image, the probability of the best class; empty where the model gives none.
     """
 
     top1: list[bool] = field(default_factory=list)
     top5: list[bool] = field(default_factory=list)
     best: list[int] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
 
-    def add(self, indices: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-        """Adds a batch: (N, k) class indices, best first, and (N,) true classes."""
+    def add(self, predictions: Predictions, labels: NDArray[np.int64]) -> None:
+        """Adds the best classes of a batch, and its (N,) true classes."""
+        indices = predictions.indices
         self.top1.extend(top_k_correct(indices, labels, 1).tolist())
         self.top5.extend(top_k_correct(indices, labels, TOP).tolist())
         self.best.extend(indices[:, 0].tolist())
+        if predictions.probabilities is not None:
+            self.confidence.extend(predictions.probabilities[:, 0].tolist())
 
     @property
     def accuracy1(self) -> Proportion:
@@ -65,6 +70,8 @@ class Evaluation:
         reference: What the reference said; None where there was none.
         agreement: How near the model is to the reference; None where there was none.
         names: The images that were used, in order.
+        labels: Their true classes.
+        classes: How many classes the model chooses from; 0 where it does not say.
         skipped: The images that could not be used.
         classes_given: How many classes per image the model gives: 5 or more for a meaningful top-5.
     """
@@ -73,6 +80,8 @@ class Evaluation:
     reference: Answers | None = None
     agreement: Agreement | None = None
     names: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    classes: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     classes_given: int = 0
 
@@ -121,10 +130,11 @@ def evaluate(
             labels = np.array([label_of[name] for name in batch.names], np.int64)
             outputs = run_any_batch(runner, batch.array)
             predictions = predict(outputs, TOP, runner.path)
-            _check_labels(labels, images.class_count, outputs, runner.path)
+            result.classes = _check_labels(labels, images.class_count, outputs, runner.path)
             result.classes_given = predictions.indices.shape[1]
-            result.model.add(predictions.indices, labels)
+            result.model.add(predictions, labels)
             result.names.extend(batch.names)
+            result.labels.extend(labels.tolist())
             if reference is not None:
                 other = batch if others is None else _same_images(next(others, None), batch)
                 _compare(result, outputs, runner, run_any_batch(reference, other.array), reference, labels)
@@ -135,15 +145,16 @@ def evaluate(
     return result
 
 
-def _check_labels(labels: NDArray[np.int64], named: int, outputs: dict[str, NDArray[np.generic]], path: str) -> None:
-    """Refuses labels of other classes than the model's, so that they do not count as mistakes."""
+def _check_labels(labels: NDArray[np.int64], named: int, outputs: dict[str, NDArray[np.generic]], path: str) -> int:
+    """Refuses labels of other classes than the model's, so that they do not count as mistakes; counts the classes."""
     if TOP_K_INDICES in outputs:
-        return  # the model does not say how many classes it chooses from
-    count = class_scores(outputs, path).shape[1]
+        return 0  # the model does not say how many classes it chooses from
+    count: int = class_scores(outputs, path).shape[1]
     if named and named != count:
         raise BadModelError(path, f"has {count} classes, but there are {named} class names")
     if labels.max() >= count:
         raise BadModelError(path, f"has {count} classes, but an image has the label {labels.max()}")
+    return count
 
 
 def _same_images(other: Batch | None, batch: Batch) -> Batch:
@@ -173,5 +184,5 @@ def _compare(
         raise BadModelError(runner.path, f"has {scores.shape[1]} classes, its reference {wanted.shape[1]}")
     assert result.reference is not None
     assert result.agreement is not None
-    result.reference.add(predict(reference_outputs, TOP, reference.path).indices, labels)
+    result.reference.add(predict(reference_outputs, TOP, reference.path), labels)
     result.agreement.add(wanted, scores)

@@ -95,6 +95,7 @@ class LayerError:
         tensor: Its output, behind its activation.
         sqnr: Signal-to-noise ratio of that, in dB; everything ahead of the layer counts in.
         before: The lowest such ratio among the tensors that it reads; None where it reads the image.
+        unrounded: The ratio of the output ahead of its own pair, whose rounding and clipping count in `sqnr`.
     """
 
     name: str
@@ -102,11 +103,17 @@ class LayerError:
     tensor: str
     sqnr: float
     before: float | None
+    unrounded: float
 
     @property
     def drop(self) -> float:
         """How many dB are lost at this layer."""
         return 0.0 if self.before is None else self.before - self.sqnr
+
+    @property
+    def drop_unrounded(self) -> float:
+        """How many of them the layer itself loses, its weights and its own operation."""
+        return 0.0 if self.before is None else self.before - self.unrounded
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,17 @@ class PairedDifference:
         """Whether chance explains the difference in fewer than 5 of 100 cases."""
         return self.p_value < SIGNIFICANT
 
+    def as_dict(self) -> dict[str, float | int | tuple[float, float]]:
+        """Everything, for JSON."""
+        return {
+            "points": self.points,
+            "interval_95": self.interval,
+            "gained": self.gained,
+            "lost": self.lost,
+            "images": self.total,
+            "p_value": self.p_value,
+        }
+
     def __str__(self) -> str:
         low, high = self.interval
         return (

@@ -1,0 +1,122 @@
+"""An evaluation's figures: as numbers for gates and JSON, and as lines for people."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.evaluation.paired import PairedDifference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from googlenet_deploy.evaluation.evaluate import Answers, Evaluation
+    from googlenet_deploy.evaluation.evidence import Verdict
+    from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
+
+TOP = 5
+SHOWN = 5
+INDENT = 16
+
+
+def figures_of(result: Evaluation) -> dict[str, float]:
+    """The figures that gates and JSON name, in percent, nats and dB."""
+    figures = {"top1": result.model.accuracy1.percent}
+    if result.classes_given >= TOP:
+        figures["top5"] = result.model.accuracy5.percent
+    if result.agreement is not None and result.reference is not None:
+        figures["reference_top1"] = result.reference.accuracy1.percent
+        figures["reference_top5"] = result.reference.accuracy5.percent
+        figures["agreement"] = result.agreement.proportion.percent
+        figures["kl_divergence"] = result.agreement.mean_divergence
+        figures["sqnr"] = result.agreement.sqnr
+    return figures
+
+
+def intervals_of(result: Evaluation) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the figures, in the same units."""
+    intervals = {"top1": result.model.accuracy1.interval, "top5": result.model.accuracy5.interval}
+    if result.agreement is not None and result.reference is not None:
+        intervals["reference_top1"] = result.reference.accuracy1.interval
+        intervals["reference_top5"] = result.reference.accuracy5.interval
+        intervals["agreement"] = result.agreement.proportion.interval
+        intervals["kl_divergence"] = result.agreement.divergence_interval
+        intervals["sqnr"] = result.agreement.sqnr_interval
+    return intervals
+
+
+def paired_of(result: Evaluation) -> dict[str, PairedDifference]:
+    """Model minus reference, by figure; empty where there was no reference."""
+    if result.reference is None:
+        return {}
+    paired = {"top1": PairedDifference.of(result.model.top1, result.reference.top1)}
+    if result.classes_given >= TOP:
+        paired["top5"] = PairedDifference.of(result.model.top5, result.reference.top5)
+    return paired
+
+
+def lines_of(result: Evaluation) -> list[str]:
+    """One line per figure, with its interval."""
+    entries = _accuracies("", result.model, result.classes_given)
+    if result.agreement is not None and result.reference is not None:
+        entries += _accuracies("reference ", result.reference, TOP)
+        entries += [(f"{name[:3]}-{name[3:]} change", str(each)) for name, each in paired_of(result).items()]
+        agreement = result.agreement
+        share = f"{agreement.proportion.percent:.1f} % of the best classes are the reference's"
+        entries += [
+            ("agreement", f"{share}{_interval(agreement.proportion.interval, 1)}"),
+            ("KL divergence", f"{agreement.mean_divergence:.5f} nats{_interval(agreement.divergence_interval, 5)}"),
+            ("score SQNR", f"{agreement.sqnr:.2f} dB{_interval(agreement.sqnr_interval, 2)}"),
+        ]
+    return [f"  {name:{INDENT}} {value}" for name, value in entries]
+
+
+def inner_lines(layers: Sequence[LayerError], ranges: Sequence[TensorRange], images: int) -> list[str]:
+    """Where most is lost: layers, and the quantised activations that fit their range worst."""
+    lines = [f"inside, on {images} images (SQNR against the reference, dB):"]
+    lines += [
+        f"  {layer.operator:8} {layer.name:34} {_decibels(layer.before)} -> {_decibels(layer.sqnr)}"
+        for layer in sorted(layers, key=lambda each: each.drop, reverse=True)[:SHOWN]
+    ]
+    if ranges:
+        lines.append("coarsest activations (SQNR of their own rounding, dB; share clipped, now and in calibration):")
+    for use in sorted(ranges, key=lambda each: each.sqnr)[:SHOWN]:
+        then = "?" if use.expected is None else f"{100 * use.expected:.4f} %"
+        lines.append(
+            f"  {use.tensor:43} {_decibels(use.sqnr)}   {100 * use.saturated:.4f} %  {then}"
+            f"   {100 * use.used:.0f} % of the range used"
+        )
+    return lines
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """The diagnosis, a line per verdict."""
+    return [f"{verdict.severity}: {verdict.text} [{verdict.cause}]" for verdict in verdicts]
+
+
+def as_json(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """The value with infinities and NaN, which JSON has not, as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: as_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(entry) for entry in value]
+    return value
+
+
+def _accuracies(prefix: str, answers: Answers, classes_given: int) -> list[tuple[str, str]]:
+    top5 = str(answers.accuracy5)
+    if classes_given < TOP:
+        top5 = f"not measured: the model gives {classes_given} classes per image"
+    return [(f"{prefix}top-1", str(answers.accuracy1)), (f"{prefix}top-5", top5)]
+
+
+def _interval(ends: tuple[float, float], digits: int) -> str:
+    if not all(math.isfinite(end) for end in ends):
+        return ""
+    return f" (95 % interval {ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
+
+
+def _decibels(value: float | None) -> str:
+    return "image" if value is None else f"{value:5.1f}"
