@@ -14,9 +14,9 @@ from unittest import mock
 import numpy as np
 import onnx
 import pytest
+from mini_googlenet import CLASSES, SIZE, SPECIFICATION, build_mini
 from onnx import helper, numpy_helper
 from PIL import Image
-from mini_googlenet import CLASSES, SIZE, SPECIFICATION, build_mini
 
 from googlenet_deploy.calibration.collect import Collector
 from googlenet_deploy.calibration.tensorrt_cache import load_cache

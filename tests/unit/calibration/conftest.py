@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
 from mini_googlenet import SPECIFICATION, Net, build_mini, build_tiny
+from PIL import Image
 
 from googlenet_deploy.calibration.batches import ArrayBatches
 from googlenet_deploy.calibration.calibrate import (
