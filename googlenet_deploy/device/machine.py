@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from googlenet_deploy.device.clocks import Clock, cpu_clocks, gpu_clock, memory_mhz
 from googlenet_deploy.device.jetson import find_jetson, power_mode
@@ -106,8 +106,8 @@ def describe_machine(root: Path = Path("/"), nvml: Optional[Nvml] = None) -> Mac
         processor=_processor(root),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=int(memory.group(1)) * 1024 if memory else None,
-        gpu=nvml.name() if nvml else "",
-        driver=nvml.driver() if nvml else "",
+        gpu=_told(nvml.name) if nvml else "",
+        driver=_told(nvml.driver) if nvml else "",
         jetpack=jetson.jetpack if jetson else "",
         l4t=jetson.l4t if jetson else "",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -226,6 +226,13 @@ def _range(values: List[float]) -> Optional[Dict[str, float]]:
     if not values:
         return None
     return {"lowest": min(values), "median": statistics.median(values), "highest": max(values)}
+
+
+def _told(question: Callable[[], str]) -> str:
+    try:
+        return question()
+    except DeviceError:
+        return ""
 
 
 def _load_average(root: Path) -> Optional[float]:

@@ -36,7 +36,7 @@ def test_the_energy_of_some_seconds_is_that_of_the_power_shown(meter: NvmlMeter)
             limit = gpu.power_limit_milliwatts() / 1000
         except DeviceError:
             limit = 1000.0
-        start = sampler.clock()
+        start = sampler.begin()
         shown = []
         while sampler.clock() < start + window_for(meter, 3.0):
             shown.append(gpu.power_milliwatts() / 1000)

@@ -18,6 +18,7 @@ from googlenet_deploy.device.benchmark.plan import batch_sizes, round_length
 from googlenet_deploy.device.benchmark.result_file import FORMAT
 from googlenet_deploy.device.benchmark.trtexec import run_trtexec, why_not_trtexec
 from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.jetson import find_jetson
 from googlenet_deploy.device.machine import LoadMonitor, State, describe_machine, read_state, throttling
 from googlenet_deploy.device.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.power.energy import Measured, window_for
@@ -88,7 +89,8 @@ class Benchmark:
             nvml = _open_nvml(stack)
             before = read_state(self.root, nvml)
             self._note_other_load(before)
-            empty = read_memory(nvml, on_gpu=nvml is not None, root=self.root)
+            maybe_on_gpu = nvml is not None or find_jetson(self.root) is not None
+            empty = read_memory(nvml, on_gpu=maybe_on_gpu, root=self.root)
             runner = stack.enter_context(self.open_runner(1, self.options.threads, self.first_batch))
             spec = self.resolve(runner)
             load = LoadMonitor(self.root, nvml)
@@ -192,7 +194,7 @@ class Benchmark:
     def _idle(self, sampler: AnySampler) -> Measured:
         if isinstance(sampler, NoSampler):
             return sampler.reason
-        start = self.clock()
+        start = sampler.begin()
         self.sleep(window_for(sampler.meter, self.options.idle_seconds))
         return sampler.energy(start, self.clock())
 

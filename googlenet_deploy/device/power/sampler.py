@@ -3,7 +3,7 @@
 For example::
 
     with Sampler(meter) as sampler:
-        start = sampler.clock()
+        start = sampler.begin()
         work()
         energy = sampler.energy(start, sampler.clock())
 """
@@ -76,6 +76,11 @@ class Sampler:
             self.trace.values.append(values)
             self._changed.notify_all()
         return True
+
+    def begin(self) -> float:
+        """The time now, as the start of a window: with a reading ahead of it, waited for where there is none yet."""
+        self.wait_for(self.clock())
+        return self.clock()
 
     def wait_for(self, moment: float) -> None:
         """Waits until a reading at or after `moment` is there, the meter has ended, or it stays silent too long."""

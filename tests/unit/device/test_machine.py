@@ -233,6 +233,7 @@ def test_a_discrete_gpu_is_asked_through_nvml(tmp_path: Path) -> None:
     assert state.zones == (Zone("GPU", 41.0, None),)
     assert state.slowed_by == ("power brake",)
     assert describe_machine(tmp_path, gpu).driver == "570.1"
-    library.status.update(nvmlDeviceGetClockInfo=3, nvmlDeviceGetTemperature=3)
+    library.status.update(nvmlDeviceGetClockInfo=3, nvmlDeviceGetTemperature=3, nvmlDeviceGetName=999)
+    assert describe_machine(tmp_path, gpu).gpu == ""
     state = read_state(tmp_path, gpu)
     assert (state.gpu, state.zones, state.slowed_by) == (None, (), ("power brake",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from googlenet_deploy.device.benchmark import run as module
 from googlenet_deploy.device.benchmark.options import BenchmarkOptions
 from googlenet_deploy.device.benchmark.run import Benchmark
 from googlenet_deploy.device.benchmark.table import result_lines
+from googlenet_deploy.device.power import energy as energy_module
 from googlenet_deploy.device.power.energy import Energy
 from googlenet_deploy.device.power.meter import Limits, NotMeasured, Rail
 from googlenet_deploy.device.power.none import NoSampler
@@ -80,6 +82,9 @@ class SteadySampler:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def begin(self) -> float:
+        return self.clock()
 
     def energy(self, start: float, end: float) -> Energy | NotMeasured:
         self.asked += 1
@@ -264,6 +269,38 @@ def test_trtexec_switched_off(make: Make) -> None:
 def test_power_switched_off(make: Make) -> None:
     options = BenchmarkOptions(rounds=1, seconds=0.0, warm_up_seconds=0.0, power="none")
     assert make(options).run()["idle"] == {"not_measured": "it was switched off (--power none)"}
+
+
+@pytest.mark.parametrize("tree", ["orin-nano", "agx-orin"])
+def test_with_a_real_sampler_on_a_recorded_module(
+    tree: str, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In real time, since the sampler is a thread; the power is constant, so no time changes the answer."""
+    monkeypatch.setattr(energy_module, "MAX_GAP_SECONDS", 60.0)
+    monkeypatch.setattr(energy_module, "MIN_READINGS", 2)
+    folder = tmp_path
+    for line in (repository / "tests" / "data" / "power" / f"{tree}.tree").read_text().splitlines():
+        if line.startswith("["):
+            folder = tmp_path / line.strip("[]")
+            folder.mkdir(parents=True)
+        elif not line.startswith("#"):
+            name, _, value = line.partition(" ")
+            (folder / name).write_text(value)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"model")
+
+    def open_runner(slots: int, threads: int | None, batch: int) -> Any:
+        model = TimedModel(FakeClock(), lambda _: time.sleep(0.01) or 0.0)
+        model.path, model.device = str(path), "GPU"  # type: ignore[misc]
+        return model
+
+    options = BenchmarkOptions(rounds=1, seconds=0.1, warm_up_seconds=0.0, idle_seconds=0.0)
+    result = Benchmark(open_runner, lambda _: SMALL, options, quiet=True, root=tmp_path).run()
+    watts = {"orin-nano": 5.056 * 0.904, "agx-orin": (19216 * 208 + 4968 * 953) / 1e6}[tree]
+    energy = result["configurations"][0]["energy"]["run"]
+    assert energy["watts"] == pytest.approx(watts, rel=0.01)
+    assert result["idle"]["watts"] == pytest.approx(watts, rel=0.01)
+    assert energy["above_idle"]["value"] == pytest.approx(0.0, abs=0.01 * energy["millijoules_per_image"]["value"])
 
 
 def test_no_sampler_gives_the_remedy_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

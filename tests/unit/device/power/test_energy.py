@@ -174,6 +174,14 @@ def test_the_thread_samples_until_it_is_left() -> None:
     assert sampler.trace.times == sorted(sampler.trace.times)
 
 
+def test_a_window_begins_behind_a_reading() -> None:
+    meter = ScriptedMeter(itertools.repeat(10))
+    meter.period = 0.0  # type: ignore[misc]
+    with Sampler(meter) as sampler:
+        start = sampler.begin()
+        assert sampler.trace.times[0] <= start
+
+
 def test_a_meter_that_dies_ends_the_thread_and_wakes_who_waits() -> None:
     meter = ScriptedMeter(itertools.repeat(10, 3))
     meter.period = 0.0  # type: ignore[misc]
