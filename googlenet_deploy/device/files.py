@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Iterator, Union
 from googlenet_deploy.errors import InputError, OutputError
 
 PathLike = Union[str, "os.PathLike[str]"]
+CACHE_VARIABLE = "GOOGLENET_DEPLOY_CACHE"
 
 # The open files of this process; a file may lie behind them that something else writes too.
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
@@ -143,3 +144,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def cache_folder() -> Path:
+    """$GOOGLENET_DEPLOY_CACHE, else googlenet-deploy in $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "googlenet-deploy"

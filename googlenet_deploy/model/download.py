@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from googlenet_deploy.device.files import reason
+from googlenet_deploy.device.files import CACHE_VARIABLE, cache_folder, reason
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import DownloadError, OutputError
 
-CACHE_VARIABLE = "GOOGLENET_DEPLOY_CACHE"
 BLOCK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30
 PARTIAL_CONTENT = 206
@@ -52,15 +50,6 @@ PUBLISHED: dict[str, Published] = {
     ),
     "torchvision": Published("https://download.pytorch.org/models/googlenet-1378be20.pth", "sha256", "1378be20"),
 }
-
-
-def cache_folder() -> Path:
-    """$GOOGLENET_DEPLOY_CACHE, else googlenet-deploy in $XDG_CACHE_HOME or ~/.cache."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "googlenet-deploy"
 
 
 def fetch(name: str) -> Path:

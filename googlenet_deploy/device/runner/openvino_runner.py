@@ -7,15 +7,18 @@ own: single images use all threads, batches are shared out among as many streams
 
 from __future__ import annotations
 
+import io
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.onnx_header import OnnxHeader, parse_onnx
+from googlenet_deploy.device.onnx_header import OnnxHeader, Value, parse_onnx
 from googlenet_deploy.device.processor import available_cores, is_x86, sums_int8_exactly
+from googlenet_deploy.device.runner.openvino_cache import CompiledCache
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
 from googlenet_deploy.errors import BadModelError, requires
 
@@ -47,14 +50,13 @@ class OpenVinoRunner:
         content = _read(self.path)
         header = parse_onnx(content, self.path)
         self.metadata = header.metadata
-        model = self._read_model(self._form(content, header))
-        self.input = image_input([_spec(value) for value in model.inputs], self.path)
-        self.outputs = tuple(_spec(value) for value in model.outputs)
+        self.input = image_input([_spec(value) for value in header.inputs], self.path)
+        self.outputs = tuple(_spec(value) for value in header.outputs)
         self._alone = self.input.shape[0] in (None, 1)
         self.batch_range = (1, None) if self._alone else batch_range(self.input)
         cores = threads or available_cores()
         streams = cores if batch > 1 and self._alone else 1
-        self._compiled = self._compile(model, cores, streams)
+        self._compiled = self._compile(self._form(content, header), cores, streams)
         self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
         self.backend = f"OpenVINO {openvino.__version__.partition('-')[0]} (CPU)"
 
@@ -116,13 +118,7 @@ class OpenVinoRunner:
         self.notes.append(f"computed in an equal form for OpenVINO: {form.changes}")
         return form.model
 
-    def _read_model(self, content: bytes) -> Any:  # noqa: ANN401 - OpenVINO's types are optional
-        try:
-            return openvino.Core().read_model(content)
-        except RuntimeError as error:
-            raise BadModelError(self.path, f"OpenVINO refuses it: {_first_line(error)}") from error
-
-    def _compile(self, model: Any, threads: int, streams: int) -> Any:  # noqa: ANN401 - OpenVINO's types are optional
+    def _compile(self, content: bytes, threads: int, streams: int) -> Any:  # noqa: ANN401 - OpenVINO's types are optional
         properties: Dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
@@ -130,12 +126,24 @@ class OpenVinoRunner:
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # the decoding threads share the cores
         }
+        core = openvino.Core()
+        cache = CompiledCache(content, properties, openvino.__version__)
+        kept = cache.load()
+        if kept is not None:
+            with suppress(RuntimeError):  # of another machine after all: it is compiled again
+                return core.import_model(kept, "CPU", properties)
         try:
+            model = core.read_model(content)
             if self._alone:
                 model.reshape([1, *self.input.shape[1:]])
-            return openvino.Core().compile_model(model, "CPU", properties)
+            compiled = core.compile_model(model, "CPU", properties)
         except RuntimeError as error:
-            raise BadModelError(self.path, f"OpenVINO cannot compile it: {_first_line(error)}") from error
+            raise BadModelError(self.path, f"OpenVINO refuses it: {_first_line(error)}") from error
+        with suppress(RuntimeError):
+            stream = io.BytesIO()
+            compiled.export_model(stream)
+            cache.save(stream.getvalue())
+        return compiled
 
 
 def _read(path: str) -> bytes:
@@ -145,9 +153,9 @@ def _read(path: str) -> bytes:
         raise BadModelError(path, f"cannot be read: {reason(error)}") from error
 
 
-def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - OpenVINO's types are optional
-    sizes = tuple(int(size.get_length()) if size.is_static else None for size in value.get_partial_shape())
-    return TensorSpec(value.get_any_name(), sizes, np.dtype(value.get_element_type().to_dtype()).name)
+def _spec(value: Value) -> TensorSpec:
+    sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
+    return TensorSpec(value.name, sizes, value.dtype)
 
 
 def _first_line(error: Exception) -> str:

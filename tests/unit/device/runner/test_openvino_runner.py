@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,16 @@ from googlenet_deploy.errors import BadModelError
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed (the extra openvino brings it)")
 
-from googlenet_deploy.device.runner import openvino_runner
+from googlenet_deploy.device.runner import openvino_cache, openvino_runner
 from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner
 
 MakeNet = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GOOGLENET_DEPLOY_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "openvino"
 
 
 def images(count: int) -> Any:
@@ -106,3 +114,66 @@ def test_closed_twice_is_closed(quantized_model: Path) -> None:
     with OpenVinoRunner(quantized_model) as runner:
         runner.close()
     runner.close()
+
+
+class TestCompiledModels:
+    def test_the_second_start_takes_what_the_first_compiled(
+        self, quantized_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with OpenVinoRunner(quantized_model) as runner:
+            first = runner.run(images(3))["logits"]
+        assert len(list(cache.glob("*.compiled"))) == 1
+        monkeypatch.setattr(openvino_runner.openvino.Core, "compile_model", None)
+        with OpenVinoRunner(quantized_model) as runner:
+            np.testing.assert_array_equal(runner.run(images(3))["logits"], first)
+            assert runner.notes
+            assert str(runner._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+
+    @pytest.mark.parametrize("damage", ["bits", "cut", "empty", "other"])
+    def test_a_damaged_one_is_compiled_again(self, quantized_model: Path, cache: Path, damage: str) -> None:
+        with OpenVinoRunner(quantized_model) as runner:
+            first = runner.run(images(3))["logits"]
+        (kept,) = cache.glob("*.compiled")
+        content = bytearray(kept.read_bytes())
+        for position in range(40, len(content), 97):
+            content[position] ^= 255
+        other = b"no model"
+        kept.write_bytes(
+            {
+                "bits": bytes(content),
+                "cut": kept.read_bytes()[:1000],
+                "empty": b"",
+                "other": hashlib.sha256(other).digest() + other,
+            }[damage]
+        )
+        with OpenVinoRunner(quantized_model) as runner:
+            np.testing.assert_array_equal(runner.run(images(3))["logits"], first)
+
+    def test_other_settings_are_compiled_for_themselves(self, quantized_model: Path, cache: Path) -> None:
+        for batch in (1, 8):
+            with OpenVinoRunner(quantized_model, batch=batch, threads=2):
+                pass
+        assert len(list(cache.glob("*.compiled"))) == 2
+
+    def test_the_oldest_of_too_many_go(
+        self, quantized_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(openvino_cache, "MOST_KEPT", 2)
+        cache.mkdir(parents=True)
+        for index in range(3):
+            old = cache / f"{index}.compiled"
+            old.write_bytes(b"x")
+            os.utime(old, (index, index))
+        with OpenVinoRunner(quantized_model):
+            pass
+        names = {path.name for path in cache.iterdir()}
+        assert len(names) == 2
+        assert "2.compiled" in names
+
+    def test_a_cache_that_cannot_be_written_is_done_without(
+        self, quantized_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").write_text("x")
+        monkeypatch.setenv("GOOGLENET_DEPLOY_CACHE", str(tmp_path / "file"))
+        with OpenVinoRunner(quantized_model) as runner:
+            assert runner.run(images(1))["logits"].shape == (1, 4)
