@@ -58,22 +58,24 @@ def missing_scales(content: bytes, tensors: List[str]) -> List[str]:
 def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any:  # noqa: ANN401 - TensorRT has no types
     """A calibrator that hands TensorRT a cache and refuses to calibrate.
 
-    Its `failure` is always None; its `conclude` raises `DeviceError` where TensorRT did not read the cache.
+    Its `failure` is always None; its `conclude` raises `DeviceError` where TensorRT did not read or take the cache.
     """
     base = library.calibrator_base(algorithm)
+    version = ".".join(map(str, library.version[:3]))
 
     class _FromCache(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
         failure: Optional[Exception] = None
 
         def __init__(self) -> None:
             super().__init__()
-            self.was_read = False
+            self.was_read = self.was_rejected = False
 
         def get_batch_size(self) -> int:
             return 1
 
         def get_batch(self, names: List[str]) -> Optional[List[int]]:
             del names
+            self.was_rejected = True  # TensorRT would not ask for images if it had taken the cache
             return None
 
         def read_calibration_cache(self) -> bytes:
@@ -86,6 +88,11 @@ def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any: 
         def conclude(self) -> Dict[str, Any]:
             if not self.was_read:
                 raise DeviceError(f"{library.label} did not read the calibration cache")
+            if self.was_rejected:
+                raise DeviceError(
+                    f"{library.label} rejected the calibration cache and wanted to calibrate anew",
+                    f"write it for this version: googlenet-deploy quantize --cache ... --tensorrt-version {version}",
+                )
             return {}
 
     return _FromCache()

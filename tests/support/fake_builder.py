@@ -27,6 +27,7 @@ class Behaviour:
         warnings: What the build logs as warnings.
         fp16_layers: Convolutions that run in FP16 although INT8 was allowed.
         reads_cache: Whether a calibration cache is read.
+        takes_cache: Whether it is taken, once it was read.
         fast_int8: What ``platform_has_fast_int8`` says.
         dla_cores: Deep learning accelerators.
         dla_refuses: Layers that the DLA does not take.
@@ -44,7 +45,7 @@ class Behaviour:
         self.error = ""
         self.warnings: list[str] = []
         self.fp16_layers: set[str] = set()
-        self.reads_cache = True
+        self.reads_cache = self.takes_cache = True
         self.fast_int8 = True
         self.dla_cores = 2
         self.dla_refuses: set[str] = set()
@@ -235,7 +236,7 @@ class _Builder:
         calibrator = config.int8_calibrator
         if calibrator is None or not self.behaviour.reads_cache:
             return
-        if calibrator.read_calibration_cache() is None:
+        if calibrator.read_calibration_cache() is None or not self.behaviour.takes_cache:
             while (addresses := calibrator.get_batch(["input"])) is not None:
                 self.behaviour.batches += addresses
             calibrator.write_calibration_cache(b"TRT-100300-EntropyCalibration2\ninput: 3c010a14\n")

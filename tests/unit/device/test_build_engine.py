@@ -217,6 +217,16 @@ class TestCalibration:
             build(model(), tmp_path / "m.engine", calibration_cache=str(cache))
         assert not (tmp_path / "m.engine").exists()
 
+    def test_a_cache_that_tensorrt_reads_and_rejects_is_an_error(
+        self, behaviour: Behaviour, model: Model, tmp_path: Path
+    ) -> None:
+        behaviour.takes_cache = False
+        cache = tmp_path / "c.cache"
+        cache.write_bytes(CACHE)
+        with pytest.raises(DeviceError, match="rejected the calibration cache") as caught:
+            build(model(), tmp_path / "m.engine", calibration_cache=str(cache))
+        assert "--tensorrt-version 10.3.0" in (caught.value.remedy or "")
+
     @pytest.mark.parametrize(
         ("content", "words"),
         [

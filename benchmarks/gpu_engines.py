@@ -1,0 +1,131 @@
+"""Engines of every kind on this machine's GPU: build time, size, precision, answers, latency and energy by batch.
+
+The models come from ``gpu_models_worker.py``, which runs anywhere; here TensorRT, NumPy, Pillow and cuda-bindings or
+PyCUDA are enough. Latency and energy are those of ``googlenet-deploy benchmark``, trtexec's beside where there is one.
+
+    python benchmarks/gpu_engines.py [--rounds 5] [--kinds FP32,INT8] [--record]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import ROOT, options, record, say, table
+
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from gpu_kit import BATCHES, KINDS, EngineKind, build_command, can_build, compare, models_folder, why_not
+
+from googlenet_deploy.cli.main import main as googlenet_deploy
+from googlenet_deploy.device.engine_manifest import load_manifest
+from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner
+from googlenet_deploy.device.sources import find_images
+
+
+def measure(kind: EngineKind, folder: Path, rounds: int) -> dict[str, Any]:
+    """Builds one engine, compares its answers, and benchmarks it."""
+    engine, report = folder / "m.engine", folder / "m.json"
+    if googlenet_deploy(build_command(kind, engine, "--quiet")) != 0:
+        return {"kind": kind.name, "failed": True}
+    manifest = load_manifest(engine)
+    decibels, agreement = compare(answers_of(engine), np.load(models_folder() / "answers.npz")["fp32"])
+    command = ["benchmark", str(engine), "--batch", ",".join(BATCHES), "--rounds", str(rounds), "--quiet"]
+    images = ["--images", str(models_folder() / "check"), "--json", str(report)]
+    if googlenet_deploy([*command, *images]) != 0:
+        return {"kind": kind.name, "failed": True}
+    return {
+        "kind": kind.name,
+        "tensorrt": manifest.tensorrt_version,
+        "gpu": manifest.gpu,
+        "build_seconds": manifest.build_seconds,
+        "megabytes": manifest.engine_bytes / 1e6,
+        "device_memory_megabytes": (manifest.device_memory_bytes or 0) / 1e6,
+        "precision": manifest.precision_shares,
+        "sqnr_to_fp32_decibels": decibels,
+        "agreement_with_fp32": agreement,
+        "benchmark": json.loads(report.read_text(encoding="utf-8")),
+    }
+
+
+def answers_of(engine: Path) -> np.ndarray:
+    """Logits for the images to check with."""
+    with TensorRTRunner(engine) as runner:
+        spec = runner.metadata.preprocessing
+        assert spec is not None
+        batches = ImageBatches(find_images([models_folder() / "check"]).images, spec, 8)
+        return np.concatenate([runner.run(batch.array)["logits"] for batch in batches])
+
+
+def precision_text(result: dict[str, Any]) -> str:
+    shares = result["precision"].get("multiply_adds") or result["precision"].get("convolutions") or {}
+    return ", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def configuration_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for entry in result["benchmark"]["configurations"]:
+        run = entry["milliseconds"]["run"]
+        energy = entry["energy"]["run"].get("millijoules_per_image", {}).get("value")
+        rows.append(
+            (
+                f"{result['kind']}, batch {entry['batch']}",
+                f"{run['p50']['value']:.3f}",
+                f"{run['p99']['value']:.3f}" if run.get("p99", {}).get("value") is not None else "-",
+                f"{entry['images_per_second']['value']:,.0f}",
+                "-" if energy is None else f"{energy:.2f}",
+            )
+        )
+    return rows
+
+
+def main() -> int:
+    parser = options(__doc__ or "")
+    parser.add_argument("--kinds", metavar="NAME,NAME", help=f"of {', '.join(kind.name for kind in KINDS)}")
+    arguments = parser.parse_args()
+    reason = why_not()
+    if reason:
+        say(f"nothing to measure here: {reason}")
+        return 0
+    wanted = arguments.kinds.split(",") if arguments.kinds else [kind.name for kind in KINDS]
+    results = []
+    for kind in KINDS:
+        if kind.name not in wanted:
+            continue
+        if can_build(kind):
+            say(f"{kind.name}: left out, {can_build(kind)}")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(measure(kind, Path(folder), arguments.rounds))
+    done = [result for result in results if not result.get("failed")]
+    headings = ("engine", "MB", "build s", "context MB", "SQNR dB", "agreement", "multiply-adds")
+    table(
+        headings,
+        [
+            (
+                result["kind"],
+                f"{result['megabytes']:.2f}",
+                f"{result['build_seconds']:.1f}",
+                f"{result['device_memory_megabytes']:.1f}",
+                f"{result['sqnr_to_fp32_decibels']:.1f}",
+                f"{result['agreement_with_fp32']:.1%}",
+                precision_text(result),
+            )
+            for result in done
+        ],
+    )
+    say("")
+    rows = [row for result in done for row in configuration_rows(result)]
+    table(("engine and batch", "p50 ms", "p99 ms", "images/s", "mJ/image"), rows)
+    if arguments.record:
+        record("gpu_engines", {"engines": results})
+    return 1 if len(done) < len(results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Makes what the tests on GPUs and ``gpu_engines.py`` work on, so that the GPU's machine needs neither torch nor onnx.
+
+Writes the published BVLC net as FP32, FP16, INT8 (Q/DQ) and INT8 over FP16, its calibration cache, the images, and what
+ONNX Runtime answers for them.
+
+    python benchmarks/gpu_models_worker.py [--output build/gpu] [--calibrate 256] [--check 128]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from harness import IMAGES, ROOT, WEIGHTS
+
+from googlenet_deploy.cli.main import main as googlenet_deploy
+from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
+from googlenet_deploy.device.sources import find_images
+
+BATCH = 8
+
+
+def run(*arguments: object) -> None:
+    """One command of the toolkit; ends the script where it fails."""
+    if googlenet_deploy([str(argument) for argument in arguments]) != 0:
+        raise SystemExit(f"{arguments[0]} failed")
+
+
+def make_models(folder: Path, count: int, version: str) -> None:
+    """The models and the calibration cache."""
+    fp32, int8 = folder / "fp32.onnx", folder / "int8.onnx"
+    run("export", "--weights", WEIGHTS, "--output", fp32)
+    run("export", "--onnx", fp32, "--fp16", "--output", folder / "fp16.onnx", "--images", IMAGES)
+    calibration = ("--images", folder / "calibration", "--count", count, "--cache", folder / "int8.cache")
+    calibration += ("--tensorrt-version", version)
+    run("quantize", fp32, "--output", int8, *calibration)
+    run("export", "--onnx", int8, "--fp16", "--output", folder / "int8-over-fp16.onnx", "--images", IMAGES)
+
+
+def copy_images(folder: Path, calibrate: int, check: int) -> None:
+    """Images to calibrate on, and others to check with."""
+    images = sorted(path for path in IMAGES.iterdir() if path.is_file())
+    if len(images) < calibrate + check:
+        raise SystemExit(f"{IMAGES} has {len(images)} images; {calibrate + check} are needed")
+    for name, chosen in (("calibration", images[:calibrate]), ("check", images[calibrate : calibrate + check])):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir(parents=True)
+        for path in chosen:
+            shutil.copy(path, folder / name)
+
+
+def answer(folder: Path, kind: str) -> np.ndarray:
+    """ONNX Runtime's logits for the images to check with, in the order of their names."""
+    with OnnxRuntimeRunner(folder / f"{kind}.onnx") as runner:
+        spec = runner.metadata.preprocessing
+        assert spec is not None
+        batches = ImageBatches(find_images([folder / "check"]).images, spec, BATCH)
+        return np.concatenate([runner.run(batch.array)["logits"] for batch in batches])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "gpu", metavar="DIR")
+    parser.add_argument("--calibrate", type=int, default=256, metavar="N", help="images to calibrate on")
+    parser.add_argument("--check", type=int, default=128, metavar="N", help="images to check with")
+    parser.add_argument("--tensorrt-version", default="8.5.2", metavar="V", help="of the calibration cache")
+    arguments = parser.parse_args()
+    folder: Path = arguments.output
+    copy_images(folder, arguments.calibrate, arguments.check)
+    make_models(folder, arguments.calibrate, arguments.tensorrt_version)
+    np.savez(folder / "answers.npz", **{kind: answer(folder, kind) for kind in ("fp32", "int8")})
+    print(f"everything lies in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
