@@ -100,10 +100,13 @@ def run(arguments: argparse.Namespace) -> int:
     ) as runner:
         try:
             with stop_on_signals(stop) as signals:
-                _stream(arguments, runner, inputs, stop, tally)
+                _stream(arguments, runner, inputs, stop, tally, signals)
         finally:
             _summarise(inputs, tally, runner)
-    return SIGNALLED + signals[0] if signals and not inputs.endless else 0
+    if signals and not inputs.endless:
+        print("note: stopped by a signal; the answers are those of the images until then", file=sys.stderr)
+        return SIGNALLED + signals[0]
+    return 0
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -111,7 +114,14 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
 
 
-def _stream(arguments: argparse.Namespace, runner: Runner, inputs: Inputs, stop: threading.Event, tally: Tally) -> None:
+def _stream(
+    arguments: argparse.Namespace,
+    runner: Runner,
+    inputs: Inputs,
+    stop: threading.Event,
+    tally: Tally,
+    signals: List[int],
+) -> None:
     from googlenet_deploy.device.progress import progress
     from googlenet_deploy.device.stream.classify import classify
 
@@ -135,6 +145,8 @@ def _stream(arguments: argparse.Namespace, runner: Runner, inputs: Inputs, stop:
         finally:
             _report_losses(batches, annotations)
         if not tally.answered and not inputs.endless:
+            if signals:  # nothing to keep, so what stood at the outputs' places stays
+                raise KeyboardInterrupt
             raise GoogLeNetDeployError(f"not one of {tally.skipped} images could be used")
 
 

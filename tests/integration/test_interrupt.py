@@ -55,7 +55,7 @@ def interrupt(process: subprocess.Popen[str]) -> None:
     output, errors = process.communicate()
     assert process.returncode in (130, -signal.SIGINT)  # Python may end itself by the signal, as shells expect
     assert output == ""
-    assert errors.splitlines()[-1].endswith(": interrupted")
+    assert errors.splitlines()[-1].endswith((": interrupted", "those of the images until then"))
     assert "Traceback" not in errors
     assert "Exception ignored" not in errors
 
@@ -82,7 +82,8 @@ def test_infer_in_the_middle(colour_model: Path, tmp_path: Path) -> None:
         process.stdin = None
         wait_for(process.stderr, "note: interpolation is nearest")  # the last line ahead of the work
         interrupt(process)
-    assert table.read_text(encoding="utf-8") == "old"
+    content = table.read_text(encoding="utf-8")
+    assert content == "old" or (content.startswith("image,rank,") and content.endswith("\n"))  # none, or whole answers
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.csv", "image.png"]
 
 
