@@ -39,6 +39,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Dict[str, Command] = {
+    "deploy": Command("the whole way for one target: weights and photographs to a tested bundle and a report"),
     "train": Command("train a classifier from a folder of images"),
     "export": Command("weights to a verified, simplified ONNX model", ("export-onnx",)),
     "calibrate": Command("images and an FP32 ONNX model to a calibration table"),

@@ -18,6 +18,7 @@ from googlenet_deploy.export.costs import CostModel
 from googlenet_deploy.export.onnx_file import load_model
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.device_scripts import ScriptValues, build_script, self_test_script
+from googlenet_deploy.packaging.golden import COUNT as GOLDEN_COUNT
 from googlenet_deploy.packaging.golden import add_golden
 from googlenet_deploy.packaging.jetson_readme import readme
 from googlenet_deploy.packaging.models import BundleModels, read_models
@@ -43,6 +44,7 @@ class JetsonRequest:
         pyz: The content of googlenet-device.pyz.
         table: Calibration table of the FP32 model; None for none.
         batch: (smallest, usual, largest) batch of the engine, where the model leaves it open.
+        golden_count: At most so many golden images.
         made_from: More for the manifest.
     """
 
@@ -53,6 +55,7 @@ class JetsonRequest:
     pyz: bytes
     table: Path | None = None
     batch: tuple[int, int, int] = DEFAULT_BATCH
+    golden_count: int = GOLDEN_COUNT
     made_from: dict[str, str] = field(default_factory=dict)
 
 
@@ -74,7 +77,7 @@ def write_jetson(output: PathLike, request: JetsonRequest) -> BundleResult:
     _add_description(content, models)
     content.add_bytes(PYZ, request.pyz, "program", executable=True)
     caches = _add_calibration(content, request, notes)
-    count = add_golden(content, models, request.images, request.precision)
+    count = add_golden(content, models, request.images, request.precision, request.golden_count)
     _add_scripts(content, request, models, count)
     manifest_sources = {**models.made_from(), **request.made_from}
     if request.table is not None:

@@ -1,0 +1,139 @@
+"""What all steps of one deployment share."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.calibration.batches import hash_contents
+from googlenet_deploy.deployment.config import DeployConfig
+from googlenet_deploy.deployment.state import State
+from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.sources import ImageSource, find_images
+from googlenet_deploy.device.target import Target
+from googlenet_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.model.checkpoint import Checkpoint
+
+FP32, FP16, INT8 = "model.onnx", "model.fp16.onnx", "model.int8.onnx"
+MODELS = {"fp32": FP32, "fp16": FP16, "int8": INT8}
+TABLE, OUTLINES = "table.json", "outlines.json"
+PUBLISHED = ("bvlc", "torchvision")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did.
+
+    Attributes:
+        outputs: Files that it wrote, by their paths in the folder.
+        text: What came of it, in a line.
+        data: What later steps and the report need, as JSON values.
+        notes: What the user should know.
+    """
+
+    outputs: tuple[str, ...]
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Step(ABC):
+    """One step of the pipeline.
+
+    Attributes:
+        name: Short, as it is listed.
+    """
+
+    name: str
+
+    def left_out(self, job: Job) -> str:
+        """Why the step is not needed; empty where it is."""
+        del job
+        return ""
+
+    @abstractmethod
+    def inputs(self, job: Job) -> dict[str, Any]:
+        """Everything that its result depends on, as JSON values: hashes of files, options."""
+
+    @abstractmethod
+    def run(self, job: Job) -> Outcome:
+        """Does the work; writes files whole or not at all."""
+
+
+class Job:
+    """One deployment: the configuration, its folder, what was done so far, and what is costly to read twice.
+
+    Args:
+        config: What is asked for, with what the target changes about it.
+        target: Where it is to run.
+        quiet: Show no progress.
+    """
+
+    def __init__(self, config: DeployConfig, target: Target, *, quiet: bool = False) -> None:
+        self.config, self.target, self.quiet = config, target, quiet
+        self.folder = Path(config.output)
+        self.state = State(self.folder)
+
+    def path(self, name: str) -> Path:
+        """A file of the folder."""
+        return self.folder / name
+
+    def data(self, step: str) -> Mapping[str, Any]:
+        """What an earlier step left for later ones; empty where it was left out."""
+        record = self.state.records.get(step)
+        return record.data if record is not None else {}
+
+    def precisions(self) -> list[str]:
+        """The precisions that have a model so far, FP32 first."""
+        return [name for name, file in MODELS.items() if self.state.hash_of(file)]
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads, as the runners take them."""
+        return self.config.threads or None
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The weights; reading them brings PyTorch, so only steps that are really done ask for them."""
+        from googlenet_deploy.model.weights import load_weights  # noqa: PLC0415 - brings PyTorch
+
+        return load_weights(self.config.weights)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Hash of the weights' file; the name of published ones, whose hash is checked when they are fetched."""
+        return self.config.weights if self.config.weights in PUBLISHED else sha256_file(self.config.weights)
+
+    @cached_property
+    def images(self) -> list[ImageSource]:
+        """Every image in the folder, sorted.
+
+        Raises:
+            InputError: There is none.
+        """
+        found = find_images([self.config.images]).images
+        if not found:
+            raise InputError(self.config.images, "holds no images", "give a folder of photographs with --images")
+        return found
+
+    @cached_property
+    def image_hashes(self) -> list[str]:
+        """Hash of each image's content."""
+        return hash_contents(self.images)
+
+    @cached_property
+    def images_digest(self) -> str:
+        """One hash over all images."""
+        return hashlib.sha256("".join(self.image_hashes).encode("ascii")).hexdigest()
+
+    def sources(self, names: Sequence[str]) -> list[ImageSource]:
+        """Images by their names in the folder of images."""
+        root = Path(self.config.images)
+        return [ImageSource(str(root / name)) for name in names]

@@ -1,0 +1,169 @@
+"""Runs the steps of a deployment, skips what is unchanged, and writes the report."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from googlenet_deploy.deployment.config import DeployConfig
+from googlenet_deploy.deployment.gates import check_gates, what_to_try
+from googlenet_deploy.deployment.job import Job, Step
+from googlenet_deploy.deployment.reporting import Reporting
+from googlenet_deploy.deployment.state import StepRecord, fingerprint_of
+from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
+from googlenet_deploy.deployment.steps.build import Build
+from googlenet_deploy.deployment.steps.bundle import Bundle
+from googlenet_deploy.deployment.steps.calibrate import Calibrate, Quantize
+from googlenet_deploy.deployment.steps.estimate import EstimateBounds
+from googlenet_deploy.deployment.steps.evaluate import Evaluate
+from googlenet_deploy.deployment.steps.export import Export, ExportHalf
+from googlenet_deploy.deployment.steps.images import DivideImages
+from googlenet_deploy.device.files import reason, sha256_file
+from googlenet_deploy.errors import GateError, GoogLeNetDeployError, OutputError
+from googlenet_deploy.report.results import Gate
+from googlenet_deploy.report.results import Step as StepRow
+
+STEPS: tuple[Step, ...] = (
+    DivideImages(), Export(), ExportHalf(), Calibrate(), Quantize(), Evaluate(), EstimateBounds(), BenchmarkHere(),
+    Build(), Bundle(),
+)  # fmt: skip
+GATED = "evaluate"  # the step behind which the gates are checked
+LOCK = ".lock"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment that came to its end.
+
+    Attributes:
+        rows: The steps with their outcomes.
+        gates: The limits, all of which hold.
+        notes: What the user should know.
+        folder: Where everything lies.
+    """
+
+    rows: tuple[StepRow, ...]
+    gates: tuple[Gate, ...]
+    notes: tuple[str, ...]
+    folder: Path
+
+
+def deploy(config: DeployConfig, say: Say, *, quiet: bool = False, steps: tuple[Step, ...] = STEPS) -> Deployment:
+    """Does the whole way, or what is left of it.
+
+    Args:
+        config: What is asked for.
+        say: Called with a line for every step, as it ends, and for notes.
+        quiet: Show no progress within a step.
+        steps: The steps in their order.
+
+    Raises:
+        UsageError: The configuration makes no sense, or its target does not exist.
+        GateError: A gate does not hold; the report says more.
+        GoogLeNetDeployError: A step failed; what was done before it is kept, and the same call goes on from there.
+    """
+    config, target, changes = config.resolved()
+    job = Job(config, target, quiet=quiet)
+    for line in (*changes, *([job.state.note] if job.state.note else [])):
+        say(f"note: {line}")
+    with _lock(job.folder):
+        return _run(job, steps, changes, say)
+
+
+def _run(job: Job, steps: tuple[Step, ...], changes: tuple[str, ...], say: Say) -> Deployment:
+    rows: list[StepRow] = []
+    notes = list(changes)
+    gates: tuple[Gate, ...] = ()
+    for step in steps:
+        row, remarks = perform(step, job)
+        rows.append(row)
+        say(line_of(row))
+        for remark in remarks:
+            say(f"           note: {remark}")
+        notes += [remark for remark in remarks if remark not in notes]
+        if step.name == GATED:
+            gates = check_gates(job)
+            _stop_at_gate(job, gates, rows, notes, say)
+    report = Reporting(job, tuple(rows), gates, tuple(notes))
+    say(line_of(write_report(job, report)))
+    return Deployment(tuple(rows), gates, tuple(notes), job.folder)
+
+
+def perform(step: Step, job: Job) -> tuple[StepRow, tuple[str, ...]]:
+    """Does one step, or finds that it is done or not needed; the row for the list, and the step's notes."""
+    why = step.left_out(job)
+    if why:
+        job.state.forget(step.name, remove=True)
+        return StepRow(step.name, "left out", 0.0, why), ()
+    fingerprint = fingerprint_of(step.name, step.inputs(job))
+    if job.state.is_done(step.name, fingerprint):
+        record = job.state.records[step.name]
+        return StepRow(step.name, "unchanged", record.seconds, record.text), record.notes
+    job.state.forget(step.name)
+    start = time.perf_counter()
+    try:
+        outcome = step.run(job)
+    except GoogLeNetDeployError as error:
+        error.remedy = error.remedy or "mend that and give the same command: it goes on from here"
+        error.message = f"step {step.name}: {error.message}"
+        raise
+    seconds = time.perf_counter() - start
+    outputs = {name: sha256_file(job.path(name)) for name in outcome.outputs}
+    record = StepRecord(fingerprint, outputs, seconds, outcome.text, tuple(outcome.notes), dict(outcome.data))
+    job.state.add(step.name, record)
+    return StepRow(step.name, "done", seconds, outcome.text), tuple(outcome.notes)
+
+
+def line_of(row: StepRow) -> str:
+    """One step as a line for a terminal."""
+    times = {"done": f"{row.seconds:7.1f} s", "unchanged": "unchanged", "left out": " left out"}
+    return f"{times.get(row.outcome, row.outcome):>9}  {row.name:10} {row.text}"
+
+
+def write_report(job: Job, report: Reporting) -> StepRow:
+    """Renders the report, unless nothing changed since it was."""
+    fingerprint = report.fingerprint()
+    record = job.state.records.get("report")
+    if record is not None and job.state.is_done("report", fingerprint):
+        return StepRow("report", "unchanged", record.seconds, record.text)
+    start = time.perf_counter()
+    outputs = report.write()
+    seconds = time.perf_counter() - start
+    hashes = {name: sha256_file(job.path(name)) for name in outputs}
+    job.state.add("report", StepRecord(fingerprint, hashes, seconds, ", ".join(outputs)))
+    return StepRow("report", "done", seconds, ", ".join(outputs))
+
+
+def _stop_at_gate(job: Job, gates: tuple[Gate, ...], rows: list[StepRow], notes: list[str], say: Say) -> None:
+    """Stops at the first gate that does not hold, with a report of everything up to there."""
+    broken = next((gate for gate in gates if not gate.holds), None)
+    if broken is None:
+        return
+    job.state.forget("bundle", remove=True)  # what does not hold is not to be deployed
+    say(line_of(write_report(job, Reporting(job, tuple(rows), gates, tuple(notes)))))
+    message = f"{broken.name} is {broken.found}, required is {broken.required}"
+    raise GateError(message, what_to_try(job, broken))
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keeps a second deployment out of the folder; the lock ends with the process, however that ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / LOCK).open("w")
+    except OSError as error:
+        raise OutputError(folder, f"cannot be written: {reason(error)}", "choose another --output") from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                folder, "another deployment is at work in it", "wait for it, or use another --output"
+            ) from error
+        yield

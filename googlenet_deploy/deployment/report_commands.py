@@ -1,0 +1,64 @@
+"""How to do it again: commands, machine, versions."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+
+from googlenet_deploy.deployment.config import DEFAULT_GATES, DeployConfig
+from googlenet_deploy.deployment.job import Job
+from googlenet_deploy.device.machine import describe_machine
+
+_PACKAGES = (
+    "googlenet-deploy", "numpy", "pillow", "onnx", "onnxruntime", "onnxsim", "torch", "openvino", "tensorrt",
+    "tensorrt-rtx-cu13",
+)  # fmt: skip
+
+
+def commands(job: Job) -> tuple[str, ...]:
+    """The command that made this, and those for the device."""
+    lines = [command_of(job.config)]
+    if "bundle" in job.state.records:
+        lines += [
+            "",
+            f"# on the {job.target.title}, with {job.path('bundle.zip').name} copied there",
+            "unzip bundle.zip -d googlenet && cd googlenet",
+            "./self-test.sh --files-only && ./build.sh",
+            "python3 googlenet-device.pyz benchmark on-device/model.engine --json on-device/benchmark.json",
+        ]
+    return tuple(lines)
+
+
+def command_of(config: DeployConfig) -> str:
+    """The command line for a configuration; what has its default is left out."""
+    words = ["googlenet-deploy", "deploy"]
+    for name in ("weights", "images", "labels", "target", "precision", "output"):
+        value = getattr(config, name)
+        words += [f"--{name}", value] if value else []
+    defaults = DeployConfig(weights="w", images="i", target="t", output="o")
+    for name in ("calibration_images", "evaluation_images", "seed", "method", "golden_images", "threads"):
+        if getattr(config, name) != getattr(defaults, name):
+            words += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
+    if config.batch != defaults.batch:
+        words += ["--batch", ",".join(map(str, config.batch))]
+    if not config.benchmark:
+        words.append("--no-benchmark")
+    if dict(config.gates) != DEFAULT_GATES:
+        words += ["--no-gates"] if not config.gates else []
+        words += [word for name, limit in config.gates.items() for word in ("--require", f"{name}={limit:g}")]
+    return " ".join(map(shlex.quote, words))
+
+
+def environment() -> dict[str, str]:
+    """Machine, system and the versions of what took part."""
+    machine = describe_machine()
+    found = {"machine": f"{machine.processor or machine.model}, {machine.cores} cores", "system": machine.system}
+    if machine.gpu:
+        found["GPU"] = f"{machine.gpu}, driver {machine.driver}"
+    found["Python"] = machine.python
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

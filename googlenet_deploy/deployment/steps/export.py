@@ -1,0 +1,96 @@
+"""Weights to a verified ONNX model, and that to FP16."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.deployment.job import FP16, FP32, Job, Outcome, Step
+
+if TYPE_CHECKING:
+    from googlenet_deploy.export.assemble import ExportResult
+
+VERIFICATION_IMAGES = 16
+
+
+class Export(Step):
+    """``model.onnx``: FP32, held against PyTorch on real images."""
+
+    name = "export"
+
+    def inputs(self, job: Job) -> dict[str, Any]:
+        """The weights, the images that verify, and the target, which decides the opset."""
+        return {
+            "weights": job.weights_hash,
+            "target": job.config.target,
+            "images": job.images_digest,
+        }
+
+    def run(self, job: Job) -> Outcome:
+        """Exports, simplifies, verifies."""
+        from googlenet_deploy.export.folder_samples import folder_samples  # noqa: PLC0415
+        from googlenet_deploy.export.onnx_file import write_model  # noqa: PLC0415 - PyTorch only where work is done
+        from googlenet_deploy.export.options import ExportOptions  # noqa: PLC0415
+        from googlenet_deploy.export.pipeline import export_checkpoint  # noqa: PLC0415
+
+        checkpoint = job.checkpoint
+        samples = folder_samples(job.config.images, checkpoint.preprocessing, VERIFICATION_IMAGES)
+        result = export_checkpoint(checkpoint, ExportOptions(target=job.target), samples)
+        write_model(job.path(FP32), result.model)
+        opset, nodes = result.metadata.extra["opset"], len(result.model.graph.node)
+        data = {
+            "comparisons": comparisons(result),
+            "architecture": checkpoint.architecture.name,
+            "classes": checkpoint.model.num_classes,
+            "crop": list(checkpoint.preprocessing.crop),
+            "weights_sha256": checkpoint.source_sha256,
+            "opset": opset,
+        }
+        text = f"FP32 ONNX, opset {opset}, {nodes} nodes; {result.comparisons[-1].sentence()}"
+        return Outcome((FP32,), text, data, result.notes)
+
+
+class ExportHalf(Step):
+    """``model.fp16.onnx``: for strongly typed builds, and to see what FP16 alone costs."""
+
+    name = "fp16"
+
+    def left_out(self, job: Job) -> str:
+        """Where FP32 is deployed."""
+        return "FP32 is deployed" if job.config.precision == "fp32" else ""
+
+    def inputs(self, job: Job) -> dict[str, Any]:
+        """The FP32 model, the images that verify, the target."""
+        return {
+            "model": job.state.hash_of(FP32),
+            "target": job.config.target,
+            "images": job.images_digest,
+        }
+
+    def run(self, job: Job) -> Outcome:
+        """Converts and verifies."""
+        from googlenet_deploy.export.folder_samples import folder_samples  # noqa: PLC0415
+        from googlenet_deploy.export.half.convert import HalfOptions  # noqa: PLC0415
+        from googlenet_deploy.export.half.types import FP16 as KIND  # noqa: PLC0415
+        from googlenet_deploy.export.onnx_file import (  # noqa: PLC0415
+            input_specification,
+            load_classifier,
+            write_model,
+        )
+        from googlenet_deploy.export.options import ExportOptions  # noqa: PLC0415
+        from googlenet_deploy.export.pipeline import export_onnx  # noqa: PLC0415
+
+        path = job.path(FP32)
+        model = load_classifier(path)
+        spec = input_specification(path, model)
+        samples = folder_samples(job.config.images, spec, VERIFICATION_IMAGES)
+        options = ExportOptions(target=job.target, half=HalfOptions(KIND))
+        result = export_onnx(path, model, options, samples)
+        write_model(job.path(FP16), result.model)
+        kept = result.half.fp32 if result.half is not None else {}
+        text = f"FP16 ONNX, {len(kept)} layers kept FP32; {result.comparisons[0].sentence()}"
+        return Outcome((FP16,), text, {"comparisons": comparisons(result), "kept": dict(kept)}, result.notes)
+
+
+def comparisons(result: ExportResult) -> list[dict[str, Any]]:
+    """What a model was held against, for the report."""
+    return [{"against": item.against, "holds": item.holds, "text": item.sentence()} for item in result.comparisons]
