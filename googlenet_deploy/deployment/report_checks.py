@@ -7,6 +7,7 @@ from typing import Any
 
 from googlenet_deploy.deployment.job import Job
 from googlenet_deploy.report.results import Check, Missing, Step
+from googlenet_deploy.report.text import plural
 
 _WHAT = {"export": "FP32 ONNX", "fp16": "FP16 ONNX"}
 
@@ -22,7 +23,7 @@ def checks(job: Job, rows: tuple[Step, ...]) -> tuple[Check, ...]:
     if images["calibration"]:
         both = set(images["calibration"]) & set(images["evaluation"])
         text = f"{len(images['calibration'])} and {len(images['evaluation'])} images, {len(both) or 'none'} in both"
-        found.append(Check("calibration and evaluation images differ", not both, text))
+        found.append(Check("Calibration and evaluation images differ", not both, text))
     if "quantize" in done:
         findings = job.data("quantize")["findings"]
         text = "; ".join(findings) if findings else "nothing that TensorRT would refuse"
@@ -32,7 +33,7 @@ def checks(job: Job, rows: tuple[Step, ...]) -> tuple[Check, ...]:
         found.append(Check("NVIDIA's parser takes the model", True, job.data("build")["check"]))
     if "bundle" in done:
         found.append(
-            Check("bundle's self-test", True, f"{job.data('bundle')['files']} files; passes in an empty folder")
+            Check("Bundle's self-test", True, f"{job.data('bundle')['files']} files; passes in an empty folder")
         )
     return tuple(found)
 
@@ -43,10 +44,10 @@ def _accuracy(job: Job) -> list[Check]:
         return []
     worse = difference["points"] < 0 and difference["p_value"] < 0.05
     text = (
-        f"{difference['points']:+.2f} points, {difference['gained']} images gained and {difference['lost']} lost, "
-        f"McNemar p = {difference['p_value']:.2g}"
+        f"{difference['points']:+.2f} points: {plural(difference['gained'], 'image')} gained and "
+        f"{difference['lost']} lost, McNemar p = {difference['p_value']:.2g}"
     )
-    return [Check("no more is lost to FP32 than chance explains", not worse, text)]
+    return [Check("No more is lost to FP32 than chance explains", not worse, text)]
 
 
 def missing(job: Job, rows: tuple[Step, ...], estimate: Mapping[str, Any]) -> tuple[Missing, ...]:

@@ -44,7 +44,7 @@ def command_of(config: DeployConfig) -> str:
     if not config.benchmark:
         words.append("--no-benchmark")
     if dict(config.gates) != DEFAULT_GATES:
-        words += ["--no-gates"] if not config.gates else []
+        words.append("--no-gates")
         words += [word for name, limit in config.gates.items() for word in ("--require", f"{name}={limit:g}")]
     return " ".join(map(shlex.quote, words))
 

@@ -38,7 +38,7 @@ class Build(Step):
         model = str(job.path(model_of(job)))
         options = build_options(job, model)
         try:
-            here = find_here(None, options, None if job.target.rtx else job.target)
+            here = find_here(None, options, job.target)
         except DeviceError as error:
             if job.target.rtx:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from googlenet_deploy.deployment.steps.build import model_of
 from googlenet_deploy.device.selftest import check_lines, failed, self_test
 from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.packaging.check import unpack_bundle
+from googlenet_deploy.packaging.device_zipapp import device_zipapp
 
 FILE = "bundle.zip"
 
@@ -32,13 +34,13 @@ class Bundle(Step):
             "models": hashes,
             "table": job.state.hash_of(TABLE),
             "images": job.state.hash_of("images.json"),
+            "program": hashlib.sha256(device_zipapp()).hexdigest(),
             "options": [config.target, config.precision, list(config.batch), config.golden_images],
         }
 
     def run(self, job: Job) -> Outcome:
         """Packs, unpacks, tests."""
-        from googlenet_deploy.packaging.device_zipapp import device_zipapp  # noqa: PLC0415 - reads the sources
-        from googlenet_deploy.packaging.jetson import JetsonRequest, write_jetson  # noqa: PLC0415
+        from googlenet_deploy.packaging.jetson import JetsonRequest, write_jetson  # noqa: PLC0415 - brings onnx
 
         config = job.config
         request = JetsonRequest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import FP16, FP32, Job, Outcome, Step
+from googlenet_deploy.export.targets import choose_opset
 
 if TYPE_CHECKING:
     from googlenet_deploy.export.assemble import ExportResult
@@ -18,12 +19,8 @@ class Export(Step):
     name = "export"
 
     def inputs(self, job: Job) -> dict[str, Any]:
-        """The weights, the images that verify, and the target, which decides the opset."""
-        return {
-            "weights": job.weights_hash,
-            "target": job.config.target,
-            "images": job.images_digest,
-        }
+        """The weights, and the opset, which the target decides; other images would verify the same model."""
+        return {"weights": job.weights_hash, "opset": choose_opset(job.target, None)}
 
     def run(self, job: Job) -> Outcome:
         """Exports, simplifies, verifies."""

@@ -1,0 +1,120 @@
+"""Configurations: from TOML, from options, printed, and refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from googlenet_deploy.cli.main import main
+from googlenet_deploy.deployment.config import DeployConfig
+from googlenet_deploy.deployment.config_file import config_text, make_config, read_config
+from googlenet_deploy.deployment.report_commands import command_of
+from googlenet_deploy.errors import InputError, UsageError
+
+NEEDED = {"weights": "w", "images": "i", "target": "orin-nano", "output": "o"}
+
+
+def test_what_is_printed_is_read_back(tmp_path: Path) -> None:
+    config = DeployConfig(**NEEDED, labels='a "b" \\ c.csv', batch=(1, 2, 3), gates={"loss": 0.5}, benchmark=False)
+    (tmp_path / "deploy.toml").write_text(config_text(config), encoding="utf-8")
+    again = make_config(read_config(tmp_path / "deploy.toml"))
+    assert again.to_dict() == {**config.to_dict(), "output": str(tmp_path / "o")}
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "deploy.toml").write_text('images = "photos"\nweights = "bvlc"\noutput = "/abs"\nlabels = "gone.csv"\n')
+    values = read_config(tmp_path / "deploy.toml")
+    assert values == {
+        "images": str(tmp_path / "photos"),
+        "weights": "bvlc",
+        "output": "/abs",
+        "labels": "gone.csv",
+    }
+
+
+def test_options_override_the_file_and_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "d.toml").write_text(
+        'weights = "w"\nimages = "i"\ntarget = "nano"\noutput = "o"\nseed = 4\n\n[gates]\nagreement = 97\nsqnr = 20.5\n'
+    )
+    command = [
+        "deploy",
+        "--config",
+        str(tmp_path / "d.toml"),
+        "--target",
+        "thor",
+        "--require",
+        "sqnr=28",
+        "--print-config",
+    ]
+    assert main([*command, "--batch", "1,1,1", "--no-benchmark", "--compute-capabilities", "8.9"]) == 0
+    text = capsys.readouterr().out
+    for line in ('target = "thor"', "seed = 4", "agreement = 97.0", "sqnr = 28.0", "batch = [1, 1, 1]"):
+        assert line in text.splitlines()
+    assert "benchmark = false" in text
+    assert main([*command, "--no-gates"]) == 0
+    assert "agreement" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("target = ", "is no TOML"),
+        ('surprise = "x"', "unknown entry 'surprise'"),
+        ("weights = 3", "weights is not of the right kind"),
+        ("seed = true", "seed is not of the right kind"),
+        ('batch = ["a"]', "batch is not a list of int"),
+        ("[gates]\nagreement = true", "gate agreement is not a number"),
+        ("gates = 3", "gates is not of the right kind"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(tmp_path: Path, text: str, match: str) -> None:
+    (tmp_path / "d.toml").write_text(text)
+    with pytest.raises(InputError, match=match):
+        read_config(tmp_path / "d.toml")
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_config(tmp_path / "nothing.toml")
+    (tmp_path / "d.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="is not a text file"):
+        read_config(tmp_path / "d.toml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"weights": ""}, "deploy needs weights"),
+        ({"precision": "int4"}, "unknown precision"),
+        ({"calibration_images": 0}, "calibration_images must be at least 1"),
+        ({"evaluation_images": -1}, "evaluation_images must be at least 0"),
+        ({"batch": (4, 1, 2)}, "batch is smallest"),
+        ({"batch": (1, 2)}, "batch is smallest"),
+        ({"gates": {"speed": 1.0}}, "unknown gate 'speed'"),
+        ({"gates": {"loss": float("nan")}}, "needs a number"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(changes: dict[str, object], match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        DeployConfig(**{**NEEDED, **changes})  # type: ignore[arg-type]
+
+
+def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "--weights", "w"]) == 2
+    assert "give --images, or images in the configuration" in capsys.readouterr().err
+
+
+def test_control_characters_have_no_place_in_a_file() -> None:
+    with pytest.raises(UsageError, match="control characters"):
+        config_text(DeployConfig(**{**NEEDED, "labels": "a\x07"}))
+
+
+def test_the_command_line_says_what_differs_from_the_defaults() -> None:
+    plain = DeployConfig(**{**NEEDED, "images": "my photos"})
+    expected = "googlenet-deploy deploy --weights w --images 'my photos' --target orin-nano --precision int8 --output o"
+    assert command_of(plain) == expected
+    full = DeployConfig(**NEEDED, seed=3, batch=(1, 1, 2), benchmark=False, gates={"loss": 0.5})
+    assert command_of(full).endswith("--output o --seed 3 --batch 1,1,2 --no-benchmark --no-gates --require loss=0.5")
+    assert command_of(DeployConfig(**NEEDED, gates={})).endswith("--no-gates")
