@@ -9,7 +9,7 @@ from googlenet_deploy.device.build_engine import DryRun
 from googlenet_deploy.device.build_options import BuildOptions
 from googlenet_deploy.device.build_request import BuildResult
 from googlenet_deploy.device.dla_rules import placement_lines
-from googlenet_deploy.device.engine_layers import EngineLayer, failed_gates, fallbacks
+from googlenet_deploy.device.engine_layers import failed_gates, fallbacks
 from googlenet_deploy.device.engine_manifest import EngineManifest
 from googlenet_deploy.errors import GateError
 
@@ -83,12 +83,6 @@ def _why(result: BuildResult, failed: Dict[str, str]) -> List[str]:
         if len(found) > SHOWN:
             lines.append(f"... and {len(found) - SHOWN} more, all in the manifest")
     return lines
-
-
-def fallback_lines(layers: List[EngineLayer], wanted: str) -> List[str]:
-    """Every convolution that does not compute in a type, and the likely reason."""
-    found = fallbacks(layers, wanted)
-    return [f"{layer.name}: {layer.dtype}: {why}" for layer, why in found]
 
 
 def plan_lines(model: str, run: DryRun, options: BuildOptions) -> List[str]:

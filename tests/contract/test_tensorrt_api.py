@@ -96,6 +96,7 @@ def test_builder_uses_only_what_each_version_has(bindings: Bindings, models: Cal
     assert answer["memory"] == 4096
     assert answer["layers"] == 1
     assert "SPARSE_WEIGHTS" in answer["flags"]
+    assert answer["cleared"] == ["TF32"]
     # TensorRT 10 has WEIGHTLESS as another name of the same enumerator, and prints that.
     assert bool({"STRIP_PLAN", "WEIGHTLESS"} & set(answer["flags"])) == ("strip" in extra)
     strong = is_rtx(bindings) or version >= (11,)
