@@ -257,11 +257,11 @@ def _accuracy(
 
 
 def _notes(trace: Trace, meter: Meter, columns: Dict[str, NDArray[np.float64]]) -> Tuple[str, ...]:
+    # Without counts, so that the notes of several windows of one trace are the same.
     notes = list(meter.notes)
     if trace.lost:
-        notes.append(f"{trace.lost} readings failed; the latest: {trace.last_loss}")
+        notes.append(f"readings failed, the latest: {trace.last_loss}")
     for name, values in columns.items():
-        below = int(np.count_nonzero(values < 0))
-        if below and not meter.counts_energy:
-            notes.append(f"{name} read below zero {below} times, the monitor's offset at idle; kept as read")
+        if not meter.counts_energy and np.any(values < 0):
+            notes.append(f"{name} read below zero at times, the monitor's offset at idle; kept as read")
     return tuple(notes)

@@ -125,7 +125,7 @@ def test_single_lost_readings_are_bridged_and_told(clock: Any) -> None:
     energy = measured(record(ScriptedMeter(values), clock, 100).energy(100.1, 104.0))
     assert energy.joules == pytest.approx(39.0)
     assert energy.lost == 2
-    assert any("2 readings failed" in note and "no such file" in note for note in energy.notes)
+    assert any("readings failed" in note and "no such file" in note for note in energy.notes)
 
 
 def test_a_long_silence_is_no_measurement(clock: Any) -> None:

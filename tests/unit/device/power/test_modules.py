@@ -104,7 +104,7 @@ def test_thors_negative_idle_readings_are_kept_and_told(board: MakeBoard, clock:
     energy = sampler.energy(100.0, 101.0)
     assert isinstance(energy, Energy)
     assert energy.rails["VDD_GPU"] == pytest.approx(-0.391, abs=0.001)
-    assert any("VDD_GPU read below zero 60 times" in note for note in energy.notes)
+    assert any(note.startswith("VDD_GPU read below zero") for note in energy.notes)
     assert energy.joules == pytest.approx(19.78)
 
 
