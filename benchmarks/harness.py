@@ -136,6 +136,17 @@ def bvlc_onnx() -> Path:
     return path
 
 
+def bvlc_int8_onnx() -> Path:
+    """``build/bvlc.int8.onnx``, quantised from `bvlc_onnx` where it is not there yet."""
+    path = ROOT / "build" / "bvlc.int8.onnx"
+    if not path.exists():
+        from googlenet_deploy.cli.main import main
+
+        if main(["quantize", str(bvlc_onnx()), "--images", str(IMAGES), "--output", str(path)]) != 0:
+            raise SystemExit("the quantisation failed")
+    return path
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
