@@ -49,6 +49,7 @@ class DryRun:
         placements: What a DLA takes; None where it was not asked for one.
         parser: The library that parsed the model; "" where there was none.
         layers: Layers that it found.
+        notes: What was noticed beside the plan.
     """
 
     header: OnnxHeader
@@ -58,6 +59,7 @@ class DryRun:
     placements: Optional[List[Placement]]
     parser: str
     layers: int
+    notes: Tuple[str, ...] = ()
 
     def sites(self) -> List[Site]:
         """The site, and for a module one for each of its other TensorRT versions."""
@@ -76,6 +78,7 @@ class DryRun:
             "site": asdict(self.site),
             "dla": None if self.placements is None else [entry._asdict() for entry in self.placements],
             "parsed": {"parser": self.parser, "layers": self.layers},
+            "notes": list(self.notes),
         }
 
 
@@ -210,8 +213,8 @@ def dry_run(model: str, options: BuildOptions, backend: Optional[str], target: O
         request = make_request(model, options, here)
         session = _parsed(here.library, request)
         placements = session.placements(session.configure()[0]) if options.dla_core is not None else None
-        layers = int(session.network.num_layers)
-        return DryRun(request.header, request.plan, here.site, None, placements, here.library.label, layers)
+        layers, notes = int(session.network.num_layers), tuple(dict.fromkeys(request.notes))
+        return DryRun(request.header, request.plan, here.site, None, placements, here.library.label, layers, notes)
     site, header = site_of(target), read_onnx(model)
     plan = plan_build(header, model, options, site)
     placements = None

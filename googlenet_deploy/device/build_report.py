@@ -110,7 +110,7 @@ def plan_lines(model: str, run: DryRun, options: BuildOptions) -> List[str]:
         source = "the calibration cache" if plan.calibration == "cache" else "live calibration"
         lines.append(f"  INT8 scales from {source}")
     lines += _dla(run)
-    lines += [f"  note: {note}" for note in plan.notes]
+    lines += [f"  note: {note}" for note in (*plan.notes, *run.notes)]
     return [*lines, _parsed(run)]
 
 

@@ -88,9 +88,6 @@ class Shadow:
 library.module = Shadow()
 gpu = Gpu("GPU", (8, 7), None)
 request = BuildRequest(str(model), header, options, plan, gpu, "googlenet-deploy build", timing_cache=b"")
-if "calibrate" in extra:
-    base = library.calibrator_base("entropy")
-    request.calibrator = Mock(spec_set=base)
 result = Session(library, request).build()
 flags = [str(call.args[0]).rpartition(".")[2] for call in config.set_flag.call_args_list]
 print(

@@ -129,7 +129,7 @@ def test_dla_where_the_version_may_have_one(bindings: Bindings, models: Callable
     assert {"GPU_FALLBACK", "FP16"} <= set(answer["flags"])
 
 
-def test_calibrator_is_attached_where_there_is_implicit_int8(
+def test_calibrators_answer_where_there_is_implicit_int8(
     bindings: Bindings, models: Callable[[str], Path], repository: Path
 ) -> None:
     version = parse_version(bindings.version)
@@ -139,7 +139,12 @@ def test_calibrator_is_attached_where_there_is_implicit_int8(
         assert "implicit INT8 ended with TensorRT 10" in result.stdout
     else:
         assert result.returncode == 0, result.stderr
-        assert json.loads(result.stdout) == {"cache": "scales", "algorithms": 2}
+        answers = json.loads(result.stdout)
+        assert answers["bases"] == [True, True]
+        assert (answers["cache"], answers["concluded"]) == ("scales", {})
+        assert (answers["size"], answers["first"], answers["second"], answers["read"]) == (2, [4096], None, None)
+        assert answers["memory"] == ["allocate 8", "copy 4096", "free 4096", "close"]
+        assert (answers["facts"]["images"], answers["images"]) == (2, [2])
 
 
 def test_a_missing_gpu_is_one_clear_error(bindings: Bindings) -> None:

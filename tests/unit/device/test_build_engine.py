@@ -497,6 +497,12 @@ class TestDryRun:
         assert [site.label for site in found.sites()] == ["TensorRT 10.3.0"]
         assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
+    def test_what_is_noticed_beside_the_plan(self, behaviour: Behaviour, model: Model, tmp_path: Path) -> None:
+        cache = tmp_path / "c.cache"
+        cache.write_bytes(CACHE.replace(b"b: 3c010a14\n", b""))
+        found = dry_run(model(), BuildOptions(calibration_cache=str(cache)), None, None)
+        assert any("no scale for the input of 1 of 2 layers" in note for note in found.notes)
+
     def test_here_on_the_dla(self, behaviour: Behaviour, model: Model) -> None:
         behaviour.dla_refuses = {"norm"}
         found = dry_run(model(batch=1), BuildOptions(dla_core=0, precision="fp16"), None, None)
