@@ -124,9 +124,7 @@ def quantize(
     for refinement in after:
         assert selection is not None
         draft = refinement(draft, _batches(changed, selection.chosen))
-    model = _build(draft, source, chosen)
-    findings = lint_model(model)
-    _refuse_errors(findings)
+    model, findings = build_checked(draft, source, chosen)
     judges = None
     if selection is not None and chosen.checked:
         judges = held_back(selection, table, chosen.checked, used=used)
@@ -134,6 +132,20 @@ def quantize(
     unseen = judges is not None and judges.unseen
     warnings += _doubts(agreement)
     return QuantizationResult(model, draft, table, agreement, unseen, findings, skipped, warnings)
+
+
+def build_checked(
+    draft: Draft, source: CalibrationSource, options: QuantizationOptions
+) -> tuple[onnx.ModelProto, Sequence[Finding]]:
+    """Writes a draft into a model with its metadata, and lints it; gives the model and the lint's remarks.
+
+    Raises:
+        VerificationError: The result breaks a rule of TensorRT.
+    """
+    model = _build(draft, source, options)
+    findings = lint_model(model)
+    _refuse_errors(findings)
+    return model, findings
 
 
 def table_hash(table: CalibrationTable) -> str:

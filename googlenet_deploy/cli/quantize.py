@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.batches import ImageSelection
     from googlenet_deploy.calibration.calibrate import CalibrationSource
     from googlenet_deploy.calibration.draft import Refinement
+    from googlenet_deploy.calibration.placement import PlacementOptions
     from googlenet_deploy.calibration.quantize import ModelStep, QuantizationOptions, QuantizationResult
     from googlenet_deploy.calibration.severity import Finding
     from googlenet_deploy.calibration.table import CalibrationTable
@@ -53,15 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image_options(images, required=False)
     images.add_argument("--table", metavar="FILE", help="a table that `calibrate` wrote, instead of images")
     images.add_argument("--save-table", metavar="FILE", help="keep the table that was made from --images")
-    _add_placement_options(parser.add_argument_group("what is quantised"))
+    placement = parser.add_argument_group("what is quantised")
+    placement.add_argument("--target", metavar="T", help="a module, JetPack or TensorRT: refuse what it cannot run")
+    add_placement_options(placement)
+    _add_weights_option(placement)
     add_method_options(parser.add_argument_group("calibration"))
     add_cache_options(parser.add_argument_group("TensorRT's own cache"))
     _add_check_options(parser.add_argument_group("check"))
     add_preprocessing_options(parser)
 
 
-def _add_placement_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--target", metavar="T", help="a module, JetPack or TensorRT: refuse what it cannot run")
+def add_placement_options(group: argparse._ArgumentGroup) -> None:
+    """What is quantised; for `train --qat` too."""
     group.add_argument("--keep-input", action="store_true", help="leave the layer that reads the image in float")
     group.add_argument("--keep-classifier", action="store_true", help="leave the classifier in float")
     group.add_argument(
@@ -70,6 +74,9 @@ def _add_placement_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--dla", action="store_true", help="a pair on every tensor and one scale around each Concat, for a Jetson's DLA"
     )
+
+
+def _add_weights_option(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--weights",
         choices=("float", "int8"),
@@ -154,18 +161,24 @@ def _steps(_arguments: argparse.Namespace) -> Tuple[Sequence[ModelStep], Sequenc
     return (), ()
 
 
-def _options(arguments: argparse.Namespace) -> QuantizationOptions:
+def placement_options(arguments: argparse.Namespace) -> PlacementOptions:
+    """What `add_placement_options` asked for."""
     from googlenet_deploy.calibration.placement import PlacementOptions
+
+    return PlacementOptions(
+        quantize_input=not arguments.keep_input,
+        quantize_classifier=not arguments.keep_classifier,
+        excluded=frozenset(arguments.exclude),
+        dla=arguments.dla,
+    )
+
+
+def _options(arguments: argparse.Namespace) -> QuantizationOptions:
     from googlenet_deploy.calibration.qdq import QdqOptions
     from googlenet_deploy.calibration.quantize import QuantizationOptions
 
     return QuantizationOptions(
-        placement=PlacementOptions(
-            quantize_input=not arguments.keep_input,
-            quantize_classifier=not arguments.keep_classifier,
-            excluded=frozenset(arguments.exclude),
-            dla=arguments.dla,
-        ),
+        placement=placement_options(arguments),
         qdq=QdqOptions(weights=arguments.weights),
         calibration=calibration_options(arguments),
         method=arguments.method,

@@ -7,11 +7,15 @@ until the run is complete, its state (model.state.safetensors). SIGTERM and Ctrl
 with --resume goes on from it. Checkpoints carry class names, preprocessing and a record of the run; `export` makes
 the ONNX model of them.
 
+With --qat the training is quantisation-aware: it starts from an FP32 model that `export` wrote and the table that
+`calibrate` made for it, and the output is the INT8 model that `quantize` would write, with learned weights and scales.
+
 Examples:
   googlenet-deploy train --data photos/ --output model.safetensors
   googlenet-deploy train --data digits/ --output digits.safetensors --width 0.25 --input-size 64 --augmentation light
   googlenet-deploy train --data photos/ --output model.safetensors --weights bvlc --freeze trunk --epochs 10
   googlenet-deploy train --data labels.csv --images photos/ --output model.safetensors --weights torchvision --lr 0.01
+  googlenet-deploy train --data photos/ --qat model.onnx --table table.json --output model.int8.onnx --epochs 3
   torchrun --nproc-per-node 4 -m googlenet_deploy train --data photos/ --output model.safetensors --precision bf16
 """
 
@@ -21,12 +25,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, Dict
 
+from googlenet_deploy.cli.quantize import add_placement_options, placement_options
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.outputs import Outputs
-    from googlenet_deploy.training.prepare import DataPlaces
+    from googlenet_deploy.training.prepare import DataPlaces, MakeTask
     from googlenet_deploy.training.run import TrainingResult
 
 # Options whose name on the command line is another than in `TrainingOptions`.
@@ -36,12 +41,15 @@ RENAMED = {"lr": "learning_rate", "warmup": "warmup_epochs", "cache": "cache_meg
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("--data", required=True, metavar="PLACE", help="folder of images by class, or a CSV file")
-    parser.add_argument("--output", required=True, metavar="FILE", help="where the checkpoint goes (.safetensors)")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="where the checkpoint goes (.safetensors), or the INT8 model"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the state of an unfinished run, if any")
     _add_report_arguments(parser.add_argument_group("report"))
     _add_data_arguments(parser.add_argument_group("images"))
     _add_network_arguments(parser.add_argument_group("network"))
     _add_optimisation_arguments(parser.add_argument_group("optimisation"))
+    _add_quantization_arguments(parser.add_argument_group("quantisation-aware training"))
     _add_machine_arguments(parser.add_argument_group("machine"))
 
 
@@ -138,6 +146,23 @@ def _add_optimisation_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
 
 
+def _add_quantization_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--qat", metavar="MODEL", help="start from this FP32 ONNX model; the output is INT8 (.onnx)")
+    group.add_argument("--table", metavar="FILE", help="its calibration table")
+    group.add_argument(
+        "--method", metavar="M", help="thresholds of the table to start from (default: the table's own choice)"
+    )
+    group.add_argument("--scales", default="learned", metavar="S", help="learned (default), or fixed: the table's")
+    group.add_argument(
+        "--distillation",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="0: learn from labels; 1: from the FP32 model's scores alone; between: from both (default: 0.5)",
+    )
+    add_placement_options(group)
+
+
 def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--device", default="auto", metavar="D", help="cpu, cuda, or auto: a GPU where there is one (default)"
@@ -160,10 +185,10 @@ def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    if not str(arguments.output).endswith(".safetensors"):
-        raise UsageError(f"--output {arguments.output}: a checkpoint's name ends in .safetensors")
+    _check_names(arguments)
     options, outputs = _options(arguments), _outputs(arguments)
     from googlenet_deploy.training.run import is_complete, train
+    from googlenet_deploy.training.task import classifier_task
 
     if arguments.resume and is_complete(outputs):
         print(f"{outputs.best}: this run is complete; leave --resume out to begin a new one")
@@ -172,6 +197,7 @@ def run(arguments: argparse.Namespace) -> int:
         _places(arguments),
         outputs,
         options,
+        make_task=_qat_task(arguments) if arguments.qat else classifier_task,
         resume=arguments.resume,
         say=_ignore if arguments.quiet else _note,
         quiet=arguments.quiet,
@@ -181,12 +207,32 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_names(arguments: argparse.Namespace) -> None:
+    if arguments.qat and not arguments.table:
+        raise UsageError("--qat needs --table: `googlenet-deploy calibrate` makes it")
+    if arguments.table and not arguments.qat:
+        raise UsageError("--table belongs to --qat")
+    suffix, what = (".onnx", "an INT8 model") if arguments.qat else (".safetensors", "a checkpoint")
+    if not str(arguments.output).endswith(suffix):
+        raise UsageError(f"--output {arguments.output}: {what}'s name ends in {suffix}")
+
+
+def _qat_task(arguments: argparse.Namespace) -> MakeTask:
+    from googlenet_deploy.calibration.quantize import QuantizationOptions
+    from googlenet_deploy.training.qat import qat_task
+
+    quantization = QuantizationOptions(placement=placement_options(arguments), method=arguments.method)
+    return qat_task(arguments.qat, arguments.table, quantization)
+
+
 def _options(arguments: argparse.Namespace) -> TrainingOptions:
     from dataclasses import fields
 
-    from googlenet_deploy.training.options import TrainingOptions
+    from googlenet_deploy.training.options import QatOptions, TrainingOptions
 
+    qat = QatOptions(arguments.scales, arguments.distillation) if arguments.qat else None
     given: Dict[str, Any] = {RENAMED.get(name, name): value for name, value in vars(arguments).items()}
+    given["qat"] = qat
     known = {field.name for field in fields(TrainingOptions)}
     return TrainingOptions(**{name: value for name, value in given.items() if name in known})
 

@@ -41,6 +41,7 @@ class TrainingData:
         train: Images to learn from, sorted by name within each class; none where they are streamed.
         validation: Images to measure with, likewise.
         notes: What was left out or decided, for people.
+        every_class: Whether each class must have images.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class TrainingData:
     train: tuple[Sample, ...] = ()
     validation: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
+    every_class: bool = True
 
     @property
     def class_names(self) -> tuple[str, ...]:

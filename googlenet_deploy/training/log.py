@@ -24,6 +24,8 @@ CSV_SUFFIX = ".csv"
 
 def epoch_values(result: EpochResult, best: bool) -> dict[str, Any]:
     """What a log says of an epoch; `best` says whether its weights were saved as the best."""
+    near = result.validation.agreement
+    compared = {} if near is None else {"agreement": near.equal / near.images, "logit_sqnr_db": near.sqnr}
     return {
         "epoch": result.epoch,
         "train_loss": result.loss,
@@ -31,6 +33,7 @@ def epoch_values(result: EpochResult, best: bool) -> dict[str, Any]:
         "learning_rate": result.learning_rate,
         "validation_loss": result.validation.loss,
         "validation_accuracy_percent": result.validation.accuracy.percent,
+        **compared,
         "images_per_second": round(result.images_per_second, 1),
         "seconds": round(result.seconds, 3),
         "steps_left_out": result.left_out,

@@ -42,6 +42,7 @@ class Network:
         preprocessing: Of its images.
         options: The run's options with architecture, width, input size and learning rate filled in.
         weights_sha256: Hash of the file that it was loaded from; empty from scratch.
+        table_sha256: Hash of the calibration table that quantisation-aware training starts from; empty without.
         notes: What was decided, for people.
     """
 
@@ -50,6 +51,7 @@ class Network:
     preprocessing: Preprocessing
     options: TrainingOptions
     weights_sha256: str = ""
+    table_sha256: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -153,7 +155,7 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
     )
     what = "classifier kept: the classes are the same" if kept else f"classifier replaced: {len(data.classes)} classes"
     notes = (f"fine-tuning {options.weights}; {what}",)
-    return Network(model, architecture, preprocessing, options, checkpoint.source_sha256, notes)
+    return Network(model, architecture, preprocessing, options, checkpoint.source_sha256, notes=notes)
 
 
 def replace_classifier(model: GoogLeNet, num_classes: int) -> None:

@@ -20,6 +20,25 @@ MIN_INPUT_SIZE = 32
 # How the work is divided and where it is done; with the same numbers, up to the order of floating-point sums.
 EXECUTION = ("accumulate", "device", "channels_last", "compile")
 NOT_RECORDED = ("workers", "cache_megabytes", "save_every")
+SCALES = ("learned", "fixed")
+
+
+@dataclass(frozen=True)
+class QatOptions:
+    """How quantisation-aware training learns.
+
+    Attributes:
+        scales: "learned" lets training change the scales of activations and weights, "fixed" keeps the table's.
+        distillation: Weight of the distance to the FP32 network's scores in the loss; the labels have the rest.
+    """
+
+    scales: str = "learned"
+    distillation: float = 0.5
+
+    def __post_init__(self) -> None:
+        _choice("--scales", self.scales, SCALES)
+        if not 0 <= self.distillation <= 1:
+            raise UsageError(f"--distillation must be from 0 to 1, is {self.distillation:g}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class TrainingOptions:
         compile: Run the network through torch.compile.
         workers: Threads that read images; None takes one per core, at most 8.
         cache_megabytes: Memory that decoded images may fill, in MB, per process.
+        qat: Quantisation-aware training; None trains in float.
         save_every: Steps between two savings of the training state; it is saved after every epoch as well.
     """
 
@@ -97,6 +117,7 @@ class TrainingOptions:
     workers: int | None = None
     cache_megabytes: int = 1024
     save_every: int = 1000
+    qat: QatOptions | None = None
 
     def __post_init__(self) -> None:
         self._check_choices()

@@ -65,15 +65,13 @@ class Prepared:
     """A run that can begin.
 
     Attributes:
-        data: The data set.
-        task: What is trained.
+        task: What is trained, and on what.
         trainer: The trainer.
         record: The training record.
         skipped: Images that cannot be used.
         notes: What was decided, for people.
     """
 
-    data: TrainingData
     task: Task
     trainer: Trainer
     record: dict[str, Any]
@@ -114,8 +112,8 @@ def prepare(
         InputError: The data set cannot be used.
         UsageError: Options contradict each other, or a step cannot be divided among the processes.
     """
-    data = read_data(places, options)
-    task = make_task(options, data)
+    task = make_task(options, read_data(places, options))
+    data = task.data
     workers = options.workers or min(MAX_WORKERS, available_cores())
     parts = _read_images(data, task.network, workers, processes, quiet)
     network = _with_averaging(task.network, len(parts[0]))
@@ -131,7 +129,7 @@ def prepare(
     record = training_record(network, used, str(processes.device))
     trainer, more = _trainer(task, *parts, workers=workers, processes=processes, quiet=quiet)
     notes = (*data.notes, *_skipped_lines(skipped), *network.notes, *more, *_summary(network, data, parts, processes))
-    return Prepared(data, task, trainer, record, skipped, notes)
+    return Prepared(task, trainer, record, skipped, notes)
 
 
 def _trainer(
@@ -160,7 +158,14 @@ def _trainer(
         )
         return head, [note]
     images = ImageFeed(train, options, size, workers, processes.rank, processes.count)
-    validator = Validator(validation, classes, batch_size=options.batch_size, workers=workers, processes=processes)
+    validator = Validator(
+        validation,
+        classes,
+        batch_size=options.batch_size,
+        workers=workers,
+        processes=processes,
+        reference=task.reference,
+    )
     trainer = Trainer(
         network, images, validator, decay=decay, processes=processes, criterion=task.criterion, quiet=quiet
     )
@@ -177,7 +182,7 @@ def _read_images(
     validation = store_of(data.validation, form=centre, budget=budget, label="read validation images")
     rest = budget - validation.memory
     train = store_of(data.train, form=kept_form(network.options), budget=rest, label="read training images")
-    for store, part in ((train, "training"), (validation, "validation")):
+    for store, part in ((train, "training"), (validation, "validation")) if data.every_class else ():
         try:
             require_every_class(data.root, data.classes, store.samples, part)
         except GoogLeNetDeployError as error:

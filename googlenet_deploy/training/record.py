@@ -28,6 +28,7 @@ def training_record(network: Network, data: Mapping[str, Any], device: str) -> d
     return {
         "options": network.options.to_record(),
         "weights_sha256": network.weights_sha256,
+        **({"table_sha256": network.table_sha256} if network.table_sha256 else {}),
         "data": dict(data),
         "device": device,
         "versions": {
@@ -40,13 +41,13 @@ def training_record(network: Network, data: Mapping[str, Any], device: str) -> d
 
 def epoch_record(result: EpochResult) -> dict[str, Any]:
     """What the checkpoint says about the epoch whose weights it holds."""
-    accuracy = result.validation.accuracy
-    return {
-        "epoch": result.epoch,
-        "validation": {
-            "top1_percent": accuracy.percent,
-            "correct": accuracy.successes,
-            "images": accuracy.total,
-            "loss": result.validation.loss,
-        },
+    accuracy, agreement = result.validation.accuracy, result.validation.agreement
+    values = {
+        "top1_percent": accuracy.percent,
+        "correct": accuracy.successes,
+        "images": accuracy.total,
+        "loss": result.validation.loss,
     }
+    if agreement is not None:
+        values |= {"agreement_percent": 100.0 * agreement.equal / agreement.images, "logit_sqnr_db": agreement.sqnr}
+    return {"epoch": result.epoch, "validation": values}

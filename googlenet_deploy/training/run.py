@@ -106,7 +106,7 @@ def train(
                 raise KeyboardInterrupt from None
         chosen = prepared.task.network.options
         return TrainingResult(
-            prepared.data, chosen, session.best, session.best_record, prepared.skipped, stopped, is_first=first
+            prepared.task.data, chosen, session.best, session.best_record, prepared.skipped, stopped, is_first=first
         )
 
 
@@ -116,7 +116,7 @@ def _session(prepared: Prepared, outputs: Outputs, processes: Processes, stop: S
         prepared.task,
         prepared.trainer,
         prepared.record,
-        prepared.data.classes,
+        prepared.task.data.classes,
         outputs=outputs,
         log=log,
         stop=stop,

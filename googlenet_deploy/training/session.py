@@ -131,9 +131,9 @@ class Session:
             self._save()
 
     def _after_epoch(self, result: EpochResult, left: float) -> None:
-        correct = result.validation.accuracy.successes
-        # Of equally accurate epochs the later one: its learning rate is lower and its average longer.
-        is_best = self.best is None or correct >= self.best.validation.accuracy.successes
+        # Of equally good epochs the later one: its learning rate is lower and its average longer.
+        score = self.task.score_of
+        is_best = self.best is None or score(result.validation) >= score(self.best.validation)
         record = {**self.record, **epoch_record(result)}
         self.last = result
         if is_best:
@@ -167,8 +167,10 @@ def percent(result: EpochResult) -> str:
 
 def _epoch_line(result: EpochResult, epochs: int, left: float, best: bool) -> str:
     overflowed = f"  {result.left_out} steps left out: gradients overflowed" if result.left_out else ""
+    near = result.validation.agreement
+    beside = "" if near is None else f", {near.sqnr:.2f} dB from FP32"
     return (
         f"epoch {result.epoch}/{epochs}  loss {result.loss:.4f}  training {result.accuracy:.1f} %"
-        f"  validation {percent(result)}{' (saved)' if best else ''}"
+        f"  validation {percent(result)}{beside}{' (saved)' if best else ''}"
         f"  {result.images_per_second:,.0f} images/s  {int(left) // 60}:{int(left) % 60:02d} left{overflowed}"
     )

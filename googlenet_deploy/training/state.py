@@ -8,11 +8,12 @@ depend on seed, epoch and step.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.files import atomic_path
 from googlenet_deploy.errors import BadWeightsError, requires
+from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.training.meter import require_finite
 from googlenet_deploy.training.options import EXECUTION
 
@@ -147,12 +148,17 @@ def check_same_run(
             path, f"is of a run of a {old['architecture']} GoogLeNet, this one trains {options['architecture']}"
         )
     different = {name: (old.get(name), value) for name, value in options.items() if old.get(name) != value}
-    wrong = [name for name in different if name not in (*EXECUTION, *CHANGEABLE)]
+    # Weights are known by their hash, wherever the file lies.
+    wrong = [name for name in different if name not in (*EXECUTION, *CHANGEABLE, "weights")]
     if wrong:
         before, now = different[wrong[0]]
         raise BadWeightsError(path, f"is of a run with {wrong[0]} {before}, this has {now}", "give the same options")
-    for key, what in (("weights_sha256", "other initial weights"), ("data", "other images")):
-        if record[key] != theirs[key]:
+    for key, what in (
+        ("weights_sha256", "other initial weights"),
+        ("table_sha256", "another calibration table"),
+        ("data", "other images"),
+    ):
+        if record.get(key) != theirs.get(key):
             raise BadWeightsError(path, f"is of a run with {what}", "use what that run used, or begin a new one")
     return [
         f"{name} was {before}, is now {now}: the run goes on differently"
@@ -216,10 +222,17 @@ def _momentum(index: int) -> str:
 
 def _best_values(best: EpochResult) -> dict[str, Any]:
     names = ("epoch", "loss", "accuracy", "learning_rate", "images_per_second", "seconds")
-    return {**{name: getattr(best, name) for name in names}, "validation_loss": best.validation.loss}
+    agreement = best.validation.agreement
+    return {
+        **{name: getattr(best, name) for name in names},
+        "validation_loss": best.validation.loss,
+        "agreement": None if agreement is None else asdict(agreement),
+    }
 
 
 def _best(values: Mapping[str, Any], confusion: Tensor) -> EpochResult:
     known = dict(values)
-    validation = Validation(float(known.pop("validation_loss")), confusion.numpy())
+    agreement = known.pop("agreement")
+    near = None if agreement is None else Agreement(**agreement)
+    validation = Validation(float(known.pop("validation_loss")), confusion.numpy(), near)
     return EpochResult(validation=validation, **known)

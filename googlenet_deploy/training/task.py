@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.errors import requires
 
 with requires("train"):
+    from torch import nn
+
     from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.training.network import Network, build_network
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.data import TrainingData
     from googlenet_deploy.training.loop import Criterion
     from googlenet_deploy.training.options import TrainingOptions
+    from googlenet_deploy.training.validation import Validation
 
 # Writes a network with averaged weights, and its record, to a path.
 Write = Callable[[Path, GoogLeNet, dict[str, Any]], None]
@@ -29,13 +32,23 @@ class Task:
 
     Attributes:
         network: What is trained.
+        data: The data set, with the classes that the network has.
         write: Writes the result.
         criterion: The loss; that of a classifier where None.
+        reference: The network that is imitated, and that results are compared with; None where there is none.
+        score: By what the best epoch is chosen; the number of right answers where None.
     """
 
     network: Network
+    data: TrainingData
     write: Write
     criterion: Criterion | None = None
+    reference: nn.Module | None = None
+    score: Callable[[Validation], float] | None = None
+
+    def score_of(self, validation: Validation) -> float:
+        """How good a validation's outcome is; the more the better."""
+        return self.score(validation) if self.score else float(validation.accuracy.successes)
 
 
 def classifier_task(options: TrainingOptions, data: TrainingData) -> Task:
@@ -53,4 +66,4 @@ def classifier_task(options: TrainingOptions, data: TrainingData) -> Task:
         )
         save_checkpoint(path, checkpoint)
 
-    return Task(network, write)
+    return Task(network, data, write)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.errors import requires
 from googlenet_deploy.evaluation.accuracy import Proportion
+from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.training.batches import validation_batches
 
 with requires("train"):
@@ -33,10 +34,12 @@ class Validation:
     Attributes:
         loss: Mean cross-entropy, in nats.
         confusion: int64 (classes, classes): images by true class (row) and predicted class (column).
+        agreement: How near the scores are to those of the network that is imitated; None where none is.
     """
 
     loss: float
     confusion: NDArray[np.int64]
+    agreement: Agreement | None = None
 
     @property
     def accuracy(self) -> Proportion:
@@ -61,6 +64,7 @@ class Validator:
         batch_size: Images per batch.
         workers: Threads that read images.
         processes: The processes of the run.
+        reference: A network to compare with; None compares with none.
     """
 
     def __init__(
@@ -71,13 +75,14 @@ class Validator:
         batch_size: int,
         workers: int,
         processes: Processes,
+        reference: nn.Module | None = None,
     ) -> None:
         self.store, self.num_classes, self.batch_size, self.workers = store, num_classes, batch_size, workers
-        self.processes = processes
+        self.processes, self.reference = processes, reference
 
     def __call__(self, model: nn.Module, between: Callable[[], None] = lambda: None) -> Validation:
         """Runs `model`, in eval mode, over all images; `between` is called after each batch, and may end it."""
-        return measure(model, self._batches(between), self.num_classes, self.processes)
+        return measure(model, self._batches(between), self.num_classes, self.processes, self.reference)
 
     def _batches(self, between: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
         rank, count = self.processes.rank, self.processes.count
@@ -88,19 +93,32 @@ class Validator:
 
 
 @torch.no_grad()
-def measure(model: nn.Module, batches: Batches, num_classes: int, processes: Processes) -> Validation:
+def measure(
+    model: nn.Module, batches: Batches, num_classes: int, processes: Processes, reference: nn.Module | None = None
+) -> Validation:
     """Loss and answers of `model`, in eval mode, over this process's batches of inputs and labels, and all others'."""
     model.eval()
+    agreement = Agreement()
+    if reference is not None:
+        reference.eval().to(processes.device)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     sums = torch.zeros(2, dtype=torch.float64)
     for inputs, labels in batches:
         logits = model(inputs).float().cpu()
         sums[0] += functional.cross_entropy(logits, labels, reduction="sum").double()
         sums[1] += len(labels)
+        if reference is not None:
+            agreement.add(reference(inputs).float().cpu().numpy(), logits.numpy())
         confusion.index_put_((labels, logits.argmax(dim=1)), torch.ones_like(labels), accumulate=True)
     loss, count = processes.sum(sums.to(processes.device)).tolist()
     total = processes.sum(confusion.to(processes.device)).cpu().numpy()
-    return Validation(loss / count, total)
+    return Validation(loss / count, total, _over_all(agreement, processes) if reference is not None else None)
+
+
+def _over_all(agreement: Agreement, processes: Processes) -> Agreement:
+    values = torch.tensor(astuple(agreement), dtype=torch.float64, device=processes.device)
+    images, equal, *sums = processes.sum(values).tolist()
+    return Agreement(int(images), int(equal), *sums)
 
 
 def network_input(pixels: Tensor, spec: Preprocessing) -> Tensor:

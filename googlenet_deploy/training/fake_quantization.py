@@ -1,0 +1,180 @@
+"""Puts fake quantisation into a network at the points where `quantize` puts Q/DQ pairs into its model.
+
+The points come from the same plan (`calibration/placement.py`), by the names that the graph and the network share: a
+tensor that all its readers see quantised is quantised where it is made, any other where it is read. Tensors of one
+scale group share one quantiser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.calibration.graph import SHAPE_OPERATORS
+from googlenet_deploy.calibration.weights import LARGEST_CODE, QuantizedWeight, max_scales
+from googlenet_deploy.errors import BadModelError, requires
+from googlenet_deploy.training.onnx_network import (
+    REMEDY,
+    OnnxNetwork,
+    find_module,
+    is_transposed,
+    layers,
+    with_weights,
+)
+
+with requires("train"):
+    import torch
+    from torch import Tensor, nn
+    from torch.nn.utils import parametrize
+
+    from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.training.quantizers import ActivationQuantizer, WeightQuantizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.calibration.placement import QuantizationPlan
+
+QUANTIZERS = "quantizers"  # the name of the network's module that holds those of activations
+
+
+@dataclass(frozen=True)
+class TrainedQuantization:
+    """What comes of quantisation-aware training, in the form that `insert_qdq` takes.
+
+    Attributes:
+        model: The FP32 model with the trained weights and biases.
+        scales: The scale of every tensor of the plan.
+        weights: The integers of every quantised node, by node name.
+        changes: The factors by which scales were changed: smallest and largest.
+    """
+
+    model: onnx.ModelProto
+    scales: dict[str, float]
+    weights: dict[str, QuantizedWeight]
+    changes: tuple[float, float]
+
+
+def insert_fake_quantization(
+    network: OnnxNetwork, plan: QuantizationPlan, scales: Mapping[str, float], *, learned: bool
+) -> None:
+    """Changes a network in place so that it computes what the quantised model will.
+
+    Args:
+        network: The network.
+        plan: Which tensors and nodes are quantised.
+        scales: The scale of every tensor of the plan; equal within a group.
+        learned: Let training change the scales of activations and weights.
+
+    Raises:
+        BadModelError: A point of the plan has no counterpart in the network.
+    """
+    model = network.model
+    quantizers = nn.ModuleList()
+    for group in plan.groups:
+        quantizer = ActivationQuantizer(scales[group.members[0]], learned=learned)
+        quantizers.append(quantizer)
+        for tensor in group.members:
+            if not _is_quantised_already(tensor, network, plan):
+                _attach(quantizer, tensor, network, plan)
+    model.add_module(QUANTIZERS, quantizers)
+    for node in plan.nodes:
+        layer = find_module(model, node.name)
+        assert isinstance(layer, (nn.Conv2d, nn.Linear))
+        initial = torch.from_numpy(max_scales(layer.weight.detach().numpy()))
+        parametrize.register_parametrization(layer, "weight", WeightQuantizer(initial, learned=learned))
+
+
+def extract(network: OnnxNetwork, model: GoogLeNet, plan: QuantizationPlan) -> TrainedQuantization:
+    """Reads the trained weights and scales out of a network.
+
+    Args:
+        network: As it was opened.
+        model: A network that `insert_fake_quantization` changed, or a copy of it, after training.
+        plan: The plan that it was changed by.
+    """
+    quantizers = model.get_submodule(QUANTIZERS)
+    assert isinstance(quantizers, nn.ModuleList)
+    scales, changes = {}, []
+    for group, quantizer in zip(plan.groups, quantizers, strict=True):
+        assert isinstance(quantizer, ActivationQuantizer)
+        scales.update(dict.fromkeys(group.members, float(quantizer.scale().item())))
+        changes.append(quantizer.scale.change())
+    floats = {name: _float_weights(model, name) for name, _ in layers(network.graph)}
+    weights = {}
+    for node in plan.nodes:
+        quantizer = _weight_quantizer(model, node.name)
+        changes.append(quantizer.scale.change())
+        codes = _codes(floats[node.name][0], quantizer)
+        transposed = is_transposed(network.graph.node(node.name))
+        values = np.ascontiguousarray(codes.T if transposed else codes)
+        weights[node.name] = QuantizedWeight(values, quantizer.scale().detach().cpu().numpy(), node.axis)
+    every = torch.cat(changes)
+    return TrainedQuantization(with_weights(network, floats), scales, weights, (float(every.min()), float(every.max())))
+
+
+def _is_quantised_already(tensor: str, network: OnnxNetwork, plan: QuantizationPlan) -> bool:
+    """Whether a tensor holds values of another one of its group that is quantised: a max-pool's output."""
+    maker = network.graph.producers.get(tensor)
+    if maker is None or maker.op_type not in SHAPE_OPERATORS | {"MaxPool"}:
+        return False
+    source = maker.input[0]
+    return source in plan.group_of(tensor).members and network.graph.name_of(maker) in plan.readers[source]
+
+
+def _attach(quantizer: ActivationQuantizer, tensor: str, network: OnnxNetwork, plan: QuantizationPlan) -> None:
+    graph, model = network.graph, network.model
+    everyone = {graph.name_of(node) for node in graph.readers(tensor)}
+    if everyone == plan.readers[tensor] and tensor not in graph.outputs:
+        if tensor in graph.inputs:
+            model.register_forward_pre_hook(quantizer.on_input)
+            return
+        made_by = find_module(model, tensor)
+        if made_by is not None:
+            made_by.register_forward_hook(quantizer.on_output)
+            return
+    for reader in sorted(plan.readers[tensor]):
+        module = find_module(model, reader)
+        if module is None:
+            raise BadModelError(
+                network.source.path, f"PyTorch's network has no place to quantise {tensor} for {reader}", REMEDY
+            )
+        module.register_forward_pre_hook(quantizer.on_input)
+
+
+def _weight_quantizer(model: GoogLeNet, name: str) -> WeightQuantizer:
+    layer = find_module(model, name)
+    assert layer is not None
+    chain = layer.get_submodule("parametrizations.weight")
+    quantizer = list(chain.children())[-1]
+    assert isinstance(quantizer, WeightQuantizer)
+    return quantizer
+
+
+def _float_weights(model: GoogLeNet, name: str) -> tuple[Tensor, Tensor]:
+    """A layer's weight ahead of its quantisation, and its bias."""
+    layer = find_module(model, name)
+    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+    bias = layer.bias
+    assert bias is not None
+    if not parametrize.is_parametrized(layer, "weight"):
+        return layer.weight.detach(), bias.detach()
+    chain = layer.get_submodule("parametrizations.weight")
+    weight = chain.get_parameter("original").detach()
+    for step in chain.children():
+        if not isinstance(step, WeightQuantizer):
+            weight = step(weight)
+    return weight, bias.detach()
+
+
+def _codes(weight: Tensor, quantizer: WeightQuantizer) -> NDArray[np.int8]:
+    """int8 codes of a weight, output channels first, rounded exactly as the network did."""
+    scales = quantizer.scale().detach().view(-1, *[1] * (weight.dim() - 1))
+    codes = (weight / scales).round().clamp(-LARGEST_CODE, LARGEST_CODE)
+    array: NDArray[np.int8] = codes.cpu().to(torch.int8).contiguous().numpy()
+    return array

@@ -1,0 +1,194 @@
+"""Quantisation-aware fine-tuning: from an FP32 model and its calibration table to a Q/DQ model with learned values.
+
+The network computes in every step what the INT8 model will compute (`fake_quantization.py`), so that weights, biases
+and, where asked for, scales settle where rounding hurts least. It may learn from labels, from the FP32 network's
+scores (distillation), or from both.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.calibration.calibrate import open_source
+from googlenet_deploy.calibration.draft import Draft
+from googlenet_deploy.calibration.placement import QuantizationPlan, place
+from googlenet_deploy.calibration.quantize import QuantizationOptions, build_checked, table_hash
+from googlenet_deploy.calibration.table import CalibrationTable, check_matches, group_scales, load_table
+from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.export.onnx_file import read_metadata, store_metadata, write_model
+from googlenet_deploy.training.relabel import relabelled
+
+with requires("train"):
+    import torch
+    from torch import Tensor, nn
+
+    from googlenet_deploy.model.architecture import ARCHITECTURES
+    from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.training.fake_quantization import extract, insert_fake_quantization
+    from googlenet_deploy.training.mixing import Targets, cross_entropy
+    from googlenet_deploy.training.network import Network, set_dropout
+    from googlenet_deploy.training.onnx_network import OnnxNetwork, open_network
+    from googlenet_deploy.training.task import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from googlenet_deploy.training.data import TrainingData
+    from googlenet_deploy.training.options import QatOptions, TrainingOptions
+    from googlenet_deploy.training.prepare import MakeTask
+    from googlenet_deploy.training.validation import Validation
+
+# Weights are near their best already: a fiftieth of what training from scratch begins with.
+LEARNING_RATES = {"bvlc": 2e-4, "torchvision": 1e-3}
+RECORD = "quantization_training"  # the key of the training record in the model's metadata
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What quantisation-aware training starts from."""
+
+    network: OnnxNetwork
+    plan: QuantizationPlan
+    table: CalibrationTable
+    quantization: QuantizationOptions
+
+
+def qat_task(model: str | Path, table: str | Path, quantization: QuantizationOptions | None = None) -> MakeTask:
+    """What `train` trains and writes where an FP32 model is to be quantised with care.
+
+    Args:
+        model: The FP32 model that `export` wrote.
+        table: The calibration table of that model.
+        quantization: What is quantised and how it is written, as for `quantize`.
+    """
+    chosen = quantization or QuantizationOptions()
+
+    def make(options: TrainingOptions, data: TrainingData) -> Task:
+        assert options.qat is not None
+        _check_options(options)
+        source, loaded = open_source(model), load_table(table)
+        check_matches(loaded, table, source.sha256, source.preprocessing)
+        network = open_network(source)
+        start = _Start(network, place(network.graph, chosen.placement), loaded, chosen)
+        return _task(start, options, options.qat, relabelled(data, read_metadata(model, source.model), network.model))
+
+    return make
+
+
+def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: TrainingData) -> Task:
+    network, source = start.network, start.network.source
+    teacher = copy.deepcopy(network.model).requires_grad_(False).eval()
+    scales = group_scales(start.plan.groups, start.table, start.quantization.method)
+    insert_fake_quantization(network, start.plan, scales, learned=qat.scales == "learned")
+    architecture = network.model.architecture
+    options = replace(
+        options,
+        architecture=architecture.name,
+        width=network.model.width,
+        input_size=source.preprocessing.crop[0],
+        resize=source.preprocessing.resize,
+        learning_rate=options.learning_rate or LEARNING_RATES[architecture.name],
+        dropout=0.0,
+        auxiliary_weight=0.0,
+    )
+    set_dropout(network.model, options)
+    trained = Network(
+        model=network.model,
+        architecture=ARCHITECTURES[architecture.name],
+        preprocessing=source.preprocessing,
+        options=options,
+        weights_sha256=source.sha256,
+        table_sha256=table_hash(start.table),
+        notes=(_note(start, qat),),
+    )
+
+    def write(path: Path, model: GoogLeNet, record: dict[str, Any]) -> None:
+        _write(path, model, record, start, qat)
+
+    criterion = ImitationLoss(teacher, qat.distillation, options.label_smoothing)
+    score = _closeness if qat.distillation == 1.0 else None
+    return Task(trained, data, write, criterion, reference=teacher, score=score)
+
+
+class ImitationLoss:
+    """Cross-entropy with the labels, and how far the scores are from those of the FP32 network.
+
+    The distance is the squared error of the logits over the squares of the FP32 logits, the inverse of the signal to
+    noise ratio that quantisers are compared by; matching logits is distillation (Hinton et al. 2015, section 2.1) at a
+    high temperature.
+
+    Args:
+        teacher: The FP32 network.
+        share: Weight of the distance, 0 to 1; the labels have the rest.
+        label_smoothing: Share of the target that is spread over all classes.
+    """
+
+    def __init__(self, teacher: nn.Module, share: float, label_smoothing: float) -> None:
+        self.teacher, self.share, self.label_smoothing = teacher, share, label_smoothing
+
+    def __call__(self, outputs: Tensor, inputs: Tensor, targets: Targets) -> Tensor:
+        """The loss of logits (N, classes)."""
+        loss = outputs.new_zeros(())
+        if self.share < 1.0:
+            loss = loss + (1.0 - self.share) * cross_entropy(outputs.float(), targets, self.label_smoothing)
+        if self.share > 0.0:
+            with torch.no_grad():
+                wanted = self.teacher.to(inputs.device)(inputs).float()
+            loss = loss + self.share * relative_error(outputs.float(), wanted)
+        return loss
+
+
+def relative_error(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error over squares: 10 ** (-SQNR / 10)."""
+    return (scores - wanted).square().sum() / wanted.square().sum()
+
+
+def _closeness(validation: Validation) -> float:
+    """Where no labels are learned from, the best epoch is the one nearest to the FP32 network."""
+    assert validation.agreement is not None
+    return validation.agreement.sqnr
+
+
+def _check_options(options: TrainingOptions) -> None:
+    for option, given in (
+        ("--architecture", options.architecture),
+        ("--width", options.width),
+        ("--input-size", options.input_size),
+        ("--resize", options.resize),
+        ("--weights", options.weights),
+        ("--dropout", options.dropout),
+    ):
+        if given is not None:
+            raise UsageError(f"{option} has no meaning with --qat, which starts from the model as it is")
+    if options.freeze != "none":
+        raise UsageError("--freeze has no meaning with --qat: every layer adapts to its quantised neighbours")
+
+
+def _note(start: _Start, qat: QatOptions) -> str:
+    plan = start.plan
+    what = f"{len(plan.nodes)} layers, {len(plan.tensors)} tensors of {len(plan.groups)} {qat.scales} scales"
+    learns = "labels" if qat.distillation == 0 else "the FP32 network" if qat.distillation == 1 else "both"
+    left = "".join(f"; in float: {name} ({reason})" for name, reason in plan.skipped.items())
+    return f"quantisation-aware: {what}, learns from {learns}{left}"
+
+
+def _write(path: Path, model: GoogLeNet, record: dict[str, Any], start: _Start, qat: QatOptions) -> None:
+    trained = extract(start.network, model, start.plan)
+    low, high = trained.changes
+    note = f"{qat.scales} scales, changed by factors of {low:.3f} to {high:.3f}, epoch {record.get('epoch')}"
+    draft = Draft(
+        model=trained.model,
+        plan=start.plan,
+        table=start.table,
+        scales=trained.scales,
+        weights=trained.weights,
+        notes={"quantisation-aware training": note},
+    )
+    quantised, _ = build_checked(draft, start.network.source, start.quantization)
+    metadata = read_metadata(path, quantised)
+    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    store_metadata(quantised, replace(metadata, extra={**metadata.extra, RECORD: text}))
+    write_model(path, quantised)
