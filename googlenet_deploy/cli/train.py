@@ -263,7 +263,7 @@ def _places(arguments: argparse.Namespace) -> DataPlaces:
 
 def _report(result: TrainingResult, arguments: argparse.Namespace) -> None:
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.training.summary import result_lines, result_values
+    from googlenet_deploy.training.summary import comparison_line, result_lines, result_values, validation_values
 
     if result.stopped:
         print(f"stopped: {result.stopped}")
@@ -272,10 +272,13 @@ def _report(result: TrainingResult, arguments: argparse.Namespace) -> None:
     names = result.data.class_names
     print(f"{result.data.root} -> {arguments.output}")
     print("\n".join(result_lines(result.best, names, result.options.epochs)))
+    if result.baseline:
+        print(comparison_line(result.best, result.baseline))
     if result.skipped:
         print(f"  {len(result.skipped)} images could not be used")
     if arguments.json:
-        write_json(arguments.json, {**result_values(result.best, names), "record": result.record})
+        before = dict(zip(("before_training", "fp32"), map(validation_values, result.baseline or ())))
+        write_json(arguments.json, {**result_values(result.best, names), **before, "record": result.record})
 
 
 def _note(text: str) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.network import Network
+    from googlenet_deploy.training.options import TrainingOptions
 
 # The loss of (outputs of the network, its inputs, what it was to say).
 Criterion = Callable[[Any, Tensor, Targets], Tensor]
@@ -76,6 +77,7 @@ class Trainer:
         decay: Of the average of the weights; 0 takes the last weights.
         processes: The processes of the run.
         criterion: The loss; that of a classifier where None.
+        optimizer: Makes the optimiser of a network; `make_optimizer`'s where None.
         quiet: Show no progress within an epoch.
 
     Attributes:
@@ -95,6 +97,7 @@ class Trainer:
         decay: float,
         processes: Processes,
         criterion: Criterion | None = None,
+        optimizer: Callable[[GoogLeNet], torch.optim.Optimizer] | None = None,
         quiet: bool = False,
     ) -> None:
         self.options, self.feed, self.evaluate, self.quiet = network.options, feed, evaluate, quiet
@@ -108,7 +111,7 @@ class Trainer:
             network.preprocessing, self.options.augmentation, channels_last=self.options.channels_last
         ).to(self.device)
         self.criterion = criterion or ClassifierLoss(self.options.label_smoothing, self.options.auxiliary_weight)
-        self.optimizer = make_optimizer(self.model, self.options.momentum, self.options.weight_decay)
+        self.optimizer = optimizer(self.model) if optimizer else make_optimizer(self.model, self.options)
         self.average = averaged(self.model, decay)
         self.precision = Precision(self.options.precision, self.device)
         self.net = self._wrapped()
@@ -270,14 +273,14 @@ def channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def make_optimizer(model: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
+def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
     """SGD; kernels decay, biases and BatchNorm's factors do not."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.SGD([group for group in groups if group["params"]], lr=0.0, momentum=momentum)
+    return torch.optim.SGD([group for group in groups if group["params"]], lr=0.0, momentum=options.momentum)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.processor import available_cores
 from googlenet_deploy.errors import GoogLeNetDeployError, requires
-from googlenet_deploy.training.batches import ImageFeed
+from googlenet_deploy.training.batches import Feed, ImageFeed
 from googlenet_deploy.training.data import TrainingData, data_hash, require_every_class
 from googlenet_deploy.training.distributed import Processes, check_division
 from googlenet_deploy.training.folders import read_folders
@@ -30,7 +30,7 @@ with requires("train"):
         compute_features,
         features_suffice,
     )
-    from googlenet_deploy.training.loop import Trainer
+    from googlenet_deploy.training.loop import Evaluate, Trainer
     from googlenet_deploy.training.network import Network
     from googlenet_deploy.training.task import Task
     from googlenet_deploy.training.validation import Validator
@@ -144,32 +144,38 @@ def _trainer(
     network = task.network
     options, classes = network.options, network.model.num_classes
     size = check_division(options, len(train), processes.count)
-    decay = options.averaging or 0.0
+    kind, notes = Trainer, list[str]()
+    feed: Feed
+    evaluate: Evaluate
     if features_suffice(options, len(train) + len(validation), network.model.fc.in_features):
         model = network.model.to(processes.device)
         features = [compute_features(model, part, options, workers, processes, quiet) for part in (train, validation)]
         labels = [torch.tensor(part.labels) for part in (train, validation)]
         feed = FeatureFeed(features[0], labels[0], options.seed, size, processes.rank, processes.count)
-        single = Processes(0, 1, processes.device)
-        evaluate = FeatureValidator(features[1], labels[1], classes, single)
-        note = "the trunk is frozen and images are not varied, so features are computed once"
-        head = HeadTrainer(
-            network, feed, evaluate, decay=decay, processes=processes, criterion=task.criterion, quiet=quiet
+        evaluate = FeatureValidator(features[1], labels[1], classes, Processes(0, 1, processes.device))
+        kind = HeadTrainer
+        notes.append("the trunk is frozen and images are not varied, so features are computed once")
+    else:
+        feed = ImageFeed(train, options, size, workers, processes.rank, processes.count)
+        evaluate = Validator(
+            validation,
+            classes,
+            batch_size=options.batch_size,
+            workers=workers,
+            processes=processes,
+            reference=task.reference,
         )
-        return head, [note]
-    images = ImageFeed(train, options, size, workers, processes.rank, processes.count)
-    validator = Validator(
-        validation,
-        classes,
-        batch_size=options.batch_size,
-        workers=workers,
+    trainer = kind(
+        network,
+        feed,
+        evaluate,
+        decay=options.averaging or 0.0,
         processes=processes,
-        reference=task.reference,
+        criterion=task.criterion,
+        optimizer=task.optimizer,
+        quiet=quiet,
     )
-    trainer = Trainer(
-        network, images, validator, decay=decay, processes=processes, criterion=task.criterion, quiet=quiet
-    )
-    return trainer, []
+    return trainer, notes
 
 
 def _read_images(

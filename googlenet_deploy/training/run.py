@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.outputs import Outputs
     from googlenet_deploy.training.prepare import MakeTask
+    from googlenet_deploy.training.validation import Validation
 
     Say = Callable[[str], None]
 
@@ -39,6 +40,7 @@ class TrainingResult:
         record: The training record that was saved with it.
         skipped: Images that could not be used.
         stopped: Where the run was asked to stop: what it left, in words; else empty.
+        baseline: What an imitating network did before it was trained, and the network that it imitates.
         is_first: Whether this process is the one that speaks.
     """
 
@@ -48,6 +50,7 @@ class TrainingResult:
     record: dict[str, Any]
     skipped: tuple[Skipped, ...]
     stopped: str = ""
+    baseline: tuple[Validation, Validation] | None = None
     is_first: bool = True
 
 
@@ -95,9 +98,9 @@ def train(
         for line in prepared.notes:
             say(line)
         session = _session(prepared, outputs, processes, stop, say)
-        _begin(session, prepared, outputs, processes, resume)
         stopped = ""
         try:
+            _begin(session, prepared, outputs, processes, resume)
             session.run()
         except Stopped:
             stopped = session.state_in_words()
@@ -106,7 +109,14 @@ def train(
                 raise KeyboardInterrupt from None
         chosen = prepared.task.network.options
         return TrainingResult(
-            prepared.task.data, chosen, session.best, session.best_record, prepared.skipped, stopped, is_first=first
+            data=prepared.task.data,
+            options=chosen,
+            best=session.best,
+            record=session.best_record,
+            skipped=prepared.skipped,
+            stopped=stopped,
+            baseline=session.baseline,
+            is_first=first,
         )
 
 
@@ -140,6 +150,7 @@ def _begin(session: Session, prepared: Prepared, outputs: Outputs, processes: Pr
         session.log.begin()
         skipped = [f"{item.name}: {item.reason}" for item in prepared.skipped]
         session.log.write("start", **prepared.record, skipped=skipped)
+    session.measure_baseline()
 
 
 def _silent(text: str) -> None:

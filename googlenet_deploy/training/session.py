@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.loop import EpochResult, Trainer
     from googlenet_deploy.training.outputs import Outputs
     from googlenet_deploy.training.task import Task
+    from googlenet_deploy.training.validation import Validation
 
 
 class Session:
@@ -36,6 +37,8 @@ class Session:
         best: The best epoch so far; None before the first.
         last: The epoch that ended last.
         best_record: The record that was saved with the best.
+        baseline: What an imitating network does before it is trained, and the network that it imitates; None where
+            nothing is imitated, or the run went on from a state.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Session:
         self.best: EpochResult | None = None
         self.last: EpochResult | None = None
         self.best_record = record
+        self.baseline: tuple[Validation, Validation] | None = None
         self.writes = trainer.processes.is_first
         self._saved = ""
         trainer.stop_requested = stop.requested
@@ -78,6 +82,20 @@ class Session:
             self.say(line)
         if self.writes:
             self.log.begin(int(state.values["log"]), self.trainer.epoch)
+
+    def measure_baseline(self) -> None:
+        """Measures what there is before the first step, where a network imitates another."""
+        reference = self.task.reference
+        if reference is None:
+            return
+        evaluate, between = self.trainer.evaluate, self.trainer.while_measuring
+        before, imitated = (evaluate(model, between) for model in (self.trainer.averaged_model, reference))
+        self.baseline = before, imitated
+        assert before.agreement is not None
+        self.say(
+            f"before training: {before.accuracy.percent:.2f} % in validation, {before.agreement.sqnr:.2f} dB from the"
+            f" FP32 network's {imitated.accuracy.percent:.2f} %"
+        )
 
     def run(self) -> None:
         """Trains to the end.
@@ -103,6 +121,8 @@ class Session:
         if self.writes and self.best is not None:
             accuracy = self.best.validation.accuracy.percent
             self.log.write("end", best_epoch=self.best.epoch, validation_accuracy_percent=accuracy)
+            if self.baseline and self.task.score_of(self.best.validation) <= self.task.score_of(self.baseline[0]):
+                self.say("warning: training made the INT8 model no better than calibration alone does")
             self.outputs.state.unlink(missing_ok=True)
 
     def state_in_words(self) -> str:

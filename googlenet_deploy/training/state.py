@@ -181,11 +181,7 @@ def restore_state(path: str | Path, state: TrainingState, trainer: Trainer) -> E
     Raises:
         BadWeightsError: The state is damaged.
     """
-    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
-    for index, parameter in enumerate(parameters):
-        name = _momentum(index)
-        if name in state.tensors:
-            trainer.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter)
+    _make_room(trainer, state.tensors)
     wanted = _tensors(trainer)
     unfit = [name for name, tensor in wanted.items() if getattr(state.tensors.get(name), "shape", None) != tensor.shape]
     if unfit:
@@ -208,16 +204,27 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
     """All tensors that change during the run, by name: the very tensors, not copies."""
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in trainer.average.state_dict().items()}
-    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
-    for index, parameter in enumerate(parameters):
-        momentum = trainer.optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[_momentum(index)] = momentum
+    for index, parameter in enumerate(_optimised(trainer)):
+        for key, value in trainer.optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
     return tensors
 
 
-def _momentum(index: int) -> str:
-    return f"optimizer.{index}.momentum"
+def _make_room(trainer: Trainer, stored: Mapping[str, Tensor]) -> None:
+    """Gives the optimiser the tensors that it makes with its first step: like their parameters, or single numbers."""
+    parameters = dict(enumerate(_optimised(trainer)))
+    for name, tensor in stored.items():
+        kind, _, rest = name.partition(".")
+        index, _, key = rest.partition(".")
+        parameter = parameters.get(int(index)) if kind == "optimizer" and index.isdigit() else None
+        if parameter is not None:
+            room = torch.zeros(()) if tensor.dim() == 0 else torch.empty_like(parameter)
+            trainer.optimizer.state[parameter][key] = room
+
+
+def _optimised(trainer: Trainer) -> list[Tensor]:
+    return [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
 
 
 def _best_values(best: EpochResult) -> dict[str, Any]:

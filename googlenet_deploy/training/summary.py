@@ -24,22 +24,40 @@ def result_lines(best: EpochResult, names: Sequence[str], epochs: int) -> list[s
     return lines + (_table(validation, names) if len(names) <= LARGEST_TABLE else _worst(validation, names))
 
 
+def comparison_line(best: EpochResult, baseline: tuple[Validation, Validation]) -> str:
+    """What quantisation-aware training has brought: FP32, INT8 as calibrated, and as trained."""
+    before, float32 = baseline
+    words = [f"FP32 {float32.accuracy.percent:.2f} %"]
+    for name, validation in (("INT8 as calibrated", before), ("trained", best.validation)):
+        assert validation.agreement is not None
+        words.append(f"{name} {validation.accuracy.percent:.2f} % and {validation.agreement.sqnr:.2f} dB from FP32")
+    return f"  {', '.join(words)}"
+
+
 def result_values(best: EpochResult, names: Sequence[str]) -> dict[str, Any]:
     """All of it, as JSON can hold it."""
     validation = best.validation
     return {
         "epoch": best.epoch,
-        "validation": {
-            "top1_percent": validation.accuracy.percent,
-            "interval_percent": list(validation.accuracy.interval),
-            "images": validation.accuracy.total,
-            "loss": validation.loss,
-        },
+        "validation": validation_values(validation),
         "classes": [
             {"name": name, "correct": score.successes, "images": score.total, "percent": score.percent}
             for name, score in zip(names, validation.class_accuracy(), strict=True)
         ],
         "confusion": validation.confusion.tolist(),
+    }
+
+
+def validation_values(validation: Validation) -> dict[str, Any]:
+    """Accuracy and, where a network is imitated, how near it is."""
+    near = validation.agreement
+    compared = {} if near is None else {"agreement": near.equal / near.images, "logit_sqnr_db": near.sqnr}
+    return {
+        "top1_percent": validation.accuracy.percent,
+        "interval_percent": list(validation.accuracy.interval),
+        "images": validation.accuracy.total,
+        "loss": validation.loss,
+        **compared,
     }
 
 

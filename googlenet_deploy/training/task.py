@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.errors import requires
 
 with requires("train"):
-    from torch import nn
+    import torch
 
     from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
     from googlenet_deploy.model.googlenet import GoogLeNet
@@ -35,6 +35,7 @@ class Task:
         data: The data set, with the classes that the network has.
         write: Writes the result.
         criterion: The loss; that of a classifier where None.
+        optimizer: Makes the optimiser; that of a classifier where None.
         reference: The network that is imitated, and that results are compared with; None where there is none.
         score: By what the best epoch is chosen; the number of right answers where None.
     """
@@ -43,7 +44,8 @@ class Task:
     data: TrainingData
     write: Write
     criterion: Criterion | None = None
-    reference: nn.Module | None = None
+    optimizer: Callable[[GoogLeNet], torch.optim.Optimizer] | None = None
+    reference: GoogLeNet | None = None
     score: Callable[[Validation], float] | None = None
 
     def score_of(self, validation: Validation) -> float:

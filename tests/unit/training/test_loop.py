@@ -59,7 +59,7 @@ def test_the_callers_random_state_is_left_alone(make_trainer: MakeTrainer) -> No
 def test_frozen_modules_keep_weights_and_statistics(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     trainer.frozen = loop.freeze(trainer.model, "inception3a")
-    trainer.optimizer = loop.make_optimizer(trainer.model, 0.9, 1e-4)
+    trainer.optimizer = loop.make_optimizer(trainer.model, trainer.options)
     before = copy.deepcopy(trainer.model.state_dict())
     after = trained(trainer).model.state_dict()
     for name in before:

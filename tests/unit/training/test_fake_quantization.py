@@ -1,0 +1,263 @@
+"""The network computes what the Q/DQ model of the same plan computes, before and after training."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from googlenet_deploy.calibration.batches import select_images
+from googlenet_deploy.calibration.calibrate import CalibrationSource, calibrate, open_source
+from googlenet_deploy.calibration.draft import make_draft
+from googlenet_deploy.calibration.placement import PlacementOptions, place
+from googlenet_deploy.calibration.qdq import insert_qdq
+from googlenet_deploy.calibration.table import CalibrationTable, group_scales
+from googlenet_deploy.device.specification import BVLC, Preprocessing
+from googlenet_deploy.errors import BadModelError, VerificationError
+from googlenet_deploy.export.onnx_file import write_model
+from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
+from googlenet_deploy.export.samples import seeded_samples
+from googlenet_deploy.model.architecture import ARCHITECTURES
+from googlenet_deploy.model.checkpoint import Checkpoint
+from googlenet_deploy.model.googlenet import GoogLeNet
+from googlenet_deploy.training.fake_quantization import extract, insert_fake_quantization
+from googlenet_deploy.training.onnx_network import find_module, open_network
+from googlenet_deploy.training.quantizers import ActivationQuantizer, WeightQuantizer
+
+SPECS = {
+    "bvlc": replace(BVLC, resize=72, crop=(64, 64)),
+    "torchvision": Preprocessing(resize=72, crop=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3),
+}
+PLACEMENTS = {
+    "default": PlacementOptions(),
+    "dla": PlacementOptions(dla=True),
+    "partly in float": PlacementOptions(
+        quantize_input=False, excluded=frozenset({"inception4a/branch2/1/conv", "inception3b/branch4/0"})
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen pictures of smooth noise."""
+    folder = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for index in range(16):
+        small = Image.fromarray(generator.integers(0, 256, (9, 9, 3), np.uint8))
+        small.resize((80, 80), Image.Resampling.BICUBIC).save(folder / f"{index:02d}.png")
+    return folder
+
+
+def small_network(architecture: str) -> GoogLeNet:
+    """A net of an eighth of the width; BatchNorm with statistics that are not those of a fresh one."""
+    torch.manual_seed(1)
+    model = GoogLeNet(ARCHITECTURES[architecture], 7, width=0.125)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=["bvlc", "torchvision"])
+def model_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small net of either kind as `export` writes it."""
+    architecture = str(request.param)
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    checkpoint = Checkpoint(small_network(architecture), ARCHITECTURES[architecture], SPECS[architecture])
+    write_model(path, export_checkpoint(checkpoint, ExportOptions(), seeded_samples(SPECS[architecture], 2)).model)
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(model_file: Path) -> CalibrationSource:
+    return open_source(model_file)
+
+
+@pytest.fixture(scope="module")
+def table(source: CalibrationSource, images: Path) -> CalibrationTable:
+    return calibrate(source, select_images(images, None)).table
+
+
+def prepared(source: CalibrationSource, images: Path) -> np.ndarray:
+    from googlenet_deploy.device.pipeline import ImageBatches
+    from googlenet_deploy.device.sources import find_images
+
+    array: np.ndarray = next(iter(ImageBatches(find_images([images]).images[:8], source.preprocessing, 8))).array
+    return array
+
+
+def run(model: onnx.ModelProto, batch: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
+    """The Q/DQ graph node by node, without the fusions that change how it rounds."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(outputs, session.run(outputs, {"input": batch}), strict=True))
+
+
+def sqnr(reference: np.ndarray, other: np.ndarray) -> float:
+    return float(10 * np.log10((reference**2).sum() / max(1e-30, ((reference - other) ** 2).sum())))
+
+
+@pytest.mark.parametrize("placement", list(PLACEMENTS.values()), ids=list(PLACEMENTS))
+def test_before_training_it_is_quantizes_own_model(
+    source: CalibrationSource, table: CalibrationTable, placement: PlacementOptions
+) -> None:
+    network = open_network(source)
+    plan = place(network.graph, placement)
+    insert_fake_quantization(network, plan, group_scales(plan.groups, table), learned=True)
+    trained = extract(network, network.model, plan)
+    ours = insert_qdq(trained.model, plan, trained.scales, trained.weights)
+    theirs = make_draft(source.model, table, placement).build()
+    assert ours.SerializeToString() == theirs.SerializeToString()
+    assert trained.changes == (1.0, 1.0)
+
+
+def disturb(model: GoogLeNet) -> None:
+    """Changes weights, biases and scales as training does."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.rand(parameter.shape, generator=generator) - 0.5
+            factor = 0.4 if name.endswith("scale.value") else 0.1
+            parameter.mul_(1 + factor * noise)
+
+
+@pytest.mark.parametrize("placement", list(PLACEMENTS.values()), ids=list(PLACEMENTS))
+def test_after_training_pytorch_and_onnx_runtime_give_the_same_logits(
+    source: CalibrationSource, table: CalibrationTable, images: Path, placement: PlacementOptions
+) -> None:
+    network = open_network(source)
+    plan = place(network.graph, placement)
+    insert_fake_quantization(network, plan, group_scales(plan.groups, table), learned=True)
+    disturb(network.model)
+    averaged = copy.deepcopy(network.model)  # what is written is a copy, as the average of the weights is
+    trained = extract(network, averaged, plan)
+    model = insert_qdq(trained.model, plan, trained.scales, trained.weights)
+    batch = prepared(source, images)
+    with torch.inference_mode():
+        ours = averaged(torch.from_numpy(batch)).numpy()
+        plain = open_network(source).model(torch.from_numpy(batch)).numpy()
+    theirs = run(model, batch, ["logits"])["logits"]
+    each = [sqnr(a, b) for a, b in zip(theirs, ours, strict=True)]
+    # A sum that ends a hair from the middle between two codes may round either way, which few images show.
+    assert np.median(each) > 100
+    assert min(each) > 20
+    assert sqnr(theirs, ours) > sqnr(plain, ours) + 6
+
+
+def test_every_layer_on_its_own_computes_the_same_to_float_rounding(
+    source: CalibrationSource, table: CalibrationTable, images: Path
+) -> None:
+    """Each layer is fed what ONNX Runtime fed it, so that no difference of rounding travels on."""
+    network = open_network(source)
+    plan = place(network.graph)
+    insert_fake_quantization(network, plan, group_scales(plan.groups, table), learned=True)
+    disturb(network.model)
+    trained = extract(network, network.model, plan)
+    model = insert_qdq(trained.model, plan, trained.scales, trained.weights)
+    inputs = {node.name: f"{node.input}/dequantized" for node in plan.nodes}
+    outputs = {node.name: network.graph.node(node.name).output[0] for node in plan.nodes}
+    values = run(model, prepared(source, images), sorted({*inputs.values(), *outputs.values()}))
+    for name in inputs:
+        layer = find_module(network.model, name)
+        assert layer is not None
+        with torch.inference_mode():
+            got = layer(torch.from_numpy(values[inputs[name]])).numpy()
+        wanted = values[outputs[name]]
+        assert np.abs(got - wanted).max() <= 2e-6 * np.abs(wanted).max() * np.sqrt(layer.weight[0].numel()), name
+
+
+def test_each_point_is_quantised_once(source: CalibrationSource, table: CalibrationTable) -> None:
+    """A tensor that several layers read is rounded where it is made; a max-pool's output is rounded already."""
+    network = open_network(source)
+    plan = place(network.graph)
+    insert_fake_quantization(network, plan, group_scales(plan.groups, table), learned=True)
+    quantizers = [m for m in network.model.modules() if isinstance(m, ActivationQuantizer)]
+    assert len(quantizers) == len(plan.groups)
+    assert len([m for m in network.model.modules() if isinstance(m, WeightQuantizer)]) == len(plan.nodes)
+    calls = dict.fromkeys(range(len(quantizers)), 0)
+    for index, quantizer in enumerate(quantizers):
+        quantizer.register_forward_hook(lambda *_, index=index: calls.update({index: calls[index] + 1}))
+    network.model(torch.zeros(1, 3, 64, 64))
+    derived = sum(len(group.members) - len(group.observed) for group in plan.groups)
+    assert sum(calls.values()) == len(plan.tensors) - derived
+    assert min(calls.values()) == 1
+
+
+def test_gradients_reach_every_weight_and_scale(source: CalibrationSource, table: CalibrationTable) -> None:
+    network = open_network(source)
+    plan = place(network.graph)
+    insert_fake_quantization(network, plan, group_scales(plan.groups, table), learned=True)
+    network.model(torch.randn(2, 3, 64, 64) * 50).square().sum().backward()
+    without = [n for n, p in network.model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def changed(source: CalibrationSource, change: object) -> CalibrationSource:
+    model = onnx.ModelProto()
+    model.CopyFrom(source.model)
+    assert callable(change)
+    change(model)
+    return replace(source, model=model)
+
+
+def rename_first_convolution(model: onnx.ModelProto) -> None:
+    model.graph.node[0].name = "stem"
+
+
+def drop_first_bias(model: onnx.ModelProto) -> None:
+    del model.graph.node[0].input[2:]
+
+
+def rename_classifier(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.op_type == "Gemm").name = "head"
+
+
+def widen_a_pool(model: onnx.ModelProto) -> None:
+    """Another graph under the same names."""
+    pool = next(node for node in model.graph.node if node.name == "maxpool3")
+    pool.op_type = "AveragePool"
+    del pool.attribute[:]
+    pool.attribute.extend(
+        onnx.helper.make_node("AveragePool", [], [], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1).attribute
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename_first_convolution, "its layers are not those of a GoogLeNet: conv1/conv"),
+        (drop_first_bias, "its layer conv1/conv has no bias"),
+        (rename_classifier, "has no classifier named fc"),
+    ],
+)
+def test_other_models_are_refused(source: CalibrationSource, change: object, message: str) -> None:
+    with pytest.raises(BadModelError, match=message):
+        open_network(changed(source, change))
+
+
+def test_a_model_that_computes_something_else_is_refused(source: CalibrationSource) -> None:
+    with pytest.raises(VerificationError, match="PyTorch's network computes something else"):
+        open_network(changed(source, widen_a_pool))
+
+
+def test_a_model_that_says_too_little_is_refused(source: CalibrationSource) -> None:
+    with pytest.raises(BadModelError, match="does not say which GoogLeNet it is"):
+        open_network(replace(source, properties={}))
+    with pytest.raises(BadModelError, match="normalises images inside"):
+        open_network(replace(source, preprocessing=source.preprocessing.with_uint8_input()))
