@@ -1,11 +1,13 @@
 """Train a classifier from images.
 
---data is a folder that holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out; or
-a CSV file of filename,label or filename,label,split. The output is replaced after each epoch that is at least as
-accurate on the validation images as all before; beside it lie the last epoch's weights (model.last.safetensors) and,
-until the run is complete, its state (model.state.safetensors). SIGTERM and Ctrl-C save the state; the same command
-with --resume goes on from it. Checkpoints carry class names, preprocessing and a record of the run; `export` makes
-the ONNX model of them.
+--data is a folder that holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out; a
+CSV file of filename,label or filename,label,split; or WebDataset shards of KEY.jpg and KEY.cls, for data sets larger
+than a disk (files, https://..., or pipe:COMMAND, which is run).
+
+The output is replaced after each epoch that is at least as accurate on the validation images as all before; beside it
+lie the last epoch's weights (model.last.safetensors) and, until the run is complete, its state
+(model.state.safetensors). SIGTERM and Ctrl-C save the state; the same command with --resume goes on from it.
+Checkpoints carry class names, preprocessing and a record of the run; `export` makes the ONNX model of them.
 
 With --qat the training is quantisation-aware: it starts from an FP32 model that `export` wrote and the table that
 `calibrate` made for it, and the output is the INT8 model that `quantize` would write, with learned weights and scales.
@@ -16,6 +18,7 @@ Examples:
   googlenet-deploy train --data photos/ --output model.safetensors --weights bvlc --freeze trunk --epochs 10
   googlenet-deploy train --data labels.csv --images photos/ --output model.safetensors --weights torchvision --lr 0.01
   googlenet-deploy train --data photos/ --qat model.onnx --table table.json --output model.int8.onnx --epochs 3
+  googlenet-deploy train --data 'train-{000..146}.tar' --validation 'val-{00..09}.tar' --output model.safetensors
   torchrun --nproc-per-node 4 -m googlenet_deploy train --data photos/ --output model.safetensors --precision bf16
 """
 
@@ -40,7 +43,7 @@ RENAMED = {"lr": "learning_rate", "warmup": "warmup_epochs", "cache": "cache_meg
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--data", required=True, metavar="PLACE", help="folder of images by class, or a CSV file")
+    parser.add_argument("--data", required=True, metavar="PLACE", help="folder of images by class, CSV file, or shards")
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="where the checkpoint goes (.safetensors), or the INT8 model"
     )
@@ -63,6 +66,13 @@ def _add_report_arguments(group: argparse._ArgumentGroup) -> None:
 def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--validation", metavar="PLACE", help="images to measure with, of the same kind as --data")
     group.add_argument("--images", metavar="DIR", help="folder of the files that a CSV lists (default: its own)")
+    group.add_argument("--class-names", metavar="FILE", help="of shards, a name per line (default: their classes.txt)")
+    group.add_argument(
+        "--epoch-images",
+        type=int,
+        metavar="N",
+        help="images per epoch of shards (default: all, counted)",
+    )
     group.add_argument(
         "--validation-share",
         type=float,
@@ -250,15 +260,9 @@ def _outputs(arguments: argparse.Namespace) -> Outputs:
 
 
 def _places(arguments: argparse.Namespace) -> DataPlaces:
-    from pathlib import Path
-
     from googlenet_deploy.training.prepare import DataPlaces
 
-    return DataPlaces(
-        data=Path(arguments.data),
-        validation=Path(arguments.validation) if arguments.validation else None,
-        images=Path(arguments.images) if arguments.images else None,
-    )
+    return DataPlaces(arguments.data, arguments.validation, arguments.images, arguments.class_names)
 
 
 def _report(result: TrainingResult, arguments: argparse.Namespace) -> None:

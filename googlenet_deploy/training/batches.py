@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from googlenet_deploy.device.pipeline import Skipped
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions
@@ -103,6 +104,11 @@ class Feed(Protocol):
         """Images of a step, over all processes."""
         ...
 
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """Images that turned out to be unusable while training."""
+        ...
+
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """This process's part of every step of an epoch, counted from 1, from step `first` on."""
         ...
@@ -124,6 +130,7 @@ class ImageFeed:
         workers: Threads that decode and crop ahead.
         rank: This process.
         processes: How many share each step.
+        skipped: None: every image was decoded ahead.
     """
 
     store: ImageStore
@@ -132,6 +139,7 @@ class ImageFeed:
     workers: int
     rank: int = 0
     processes: int = 1
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def images(self) -> int:
@@ -177,15 +185,19 @@ def sampled(
 
 def collate(samples: Sequence[Sampled], rows: Rows) -> Batch:
     """Puts samples together."""
-    # (N, H, W, C) seen as (N, C, H, W) is what torch calls channels_last, so nothing is moved in memory.
-    stacked = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2)
     return Batch(
-        stacked,
+        stacked([sample.pixels for sample in samples]),
         torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         torch.from_numpy(np.stack([sample.numbers for sample in samples])),
         torch.tensor([sample.share for sample in samples], dtype=torch.float32),
         rows,
     )
+
+
+def stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """uint8 (H, W, C) each as one tensor (N, C, H, W)."""
+    # (N, H, W, C) seen as (N, C, H, W) is what torch calls channels_last, so nothing is moved in memory.
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 def prefetched(groups: Iterable[Sequence[Item]], make: Callable[[Item], Made], workers: int) -> Iterator[list[Made]]:
@@ -224,5 +236,4 @@ def validation_batches(
         return pixels(store[index]), labels[index]
 
     for group in prefetched(groups, sample, workers):
-        stacked = torch.from_numpy(np.stack([image for image, _ in group])).permute(0, 3, 1, 2)
-        yield stacked, torch.tensor([label for _, label in group], dtype=torch.int64)
+        yield stacked([image for image, _ in group]), torch.tensor([label for _, label in group], dtype=torch.int64)

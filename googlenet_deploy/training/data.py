@@ -42,6 +42,8 @@ class TrainingData:
         validation: Images to measure with, likewise.
         notes: What was left out or decided, for people.
         every_class: Whether each class must have images.
+        shards: Shards to learn from; then `train` and `validation` are empty.
+        validation_shards: Shards to measure with.
     """
 
     root: Path
@@ -50,6 +52,8 @@ class TrainingData:
     validation: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
     every_class: bool = True
+    shards: tuple[str, ...] = ()
+    validation_shards: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ with requires("train"):
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from googlenet_deploy.device.pipeline import Skipped
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions
@@ -90,6 +91,7 @@ class FeatureFeed:
         size: Images of a step, over all processes.
         rank: This process.
         processes: How many share each step.
+        skipped: None: every image was decoded ahead.
     """
 
     features: Tensor
@@ -98,6 +100,7 @@ class FeatureFeed:
     size: int
     rank: int = 0
     processes: int = 1
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def images(self) -> int:

@@ -1,39 +1,28 @@
-"""Everything that stands before the first step: the data set is read, the network built, the trainer put together."""
+"""Everything that stands before the first step: the data set is found, the network built, the trainer put together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.device.processor import available_cores
-from googlenet_deploy.errors import GoogLeNetDeployError, requires
-from googlenet_deploy.training.batches import Feed, ImageFeed
-from googlenet_deploy.training.data import TrainingData, data_hash, require_every_class
-from googlenet_deploy.training.distributed import Processes, check_division
+from googlenet_deploy.device.labels import read_class_names
+from googlenet_deploy.errors import InputError, requires
+from googlenet_deploy.training.data import TrainingData
+from googlenet_deploy.training.distributed import Processes
 from googlenet_deploy.training.folders import read_folders
-from googlenet_deploy.training.images import ImageStore, centre
 from googlenet_deploy.training.record import training_record
 from googlenet_deploy.training.tables import read_table
 
 with requires("train"):
-    import torch
-
-    from googlenet_deploy.training.augmentation import kept_form
     from googlenet_deploy.training.averaging import default_decay
-    from googlenet_deploy.training.features import (
-        FeatureFeed,
-        FeatureValidator,
-        HeadTrainer,
-        compute_features,
-        features_suffice,
-    )
-    from googlenet_deploy.training.loop import Evaluate, Trainer
+    from googlenet_deploy.training.features import HeadTrainer
+    from googlenet_deploy.training.loop import Trainer
     from googlenet_deploy.training.network import Network
+    from googlenet_deploy.training.shards import VALIDATION, find_shards, is_shards
+    from googlenet_deploy.training.supply import Supply, make_supply, steps_of
     from googlenet_deploy.training.task import Task
-    from googlenet_deploy.training.validation import Validator
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.pipeline import Skipped
@@ -41,8 +30,8 @@ if TYPE_CHECKING:
 
     MakeTask = Callable[[TrainingOptions, TrainingData], Task]
 
-MAX_WORKERS = 8
 SHOWN = 5
+CLASSES = "classes.txt"
 
 
 @dataclass(frozen=True)
@@ -50,14 +39,16 @@ class DataPlaces:
     """Where a data set lies.
 
     Attributes:
-        data: A folder of images per class, or a CSV file.
+        data: A folder of images per class, a CSV file, or WebDataset shards.
         validation: Images to measure with, of the same kind; None takes what `data` holds for that, or a share of it.
         images: The folder that a CSV's file names are relative to; None for the CSV's own.
+        class_names: A file with the names of the classes in the shards; None for classes.txt beside them.
     """
 
-    data: Path
-    validation: Path | None = None
-    images: Path | None = None
+    data: str
+    validation: str | None = None
+    images: str | None = None
+    class_names: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,21 +76,18 @@ def read_data(places: DataPlaces, options: TrainingOptions) -> TrainingData:
     Raises:
         InputError: The data set cannot be used.
     """
+    if is_shards(places.data):
+        return _shards(places)
     share, seed = options.validation_share, options.seed
-    if places.data.suffix.lower() == ".csv":
+    if places.data.lower().endswith(".csv"):
         return read_table(places.data, places.validation, places.images, validation_share=share, seed=seed)
     return read_folders(places.data, places.validation, validation_share=share, seed=seed)
 
 
 def prepare(
-    places: DataPlaces,
-    options: TrainingOptions,
-    make_task: MakeTask,
-    *,
-    processes: Processes,
-    quiet: bool,
+    places: DataPlaces, options: TrainingOptions, make_task: MakeTask, *, processes: Processes, quiet: bool
 ) -> Prepared:
-    """Prepares a run on images that lie on the disk.
+    """Prepares a run.
 
     Args:
         places: The data set.
@@ -113,118 +101,67 @@ def prepare(
         UsageError: Options contradict each other, or a step cannot be divided among the processes.
     """
     task = make_task(options, read_data(places, options))
-    data = task.data
-    workers = options.workers or min(MAX_WORKERS, available_cores())
-    parts = _read_images(data, task.network, workers, processes, quiet)
-    network = _with_averaging(task.network, len(parts[0]))
-    task = replace(task, network=network)
-    skipped = (*parts[0].skipped, *parts[1].skipped)
-    used = {
-        "sha256": data_hash([*parts[0].content(), *parts[1].content()]),
-        "classes": len(data.classes),
-        "train_images": len(parts[0]),
-        "validation_images": len(parts[1]),
-        "skipped": sorted(item.name for item in skipped),
-    }
-    record = training_record(network, used, str(processes.device))
-    trainer, more = _trainer(task, *parts, workers=workers, processes=processes, quiet=quiet)
-    notes = (*data.notes, *_skipped_lines(skipped), *network.notes, *more, *_summary(network, data, parts, processes))
-    return Prepared(task, trainer, record, skipped, notes)
-
-
-def _trainer(
-    task: Task,
-    train: ImageStore,
-    validation: ImageStore,
-    *,
-    workers: int,
-    processes: Processes,
-    quiet: bool,
-) -> tuple[Trainer, list[str]]:
-    network = task.network
-    options, classes = network.options, network.model.num_classes
-    size = check_division(options, len(train), processes.count)
-    kind, notes = Trainer, list[str]()
-    feed: Feed
-    evaluate: Evaluate
-    if features_suffice(options, len(train) + len(validation), network.model.fc.in_features):
-        model = network.model.to(processes.device)
-        features = [compute_features(model, part, options, workers, processes, quiet) for part in (train, validation)]
-        labels = [torch.tensor(part.labels) for part in (train, validation)]
-        feed = FeatureFeed(features[0], labels[0], options.seed, size, processes.rank, processes.count)
-        evaluate = FeatureValidator(features[1], labels[1], classes, Processes(0, 1, processes.device))
-        kind = HeadTrainer
-        notes.append("the trunk is frozen and images are not varied, so features are computed once")
-    else:
-        feed = ImageFeed(train, options, size, workers, processes.rank, processes.count)
-        evaluate = Validator(
-            validation,
-            classes,
-            batch_size=options.batch_size,
-            workers=workers,
-            processes=processes,
-            reference=task.reference,
-        )
-    trainer = kind(
+    supply = make_supply(task, processes, quiet)
+    network = _with_averaging(task.network, supply.feed.images)
+    record = training_record(network, supply.used, str(processes.device))
+    trainer = (HeadTrainer if supply.are_features else Trainer)(
         network,
-        feed,
-        evaluate,
-        decay=options.averaging or 0.0,
+        supply.feed,
+        supply.evaluate,
+        decay=network.options.averaging or 0.0,
         processes=processes,
         criterion=task.criterion,
         optimizer=task.optimizer,
         quiet=quiet,
     )
-    return trainer, notes
+    skipped = skipped_lines(supply.skipped)
+    notes = (*task.data.notes, *skipped, *network.notes, *supply.notes, *_summary(network, supply, processes))
+    return Prepared(replace(task, network=network), trainer, record, supply.skipped, notes)
 
 
-def _read_images(
-    data: TrainingData, network: Network, workers: int, processes: Processes, quiet: bool
-) -> tuple[ImageStore, ImageStore]:
-    budget = network.options.cache_megabytes * 1_000_000
-    spec = network.preprocessing
-    store_of = partial(ImageStore, spec=spec, workers=workers, processes=processes, quiet=quiet)
-    # The smaller part first, so that it is in memory as a whole.
-    validation = store_of(data.validation, form=centre, budget=budget, label="read validation images")
-    rest = budget - validation.memory
-    train = store_of(data.train, form=kept_form(network.options), budget=rest, label="read training images")
-    for store, part in ((train, "training"), (validation, "validation")) if data.every_class else ():
-        try:
-            require_every_class(data.root, data.classes, store.samples, part)
-        except GoogLeNetDeployError as error:
-            if store.skipped:
-                error.remedy = f"{len(store.skipped)} images cannot be used, such as {store.skipped[0].name}"
-            raise
-    return train, validation
+def skipped_lines(skipped: tuple[Skipped, ...]) -> list[str]:
+    """Which images cannot be used, and how many."""
+    lines = [f"skipped: {item.name}: {item.reason}" for item in skipped[:SHOWN]]
+    if len(skipped) > SHOWN:
+        lines.append(f"skipped: ... and {len(skipped) - SHOWN} more")
+    return [*lines, f"{len(skipped)} images cannot be used and were left out"] if skipped else []
+
+
+def _shards(places: DataPlaces) -> TrainingData:
+    shards = find_shards(places.data)
+    if places.validation is not None:
+        validation = find_shards(places.validation, VALIDATION)
+    elif Path(places.data).is_dir():
+        validation = find_shards(places.data, VALIDATION)
+    else:
+        raise InputError(places.data, "names shards to learn from alone", "give --validation with shards to measure")
+    folder = Path(places.data) if Path(places.data).is_dir() else Path(places.data).parent
+    names = Path(places.class_names) if places.class_names else folder / CLASSES
+    if not names.is_file():
+        raise InputError(names, "is missing, and shards do not say which classes there are", "give --class-names")
+    return TrainingData(
+        root=Path(places.data), classes=read_class_names(names), shards=shards, validation_shards=validation
+    )
 
 
 def _with_averaging(network: Network, images: int) -> Network:
     options = network.options
     if options.averaging is not None:
         return network
-    steps = options.epochs * max(1, images // options.batch_size)
-    return replace(network, options=replace(options, averaging=round(default_decay(steps), 6)))
+    return replace(network, options=replace(options, averaging=round(default_decay(steps_of(options, images)), 6)))
 
 
-def _summary(
-    network: Network, data: TrainingData, parts: tuple[ImageStore, ImageStore], processes: Processes
-) -> list[str]:
-    options = network.options
+def _summary(network: Network, supply: Supply, processes: Processes) -> list[str]:
+    options, used = network.options, supply.used
     parameters = sum(p.numel() for name, p in network.model.named_parameters() if not name.startswith("aux"))
     size = options.input_size
     shape = f"width {options.width:g}, {parameters:,} parameters, input {size}x{size} of short side {options.resize}"
     rate = f"learning rate {options.learning_rate:g} ({options.schedule}), averaging {options.averaging:g}"
     where = f"{processes.count} processes on {processes.device.type}" if processes.count > 1 else processes.device
+    measured = f" and {used['validation_images']} validation" if "validation_images" in used else ""
     return [
-        f"{len(data.classes)} classes, {len(parts[0])} training and {len(parts[1])} validation images",
+        f"{used['classes']} classes, {used['train_images']} training{measured} images",
         f"{options.architecture} GoogLeNet, {shape}, {options.precision} on {where}",
         f"{options.epochs} epochs of batches of {options.batch_size}, {rate}",
         f"augmentation {options.augmentation}, seed {options.seed}",
     ]
-
-
-def _skipped_lines(skipped: tuple[Skipped, ...]) -> list[str]:
-    lines = [f"skipped: {item.name}: {item.reason}" for item in skipped[:SHOWN]]
-    if len(skipped) > SHOWN:
-        lines.append(f"skipped: ... and {len(skipped) - SHOWN} more")
-    return [*lines, f"{len(skipped)} images cannot be used and were left out"] if skipped else []

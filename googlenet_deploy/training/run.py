@@ -113,7 +113,7 @@ def train(
             options=chosen,
             best=session.best,
             record=session.best_record,
-            skipped=prepared.skipped,
+            skipped=(*prepared.skipped, *prepared.trainer.feed.skipped),
             stopped=stopped,
             baseline=session.baseline,
             is_first=first,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.errors import GoogLeNetDeployError
+from googlenet_deploy.training.prepare import skipped_lines
 from googlenet_deploy.training.record import epoch_record
 from googlenet_deploy.training.state import capture_state, check_same_run, load_state, restore_state, save_state
 from googlenet_deploy.training.stop import Stopped, StopSignals
@@ -60,7 +62,7 @@ class Session:
         self.best_record = record
         self.baseline: tuple[Validation, Validation] | None = None
         self.writes = trainer.processes.is_first
-        self._saved = ""
+        self._saved, self._told = "", 0
         trainer.stop_requested = stop.requested
         trainer.after_step = self._after_step
         trainer.while_measuring = self._while_measuring
@@ -90,7 +92,7 @@ class Session:
             return
         evaluate, between = self.trainer.evaluate, self.trainer.while_measuring
         before, imitated = (evaluate(model, between) for model in (self.trainer.averaged_model, reference))
-        self.baseline = before, imitated
+        self.baseline = before, replace(imitated, agreement=None)
         assert before.agreement is not None
         self.say(
             f"before training: {before.accuracy.percent:.2f} % in validation, {before.agreement.sqnr:.2f} dB from the"
@@ -121,8 +123,8 @@ class Session:
         if self.writes and self.best is not None:
             accuracy = self.best.validation.accuracy.percent
             self.log.write("end", best_epoch=self.best.epoch, validation_accuracy_percent=accuracy)
-            if self.baseline and self.task.score_of(self.best.validation) <= self.task.score_of(self.baseline[0]):
-                self.say("warning: training made the INT8 model no better than calibration alone does")
+            if self.baseline and self.task.score_of(self.best.validation) < self.task.score_of(self.baseline[0]):
+                self.say("warning: training made the INT8 model worse than calibration alone does")
             self.outputs.state.unlink(missing_ok=True)
 
     def state_in_words(self) -> str:
@@ -164,6 +166,9 @@ class Session:
                 self.task.write(path, self.trainer.averaged_model, record)
             self.log.write_epoch(result, is_best)
         self._save()
+        for line in skipped_lines(tuple(self.trainer.feed.skipped[self._told :])):
+            self.say(line)
+        self._told = len(self.trainer.feed.skipped)
         self.say(_epoch_line(result, self.trainer.options.epochs, left, is_best))
 
     def _save(self) -> None:

@@ -41,7 +41,7 @@ def result_values(best: EpochResult, names: Sequence[str]) -> dict[str, Any]:
         "epoch": best.epoch,
         "validation": validation_values(validation),
         "classes": [
-            {"name": name, "correct": score.successes, "images": score.total, "percent": score.percent}
+            {"name": name, "correct": score.successes, "images": score.total}
             for name, score in zip(names, validation.class_accuracy(), strict=True)
         ],
         "confusion": validation.confusion.tolist(),
@@ -72,12 +72,14 @@ def _table(validation: Validation, names: Sequence[str]) -> list[str]:
     lines = ["  images by true class (row) and predicted class (column):", f"    {'':{label_width}}{heading}"]
     for label, row, score in zip(labels, validation.confusion, validation.class_accuracy(), strict=True):
         cells = "".join(f"{count:>{width}}" for count in row.tolist())
-        lines.append(f"    {label[:label_width]:{label_width}}{cells}  {score.percent:5.1f} %")
+        share = f"{score.percent:5.1f} %" if score.total else "    no images"
+        lines.append(f"    {label[:label_width]:{label_width}}{cells}  {share}")
     return lines
 
 
 def _worst(validation: Validation, names: Sequence[str]) -> list[str]:
-    scores = sorted(zip(validation.class_accuracy(), names, strict=True), key=lambda pair: pair[0].percent)
+    seen = [(score, name) for score, name in zip(validation.class_accuracy(), names, strict=True) if score.total]
+    scores = sorted(seen, key=lambda pair: pair[0].percent)
     worst = [f"{name} {score.percent:.1f} %" for score, name in scores[:SHOWN] if score.percent < 100.0]
     wrong = validation.confusion * (1 - np.eye(len(names), dtype=np.int64))
     pairs = [np.unravel_index(index, wrong.shape) for index in np.argsort(wrong, axis=None)[::-1][:SHOWN]]

@@ -12,7 +12,6 @@ from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.errors import requires
 from googlenet_deploy.evaluation.accuracy import Proportion
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.training.batches import validation_batches
 
 with requires("train"):
     import torch
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.distributed import Processes
-    from googlenet_deploy.training.images import ImageStore
 
 
 @dataclass(frozen=True)
@@ -56,28 +54,26 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class Validator:
-    """Measures a network on a store of centre crops; each process takes its share of the images.
+    """Measures a network on centre crops.
 
     Args:
-        store: The images.
+        images: Begins anew with this process's share of the images: uint8 (N, C, H, W) in RGB order, and labels (N,).
+        spec: How images are prepared.
         num_classes: How many classes there are.
-        batch_size: Images per batch.
-        workers: Threads that read images.
         processes: The processes of the run.
         reference: A network to compare with; None compares with none.
     """
 
     def __init__(
         self,
-        store: ImageStore,
+        images: Callable[[], Batches],
+        spec: Preprocessing,
         num_classes: int,
         *,
-        batch_size: int,
-        workers: int,
         processes: Processes,
         reference: nn.Module | None = None,
     ) -> None:
-        self.store, self.num_classes, self.batch_size, self.workers = store, num_classes, batch_size, workers
+        self.images, self.spec, self.num_classes = images, spec, num_classes
         self.processes, self.reference = processes, reference
 
     def __call__(self, model: nn.Module, between: Callable[[], None] = lambda: None) -> Validation:
@@ -85,9 +81,8 @@ class Validator:
         return measure(model, self._batches(between), self.num_classes, self.processes, self.reference)
 
     def _batches(self, between: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
-        rank, count = self.processes.rank, self.processes.count
-        for images, labels in validation_batches(self.store, self.batch_size, self.workers, rank, count):
-            inputs = network_input(images, self.store.spec)
+        for images, labels in self.images():
+            inputs = network_input(images, self.spec)
             yield inputs.to(self.processes.device, memory_format=torch.channels_last), labels
             between()
 

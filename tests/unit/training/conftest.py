@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from googlenet_deploy.training.batches import ImageFeed
+from googlenet_deploy.training.batches import ImageFeed, validation_batches
 from googlenet_deploy.training.distributed import Processes
 from googlenet_deploy.training.folders import read_folders
 from googlenet_deploy.training.images import ImageStore, centre
@@ -62,7 +62,7 @@ def make_trainer(tmp_path: Path, make_folder: MakeFolder) -> MakeTrainer:
             for part in (data.train, data.validation)
         ]
         feed = ImageFeed(stores[0], network.options, network.options.batch_size, workers=1)
-        validator = Validator(stores[1], 2, batch_size=3, workers=1, processes=ALONE)
+        validator = Validator(lambda: validation_batches(stores[1], 3, 1), stores[1].spec, 2, processes=ALONE)
         return Trainer(network, feed, validator, decay=decay, processes=ALONE, quiet=True)
 
     return make

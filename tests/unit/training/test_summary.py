@@ -40,9 +40,17 @@ def test_many_classes_get_what_is_wrong_most() -> None:
     assert len(result_lines(result((np.eye(20, dtype=int)).tolist()), [str(k) for k in range(20)], 5)) == 1
 
 
+def test_classes_without_images_have_no_accuracy() -> None:
+    lines = result_lines(result([[9, 1, 0], [0, 10, 0], [0, 0, 0]]), ["cat", "dog", "owl"], 5)
+    assert lines[-1].split() == ["owl", "0", "0", "0", "no", "images"]
+    confusion = np.eye(20, dtype=int) * 4
+    confusion[3, 3], confusion[5, 6] = 0, 1
+    assert "c3 " not in " ".join(result_lines(result(confusion.tolist()), [f"c{k}" for k in range(20)], 5))
+
+
 def test_values_hold_everything_and_are_json() -> None:
     values = result_values(result([[9, 1], [0, 10]]), ["cat", "dog"])
     assert json.loads(json.dumps(values)) == values
-    assert values["classes"][0] == {"name": "cat", "correct": 9, "images": 10, "percent": 90.0}
+    assert values["classes"][0] == {"name": "cat", "correct": 9, "images": 10}
     assert values["confusion"] == [[9, 1], [0, 10]]
     assert values["validation"]["images"] == 20
