@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -393,3 +395,42 @@ def test_damaged_weights(textures: Path, tmp_path: Path, capsys: pytest.CaptureF
     data = ["train", "--data", str(textures), "--output", str(tmp_path / "m.safetensors")]
     assert main([*data, "--weights", str(weights)]) == 1
     assert str(weights) in capsys.readouterr().err
+
+
+def write_shard(path: Path, images: list[Path], names: tuple[str, ...]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for image in images:
+            key = f"{image.parent.name}-{image.stem}"
+            for suffix, data in (("png", image.read_bytes()), ("cls", str(names.index(image.parent.name)).encode())):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+
+
+def test_a_stream_of_shards(textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("columns", "rows", "squares")
+    files = sorted(textures.rglob("*.png"))
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    damaged = tmp_path / "rows" / "damaged.png"
+    damaged.parent.mkdir()
+    damaged.write_bytes(files[0].read_bytes()[:100])
+    for part in range(3):
+        extra = [damaged] if part == 0 else []
+        write_shard(shards / f"train-{part}.tar", files[part::4] + extra, names)
+    write_shard(shards / "val-0.tar", files[3::4], names)
+    output = tmp_path / "m.safetensors"
+    assert train(shards, output, "--epochs", "1") == 1
+    assert "classes.txt: is missing" in capsys.readouterr().err
+    (shards / "classes.txt").write_text("\n".join(names))
+    assert train(shards, output, "--epochs", "12") == 0
+    out, err = capsys.readouterr()
+    assert "3 classes, 91 training images" in err
+    assert err.count("skipped: train-0.tar/rows-damaged") == 1
+    assert "1 images could not be used" in out
+    checkpoint = load_checkpoint(output)
+    assert checkpoint.class_names == names
+    assert checkpoint.training_record["validation"]["images"] == 30
+    assert checkpoint.training_record["validation"]["top1_percent"] >= 70
+    assert train(Path(f"{shards}/train-{{0..2}}.tar"), output, "--epochs", "1") == 1
+    assert "give --validation with shards to measure" in capsys.readouterr().err
