@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from googlenet_deploy.device.build_options import BuildOptions
 from googlenet_deploy.device.build_plan import BuildPlan, plan_build
 from googlenet_deploy.device.build_request import BuildRequest, BuildResult
-from googlenet_deploy.device.build_scales import attach_scales
+from googlenet_deploy.device.build_scales import attach_scales, cache_notes
 from googlenet_deploy.device.builder import Session, Step
 from googlenet_deploy.device.dla_rules import Placement, dla_placements
 from googlenet_deploy.device.engine_manifest import write_engine
@@ -205,6 +205,7 @@ def dry_run(model: str, options: BuildOptions, backend: Optional[str], target: O
 
     Raises:
         BadModelError: The model cannot be read, does not fit, or TensorRT's parser refuses it.
+        BadTableError: The calibration cache is none.
         UsageError: Options contradict each other.
         DeviceError: The target cannot do what is asked, or there is no TensorRT here and no target was named.
     """
@@ -220,8 +221,9 @@ def dry_run(model: str, options: BuildOptions, backend: Optional[str], target: O
     placements = None
     if options.dla_core is not None:
         placements = dla_placements(header, site.compute_capability, plan.keep_fp32)
+    lacks = cache_notes(header, str(options.calibration_cache)) if plan.calibration == "cache" else []
     parser, layers = _parse_with_rtx(model, header, options, plan)
-    return DryRun(header, plan, site, target, placements, parser, layers)
+    return DryRun(header, plan, site, target, placements, parser, layers, tuple(lacks))
 
 
 def _parsed(library: TensorRT, request: BuildRequest) -> Session:

@@ -13,6 +13,7 @@ from googlenet_deploy.device.calibrator import (
 )
 from googlenet_deploy.device.cuda_memory import open_cuda
 from googlenet_deploy.device.files import sha256_bytes
+from googlenet_deploy.device.onnx_header import OnnxHeader
 from googlenet_deploy.device.pipeline import ImageBatches
 from googlenet_deploy.device.sources import ImageSource, find_images
 from googlenet_deploy.device.trt_compat import TensorRT
@@ -42,18 +43,30 @@ def attach_scales(library: TensorRT, request: BuildRequest, advance: Callable[[i
         _use_images(library, request, str(request.options.calibration_images), advance)
 
 
+def cache_notes(header: OnnxHeader, path: str) -> List[str]:
+    """What a calibration cache lacks for a model.
+
+    Raises:
+        BadTableError: It is none.
+    """
+    inputs = [node.inputs[0] for node in header.nodes if node.operator in _QUANTISED and node.inputs]
+    missing = missing_scales(read_calibration_cache(path)[0], inputs)
+    if not missing:
+        return []
+    more = ", ..." if len(missing) > SHOWN else ""
+    return [
+        (
+            f"the cache has no scale for the input of {len(missing)} of {len(inputs)} layers, which fall back to "
+            f"another type: {', '.join(missing[:SHOWN])}{more}"
+        )
+    ]
+
+
 def _use_cache(library: TensorRT, request: BuildRequest, path: str) -> None:
     content, algorithm, count = read_calibration_cache(path)
     request.calibrator = cache_calibrator(library, content, algorithm)
     request.calibration = {"cache": path, "cache_sha256": sha256_bytes(content), "tensors": count}
-    inputs = [node.inputs[0] for node in request.header.nodes if node.operator in _QUANTISED and node.inputs]
-    missing = missing_scales(content, inputs)
-    if missing:
-        more = ", ..." if len(missing) > SHOWN else ""
-        request.notes.append(
-            f"the cache has no scale for the input of {len(missing)} of {len(inputs)} layers, which fall back to "
-            f"another type: {', '.join(missing[:SHOWN])}{more}"
-        )
+    request.notes += cache_notes(request.header, path)
 
 
 def _use_images(library: TensorRT, request: BuildRequest, folder: str, advance: Callable[[int], None]) -> None:

@@ -63,7 +63,10 @@ def parse_inspection(text: str) -> List[EngineLayer]:
     Raises:
         ValueError: It is not what an inspector prints.
     """
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     layers = values.get("Layers") if isinstance(values, dict) else None
     if not isinstance(layers, list):
         raise ValueError("the engine inspector gave no list of layers")  # noqa: TRY004 - bad data
@@ -134,13 +137,16 @@ def _multiply_adds(entry: Mapping[str, Any]) -> int:
     weights, outputs = entry.get("Weights"), entry.get("Outputs")
     if not isinstance(weights, dict) or not isinstance(outputs, list) or not outputs:
         return 0
-    dimensions = outputs[0].get("Dimensions") or []
+    dimensions = outputs[0].get("Dimensions") if isinstance(outputs[0], dict) else None
+    if not isinstance(dimensions, list):
+        return 0
     if len(dimensions) < 2 or not all(isinstance(size, int) for size in dimensions):
         return 0
     batch, positions = max(1, int(dimensions[0])), [int(size) for size in dimensions[2:]]  # an open batch is -1
     if any(size <= 0 for size in positions):
         return 0
-    return batch * math.prod(positions) * int(weights.get("Count") or 0)
+    count = weights.get("Count")
+    return batch * math.prod(positions) * count if isinstance(count, int) else 0
 
 
 def precision_shares(layers: Iterable[EngineLayer]) -> Dict[str, Dict[str, float]]:

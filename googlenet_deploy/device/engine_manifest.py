@@ -129,7 +129,7 @@ def read_manifest(engine: PathLike) -> EngineManifest:
         return EngineManifest(**values)
     except OSError as error:
         raise BadModelError(path, f"the engine's manifest cannot be read: {reason(error)}", _REBUILD) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadModelError(path, f"the engine's manifest is damaged: {error}", _REBUILD) from error
 
 

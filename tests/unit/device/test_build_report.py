@@ -79,10 +79,13 @@ def test_the_plan_for_the_dla_counts_nodes(model: Model) -> None:
 
 
 def test_calibration_and_several_tensorrts(model: Model, tmp_path: Path) -> None:
-    options = BuildOptions(calibration_cache="c.cache")
+    cache = tmp_path / "c.cache"
+    cache.write_bytes(b"TRT-8502-EntropyCalibration2\ninput: 3c010a14\n")
+    options = BuildOptions(calibration_cache=str(cache))
     path = model()
     text = "\n".join(plan_lines(path, dry_run(path, options, None, load_target("orin-nano")), options))
     assert "INT8 scales from the calibration cache" in text
+    assert "note: the cache has no scale for the input of 1 of 2 layers, which fall back to another type: b" in text
     assert "planned for the module's oldest TensorRT; its JetPacks also have 8.6, 10.3, 10.16" in text
     options = BuildOptions(calibration_images="photos")
     assert "live calibration" in "\n".join(

@@ -95,7 +95,7 @@ def test_manifest_altered(engine: Path) -> None:
         read_manifest(engine)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "nonsense"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "nonsense", "[" * 100000])
 def test_manifest_damaged(engine: Path, text: str) -> None:
     manifest_path(engine).write_text(text)
     with pytest.raises(BadModelError, match="damaged"):

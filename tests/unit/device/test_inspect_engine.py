@@ -105,7 +105,24 @@ def test_an_inspectors_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(output.read_text())["layers"][0]["nodes"] == ["conv1", "relu1"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"Layers": 1}', '{"layers": []}'])
+def test_layers_that_tell_nonsense_have_no_work(tmp_path: Path) -> None:
+    kinds = {"LayerType": "CaskConvolution", "Weights": {"Type": "Int8", "Count": 27}}
+    odd = [
+        {**kinds, "Outputs": ["x"]},
+        {**kinds, "Outputs": [{"Dimensions": "wide"}]},
+        {**kinds, "Outputs": [{"Dimensions": [1, "a", 3]}]},
+        {**kinds, "Outputs": [{"Dimensions": [1, 2, -1]}]},
+        {**kinds, "Outputs": [{"Dimensions": [1, 2, 3]}], "Weights": {"Type": ["a"], "Count": float("inf")}},
+        {"Name": 5, "LayerType": ["x"], "Inputs": {"Name": 1}},
+    ]
+    path = tmp_path / "layers.json"
+    path.write_text(json.dumps({"Layers": odd}))
+    lines, values = inspection_report(path)
+    assert not any(layer["multiply_adds"] for layer in values["layers"])
+    assert any(line == "multiply-adds: not known" for line in lines)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"Layers": 1}', '{"layers": []}', "[" * 100000])
 def test_what_is_no_layer_information(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
