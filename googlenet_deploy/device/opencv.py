@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Tuple
 
-from googlenet_deploy.errors import requires
+from googlenet_deploy.device.images import MAX_PIXELS
+from googlenet_deploy.errors import UsageError, requires
 
 with requires("opencv"):
     import cv2
@@ -26,7 +27,13 @@ _ENLARGING = {
 
 
 def resize(pixels: NDArray[np.uint8], size: Tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
-    """Resizes uint8 (H, W) or (H, W, C) to `size`, (width, height)."""
+    """Resizes uint8 (H, W) or (H, W, C) to `size`, (width, height).
+
+    Raises:
+        UsageError: The result would not be an image but fill the memory: a line of pixels, its short side enlarged.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UsageError(f"an image of {size[0]} x {size[1]} pixels after resizing is too large for OpenCV's resize")
     shrinks = size[0] < pixels.shape[1]
     method = cv2.INTER_AREA if shrinks and interpolation != "nearest" else _ENLARGING[interpolation]
     return np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)

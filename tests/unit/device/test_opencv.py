@@ -11,6 +11,7 @@ pytest.importorskip("cv2", reason="OpenCV is not installed")
 from googlenet_deploy.device.opencv import resize
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import BVLC
+from googlenet_deploy.errors import UsageError
 
 
 def test_sizes_and_types_are_kept() -> None:
@@ -32,6 +33,11 @@ def test_shrinking_is_antialiased() -> None:
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 254
     assert np.abs(resize(stripes, (8, 8), "bilinear").astype(int) - 127).max() <= 1
+
+
+def test_a_line_of_pixels_is_refused_instead_of_filling_the_memory() -> None:
+    with pytest.raises(UsageError, match="256 x 6400000 pixels after resizing is too large"):
+        preprocess(Image.new("RGB", (2, 50_000)), BVLC, "opencv")
 
 
 def test_the_whole_preparation_is_near_pillows() -> None:
