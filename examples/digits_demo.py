@@ -2,11 +2,12 @@
 
 Writes scikit-learn's handwritten digits (real scans of 8 by 8 pixels) as a folder of images per class, then runs the
 commands that a user would type: train a small GoogLeNet, export it to a verified ONNX model, classify digits that
-training never saw, and measure the accuracy on all of them. Each command is shown as it runs, with its time.
+training never saw, measure the accuracy on all of them, build an engine, quantise to INT8, and measure what that
+changes. Each command is shown as it runs, with its time.
 
     python examples/digits_demo.py --output build/demo
 
-Exit status: that of the first command that fails; 3 where the accuracy is below what is required.
+Exit status: that of the first command that fails; 3 where a gate does not hold, such as that on the accuracy.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ def steps(paths: Paths, epochs: int, required: float) -> list[Step]:
             ),
         ),
         *engine_steps(paths, model),
+        *int8_steps(paths, model),
     ]
 
 
@@ -131,6 +133,37 @@ def engine_steps(paths: Paths, model: str) -> list[Step]:
     ]
 
 
+def int8_steps(paths: Paths, model: str) -> list[Step]:
+    """To INT8, and what that changes: both models measured on the same images, then side by side."""
+    quantized = paths.file("digits.int8.onnx")
+    files = {model: paths.file("benchmark.json"), quantized: paths.file("benchmark.int8.json")}
+    measure = [
+        Step(
+            f"Benchmark {name}",
+            "Every scope in three rounds, once the latency has settled; memory; power where there is a meter.",
+            (
+                *("benchmark", path, "--images", str(paths.held_out), "--batch", "1", "--json", files[path]),
+                *("--rounds", "3", "--seconds", "1", "--warm-up", "5"),
+            ),
+        )
+        for name, path in (("FP32", model), ("INT8", quantized))
+    ]
+    return [
+        Step(
+            "Quantise",
+            "To INT8 with Q/DQ pairs where TensorRT wants them, calibrated on training digits, with a gate: the INT8"
+            " model answers as the FP32 model does.",
+            ("quantize", model, "--images", str(paths.train), "--output", quantized, "--require", "agreement=98"),
+        ),
+        *measure,
+        Step(
+            "Compare",
+            "FP32 (A) and INT8 (B) side by side; an interval that contains 1 is no difference.",
+            ("benchmark", "--compare", files[model], files[quantized]),
+        ),
+    ]
+
+
 RESULTS = {
     "digits/train": "digits as PNG files, a folder per class: to learn from",
     "digits/held-out": "the digits that training never saw",
@@ -140,6 +173,8 @@ RESULTS = {
     "export.json": "what the export did and how it was verified",
     "evaluation.json": "accuracy on the held-out digits, with its interval",
     "digits.fp16.onnx": "the same model in FP16",
+    "digits.int8.onnx": "the same model in INT8, with Q/DQ pairs",
+    "benchmark.json": "latency, throughput and memory of the FP32 model; benchmark.int8.json of the INT8 model",
     "digits.engine": "a TensorRT-RTX engine, and digits.engine.json: what it was made from and computes in",
 }
 

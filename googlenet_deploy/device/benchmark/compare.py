@@ -28,8 +28,8 @@ class Row(NamedTuple):
         configuration: For people: "batch 1, 1 stream".
         figure: What.
         unit: Of `first` and `second`.
-        first: A's value.
-        second: B's value.
+        first: A's geometric mean over the rounds; where a round does not support the figure, that of all runs.
+        second: The same of B.
         ratio: B/A.
         interval: 95 % interval of the ratio; None where the rounds do not support one.
         more_is_better: Whether a larger value is the better one.
@@ -182,8 +182,10 @@ def _row(
     if not (a.get("value") or 0) > 0 or not (b.get("value") or 0) > 0:
         return None
     found = ratio_of_means(a["rounds"], b["rounds"])
-    ratio, interval = found if found is not None else (b["value"] / a["value"], None)
-    return Row(name, figure, unit, a["value"], b["value"], ratio, interval, more_is_better)
+    if found is None:
+        return Row(name, figure, unit, a["value"], b["value"], b["value"] / a["value"], None, more_is_better)
+    means = [exp(float(np.mean(np.log(part["rounds"])))) for part in (a, b)]
+    return Row(name, figure, unit, *means, *found, more_is_better)
 
 
 def _memory_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> List[Row]:

@@ -31,7 +31,8 @@ def test_the_made_up_result_fits_the_schema(make_result: Any, schema: Path) -> N
 def test_a_faster_model(make_result: Any) -> None:
     found = rows(make_result(), make_result(0.5))
     latency, throughput, energy = found["run p50"], found["throughput"], found["energy per image"]
-    assert latency.ratio == pytest.approx(0.5)
+    assert latency.ratio == pytest.approx(0.5) == latency.second / latency.first
+    assert latency.first == pytest.approx((4.0 * 4.04 * 3.96) ** (1 / 3))
     assert latency.interval is not None
     assert latency.interval[0] < 0.5 < latency.interval[1]
     assert latency.verdict == "B better"
