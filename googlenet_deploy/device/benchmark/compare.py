@@ -184,8 +184,8 @@ def _row(
     found = ratio_of_means(a["rounds"], b["rounds"])
     if found is None:
         return Row(name, figure, unit, a["value"], b["value"], b["value"] / a["value"], None, more_is_better)
-    means = [exp(float(np.mean(np.log(part["rounds"])))) for part in (a, b)]
-    return Row(name, figure, unit, *means, *found, more_is_better)
+    first, second = (exp(float(np.mean(np.log(part["rounds"])))) for part in (a, b))
+    return Row(name, figure, unit, first, second, *found, more_is_better)
 
 
 def _memory_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> List[Row]:
