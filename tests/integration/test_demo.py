@@ -35,8 +35,13 @@ def test_every_command_parses(demo: Any, tmp_path: Path) -> None:
         parser = argparse.ArgumentParser()
         command.add_arguments(parser)
         parser.parse_args(step.arguments[1:])
-    assert steps[-1].arguments[0] == "build"
-    assert steps[-1].needs == "tensorrt_rtx"
+    by_command = {step.arguments[0]: step for step in steps}
+    assert by_command["build"].needs == "tensorrt_rtx"
+    quantized = by_command["quantize"].arguments[by_command["quantize"].arguments.index("--output") + 1]
+    measured = [step.arguments for step in steps if step.arguments[0] == "benchmark"]
+    assert [arguments[1] for arguments in measured] == [paths.file("digits.onnx"), quantized, "--compare"]
+    files = [arguments[arguments.index("--json") + 1] for arguments in measured[:2]]
+    assert list(measured[2][2:]) == files
 
 
 def test_what_a_machine_cannot_do_is_left_out_in_a_sentence(demo: Any, capsys: pytest.CaptureFixture[str]) -> None:
