@@ -121,13 +121,24 @@ def test_absurd_options_before_anything_is_measured(arguments: Any, words: str, 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--batch", "0"), ("--batch", "1,"), ("--batch", "one"), ("--streams", "-1"), ("--power", "voltmeter")],
+    [
+        ("--batch", "0"),
+        ("--batch", "1,"),
+        ("--batch", "one"),
+        ("--streams", "-1"),
+        ("--power", "voltmeter"),
+        ("--power-rails", "A,,B"),
+    ],
 )
 def test_what_argparse_refuses(arguments: Any, colour_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["benchmark", str(colour_model), *arguments])
     assert end.value.code == 2
     assert "usage: " in capsys.readouterr().err
+
+
+def test_rails_by_name(measured: Any) -> None:
+    assert measured("--power-rails", "VDD_IN, VDD_SOC")["options"]["power_rails"] == ["VDD_IN", "VDD_SOC"]
 
 
 def test_neither_model_nor_comparison(bench: Run) -> None:

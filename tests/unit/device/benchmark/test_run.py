@@ -154,6 +154,20 @@ def test_a_round_too_short_for_the_meter_is_lengthened_and_told(
     assert result["idle"]["seconds"] == pytest.approx(3.0)
 
 
+def test_energy_of_several_streams(make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_sampler", lambda *_: SteadySampler(clock))
+    options = BenchmarkOptions(streams=(2,), rounds=1, seconds=0.0, warm_up_seconds=0.0, threads=1)
+    energy = make(options).run()["configurations"][0]["energy"]
+    assert energy["run"]["watts"] == pytest.approx(10.0)
+    assert energy["end_to_end"] == {"not_measured": "measured with one stream only"}
+
+
+def test_a_gpu_backend_that_does_not_tell_copies_apart(make: Make) -> None:
+    options = BenchmarkOptions(rounds=1, seconds=0.0, warm_up_seconds=0.0, power="none")
+    scopes = make(options, device="GPU").run()["configurations"][0]["milliseconds"]
+    assert scopes["copy_out"] == {"not_measured": "this backend does not tell copies apart; they count as compute"}
+
+
 def test_a_meter_that_dies_leaves_no_number(make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "open_sampler", lambda *_: SteadySampler(clock, broken=True))
     energy = make().run()["configurations"][0]["energy"]
