@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from googlenet_deploy.deployment.config import GATES
+from googlenet_deploy.deployment.diagnosis import first_problem
 from googlenet_deploy.deployment.job import FP32, MODELS, Job
 from googlenet_deploy.report.results import Gate
 
@@ -54,6 +55,9 @@ def what_to_try(job: Job, gate: Gate) -> str:
     precision = job.config.precision
     if precision == "fp32":
         return "these are the weights' own answers: train further, or ask for less"
+    problem = first_problem(job.data("evaluate").get("int8", {})) if precision == "int8" else ""
+    if problem:
+        return f"{problem}; the report has the layers: {job.path('report.html')}"
     where = f"googlenet-deploy evaluate {job.path(MODELS[precision])} --reference {job.path(FP32)}"
     more = "more calibration images, or --precision fp16" if precision == "int8" else "--precision fp32"
     return f"{where} says where it is lost; try {more}; the report has the layers: {job.path('report.html')}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from googlenet_deploy.deployment.diagnosis import first_problem
 from googlenet_deploy.deployment.job import Job
+from googlenet_deploy.evaluation.paired import SIGNIFICANT
 from googlenet_deploy.report.results import Check, Missing, Step
 from googlenet_deploy.report.text import plural
 
@@ -39,15 +41,21 @@ def checks(job: Job, rows: tuple[Step, ...]) -> tuple[Check, ...]:
 
 
 def _accuracy(job: Job) -> list[Check]:
-    difference = job.data("evaluate")["variants"][job.config.precision].get("difference")
-    if difference is None:
-        return []
-    worse = difference["points"] < 0 and difference["p_value"] < 0.05
-    text = (
-        f"{difference['points']:+.2f} points: {plural(difference['gained'], 'image')} gained and "
-        f"{difference['lost']} lost, McNemar p = {difference['p_value']:.2g}"
-    )
-    return [Check("No more is lost to FP32 than chance explains", not worse, text)]
+    found = []
+    evaluation = job.data("evaluate")
+    difference = evaluation["variants"][job.config.precision].get("difference")
+    if difference is not None:
+        worse = difference["points"] < 0 and difference["p_value"] < SIGNIFICANT
+        text = (
+            f"{difference['points']:+.2f} points: {plural(difference['gained'], 'image')} gained and "
+            f"{difference['lost']} lost, McNemar p = {difference['p_value']:.2g}"
+        )
+        found.append(Check("No more is lost to FP32 than chance explains", not worse, text))
+    if job.config.precision == "int8":
+        problem = first_problem(evaluation["int8"])
+        text = problem or next(entry["text"] for entry in evaluation["int8"]["verdicts"])
+        found.append(Check("Diagnosis of the INT8 model", not problem, text))
+    return found
 
 
 def missing(job: Job, rows: tuple[Step, ...], estimate: Mapping[str, Any]) -> tuple[Missing, ...]:
@@ -64,7 +72,6 @@ def missing(job: Job, rows: tuple[Step, ...], estimate: Mapping[str, Any]) -> tu
         reason = f"{job.config.precision.upper()} is deployed, which needs no calibration"
         found += [Missing("histograms", reason), Missing("layer SQNR", reason), Missing("sensitivity", reason)]
     else:
-        found.append(Missing("layer SQNR", "not measured by deploy: evaluate MODEL --reference FP32 tells it"))
         found.append(Missing("sensitivity", "not measured by deploy"))
     if "estimate" not in reached:
         found += [Missing(part, stopped) for part in ("layers", "memory", "bounds", "latency")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from googlenet_deploy.calibration.outline import Outline
 from googlenet_deploy.calibration.table import load_table
 from googlenet_deploy.deployment import report_checks, report_commands, report_figures
 from googlenet_deploy.deployment.job import MODELS, OUTLINES, TABLE, Job
+from googlenet_deploy.deployment.state import tool_hash
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.report.collect.histograms import tensor_histograms
 from googlenet_deploy.report.decode import decode
@@ -58,7 +59,7 @@ class Reporting:
             row.name: self.job.state.records[row.name].fingerprint for row in self.rows if row.outcome != "left out"
         }
         gates = [asdict(gate) for gate in self.gates]
-        text = json.dumps([__version__, parts, gates, list(self.notes)], sort_keys=True)
+        text = json.dumps([tool_hash(), parts, gates, list(self.notes)], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def write(self) -> tuple[str, ...]:
@@ -85,7 +86,7 @@ class Reporting:
             gates=self.gates,
             checks=report_checks.checks(job, self.rows),
             variants=report_figures.variants(job, estimate),
-            layers=decode(tuple[Layer, ...], estimate.get("layers", []), "layers"),
+            layers=self._layers(),
             histograms=self._histograms() if precision == "int8" else (),
             memory=decode(tuple[MemoryStep, ...], estimate.get("memory", []), "memory"),
             latencies=report_figures.latencies(job),
@@ -105,6 +106,14 @@ class Reporting:
             return {}
         values: Mapping[str, Any] = json.loads(self.job.path("estimate.json").read_text(encoding="utf-8"))
         return values
+
+    def _layers(self) -> tuple[Layer, ...]:
+        """The deployed model's layers, with the error of each output where it was measured."""
+        layers = decode(tuple[Layer, ...], self._estimate.get("layers", []), "layers")
+        if self.job.config.precision != "int8":
+            return layers
+        sqnr = self.job.data("evaluate").get("int8", {}).get("layers", {})
+        return tuple(replace(layer, sqnr=sqnr.get(layer.name)) for layer in layers)
 
     def _subject(self) -> Subject:
         job, export, images = self.job, self.job.data("export"), self.job.data("images")

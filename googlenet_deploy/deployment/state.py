@@ -1,6 +1,6 @@
 """What was done so far: one record per step, so that a later run goes on where an earlier one stopped.
 
-A step is done again when its fingerprint changed (its inputs' hashes, its options, the tool's version) or when one of
+A step is done again when its fingerprint changed (its inputs' hashes, its options, the tool's sources) or when one of
 its outputs is no longer the file that it wrote. Outputs are written whole before the record is, so a run that is killed
 anywhere leaves at most a file without a record, which is made again.
 """
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import googlenet_deploy
 from googlenet_deploy import __version__
 from googlenet_deploy.device.files import sha256_file, write_json
 from googlenet_deploy.errors import InputError
@@ -118,7 +121,18 @@ def _records(values: Mapping[str, Any]) -> dict[str, StepRecord]:
     return {name: StepRecord(**{**record, "notes": tuple(record["notes"])}) for name, record in steps}
 
 
+@cache
+def tool_hash() -> str:
+    """SHA-256 over the package's sources: what another version left behind may lack what this one reads."""
+    root = Path(googlenet_deploy.__file__).parent
+    digest = hashlib.sha256(__version__.encode("utf-8"))
+    for path in sorted(Path(folder) / name for folder, _, names in os.walk(root, followlinks=True) for name in names):
+        if path.suffix == ".py":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def fingerprint_of(name: str, inputs: Mapping[str, Any]) -> str:
-    """SHA-256 over a step's name, its inputs and the tool's version."""
-    text = json.dumps([name, __version__, dict(sorted(inputs.items()))], sort_keys=True, ensure_ascii=False)
+    """SHA-256 over a step's name, its inputs and the tool itself."""
+    text = json.dumps([name, tool_hash(), dict(sorted(inputs.items()))], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from googlenet_deploy.deployment.diagnosis import Answers, diagnose_int8
 from googlenet_deploy.deployment.job import MODELS, Job, Outcome, Step
 from googlenet_deploy.device.files import write_json
 from googlenet_deploy.device.pipeline import ImageBatches
@@ -19,6 +20,7 @@ from googlenet_deploy.device.runner.select import open_runner
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.evaluation.accuracy import Proportion, top_k_correct
 from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.evaluation.evidence import FINE
 from googlenet_deploy.evaluation.paired import PairedDifference
 
 if TYPE_CHECKING:
@@ -55,15 +57,20 @@ class Evaluate(Step):
         for name, values in scores.items():
             if name != "fp32" and truth is not None:
                 figures[name]["difference"] = _difference(values, scores["fp32"], truth)
-        data = {
+        data: dict[str, Any] = {
             "images": len(used),
             "skipped": skipped,
             "variants": figures,
             "disagreements": _disagreements(used, scores, labels),
         }
+        if "int8" in scores:
+            classes = tuple(job.data("images")["classes"])
+            answers = Answers(scores["fp32"], scores["int8"], truth, classes)
+            data["int8"] = diagnose_int8(job, answers, [source.name for source in job.sources(used)])
         write_json(job.path(FILE), data)
-        notes = tuple(f"evaluation skipped {name}: {why}" for name, why in skipped)
-        return Outcome((FILE,), _sentence(job, figures, len(used)), data, notes)
+        notes = [f"evaluation skipped {name}: {why}" for name, why in skipped]
+        notes += [entry["text"] for entry in data.get("int8", {}).get("verdicts", []) if entry["severity"] != FINE]
+        return Outcome((FILE,), _sentence(job, figures, len(used)), data, tuple(notes))
 
 
 def _scores(job: Job, names: list[str]) -> tuple[dict[str, NDArray[np.float32]], list[str], list[tuple[str, str]]]:
