@@ -3,7 +3,8 @@
 Writes scikit-learn's handwritten digits (real scans of 8 by 8 pixels) as a folder of images per class, then runs the
 commands that a user would type: train a small GoogLeNet, export it to a verified ONNX model, classify digits that
 training never saw, measure the accuracy on all of them, build an engine, quantise to INT8, and measure what that
-changes. Each command is shown as it runs, with its time.
+changes; then the whole way to a Jetson in one command, with the bundle for the device and the report. Each command is
+shown as it runs, with its time.
 
     python examples/digits_demo.py --output build/demo
 
@@ -108,6 +109,7 @@ def steps(paths: Paths, epochs: int, required: float) -> list[Step]:
         ),
         *engine_steps(paths, model),
         *int8_steps(paths, model),
+        deploy_step(paths, checkpoint),
     ]
 
 
@@ -164,6 +166,19 @@ def int8_steps(paths: Paths, model: str) -> list[Step]:
     ]
 
 
+def deploy_step(paths: Paths, checkpoint: str) -> Step:
+    """Everything above and more in one command, for a Jetson."""
+    return Step(
+        "Deploy",
+        "The whole way for a Jetson Orin Nano in one command: export, calibration, INT8, every precision compared on"
+        " digits that calibration did not see, bounds for the module, a bundle that is tested, and the report.",
+        (
+            *("deploy", "--weights", checkpoint, "--images", str(paths.held_out), "--target", "orin-nano"),
+            *("--precision", "int8", "--output", paths.file("orin-nano"), "--require", "loss=3"),
+        ),
+    )
+
+
 RESULTS = {
     "digits/train": "digits as PNG files, a folder per class: to learn from",
     "digits/held-out": "the digits that training never saw",
@@ -175,6 +190,8 @@ RESULTS = {
     "digits.fp16.onnx": "the same model in FP16",
     "digits.int8.onnx": "the same model in INT8, with Q/DQ pairs",
     "benchmark.json": "latency, throughput and memory of the FP32 model; benchmark.int8.json of the INT8 model",
+    "orin-nano/bundle.zip": "for the Jetson: models, calibration, self-test, scripts; README.txt in it tells how",
+    "orin-nano/report.html": "what was found: accuracy, bounds, layers, activations, images that differ",
     "digits.engine": "a TensorRT-RTX engine, and digits.engine.json: what it was made from and computes in",
 }
 

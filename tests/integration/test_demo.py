@@ -42,6 +42,7 @@ def test_every_command_parses(demo: Any, tmp_path: Path) -> None:
     assert [arguments[1] for arguments in measured] == [paths.file("digits.onnx"), quantized, "--compare"]
     files = [arguments[arguments.index("--json") + 1] for arguments in measured[:2]]
     assert list(measured[2][2:]) == files
+    assert steps[-1].arguments[0] == "deploy"
 
 
 def test_what_a_machine_cannot_do_is_left_out_in_a_sentence(demo: Any, capsys: pytest.CaptureFixture[str]) -> None:
