@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
 
-ROUNDS, SECONDS, WARM_UP = 3, 1.0, 3.0
+ROUNDS, SECONDS, WARM_UP = 3, 0.5, 3.0
 IMAGES = 8
 
 

@@ -17,6 +17,7 @@ from googlenet_deploy.report.collect.bounds import (
     mode_bounds,
     type_shares,
 )
+from googlenet_deploy.report.text import number
 
 if TYPE_CHECKING:
     from googlenet_deploy.export.estimate import Estimate
@@ -69,4 +70,6 @@ def _sentence(deployed: Estimate, why: str) -> str:
     if why:
         return f"no bounds: {why}"
     bound = bound_quantities(deployed)["latency"]
-    return f"at best {bound.low:.2f} to {bound.high:.2f} ms per image on {bound.where} (a bound)"
+    assert bound.low is not None
+    assert bound.high is not None
+    return f"at best {number(bound.low)} to {number(bound.high)} ms per image on {bound.where} (a bound)"
