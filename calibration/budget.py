@@ -1,0 +1,181 @@
+"""Leaves the fewest multiply-adds in float that keep an accuracy budget.
+
+Errors of layers that are quantised alone add up: on the BVLC net their sum predicts the noise of all of them together
+to 0.3 dB, their divergences to 2 %. So for every number of multiply-adds the best set of layers to leave in float is
+a knapsack problem that is solved exactly (`cheapest_sets`). Along these sets, from none to all, the first that holds
+the budget is found by bisection, each probed by really running it. Then layers are given back to INT8 one by one, the
+dearest first, as long as the budget still holds: what is left over where errors do not add up exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.calibration.cheapest_sets import cheapest_sets
+from googlenet_deploy.calibration.mixed import keep_in_float
+from googlenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.calibration.judge import Judge, Measure
+    from googlenet_deploy.calibration.sensitivity import LayerSensitivity
+
+TOP1, AGREEMENT, SQNR = "top1", "agreement", "sqnr"
+BUDGETS = (TOP1, AGREEMENT, SQNR)
+# Sets and layers that differ by less than this share of all multiply-adds are not worth running the model for.
+SMALLEST_STEP = 0.004
+# A layer is only tried for INT8 where the predicted error is not far above that of a set that failed.
+HOPELESS = 1.05
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the result must keep.
+
+    Attributes:
+        name: "top1": at most so many percentage points of top-1 accuracy are lost; "agreement": at least so many
+            percent of the best classes are FP32's; "sqnr": the scores' signal-to-noise ratio, at least so many dB.
+        value: The bound.
+    """
+
+    name: str
+    value: float
+
+    def __post_init__(self) -> None:
+        if self.name not in BUDGETS:
+            raise UsageError(f"unknown budget {self.name!r}: choose {', '.join(BUDGETS)}")
+        largest = {TOP1: 100.0, AGREEMENT: 100.0, SQNR: math.inf}[self.name]
+        if not 0 <= self.value <= largest:
+            raise UsageError(f"a budget of {self.name}={self.value:g} makes no sense")
+
+    def margin(self, measure: Measure) -> float:
+        """By how much the budget is kept, in its own unit; below 0 where it is not."""
+        if self.name == TOP1:
+            assert measure.paired is not None
+            return self.value + measure.paired.points
+        if self.name == AGREEMENT:
+            return measure.agreement.proportion.percent - self.value
+        return measure.agreement.sqnr - self.value
+
+    def reached(self, measure: Measure) -> str:
+        """The figure with its interval, in words."""
+        if self.name == TOP1:
+            return f"top-1 {measure.paired}"
+        if self.name == AGREEMENT:
+            return f"agreement {measure.agreement.proportion}"
+        low, high = measure.agreement.sqnr_interval
+        return f"logit SQNR {measure.agreement.sqnr:.2f} dB (95 % interval {low:.2f} to {high:.2f})"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of layers in float, and what it reaches.
+
+    Attributes:
+        kept: Names of the layers in float.
+        measure: What the model reaches.
+        margin: By how much the tightest budget is kept; below 0 where it is not.
+    """
+
+    kept: frozenset[str]
+    measure: Measure
+    margin: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether every budget is kept."""
+        return self.margin >= 0
+
+
+class BudgetSearch:
+    """Finds the layers that stay in float.
+
+    Args:
+        draft: The draft with all layers quantised.
+        judge: Measures models.
+        layers: The layers' sensitivity.
+        budgets: All must hold.
+        tried: Called after each model that was run.
+    """
+
+    def __init__(
+        self,
+        draft: Draft,
+        judge: Judge,
+        layers: Sequence[LayerSensitivity],
+        budgets: Sequence[Budget],
+        tried: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.draft, self.judge, self.budgets, self.tried = draft, judge, budgets, tried
+        self.costs = {layer.name: layer.multiply_adds for layer in layers}
+        by_noise = all(budget.name == SQNR for budget in budgets)
+        self.errors = {layer.name: layer.noise if by_noise else layer.divergence for layer in layers}
+        self.smallest = SMALLEST_STEP * sum(self.costs.values())
+        self.trials: dict[frozenset[str], Trial] = {}
+
+    def run(self) -> Trial:
+        """The set with the fewest multiply-adds that holds the budgets; where none does, the one that comes nearest."""
+        found, failed = self._bisect(self._sets())
+        if found is None:
+            return max(self.trials.values(), key=lambda trial: (trial.margin, -self._cost(trial.kept)))
+        return self._give_back(found, failed)
+
+    def _sets(self) -> list[frozenset[str]]:
+        """Sets worth trying, from none to all but the layer that costs most in float."""
+        names = list(self.costs)
+        sets = cheapest_sets(list(self.costs.values()), [self.errors[name] for name in names])
+        everything = frozenset(names)
+        listed: list[frozenset[str]] = [frozenset()]
+        for chosen in sets:
+            kept = frozenset(names[position] for position in chosen)
+            if self._cost(kept) - self._cost(listed[-1]) >= self.smallest and kept != everything:
+                listed.append(kept)
+        last = everything - {max(names, key=self.costs.__getitem__)}
+        return [*(kept for kept in listed if kept != last), last]
+
+    def _bisect(self, sets: Sequence[frozenset[str]]) -> tuple[Trial | None, frozenset[str] | None]:
+        """The first set that holds the budgets, and the one ahead of it, which does not."""
+        if self._try(sets[0]).holds:
+            return self._try(sets[0]), None
+        low, high = 0, len(sets) - 1
+        if not self._try(sets[high]).holds:
+            return None, None
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._try(sets[middle]).holds:
+                high = middle
+            else:
+                low = middle
+        return self._try(sets[high]), sets[low]
+
+    def _give_back(self, found: Trial, failed: frozenset[str] | None) -> Trial:
+        if failed is None:
+            return found
+        limit = HOPELESS * self._error(failed)
+        for name in sorted(found.kept, key=lambda each: (-self.costs[each], each)):
+            fewer = found.kept - {name}
+            if self._error(fewer) <= limit and self.costs[name] >= self.smallest:
+                trial = self._try(fewer)
+                found = trial if trial.holds else found
+        return found
+
+    def _try(self, kept: frozenset[str]) -> Trial:
+        if kept not in self.trials:
+            model = keep_in_float(self.draft, dict.fromkeys(kept, "")).build() if kept else self.draft.build()
+            measure = self.judge.measure(model)
+            margin = min(budget.margin(measure) for budget in self.budgets)
+            self.trials[kept] = Trial(kept, measure, margin)
+            self.tried()
+        return self.trials[kept]
+
+    def _error(self, kept: frozenset[str]) -> float:
+        """The predicted error of what is quantised."""
+        return sum(error for name, error in self.errors.items() if name not in kept)
+
+    def _cost(self, kept: frozenset[str]) -> int:
+        return sum(self.costs[name] for name in kept)

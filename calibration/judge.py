@@ -1,0 +1,123 @@
+"""Judges models against the FP32 one on images that are read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.errors import InputError, VerificationError
+from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.export.samples import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.specification import Preprocessing
+
+BATCH_SIZE = 4
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A model beside the FP32 one.
+
+    Attributes:
+        agreement: Of their scores.
+        paired: Difference of their top-1 accuracies; None without labels.
+    """
+
+    agreement: Agreement
+    paired: PairedDifference | None
+
+
+class Judge:
+    """Images and what the FP32 model says of them, in memory: a byte per pixel and channel, and the scores.
+
+    Args:
+        reference: The FP32 model.
+        spec: How its images are prepared.
+        images: The images.
+        labels: The true class by image name; images without one are left out. None where there are no labels.
+
+    Attributes:
+        skipped: Images that could not be used.
+
+    Raises:
+        InputError: No image can be used.
+        BadModelError: The model cannot be run.
+    """
+
+    def __init__(
+        self,
+        reference: onnx.ModelProto,
+        spec: Preprocessing,
+        images: Sequence[ImageSource],
+        labels: Mapping[str, int] | None = None,
+    ) -> None:
+        self.spec = spec
+        chosen = [image for image in images if labels is None or image.name in labels]
+        session = TensorSession(reference)
+        self._size = session.fixed_batch or BATCH_SIZE
+        # The same geometry without the normalisation.
+        batches = ImageBatches(chosen, spec.with_uint8_input(), self._size)
+        self._pixels: list[NDArray[np.uint8]] = []
+        self._labels: list[int] | None = None if labels is None else []
+        self._wanted: list[NDArray[np.float32]] = []
+        for batch in batches:
+            self._pixels.append(np.asarray(batch.array, np.uint8))
+            self._wanted.append(_scores(session, self._prepared(self._pixels[-1])))
+            if self._labels is not None and labels is not None:
+                self._labels += [labels[name] for name in batch.names]
+        self.skipped: Sequence[Skipped] = tuple(batches.skipped)
+        if not self._pixels:
+            raise InputError("images", "none that was not used for calibration can be used", "give more images")
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pixels))
+
+    def batches(self, count: int | None = None) -> Iterator[tuple[NDArray[np.generic], NDArray[np.float32]]]:
+        """Prepared images with the FP32 model's scores, (N, ...) and (N, classes); some `count` of them, or all."""
+        seen = 0
+        for pixels, wanted in zip(self._pixels, self._wanted, strict=True):
+            if count is not None and seen >= count:
+                return
+            yield self._prepared(pixels), wanted
+            seen += len(pixels)
+
+    def measure(self, model: onnx.ModelProto) -> Measure:
+        """Runs a model on all images.
+
+        Raises:
+            BadModelError: It cannot be run.
+            VerificationError: It yields NaN or infinite values.
+        """
+        session, agreement = TensorSession(model), Agreement()
+        right: tuple[list[bool], list[bool]] = ([], [])
+        for images, wanted in self.batches():
+            got = _scores(session, images)
+            if not np.isfinite(got).all():
+                raise VerificationError("the quantised model yields NaN or infinite values")
+            agreement.add(wanted, got)
+            if self._labels is not None:
+                labels = self._labels[len(right[0]) : len(right[0]) + len(got)]
+                for answers, scores in zip(right, (got, wanted), strict=True):
+                    answers.extend((scores.argmax(axis=1) == labels).tolist())
+        return Measure(agreement, None if self._labels is None else PairedDifference.of(*right))
+
+    def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
+        return prepare(pixels, self.spec)
+
+
+def _scores(session: TensorSession, images: NDArray[np.generic]) -> NDArray[np.float32]:
+    values = session.run(images)[session.outputs[0]]
+    return np.asarray(values, np.float32).reshape(len(values), -1)

@@ -1,0 +1,125 @@
+"""Mixed precision: which layers stay in float, why, and what that reaches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.calibration.budget import AGREEMENT, TOP1, Budget, BudgetSearch, Trial
+from googlenet_deploy.calibration.mixed import keep_in_float
+from googlenet_deploy.calibration.sensitivity import LayerSensitivity, measure_sensitivity
+from googlenet_deploy.device.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.calibration.judge import Judge
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What was found.
+
+    Attributes:
+        draft: The draft with the chosen layers in float.
+        layers: Every layer's sensitivity, in graph order.
+        kept: The layers that stay in float, in graph order.
+        budgets: What was asked for; empty where only the sensitivity was.
+        trial: What the choice reaches; None without budgets.
+        runs: How many models were run to find it.
+        images: On how many images.
+        warnings: What the user should know about how far the figures can be trusted.
+    """
+
+    draft: Draft
+    layers: Sequence[LayerSensitivity]
+    kept: Sequence[str]
+    budgets: Sequence[Budget]
+    trial: Trial | None
+    runs: int
+    images: int
+    warnings: Sequence[str]
+
+    @property
+    def float_share(self) -> float:
+        """Share of the layers' multiply-adds that stays in float, 0..1."""
+        total = sum(layer.multiply_adds for layer in self.layers)
+        return sum(layer.multiply_adds for layer in self.layers if layer.name in self.kept) / max(1, total)
+
+    def summary(self) -> dict[str, Any]:
+        """What the model's metadata say of it."""
+        return {
+            "wanted": {budget.name: budget.value for budget in self.budgets},
+            "holds": self.trial is not None and self.trial.holds,
+            "reached": [budget.reached(self.trial.measure) for budget in self.budgets if self.trial is not None],
+            "float_multiply_adds": round(self.float_share, 4),
+            "images": self.images,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return {
+            "images": self.images,
+            "layers": [_finite({**asdict(layer), "float": layer.name in self.kept}) for layer in self.layers],
+            "budget": self.summary() if self.budgets else None,
+            "models_run": self.runs,
+            "warnings": list(self.warnings),
+        }
+
+
+def choose_precision(draft: Draft, judge: Judge, budgets: Sequence[Budget], *, quiet: bool = False) -> Precision:
+    """Ranks the layers of a draft and leaves the fewest multiply-adds in float that keep the budgets.
+
+    Args:
+        draft: The draft, with all layers quantised that may be.
+        judge: Measures models, on images that calibration did not see.
+        budgets: All must hold; where empty, the layers are only ranked.
+        quiet: Show no progress.
+    """
+    layers = measure_sensitivity(draft, judge, quiet=quiet)
+    if not budgets:
+        return Precision(draft, layers, (), (), None, 0, len(judge), ())
+    with progress("budget", quiet=quiet) as advance:
+        search = BudgetSearch(draft, judge, layers, budgets, lambda: advance(1))
+        trial = search.run()
+    kept = tuple(layer.name for layer in layers if layer.name in trial.kept)
+    reasons = _reasons(layers, search.errors, kept)
+    return Precision(
+        draft=keep_in_float(draft, reasons) if kept else draft,
+        layers=layers,
+        kept=kept,
+        budgets=budgets,
+        trial=trial,
+        runs=len(search.trials),
+        images=len(judge),
+        warnings=_resolution(budgets, len(judge)),
+    )
+
+
+def _reasons(layers: Sequence[LayerSensitivity], errors: dict[str, float], kept: Sequence[str]) -> dict[str, str]:
+    total_error, total_cost = sum(errors.values()) or 1.0, sum(layer.multiply_adds for layer in layers) or 1
+    return {
+        layer.name: f"kept in float by the budget: {100 * errors[layer.name] / total_error:.1f} % of the error of all "
+        f"layers, {100 * layer.multiply_adds / total_cost:.1f} % of their multiply-adds"
+        for layer in layers
+        if layer.name in kept
+    }
+
+
+def _resolution(budgets: Sequence[Budget], images: int) -> list[str]:
+    """Where one image more or less decides."""
+    allowed = {budget: 100 - budget.value if budget.name == AGREEMENT else budget.value for budget in budgets}
+    return [
+        f"a budget of {budget.name}={budget.value:g} is finer than {images} images can tell: one image is "
+        f"{100 / images:.2g} points, so that a single one decides (--check-images, --check-from)"
+        for budget, points in allowed.items()
+        if budget.name in (TOP1, AGREEMENT) and points < 100 / images
+    ]
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }

@@ -1,0 +1,99 @@
+"""Divides a graph where a single tensor carries everything on, so that what lies behind can be run by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.calibration.placement import AVERAGE_POOLS
+from googlenet_deploy.errors import requires
+
+with requires("export"):
+    import onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from googlenet_deploy.calibration.graph import GraphView
+
+
+@dataclass(frozen=True)
+class Section:
+    """The part of a graph from one such tensor to the next.
+
+    Attributes:
+        tensor: The tensor that it reads: all that those ahead of it hand on.
+        start: Position of its first node.
+        stop: Position behind its last node.
+    """
+
+    tensor: str
+    start: int
+    stop: int
+
+
+def find_sections(graph: GraphView, layers: Container[str]) -> list[Section]:
+    """The sections in graph order; the first reads the network's input, the last makes its output.
+
+    Each but the first holds one of `layers`. An average pool is kept with what is ahead of it: it is quantised on both
+    sides or on neither.
+    """
+    cuts = [(0, graph.inputs[0]), *_cuts(graph)]
+    ends = [start for start, _ in cuts[1:]] + [len(graph.nodes)]
+    holding = [
+        cut
+        for cut, end in zip(cuts, ends, strict=True)
+        if cut[0] == 0 or any(graph.name_of(node) in layers for node in graph.nodes[cut[0] : end])
+    ]
+    ends = [start for start, _ in holding[1:]] + [len(graph.nodes)]
+    return [Section(tensor, start, stop) for (start, tensor), stop in zip(holding, ends, strict=True)]
+
+
+def _cuts(graph: GraphView) -> Iterator[tuple[int, str]]:
+    """Positions ahead of which a single tensor lives, and that tensor."""
+    live = {graph.inputs[0]}
+    last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.input}
+    for name in graph.outputs:
+        last_use[name] = len(graph.nodes)
+    activations = set(graph.activations())
+    for index, node in enumerate(graph.nodes[:-1]):
+        live |= {name for name in node.output if name in activations and last_use.get(name, -1) > index}
+        live -= {name for name in live if last_use[name] <= index}
+        if len(live) == 1 and _is_good_cut(graph, next(iter(live))):
+            yield index + 1, next(iter(live))
+
+
+def _is_good_cut(graph: GraphView, name: str) -> bool:
+    readers = graph.readers(name)
+    return graph.is_float(name) and name not in graph.outputs and not any(r.op_type in AVERAGE_POOLS for r in readers)
+
+
+def part_of(graph: GraphView, section: Section, *, to_end: bool, output: str) -> onnx.ModelProto:
+    """A model of a section, or of it and everything behind it.
+
+    Args:
+        graph: The whole model.
+        section: Where it begins.
+        to_end: Go on to the model's end.
+        output: The tensor that the part makes.
+    """
+    stop = len(graph.nodes) if to_end else section.stop
+    constants = [node for node in graph.nodes if node.op_type == "Constant"]
+    inside = [node for node in graph.nodes[section.start : stop] if node.op_type != "Constant"]
+    read = {name for node in inside for name in node.input}
+    model = graph.model
+    part = onnx.helper.make_graph(
+        [*constants, *inside],
+        model.graph.name,
+        [_value(graph, section.tensor)],
+        [_value(graph, output)],
+        [tensor for tensor in model.graph.initializer if tensor.name in read],
+    )
+    return onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _value(graph: GraphView, name: str) -> onnx.ValueInfoProto:
+    """A tensor's own description where the model has one; else its name and type alone."""
+    listed = (*graph.model.graph.input, *graph.model.graph.output, *graph.model.graph.value_info)
+    known = next((value for value in listed if value.name == name), None)
+    return known or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
