@@ -14,7 +14,7 @@ from googlenet_deploy.device.sources import ImageSource, find_images, read_image
 from googlenet_deploy.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -61,6 +61,11 @@ class ImageSelection:
     chosen: tuple[ImageSource, ...]
     others: tuple[ImageSource, ...]
     notes: tuple[str, ...] = field(default=())
+
+    def only(self, names: Container[str]) -> ImageSelection:
+        """The same without images of other names."""
+        chosen, others = (tuple(each for each in part if each.name in names) for part in (self.chosen, self.others))
+        return ImageSelection(chosen, others, self.notes)
 
 
 def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSelection:

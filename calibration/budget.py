@@ -130,13 +130,13 @@ class BudgetSearch:
         names = list(self.costs)
         sets = cheapest_sets(list(self.costs.values()), [self.errors[name] for name in names])
         everything = frozenset(names)
-        listed: list[frozenset[str]] = [frozenset()]
+        steps: dict[int, frozenset[str]] = {}
         for chosen in sets:
             kept = frozenset(names[position] for position in chosen)
-            if self._cost(kept) - self._cost(listed[-1]) >= self.smallest and kept != everything:
-                listed.append(kept)
+            steps[int(self._cost(kept) / max(self.smallest, 1))] = kept  # the best of those that cost about the same
         last = everything - {max(names, key=self.costs.__getitem__)}
-        return [*(kept for kept in listed if kept != last), last]
+        listed = [kept for kept in steps.values() if kept not in (frozenset(), last, everything)]
+        return [frozenset(), *listed, last]
 
     def _bisect(self, sets: Sequence[frozenset[str]]) -> tuple[Trial | None, frozenset[str] | None]:
         """The first set that holds the budgets, and the one ahead of it, which does not."""

@@ -47,7 +47,7 @@ class Judge:
         reference: The FP32 model.
         spec: How its images are prepared.
         images: The images.
-        labels: The true class by image name; images without one are left out. None where there are no labels.
+        labels: The true class by image name, of all images; None where there are no labels.
 
     Attributes:
         skipped: Images that could not be used.
@@ -65,11 +65,10 @@ class Judge:
         labels: Mapping[str, int] | None = None,
     ) -> None:
         self.spec = spec
-        chosen = [image for image in images if labels is None or image.name in labels]
         session = TensorSession(reference)
         self._size = session.fixed_batch or BATCH_SIZE
         # The same geometry without the normalisation.
-        batches = ImageBatches(chosen, spec.with_uint8_input(), self._size)
+        batches = ImageBatches(images, spec.with_uint8_input(), self._size)
         self._pixels: list[NDArray[np.uint8]] = []
         self._labels: list[int] | None = None if labels is None else []
         self._wanted: list[NDArray[np.float32]] = []
@@ -77,10 +76,10 @@ class Judge:
             self._pixels.append(np.asarray(batch.array, np.uint8))
             self._wanted.append(_scores(session, self._prepared(self._pixels[-1])))
             if self._labels is not None and labels is not None:
-                self._labels += [labels[name] for name in batch.names]
+                self._labels += _checked([labels[name] for name in batch.names], self._wanted[-1].shape[1])
         self.skipped: Sequence[Skipped] = tuple(batches.skipped)
         if not self._pixels:
-            raise InputError("images", "none that was not used for calibration can be used", "give more images")
+            raise InputError("images", "none of those that judge the result can be used", "give more images")
 
     def __len__(self) -> int:
         return sum(map(len, self._pixels))
@@ -116,6 +115,13 @@ class Judge:
 
     def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
         return prepare(pixels, self.spec)
+
+
+def _checked(labels: list[int], classes: int) -> list[int]:
+    """The labels, if they are all among the model's classes, so that none counts as a mistake."""
+    if max(labels) >= classes:
+        raise InputError("labels", f"name the class {max(labels)}, the model has {classes}")
+    return labels
 
 
 def _scores(session: TensorSession, images: NDArray[np.generic]) -> NDArray[np.float32]:

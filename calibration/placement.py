@@ -6,7 +6,8 @@ Quantization" and "Q/DQ Layer-Placement Recommendations"):
 * the inputs of Conv and Gemm are quantised, their outputs are not, so that the ReLU fuses with the convolution
   and the next pair's quantisation with both;
 * a tensor has one pair, which all its quantised consumers share;
-* MaxPool commutes with a pair, so both its sides have one scale and it runs in INT8;
+* MaxPool commutes with a pair, so both its sides have one scale and it runs in INT8, where nothing behind it is kept
+  in float;
 * a pair behind a Concat gives all its branches one scale, so their convolutions write INT8 straight into it;
 * an average pool is quantised on both sides or on neither;
 * LRN has no INT8 form, and quantising what it reads ruins the result.
@@ -243,10 +244,11 @@ class _Propagation:
         return source in self.needed or (maker is not None and maker.op_type != "LRN")
 
     def _is_quantised_behind(self, name: str) -> bool:
-        """Whether every path from a tensor through operators that keep values leads to a pair."""
-        if name in self.needed:
-            return True
+        """Whether all that read a tensor, through operators that keep values, read what a pair made of it."""
         readers = self.graph.readers(name)
+        if name in self.needed:
+            served = self.readers.get(name, set())
+            return name not in self.graph.outputs and all(self.graph.name_of(node) in served for node in readers)
         return bool(readers) and all(
             node.op_type in SHAPE_OPERATORS and self._is_quantised_behind(node.output[0]) for node in readers
         )

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.batches import ImageSelection
+from googlenet_deploy.calibration.budget import Budget
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, calibrate
-from googlenet_deploy.calibration.check import compare
 from googlenet_deploy.calibration.draft import Draft, Refinement, make_draft
 from googlenet_deploy.calibration.held_back import held_back
+from googlenet_deploy.calibration.judge import Judge
 from googlenet_deploy.calibration.lint import ERROR, lint_model
 from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.precision import Precision, choose_precision
 from googlenet_deploy.calibration.qdq import QdqOptions
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.pipeline import ImageBatches, Skipped
-from googlenet_deploy.errors import UsageError, VerificationError, requires
+from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.export.onnx_file import read_metadata, store_metadata
 
@@ -47,6 +49,8 @@ class QuantizationOptions:
         calibration: How images are turned into a table.
         method: Whose thresholds are used; the table's own where None.
         checked: At most so many images compare the result with the FP32 model; 0 for none.
+        budgets: What the result must keep: the fewest multiply-adds are left in float for it.
+        ranked: Measure the layers' sensitivity, also without budgets.
     """
 
     placement: PlacementOptions = field(default_factory=PlacementOptions)
@@ -54,6 +58,21 @@ class QuantizationOptions:
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
     method: str | None = None
     checked: int = CHECKED_IMAGES
+    budgets: tuple[Budget, ...] = ()
+    ranked: bool = False
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Images that judge the result, where they are not those that calibration left over.
+
+    Attributes:
+        selection: Images to choose from; None for those at hand.
+        labels: True class by image name, for a budget on top-1; images without a label are left out.
+    """
+
+    selection: ImageSelection | None = None
+    labels: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,7 @@ class QuantizationResult:
         findings: Remarks of the lint; none of them errors.
         skipped: Images that could not be used.
         warnings: Anything doubtful.
+        precision: The layers' sensitivity and what a budget left in float; None where neither was asked for.
     """
 
     model: onnx.ModelProto
@@ -79,6 +99,7 @@ class QuantizationResult:
     findings: Sequence[Finding]
     skipped: Sequence[Skipped]
     warnings: Sequence[str]
+    precision: Precision | None = None
 
 
 def quantize(
@@ -89,6 +110,7 @@ def quantize(
     *,
     before: Sequence[ModelStep] = (),
     after: Sequence[Refinement] = (),
+    judges: Judges | None = None,
 ) -> QuantizationResult:
     """Quantises a model and checks the result.
 
@@ -100,6 +122,7 @@ def quantize(
         options: What is quantised, and how.
         before: Changes of the FP32 model ahead of calibration, in order.
         after: Refinements of the draft, in order.
+        judges: Which images judge the result; those that calibration did not see where None.
 
     Raises:
         BadModelError: The model is quantised already, cannot be run, or nothing in it can be quantised.
@@ -124,25 +147,29 @@ def quantize(
     for refinement in after:
         assert selection is not None
         draft = refinement(draft, _batches(changed, selection.chosen))
-    model, findings = build_checked(draft, source, chosen)
-    judges = None
-    if selection is not None and chosen.checked:
-        judges = held_back(selection, table, chosen.checked, used=used)
-    agreement = compare(source.model, model, _batches(source, judges.images)) if judges else None
-    unseen = judges is not None and judges.unseen
+    judge, unseen = _judge(source, table, selection, chosen, judges or Judges(), used=used)
+    if judge is not None:
+        skipped = [*skipped, *judge.skipped]
+    precision = None
+    if judge is not None and (chosen.budgets or chosen.ranked):
+        precision = choose_precision(draft, judge, chosen.budgets, quiet=chosen.calibration.quiet)
+        draft = precision.draft
+        warnings += precision.warnings
+    model, findings = build_checked(draft, source, chosen, precision)
+    agreement = judge.measure(model).agreement if judge is not None else None
     warnings += _doubts(agreement)
-    return QuantizationResult(model, draft, table, agreement, unseen, findings, skipped, warnings)
+    return QuantizationResult(model, draft, table, agreement, unseen, findings, skipped, warnings, precision)
 
 
 def build_checked(
-    draft: Draft, source: CalibrationSource, options: QuantizationOptions
+    draft: Draft, source: CalibrationSource, options: QuantizationOptions, precision: Precision | None = None
 ) -> tuple[onnx.ModelProto, Sequence[Finding]]:
     """Writes a draft into a model with its metadata, and lints it; gives the model and the lint's remarks.
 
     Raises:
         VerificationError: The result breaks a rule of TensorRT.
     """
-    model = _build(draft, source, options)
+    model = _build(draft, source, options, precision)
     findings = lint_model(model)
     _refuse_errors(findings)
     return model, findings
@@ -186,7 +213,33 @@ def _batch_size(source: CalibrationSource) -> int:
     return int(size.dim_value) or CalibrationOptions().batch_size
 
 
-def _build(draft: Draft, source: CalibrationSource, options: QuantizationOptions) -> onnx.ModelProto:
+def _judge(
+    source: CalibrationSource,
+    table: CalibrationTable,
+    selection: ImageSelection | None,
+    options: QuantizationOptions,
+    judges: Judges,
+    *,
+    used: bool,
+) -> tuple[Judge | None, bool]:
+    """Who judges, and whether on images that were not used; nobody where no images are at hand or can be read."""
+    at_hand = judges.selection or selection
+    if at_hand is None or options.checked == 0:
+        return None, False
+    if judges.labels is not None:
+        at_hand = at_hand.only(judges.labels)
+    chosen = held_back(at_hand, table, options.checked, used=used and judges.selection is None)
+    try:
+        return Judge(source.model, source.preprocessing, chosen.images, judges.labels), chosen.unseen
+    except InputError:
+        if options.budgets or options.ranked:
+            raise
+        return None, False  # a doubt says that nothing was compared
+
+
+def _build(
+    draft: Draft, source: CalibrationSource, options: QuantizationOptions, precision: Precision | None
+) -> onnx.ModelProto:
     model = draft.build(options.qdq)
     metadata = read_metadata(source.path, model)
     record = {
@@ -198,6 +251,7 @@ def _build(draft: Draft, source: CalibrationSource, options: QuantizationOptions
         "quantized_nodes": len(draft.plan.nodes),
         "float_nodes": dict(sorted(draft.plan.skipped.items())),
         "steps": dict(draft.notes),
+        **({"budget": precision.summary()} if precision is not None and precision.budgets else {}),
     }
     extra = {**metadata.extra, "quantization": json.dumps(record, separators=(",", ":"), ensure_ascii=False)}
     store_metadata(model, replace(metadata, extra=extra, preprocessing=source.preprocessing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.calibration.graph import SHAPE_OPERATORS
 from googlenet_deploy.calibration.placement import AVERAGE_POOLS
 from googlenet_deploy.errors import requires
 
@@ -64,8 +65,17 @@ def _cuts(graph: GraphView) -> Iterator[tuple[int, str]]:
 
 
 def _is_good_cut(graph: GraphView, name: str) -> bool:
-    readers = graph.readers(name)
-    return graph.is_float(name) and name not in graph.outputs and not any(r.op_type in AVERAGE_POOLS for r in readers)
+    if not graph.is_float(name) or name in graph.outputs or _is_averaged(graph, name):
+        return False
+    return not any(node.op_type in AVERAGE_POOLS for node in graph.readers(name))
+
+
+def _is_averaged(graph: GraphView, name: str) -> bool:
+    """Whether a tensor is what an average pool made, in another shape perhaps."""
+    maker = graph.producers.get(name)
+    if maker is None or maker.op_type not in SHAPE_OPERATORS:
+        return maker is not None and maker.op_type in AVERAGE_POOLS
+    return _is_averaged(graph, maker.input[0])
 
 
 def part_of(graph: GraphView, section: Section, *, to_end: bool, output: str) -> onnx.ModelProto:

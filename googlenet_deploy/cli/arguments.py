@@ -139,15 +139,15 @@ def report_skipped(skipped: List[Skipped], other_files: List[str], count: Option
         )
 
 
-def class_names(arguments: argparse.Namespace, runner: Runner) -> Tuple[str, ...]:
-    """Class names from --class-names or the model; empty where neither has any."""
+def class_names(arguments: argparse.Namespace, own: Tuple[str, ...]) -> Tuple[str, ...]:
+    """Class names from --class-names, or the model's own; empty where neither has any."""
     from googlenet_deploy.device.labels import imagenet_classes, read_class_names
 
     if arguments.class_names == "imagenet":
         return tuple(entry.name for entry in imagenet_classes())
     if arguments.class_names:
         return read_class_names(arguments.class_names)
-    return runner.metadata.class_names
+    return own
 
 
 def milliseconds(text: str) -> float:

@@ -137,7 +137,8 @@ class _Report:
         mine, theirs = own if own[0] is not None and own[1] is not None else (self.spec, reference_spec)
         assert mine is not None
         assert theirs is not None
-        evidence = evidence_of(self.result, class_names(arguments, runner), prepared_differently(mine, theirs))
+        names = class_names(arguments, runner.metadata.class_names)
+        evidence = evidence_of(self.result, names, prepared_differently(mine, theirs))
         if self.inner is not None:
             evidence = replace(evidence, **self.inner.as_evidence())
         self.verdicts = diagnose(evidence)
@@ -226,7 +227,7 @@ def _labelled_images(arguments: argparse.Namespace, runner: Runner) -> LabelledI
 
     from googlenet_deploy.evaluation.dataset import ClassIndex, read_labelled_images
 
-    classes = ClassIndex(class_names(arguments, runner), runner.metadata.class_ids)
+    classes = ClassIndex(class_names(arguments, runner.metadata.class_names), runner.metadata.class_ids)
     images = read_labelled_images(arguments.images, arguments.labels, classes)
     if arguments.limit:
         images = replace(images, sources=images.sources[: arguments.limit], labels=images.labels[: arguments.limit])

@@ -127,7 +127,7 @@ def _stream(
 
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)
-    names = class_names(arguments, runner)
+    names = class_names(arguments, runner.metadata.class_names)
     with ExitStack() as stack:
         write, annotations = _outputs(arguments, inputs, stack)
         batches = _batches(arguments, runner, inputs, stop, tally)

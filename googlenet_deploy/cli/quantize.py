@@ -8,6 +8,8 @@ Examples:
   googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx
   googlenet-deploy quantize model.onnx --table table.json --output model.int8.onnx
   googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx --require agreement=98
+  googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx --budget agreement=99
+  googlenet-deploy quantize model.onnx --table t.json --output q.onnx --check-from val/ --labels l.csv --budget top1=0.1
   googlenet-deploy quantize --lint somebodys.int8.onnx
   googlenet-deploy quantize --repair somebodys.int8.onnx --output repaired.onnx
 """
@@ -31,10 +33,19 @@ from googlenet_deploy.cli.calibrate import (
     resumable,
     write_cache,
 )
+from googlenet_deploy.cli.mixed_precision import (
+    add_budget_options,
+    apply_budget,
+    budgets_of,
+    check_budget_options,
+    image_count,
+    judges_of,
+    print_precision,
+    write_sensitivity,
+)
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.batches import ImageSelection
     from googlenet_deploy.calibration.calibrate import CalibrationSource
     from googlenet_deploy.calibration.draft import Refinement
     from googlenet_deploy.calibration.placement import PlacementOptions
@@ -60,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_weights_option(placement)
     add_method_options(parser.add_argument_group("calibration"))
     add_cache_options(parser.add_argument_group("TensorRT's own cache"))
+    add_budget_options(parser.add_argument_group("mixed precision"))
     _add_check_options(parser.add_argument_group("check"))
     add_preprocessing_options(parser)
 
@@ -88,7 +100,16 @@ def _add_weights_option(group: argparse._ArgumentGroup) -> None:
 
 def _add_check_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--check-images", type=int, default=64, metavar="N", help="compare with FP32 on N images (default 64; 0: none)"
+        "--check-images",
+        type=int,
+        metavar="N",
+        help="compare with FP32 on N images (default 64, with a budget 256; 0: none)",
+    )
+    group.add_argument(
+        "--check-from",
+        metavar="PATH",
+        help="where these images are: a folder, a pattern or a list (default: those of --images that calibration did "
+        "not draw)",
     )
     group.add_argument(
         "--require",
@@ -118,12 +139,16 @@ def run(arguments: argparse.Namespace) -> int:
     selection = choose_images(arguments) if arguments.images else None
     options = _options(arguments)
     with resumable(options.calibration):
-        result = quantize(source, table, selection, options, before=before, after=after)
+        result = quantize(
+            source, table, selection, options, before=before, after=after, judges=judges_of(arguments, source)
+        )
         write_model(arguments.output, result.model)
-    _report(arguments, result, selection)
+    _report(arguments, result)
+    write_sensitivity(arguments, result)
     if arguments.save_table:
         result.table.save(arguments.save_table)
     write_cache(arguments, source, result.table)
+    apply_budget(result.precision)
     _apply_gates(arguments.require, result)
     return 0
 
@@ -135,13 +160,14 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UsageError("give --images to calibrate on, or --table with a calibration")
     if arguments.save_table and arguments.table:
         raise UsageError("--save-table keeps the table of --images; there is a --table already")
-    if arguments.check_images < 0:
+    if arguments.check_images is not None and arguments.check_images < 0:
         raise UsageError("--check-images cannot be below 0")
     for name, _ in arguments.require:
         if name not in GATES:
             raise UsageError(f"--require {name}: choose {' or '.join(GATES)}")
-        if not arguments.images or not arguments.check_images:
+        if not (arguments.images or arguments.check_from) or arguments.check_images == 0:
             raise UsageError(f"--require {name} needs --images, to compare with FP32")
+    check_budget_options(arguments)
     check_cache_options(arguments)
 
 
@@ -182,7 +208,9 @@ def _options(arguments: argparse.Namespace) -> QuantizationOptions:
         qdq=QdqOptions(weights=arguments.weights),
         calibration=calibration_options(arguments),
         method=arguments.method,
-        checked=arguments.check_images,
+        checked=image_count(arguments),
+        budgets=budgets_of(arguments),
+        ranked=bool(arguments.sensitivity),
     )
 
 
@@ -196,7 +224,7 @@ def _table(arguments: argparse.Namespace, source: CalibrationSource) -> Optional
     return table
 
 
-def _report(arguments: argparse.Namespace, result: QuantizationResult, selection: Optional[ImageSelection]) -> None:
+def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
     report_skipped(list(result.skipped), [])
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -208,8 +236,10 @@ def _report(arguments: argparse.Namespace, result: QuantizationResult, selection
         print(f"  in float: {name}: {reason}")
     for name, note in result.draft.notes.items():
         print(f"  {name}: {note}")
+    if result.precision is not None:
+        print_precision(result.precision)
     _print_findings(result.findings, "lint: nothing that TensorRT would refuse")
-    if result.agreement is not None and selection is not None:
+    if result.agreement is not None:
         share = 100 * result.agreement.equal / result.agreement.images
         seen = "not used for calibration" if result.unseen else "OF THE CALIBRATION, so optimistic"
         print(

@@ -368,6 +368,99 @@ class TestQuantize:
         assert words in err
 
 
+class TestMixedPrecision:
+    """Layers that stay in float."""
+
+    def test_the_sensitivity_of_all_layers(
+        self, run: Run, model: Path, images: Path, quantised: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        result, ranking = tmp_path / "q.onnx", tmp_path / "s.json"
+        command = ["quantize", model, "--table", quantised[1], "--output", result, "--quiet"]
+        out, _ = run(*command, "--images", images, "--count", "40", "--sensitivity", ranking)
+        assert "most sensitive of 16 layers, each quantised alone" in out
+        values = json.loads(ranking.read_text())
+        assert (len(values["layers"]), values["unseen"], values["budget"]) == (LAYERS, True, None)
+        assert result.read_bytes() == quantised[0].read_bytes(), "ranking changes nothing"
+
+    def test_a_budget_that_is_kept(
+        self, run: Run, model: Path, images: Path, quantised: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        result, ranking = tmp_path / "q.onnx", tmp_path / "s.json"
+        command = ["quantize", model, "--table", quantised[1], "--check-from", images, "--output", result, "--quiet"]
+        out, _ = run(*command, "--budget", "sqnr=33", "--budget", "agreement=50", "--sensitivity", ranking)
+        assert "kept in float: " in out
+        assert "budget sqnr=33: held: logit SQNR 3" in out
+        assert "budget agreement=50: held: agreement" in out
+        assert "kept in float by the budget: " in out
+        assert "on 20 images not used for calibration" in out
+        values = json.loads(ranking.read_text())
+        kept = {layer["name"] for layer in values["layers"] if layer["float"]}
+        properties = {entry.key: entry.value for entry in onnx.load(result).metadata_props}
+        record = json.loads(properties["googlenet_deploy.quantization"])
+        assert set(record["float_nodes"]) == kept
+        assert record["budget"]["holds"]
+        assert run("quantize", "--lint", result)
+        first = result.read_bytes()
+        run(*command, "--budget", "sqnr=33", "--budget", "agreement=50")
+        assert result.read_bytes() == first, "the same search finds the same"
+
+    def test_a_budget_that_cannot_be_kept_writes_the_best_and_fails(
+        self, run: Run, model: Path, images: Path, quantised: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        result = tmp_path / "q.onnx"
+        command = ["quantize", model, "--table", quantised[1], "--images", images, "--count", "40", "--quiet"]
+        out, err = run(*command, "--output", result, "--budget", "sqnr=150", status=3)
+        assert "NOT HELD" in out
+        assert "the budget cannot be kept with any layer in INT8: sqnr=150, best logit SQNR" in err
+        assert "QuantizeLinear" in operators(result)
+
+    def test_a_budget_on_top1(
+        self, run: Run, model: Path, images: Path, labels: Path, quantised: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx", "--quiet"]
+        out, err = run(*command, "--check-from", images, "--labels", labels, "--budget", "top1=0.1")
+        assert "budget top1=0.1: held: top-1 +0.00 points (95 % interval" in out
+        assert "finer than 20 images can tell: one image is 5 points" in err
+        _, err = run(*command, "--check-from", images, "--budget", "top1=0.1", status=1)
+        assert "has no folder per class" in err
+
+    def test_ctrl_c_in_the_search_leaves_the_old_file(
+        self, run: Run, model: Path, images: Path, quantised: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        result = tmp_path / "q.onnx"
+        result.write_bytes(b"old")
+        command = ["quantize", model, "--table", quantised[1], "--images", images, "--output", result, "--quiet"]
+        with mock.patch("googlenet_deploy.calibration.budget.BudgetSearch.run", side_effect=KeyboardInterrupt):
+            _, err = run(*command, "--budget", "sqnr=33", status=130)
+        assert "interrupted" in err
+        assert result.read_bytes() == b"old"
+        assert list(tmp_path.iterdir()) == [result]
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--budget", "speed=1"], "unknown budget 'speed'"),
+            (["--budget", "agreement=101"], "a budget of agreement=101 makes no sense"),
+            (["--budget", "sqnr=1", "--budget", "sqnr=2"], "each name may be given once"),
+            (["--budget", "sqnr=1", "--check-images", "0"], "--check-images 0 leaves none"),
+            (["--labels", "l.csv", "--budget", "sqnr=1"], "--labels is for a budget on top1"),
+        ],
+    )
+    def test_wrong_options(
+        self, run: Run, model: Path, images: Path, tmp_path: Path, options: list[str], words: str
+    ) -> None:
+        command = ["quantize", model, "--images", images, "--output", tmp_path / "q.onnx"]
+        _, err = run(*command, *options, status=2)
+        assert words in err
+
+    def test_images_are_needed(self, run: Run, model: Path, quantised: tuple[Path, Path], tmp_path: Path) -> None:
+        command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx"]
+        _, err = run(*command, "--budget", "sqnr=1", status=2)
+        assert "need images: give --images or --check-from" in err
+        _, err = run(*command, "--budget", "sqnr=1", "--check-from", tmp_path / "none", status=1)
+        assert "no such file or folder" in err
+
+
 class TestLint:
     """Models of other tools."""
 

@@ -133,6 +133,15 @@ def test_an_excluded_pool_reads_float(mini: Mini) -> None:
     assert plan.group_of("maxpool3").members == ("maxpool3", "inception4a/branch4/0")
 
 
+def test_a_pool_runs_in_float_where_a_layer_behind_it_does(mini: Mini) -> None:
+    """Else the layer would read what the pair ahead of the pool made of the values."""
+    plan = planned(mini(), excluded=frozenset({"inception4a/branch1/conv"}))
+    assert "maxpool3" in plan.tensors
+    assert "inception3a" not in plan.tensors
+    kept = planned(mini(), excluded=frozenset({"logits"}))
+    assert {"inception4a", "flatten"}.isdisjoint(kept.tensors)
+
+
 def test_an_unknown_name_is_refused(mini: Mini) -> None:
     with pytest.raises(UsageError, match="no node named 'conv9' to leave in float"):
         planned(mini(), excluded=frozenset({"conv9"}))

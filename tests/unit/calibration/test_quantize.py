@@ -1,0 +1,238 @@
+"""From a model and a table, or images, to a checked Q/DQ model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+import pytest
+
+from googlenet_deploy.calibration import quantize as module
+from googlenet_deploy.calibration.batches import ArrayBatches, Batches, ImageSelection, select_images
+from googlenet_deploy.calibration.budget import Budget
+from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, open_source
+from googlenet_deploy.calibration.check import compare
+from googlenet_deploy.calibration.draft import Draft, make_draft
+from googlenet_deploy.calibration.lint import ERROR, Finding
+from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.quantize import (
+    Judges,
+    QuantizationOptions,
+    QuantizationResult,
+    quantize,
+    table_hash,
+)
+from googlenet_deploy.calibration.table import CalibrationTable
+from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
+from googlenet_deploy.export.onnx_file import read_metadata
+
+QUIET = CalibrationOptions(quiet=True)
+
+
+@pytest.fixture
+def source(tiny: Callable, model_file: Callable) -> CalibrationSource:
+    """Two convolutions and a classifier, in a file."""
+    return open_source(model_file(tiny()))
+
+
+@pytest.fixture
+def selection(picture_folder: Path) -> ImageSelection:
+    """Twenty of forty pictures."""
+    return select_images(picture_folder, 20)
+
+
+def run(
+    source: CalibrationSource, table: CalibrationTable | None, selection: Any, **options: Any
+) -> QuantizationResult:
+    steps = {key: options.pop(key) for key in ("before", "after", "judges") if key in options}
+    return quantize(source, table, selection, QuantizationOptions(calibration=QUIET, **options), **steps)
+
+
+def test_from_images(source: CalibrationSource, selection: ImageSelection) -> None:
+    result = run(source, None, selection)
+    assert result.unseen
+    assert result.agreement is not None
+    assert result.agreement.images == 20
+    assert result.table.images.count == 20
+    assert result.findings == []
+    assert result.precision is None
+    assert [node.op_type for node in result.model.graph.node].count("QuantizeLinear") == 8
+
+
+def test_from_a_table_alone_says_that_nothing_was_compared(
+    source: CalibrationSource, selection: ImageSelection
+) -> None:
+    table = run(source, None, selection).table
+    result = run(source, table, None)
+    assert result.agreement is None
+    assert not result.unseen
+    assert result.warnings == ["the result was not compared with the FP32 model: give --images"]
+    assert run(source, table, selection, checked=0).agreement is None
+
+
+def test_the_methods_threshold_is_used(source: CalibrationSource, selection: ImageSelection) -> None:
+    table = run(source, None, selection).table
+    result = run(source, table, None, method="max")
+    assert result.draft.scales["conv2"] == pytest.approx(table.amax("conv2", "max") / 127, rel=1e-6)
+    properties = read_metadata("m", result.model).extra
+    assert json.loads(properties["quantization"])["method"] == "max"
+    with pytest.raises(BadTableError, match="no threshold by method 'median'"):
+        run(source, table, None, method="median")
+
+
+def test_the_record_of_what_was_done(source: CalibrationSource, selection: ImageSelection) -> None:
+    result = run(source, None, selection, placement=PlacementOptions(quantize_classifier=False))
+    record = json.loads(read_metadata("m", result.model).extra["quantization"])
+    assert record["fp32_sha256"] == source.sha256
+    assert record["table_sha256"] == table_hash(result.table)
+    assert record["float_nodes"] == {"logits": "the classifier is not quantised"}
+    assert record["calibration_images"] == 20
+    assert set(record["saturated"]) == set(result.draft.plan.tensors)
+    assert "budget" not in record
+
+
+def test_shares_of_scales_that_a_refinement_changed_are_not_claimed(
+    source: CalibrationSource, selection: ImageSelection
+) -> None:
+    def wider(draft: Draft, _batches: Batches) -> Draft:
+        return replace(draft, scales={**draft.scales, "input": 2 * draft.scales["input"]}, notes={"wider": "yes"})
+
+    result = run(source, None, selection, after=[wider])
+    record = json.loads(read_metadata("m", result.model).extra["quantization"])
+    assert "input" not in record["saturated"]
+    assert record["steps"] == {"wider": "yes"}
+
+
+def test_steps_ahead_change_what_is_calibrated(source: CalibrationSource, selection: ImageSelection) -> None:
+    def doubled(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[str, str]]:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        for tensor in changed.graph.initializer:
+            if tensor.name.startswith("conv1."):
+                value = onnx.numpy_helper.to_array(tensor) * np.float32(2)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+        return changed, {"doubled": "conv1"}
+
+    plain, changed = run(source, None, selection), run(source, None, selection, before=[doubled])
+    assert changed.table.amax("conv1", "max") == pytest.approx(2 * plain.table.amax("conv1", "max"), rel=1e-5)
+    assert changed.draft.notes == {"doubled": "conv1"}
+    with pytest.raises(UsageError, match="its table does not fit"):
+        run(source, plain.table, selection, before=[doubled])
+
+
+def test_what_is_needed_is_asked_for(source: CalibrationSource, selection: ImageSelection) -> None:
+    with pytest.raises(UsageError, match="images or a calibration table are needed"):
+        run(source, None, None)
+    table = run(source, None, selection).table
+    with pytest.raises(UsageError, match="these refinements need images"):
+        run(source, table, None, after=[lambda draft, _: draft])
+
+
+def test_a_result_that_breaks_a_rule_is_not_given(source: CalibrationSource, selection: ImageSelection) -> None:
+    finding = Finding(ERROR, "made-up", "conv1", "is wrong")
+    with (
+        mock.patch.object(module, "lint_model", return_value=[finding]),
+        pytest.raises(VerificationError, match="breaks a rule of TensorRT: conv1: is wrong"),
+    ):
+        run(source, None, selection)
+
+
+def test_a_result_far_from_fp32_is_doubted(source: CalibrationSource, selection: ImageSelection) -> None:
+    def ruined(draft: Draft, _batches: Batches) -> Draft:
+        return replace(draft, scales={name: 50 * scale for name, scale in draft.scales.items()})
+
+    result = run(source, None, selection, after=[ruined])
+    assert any("`evaluate INT8 --reference FP32` says where" in warning for warning in result.warnings)
+
+
+class TestJudges:
+    """Images that judge the result."""
+
+    def test_other_images_than_those_at_hand(
+        self, source: CalibrationSource, selection: ImageSelection, picture_folder: Path, tmp_path: Path
+    ) -> None:
+        for path in sorted(picture_folder.iterdir())[:7]:
+            (tmp_path / f"copy of {path.name}").write_bytes(path.read_bytes())
+        others = select_images(tmp_path, None)
+        used = {Path(image.name).name for image in selection.chosen}
+        result = run(source, None, selection, judges=Judges(others))
+        assert result.agreement is not None
+        unseen = [image for image in others.chosen if Path(image.name).name.removeprefix("copy of ") not in used]
+        assert result.agreement.images == len(unseen) < 7
+        assert result.unseen
+
+    def test_with_a_table_alone(self, source: CalibrationSource, selection: ImageSelection) -> None:
+        table = run(source, None, selection).table
+        result = run(source, table, None, judges=Judges(ImageSelection((), selection.others)))
+        assert result.agreement is not None
+        assert result.unseen
+
+    def test_unreadable_ones_leave_the_result_unjudged(
+        self, source: CalibrationSource, selection: ImageSelection
+    ) -> None:
+        gone = Judges(ImageSelection((ImageSource("gone.png"),), ()))
+        result = run(source, None, selection, judges=gone)
+        assert result.agreement is None
+        with pytest.raises(InputError, match="none of those that judge the result can be used"):
+            run(source, None, selection, judges=gone, ranked=True)
+
+    def test_skipped_ones_are_reported(self, source: CalibrationSource, selection: ImageSelection) -> None:
+        some = ImageSelection((), (ImageSource("gone.png"), *selection.others))
+        assert [image.name for image in run(source, None, selection, judges=Judges(some)).skipped] == ["gone.png"]
+
+    def test_a_budget_on_top1_takes_labelled_ones_alone(
+        self, source: CalibrationSource, selection: ImageSelection
+    ) -> None:
+        labels = {image.name: 0 for image in selection.others[:6]}
+        result = run(source, None, selection, judges=Judges(None, labels), budgets=(Budget("top1", 50.0),))
+        assert result.agreement is not None
+        assert result.agreement.images == 6
+        assert result.precision is not None
+        assert result.precision.trial is not None
+        assert result.precision.trial.measure.paired is not None
+
+    def test_a_budget_is_recorded(self, source: CalibrationSource, selection: ImageSelection) -> None:
+        plain = run(source, None, selection)
+        assert plain.agreement is not None
+        result = run(source, plain.table, selection, budgets=(Budget("sqnr", plain.agreement.sqnr + 1),), checked=20)
+        record = json.loads(read_metadata("m", result.model).extra["quantization"])
+        assert record["budget"]["wanted"] == {"sqnr": plain.agreement.sqnr + 1}
+        assert set(record["float_nodes"]) == set(result.precision.kept if result.precision else ())
+        assert len(record["float_nodes"]) >= 1
+
+
+class TestCompare:
+    """Two models on the same batches."""
+
+    def test_itself(self, tiny: Callable, pictures: Callable) -> None:
+        agreement = compare(tiny(), tiny(), ArrayBatches(pictures(5), 2))
+        assert agreement is not None
+        assert (agreement.images, agreement.equal, agreement.noise) == (5, 5, 0.0)
+
+    def test_no_images(self, tiny: Callable, pictures: Callable) -> None:
+        assert compare(tiny(), tiny(), ArrayBatches(pictures(5)[:0], 2)) is None
+
+    def test_nan(self, tiny: Callable, pictures: Callable) -> None:
+        broken = tiny()
+        for tensor in broken.graph.initializer:
+            if tensor.name == "fc.bias":
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(6, np.inf, np.float32), tensor.name))
+        with pytest.raises(VerificationError, match="NaN or infinite"):
+            compare(tiny(), broken, ArrayBatches(pictures(2), 2))
+
+
+def test_a_draft_takes_the_tables_scales(mini: Callable, mini_table: CalibrationTable) -> None:
+    draft = make_draft(mini(), mini_table, method="max")
+    assert draft.scales["maxpool2"] == draft.scales["inception3a/branch4/0"]
+    assert draft.scales["input"] == pytest.approx(mini_table.amax("input", "max") / 127, rel=1e-6)
+    assert set(draft.weights) == {node.name for node in draft.plan.nodes}
+    short = replace(mini_table, records=mini_table.records[1:])
+    with pytest.raises(BadTableError, match="holds nothing about tensor 'input'"):
+        make_draft(mini(), short)
