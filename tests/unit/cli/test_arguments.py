@@ -142,10 +142,10 @@ def test_skipped_images_are_named_and_the_rest_counted(capsys: pytest.CaptureFix
 
 
 def test_class_names_from_the_options_or_the_model(tmp_path: Any) -> None:
-    assert class_names(parse(), runner()) == ("a", "b")
-    assert len(class_names(parse("--class-names", "imagenet"), runner())) == 1000
+    assert class_names(parse(), ("a", "b")) == ("a", "b")
+    assert len(class_names(parse("--class-names", "imagenet"), ("a", "b"))) == 1000
     (tmp_path / "names").write_text("x\ny\n", encoding="utf-8")
-    assert class_names(parse("--class-names", str(tmp_path / "names")), runner()) == ("x", "y")
+    assert class_names(parse("--class-names", str(tmp_path / "names")), ("a", "b")) == ("x", "y")
 
 
 def test_names_must_fit_the_classes() -> None:
