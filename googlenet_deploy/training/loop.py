@@ -83,6 +83,7 @@ class Trainer:
     Attributes:
         epoch: The epoch that is being trained, counted from 1.
         step: How many of its steps are done.
+        rate: The learning rate of the step that was done last.
         stop_requested: Says whether this process was asked to stop.
         after_step: Called after each step; its argument says that the run is to stop here.
         while_measuring: Called between the batches of a validation.
@@ -117,7 +118,7 @@ class Trainer:
         self.net = self._wrapped()
         self.steps = steps_per_epoch(feed)
         self.meter = Meter(processes)
-        self.epoch, self.step = 1, 0
+        self.epoch, self.step, self.rate = 1, 0, 0.0
         self.stop_requested: Callable[[], bool] = lambda: False
         self.after_step: Callable[[bool], None] = _nothing
         self.while_measuring: Callable[[], None] = lambda: None
@@ -170,7 +171,7 @@ class Trainer:
             epoch=self.epoch,
             loss=self.meter.mean_loss,
             accuracy=self.meter.percent_correct,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.rate,
             validation=validation,
             images_per_second=(self.meter.images - before) / seconds,
             seconds=time.perf_counter() - start,
@@ -223,9 +224,9 @@ class Trainer:
     def _set_learning_rate(self) -> None:
         assert self.options.learning_rate is not None
         passed = self.epoch - 1 + (self.step + 1) / self.steps
-        rate = learning_rate(self.options, self.options.learning_rate, passed)
+        self.rate = learning_rate(self.options, self.options.learning_rate, passed)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_factor", 1.0)
+            group["lr"] = self.rate * group.get("lr_factor", 1.0)
 
     def _gathering_gradients(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once per step, with the last of its parts."""

@@ -22,15 +22,13 @@ from googlenet_deploy.export.onnx_file import read_metadata, store_metadata, wri
 from googlenet_deploy.training.relabel import relabelled
 
 with requires("train"):
-    import torch
-    from torch import Tensor, nn
-
     from googlenet_deploy.model.architecture import ARCHITECTURES
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.training.fake_quantization import extract, insert_fake_quantization
-    from googlenet_deploy.training.mixing import Targets, cross_entropy
+    from googlenet_deploy.training.imitation import ImitationLoss
     from googlenet_deploy.training.network import Network, set_dropout
     from googlenet_deploy.training.onnx_network import OnnxNetwork, open_network
+    from googlenet_deploy.training.qat_optimizer import qat_optimizer
     from googlenet_deploy.training.task import Task
 
 if TYPE_CHECKING:
@@ -41,8 +39,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.prepare import MakeTask
     from googlenet_deploy.training.validation import Validation
 
-# Weights are near their best already: a fiftieth of what training from scratch begins with.
-LEARNING_RATES = {"bvlc": 2e-4, "torchvision": 1e-3}
+LEARNING_RATE = 0.004  # in steps of INT8; see `qat_optimizer.py`
 RECORD = "quantization_training"  # the key of the training record in the model's metadata
 
 
@@ -90,7 +87,7 @@ def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: Traini
         width=network.model.width,
         input_size=source.preprocessing.crop[0],
         resize=source.preprocessing.resize,
-        learning_rate=options.learning_rate or LEARNING_RATES[architecture.name],
+        learning_rate=options.learning_rate or LEARNING_RATE,
         dropout=0.0,
         auxiliary_weight=0.0,
     )
@@ -108,42 +105,9 @@ def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: Traini
     def write(path: Path, model: GoogLeNet, record: dict[str, Any]) -> None:
         _write(path, model, record, start, qat)
 
-    criterion = ImitationLoss(teacher, qat.distillation, options.label_smoothing)
+    criterion = ImitationLoss(network.model, teacher, qat.distillation, options.label_smoothing)
     score = _closeness if qat.distillation == 1.0 else None
-    return Task(trained, data, write, criterion, reference=teacher, score=score)
-
-
-class ImitationLoss:
-    """Cross-entropy with the labels, and how far the scores are from those of the FP32 network.
-
-    The distance is the squared error of the logits over the squares of the FP32 logits, the inverse of the signal to
-    noise ratio that quantisers are compared by; matching logits is distillation (Hinton et al. 2015, section 2.1) at a
-    high temperature.
-
-    Args:
-        teacher: The FP32 network.
-        share: Weight of the distance, 0 to 1; the labels have the rest.
-        label_smoothing: Share of the target that is spread over all classes.
-    """
-
-    def __init__(self, teacher: nn.Module, share: float, label_smoothing: float) -> None:
-        self.teacher, self.share, self.label_smoothing = teacher, share, label_smoothing
-
-    def __call__(self, outputs: Tensor, inputs: Tensor, targets: Targets) -> Tensor:
-        """The loss of logits (N, classes)."""
-        loss = outputs.new_zeros(())
-        if self.share < 1.0:
-            loss = loss + (1.0 - self.share) * cross_entropy(outputs.float(), targets, self.label_smoothing)
-        if self.share > 0.0:
-            with torch.no_grad():
-                wanted = self.teacher.to(inputs.device)(inputs).float()
-            loss = loss + self.share * relative_error(outputs.float(), wanted)
-        return loss
-
-
-def relative_error(scores: Tensor, wanted: Tensor) -> Tensor:
-    """Squared error over squares: 10 ** (-SQNR / 10)."""
-    return (scores - wanted).square().sum() / wanted.square().sum()
+    return Task(trained, data, write, criterion, qat_optimizer, reference=teacher, score=score)
 
 
 def _closeness(validation: Validation) -> float:

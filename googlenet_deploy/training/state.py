@@ -8,12 +8,11 @@ depend on seed, epoch and step.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.files import atomic_path
 from googlenet_deploy.errors import BadWeightsError, requires
-from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.training.meter import require_finite
 from googlenet_deploy.training.options import EXECUTION
 
@@ -25,7 +24,7 @@ with requires("train"):
 
     from googlenet_deploy.model.checkpoint import read_safetensors
     from googlenet_deploy.training.loop import EpochResult
-    from googlenet_deploy.training.validation import Validation
+    from googlenet_deploy.training.validation import Validation, agreement_numbers, agreement_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -233,13 +232,13 @@ def _best_values(best: EpochResult) -> dict[str, Any]:
     return {
         **{name: getattr(best, name) for name in names},
         "validation_loss": best.validation.loss,
-        "agreement": None if agreement is None else asdict(agreement),
+        "agreement": None if agreement is None else agreement_numbers(agreement),
     }
 
 
 def _best(values: Mapping[str, Any], confusion: Tensor) -> EpochResult:
     known = dict(values)
     agreement = known.pop("agreement")
-    near = None if agreement is None else Agreement(**agreement)
+    near = None if agreement is None else agreement_of(agreement)
     validation = Validation(float(known.pop("validation_loss")), confusion.numpy(), near)
     return EpochResult(validation=validation, **known)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,9 +111,26 @@ def measure(
 
 
 def _over_all(agreement: Agreement, processes: Processes) -> Agreement:
-    values = torch.tensor(astuple(agreement), dtype=torch.float64, device=processes.device)
-    images, equal, *sums = processes.sum(values).tolist()
-    return Agreement(int(images), int(equal), *sums)
+    values = torch.tensor(agreement_numbers(agreement), dtype=torch.float64, device=processes.device)
+    return agreement_of(processes.sum(values).tolist())
+
+
+def agreement_numbers(agreement: Agreement) -> list[float]:
+    """An agreement's sums as plain numbers, which add up over processes."""
+    sums = (agreement.divergence, agreement.signal, agreement.noise)
+    return [float(agreement.images), float(agreement.equal), *sums, *agreement.moments.tolist()]
+
+
+def agreement_of(numbers: Sequence[float]) -> Agreement:
+    """What `agreement_numbers` took apart.
+
+    Raises:
+        ValueError: There are not as many numbers as it gives.
+    """
+    images, equal, divergence, signal, noise, *moments = numbers
+    if len(moments) != len(Agreement().moments):
+        raise ValueError("an agreement has other numbers")
+    return Agreement(int(images), int(equal), divergence, signal, noise, np.array(moments))
 
 
 def network_input(pixels: Tensor, spec: Preprocessing) -> Tensor:
