@@ -61,6 +61,16 @@ def _add_details(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--golden-images", type=int, metavar="N", help="in the bundle's self-test (default 6)")
     group.add_argument("--compute-capabilities", type=_words, metavar="LIST", help="for tensorrt-rtx: such as 8.6,8.9")
     group.add_argument("--no-benchmark", action="store_true", help="do not measure this machine's own latency")
+    group.add_argument("--no-sensitivity", action="store_true", help="do not measure what INT8 costs in each layer")
+    group.add_argument(
+        "--budget",
+        action="append",
+        type=gate,
+        default=[],
+        metavar="NAME=VALUE",
+        help="keep the fewest layers in floating point that hold top1 (points lost), agreement (percent) or sqnr (dB); "
+        "a third set of images judges; may be repeated",
+    )
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one per core)")
 
 
@@ -69,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.deployment.config_file import config_text, make_config, read_config
 
     values = read_config(arguments.config) if arguments.config else {}
-    config = make_config({**values, **_given(arguments), "gates": _gates(arguments, values)})
+    limits = {"gates": _gates(arguments, values), "budget": {**values.get("budget", {}), **dict(arguments.budget)}}
+    config = make_config({**values, **_given(arguments), **limits})
     if arguments.print_config:
         print(config_text(config), end="")
         return 0
@@ -91,9 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _given(arguments: argparse.Namespace) -> Dict[str, Any]:
     """The options that were given, by the configuration's names."""
     given = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
-    if arguments.no_benchmark:
-        given["benchmark"] = False
-    return given
+    switched_off = [name for name in ("benchmark", "sensitivity") if getattr(arguments, f"no_{name}")]
+    return {**given, **dict.fromkeys(switched_off, False)}
 
 
 def _gates(arguments: argparse.Namespace, values: Dict[str, Any]) -> Dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ GATES = {
     "sqnr": ("dB", "at least"),
     "loss": ("points", "at most"),
 }
+BUDGETS = ("top1", "agreement", "sqnr")
 # A sound INT8 GoogLeNet gives 98 of 100 images the class that FP32 gives them; below 95 something is wrong.
 DEFAULT_GATES = {"agreement": 95.0}
 
@@ -40,7 +41,9 @@ class DeployConfig:
         method: How thresholds are chosen, see `calibrate`.
         batch: Batches of the engine: smallest, usual, largest.
         benchmark: Whether this machine's own latency is measured too.
-        sensitivity_images: On how many images each layer's sensitivity is measured; 0 for not at all.
+        sensitivity: Whether it is measured what quantising each layer alone costs.
+        budget: What INT8 must keep by leaving layers in floating point: "top1" (points lost at most), "agreement" (%)
+            or "sqnr" (dB); judged on images that neither calibrate nor evaluate.
         golden_images: Images in the bundle's self-test.
         compute_capabilities: GPUs for which TensorRT-RTX builds ahead of time.
         gates: Limits by name, see `GATES`.
@@ -59,7 +62,8 @@ class DeployConfig:
     method: str = "auto"
     batch: tuple[int, ...] = (1, 4, 16)
     benchmark: bool = True
-    sensitivity_images: int = 16
+    sensitivity: bool = True
+    budget: Mapping[str, float] = field(default_factory=dict)
     golden_images: int = 6
     compute_capabilities: tuple[str, ...] = ("8.6", "8.9")
     gates: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_GATES))
@@ -76,11 +80,8 @@ class DeployConfig:
                 raise UsageError(f"{name} must be at least {least}")
         if len(self.batch) != 3 or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
             raise UsageError("batch is smallest, usual, largest: such as 1,4,16")
-        for name, limit in self.gates.items():
-            if name not in GATES:
-                raise UsageError(f"unknown gate {name!r}: choose among {', '.join(GATES)}")
-            if not math.isfinite(limit):
-                raise UsageError(f"the gate {name} needs a number")
+        _check_limits("budget", self.budget, BUDGETS)
+        _check_limits("gate", self.gates, GATES)
 
     @property
     def batches(self) -> tuple[int, int, int]:
@@ -106,3 +107,11 @@ class DeployConfig:
             name: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
             for name, value in values.items()
         }
+
+
+def _check_limits(kind: str, limits: Mapping[str, float], known: Collection[str]) -> None:
+    for name, limit in limits.items():
+        if name not in known:
+            raise UsageError(f"unknown {kind} {name!r}: choose among {', '.join(known)}")
+        if not math.isfinite(limit) or (kind == "budget" and limit < 0):
+            raise UsageError(f"the {kind} {name} cannot be {limit:g}")

@@ -1,4 +1,4 @@
-"""``deploy.toml``: the options of a deployment under their own names, and ``[gates]``."""
+"""``deploy.toml``: the options of a deployment under their own names, ``[budget]`` and ``[gates]``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "bool": (bool,), "tuple[int, ...]": (list,), "tuple[str, ...]": (list,),
     "Mapping[str, float]": (dict,),
 }  # fmt: skip
+_TABLES = ("budget", "gates")
 _PLACES = ("weights", "images", "labels", "output")  # relative to the file that names them
 
 
@@ -65,9 +66,10 @@ def make_config(values: Mapping[str, Any]) -> DeployConfig:
 def config_text(config: DeployConfig) -> str:
     """The configuration as TOML, everything said, which `read_config` reads back."""
     values = config.to_dict()
-    gates = values.pop("gates")
+    tables = {name: values.pop(name) for name in _TABLES}
     lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
-    lines += ["", "[gates]", *(f"{name} = {_toml(float(limit))}" for name, limit in gates.items())]
+    for name, limits in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml(float(limit))}" for key, limit in limits.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -79,9 +81,10 @@ def _check(path: PathLike, values: Mapping[str, Any]) -> None:
         fits = isinstance(value, kinds[name]) and (bool in kinds[name] or not isinstance(value, bool))
         if not fits:
             raise InputError(path, f"{name} is not of the right kind: {value!r}")
-    for name, limit in values.get("gates", {}).items():
+    limits = {f"{table}.{name}": limit for table in _TABLES for name, limit in values.get(table, {}).items()}
+    for name, limit in limits.items():
         if isinstance(limit, bool) or not isinstance(limit, int | float):
-            raise InputError(path, f"the gate {name} is not a number: {limit!r}")
+            raise InputError(path, f"{name} is not a number: {limit!r}")
     for name, wanted in (("batch", int), ("compute_capabilities", str)):
         if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in values.get(name, [])):
             raise InputError(path, f"{name} is not a list of {wanted.__name__}: {values[name]!r}")

@@ -10,6 +10,7 @@ from googlenet_deploy.deployment.diagnosis import first_problem
 from googlenet_deploy.deployment.job import FP32, MODELS, Job
 from googlenet_deploy.report.results import Gate
 
+BUDGET = "budget"
 _TITLES = {"top1": "top-1", "top5": "top-5", "agreement": "agreement", "sqnr": "SQNR", "loss": "loss of top-1"}
 
 
@@ -30,7 +31,19 @@ def check_gates(job: Job) -> tuple[Gate, ...]:
             holds = value >= limit if sense == "at least" else value <= limit
             found = f"{value:.2f} {unit}"
         gates.append(Gate(_TITLES[name], f"{sense} {limit:g} {unit}", found, holds))
-    return tuple(gates)
+    return (*budget_gates(job), *gates)
+
+
+def budget_gates(job: Job) -> tuple[Gate, ...]:
+    """The budget that layers were left in floating point for, as it was judged when they were chosen."""
+    precision = job.data("quantize").get("precision") or {}
+    summary = precision.get("budget")
+    if not summary:
+        return ()
+    limits = ", ".join(f"{name}={limit:g}" for name, limit in summary["wanted"].items())
+    share = 100 * summary["float_multiply_adds"]
+    found = f"{'; '.join(summary['reached'])}, {share:.1f} % of the multiply-adds in floating point"
+    return (Gate(BUDGET, limits, found, bool(summary["holds"])),)
 
 
 def figures_of(variants: Mapping[str, Any], precision: str) -> dict[str, float]:
@@ -53,14 +66,16 @@ def what_to_try(job: Job, gate: Gate) -> str:
     if gate.found == "not measured":
         return "give --labels with a CSV of filename,label, or a folder per class"
     precision = job.config.precision
+    if gate.name == BUDGET:
+        return "not even with nearly all layers in floating point: ask for less, or deploy --precision fp16"
     if precision == "fp32":
         return "these are the weights' own answers: train further, or ask for less"
     problem = first_problem(job.data("evaluate").get("int8", {})) if precision == "int8" else ""
     if problem:
         return f"{problem}; the report has the layers: {job.path('report.html')}"
     where = f"googlenet-deploy evaluate {job.path(MODELS[precision])} --reference {job.path(FP32)}"
-    more = "more calibration images, or --precision fp16" if precision == "int8" else "--precision fp32"
-    return f"{where} says where it is lost; try {more}; the report has the layers: {job.path('report.html')}"
+    ways = {"int8": "more calibration images, --budget agreement=98, or --precision fp16", "fp16": "--precision fp32"}
+    return f"{where} says where it is lost; try {ways[precision]}; the report has the layers: {job.path('report.html')}"
 
 
 def _applies(name: str, job: Job) -> bool:

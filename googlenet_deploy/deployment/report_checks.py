@@ -7,6 +7,7 @@ from typing import Any
 
 from googlenet_deploy.deployment.diagnosis import first_problem
 from googlenet_deploy.deployment.job import Job
+from googlenet_deploy.evaluation.evidence import FINE
 from googlenet_deploy.evaluation.paired import SIGNIFICANT
 from googlenet_deploy.report.results import Check, Missing, Step
 from googlenet_deploy.report.text import plural
@@ -23,7 +24,7 @@ def checks(job: Job, rows: tuple[Step, ...]) -> tuple[Check, ...]:
         found += [Check(f"{what} equals {entry['against']}", entry["holds"], entry["text"]) for entry in entries]
     images = job.data("images")
     if images["calibration"]:
-        both = set(images["calibration"]) & set(images["evaluation"])
+        both = {*images["calibration"], *images["choosing"]} & set(images["evaluation"])
         text = f"{len(images['calibration'])} and {len(images['evaluation'])} images, {len(both) or 'none'} in both"
         found.append(Check("Calibration and evaluation images differ", not both, text))
     if "quantize" in done:
@@ -52,9 +53,9 @@ def _accuracy(job: Job) -> list[Check]:
         )
         found.append(Check("No more is lost to FP32 than chance explains", not worse, text))
     if job.config.precision == "int8":
-        problem = first_problem(evaluation["int8"])
-        text = problem or next(entry["text"] for entry in evaluation["int8"]["verdicts"])
-        found.append(Check("Diagnosis of the INT8 model", not problem, text))
+        fine = next((entry["text"] for entry in evaluation["int8"]["verdicts"] if entry["severity"] == FINE), "")
+        text = fine or first_problem(evaluation["int8"])
+        found.append(Check("INT8 is as near to FP32 as INT8 usually is", bool(fine), text))
     return found
 
 
@@ -71,8 +72,8 @@ def missing(job: Job, rows: tuple[Step, ...], estimate: Mapping[str, Any]) -> tu
     if job.config.precision != "int8":
         reason = f"{job.config.precision.upper()} is deployed, which needs no calibration"
         found += [Missing("histograms", reason), Missing("layer SQNR", reason), Missing("sensitivity", reason)]
-    else:
-        found.append(Missing("sensitivity", "not measured by deploy"))
+    elif not job.config.sensitivity and not job.config.budget:
+        found.append(Missing("sensitivity", "it was switched off"))
     if "estimate" not in reached:
         found += [Missing(part, stopped) for part in ("layers", "memory", "bounds", "latency")]
     elif estimate.get("why"):

@@ -43,6 +43,9 @@ def command_of(config: DeployConfig) -> str:
         words += ["--batch", ",".join(map(str, config.batch))]
     if not config.benchmark:
         words.append("--no-benchmark")
+    if not config.sensitivity:
+        words.append("--no-sensitivity")
+    words += [word for name, limit in config.budget.items() for word in ("--budget", f"{name}={limit:g}")]
     if dict(config.gates) != DEFAULT_GATES:
         words.append("--no-gates")
         words += [word for name, limit in config.gates.items() for word in ("--require", f"{name}={limit:g}")]

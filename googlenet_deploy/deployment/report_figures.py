@@ -23,6 +23,7 @@ from googlenet_deploy.report.results import (
     Disagreement,
     Latency,
     Quantity,
+    Sensitivity,
     Share,
     Variant,
 )
@@ -68,6 +69,16 @@ def _difference(values: Mapping[str, Any]) -> Difference:
 
 def _share(values: Mapping[str, Any] | None) -> Share | None:
     return None if values is None else decode(Share, dict(values), "share")
+
+
+def sensitivity(job: Job) -> tuple[Sensitivity, ...]:
+    """What quantising each layer alone costs, in the graph's order; layers without any effect are left out."""
+    precision = job.data("quantize").get("precision") or {}
+    return tuple(
+        Sensitivity(layer["name"], layer["sqnr"], layer["agreement"], layer["multiply_adds"], layer["float"])
+        for layer in precision.get("layers", [])
+        if layer["sqnr"] is not None
+    )
 
 
 def latencies(job: Job) -> tuple[Latency, ...]:

@@ -88,6 +88,7 @@ class Reporting:
             variants=report_figures.variants(job, estimate),
             layers=self._layers(),
             histograms=self._histograms() if precision == "int8" else (),
+            sensitivity=report_figures.sensitivity(job),
             memory=decode(tuple[MemoryStep, ...], estimate.get("memory", []), "memory"),
             latencies=report_figures.latencies(job),
             bounds=decode(tuple[ModeBound, ...], estimate.get("bounds", []), "bounds"),

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Outcome, Step
+from googlenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.calibration.quantize import Judges, QuantizationOptions
 
 STATE = "calibration.state"
+# Images on which a budget is judged, and on which layers are ranked.
+JUDGING, RANKING = 256, 32
 
 
 class Calibrate(Step):
@@ -68,25 +74,66 @@ class Quantize(Step):
         return "" if job.config.precision == "int8" else f"{job.config.precision.upper()} is deployed"
 
     def inputs(self, job: Job) -> dict[str, Any]:
-        """The model and its table."""
-        return {"model": job.state.hash_of(FP32), "table": job.state.hash_of(TABLE)}
+        """The model and its table, the budget, and the images that judge."""
+        judged = bool(job.config.budget) or job.config.sensitivity
+        return {
+            "model": job.state.hash_of(FP32),
+            "table": job.state.hash_of(TABLE),
+            "budget": dict(job.config.budget),
+            "sensitivity": job.config.sensitivity,
+            "images": job.state.hash_of("images.json") if judged else "",
+        }
 
     def run(self, job: Job) -> Outcome:
-        """Quantises; the comparison with FP32 is the evaluation's."""
+        """Quantises, with the fewest layers in floating point that keep the budget; evaluation compares with FP32."""
         from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415 - ONNX Runtime
-        from googlenet_deploy.calibration.quantize import QuantizationOptions, quantize  # noqa: PLC0415
+        from googlenet_deploy.calibration.quantize import quantize  # noqa: PLC0415
         from googlenet_deploy.calibration.table import load_table  # noqa: PLC0415
         from googlenet_deploy.export.onnx_file import write_model  # noqa: PLC0415
 
-        table = load_table(job.path(TABLE))
-        result = quantize(open_source(job.path(FP32)), table, None, QuantizationOptions(checked=0))
+        table, options = load_table(job.path(TABLE)), self._options(job)
+        result = quantize(open_source(job.path(FP32)), table, None, options, judges=self._judges(job))
         write_model(job.path(INT8), result.model)
-        plan = result.draft.plan
+        plan, precision = result.draft.plan, result.precision
+        findings = [finding.text() for finding in result.findings]
         data = {
             "layers": len(plan.nodes),
             "float_layers": dict(plan.skipped),
-            "findings": [finding.text() for finding in result.findings],
+            "findings": findings,
+            "precision": precision.to_dict() if precision is not None else None,
         }
         left = f", {len(plan.skipped)} layers in floating point" if plan.skipped else ""
         text = f"{len(plan.nodes)} layers INT8 with {len(plan.groups)} activation scales{left}"
-        return Outcome((INT8,), text, data, tuple(finding.text() for finding in result.findings))
+        warnings = precision.warnings if precision is not None else ()
+        return Outcome((INT8,), text, data, (*findings, *warnings))
+
+    def _options(self, job: Job) -> QuantizationOptions:
+        from googlenet_deploy.calibration.budget import Budget  # noqa: PLC0415
+        from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415
+        from googlenet_deploy.calibration.quantize import QuantizationOptions  # noqa: PLC0415
+
+        config = job.config
+        return QuantizationOptions(
+            calibration=CalibrationOptions(quiet=job.quiet),
+            checked=JUDGING if config.budget else RANKING if config.sensitivity else 0,
+            budgets=tuple(Budget(name, limit) for name, limit in config.budget.items()),
+            ranked=config.sensitivity,
+        )
+
+    def _judges(self, job: Job) -> Judges:
+        """Images that judge: those set apart for a budget; to rank layers, which changes nothing, evaluation's too."""
+        from googlenet_deploy.calibration.batches import ImageSelection  # noqa: PLC0415
+        from googlenet_deploy.calibration.quantize import Judges  # noqa: PLC0415
+
+        images = job.data("images")
+        names = images["choosing"] or images["evaluation"]
+        sources = job.sources(names)
+        labels = {
+            source.name: int(images["labels"][name])
+            for source, name in zip(sources, names, strict=True)
+            if name in images["labels"]
+        }
+        by_top1 = "top1" in job.config.budget
+        if by_top1 and not labels:
+            raise UsageError("a budget of top1 needs labels", "give --labels, or a budget of agreement or sqnr")
+        return Judges(ImageSelection((), tuple(sources)), labels if by_top1 else None)

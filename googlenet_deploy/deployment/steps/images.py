@@ -28,6 +28,7 @@ class DivideImages(Step):
             "labels": sha256_file(config.labels) if config.labels else "",
             "weights": job.weights_hash,
             "counts": [config.calibration_images, config.evaluation_images, config.seed, config.precision],
+            "choosing": bool(config.budget),
         }
 
     def run(self, job: Job) -> Outcome:
@@ -39,28 +40,31 @@ class DivideImages(Step):
         copies = len(job.images) - len(names)
         if copies:
             notes.append(f"{copies} images are copies of others and were left out")
-        calibration, evaluation = divide(names, labels, job)
+        calibration, choosing, evaluation = divide(names, labels, job)
         if not evaluation:
             raise InputError(config.images, "holds too few images to evaluate on", "give at least two different ones")
         notes += _shortage(job, calibration)
         data = {
             "calibration": calibration,
+            "choosing": choosing,
             "evaluation": evaluation,
-            "labels": {name: labels[name] for name in evaluation} if labels else {},
+            "labels": {name: labels[name] for name in (*choosing, *evaluation) if name in labels},
             "classes": list(job.checkpoint.class_names),
             "skipped_copies": copies,
         }
         write_json(job.path(FILE), data)
         labelled = "" if labels else ", without labels: agreement instead of accuracy"
-        text = f"{len(calibration)} calibrate, {len(evaluation)} others evaluate{labelled}"
+        chosen = f", {len(choosing)} choose the layers in floating point" if choosing else ""
+        text = f"{len(calibration)} calibrate{chosen}, {len(evaluation)} others evaluate{labelled}"
         return Outcome((FILE,), text, data, tuple(notes))
 
 
-def divide(names: list[str], labels: dict[str, int], job: Job) -> tuple[list[str], list[str]]:
-    """Calibration images in the order of the draw, and evaluation images sorted.
+def divide(names: list[str], labels: dict[str, int], job: Job) -> tuple[list[str], list[str], list[str]]:
+    """Calibration images in the order of the draw; images that choose layers for a budget; evaluation images, sorted.
 
     Unlabelled images calibrate first where some have labels, so that those serve evaluation. At least a third of
-    the images are left to evaluate on.
+    the images are left for the others. For a budget every second of them chooses, so that the evaluation judges a
+    choice that it had no part in.
     """
     config = job.config
     if config.precision != "int8":
@@ -72,10 +76,12 @@ def divide(names: list[str], labels: dict[str, int], job: Job) -> tuple[list[str
         calibration = drawn[:count]
     used = set(calibration)
     evaluation = [name for name in names if name not in used and (not labels or name in labels)]
+    choosing = evaluation[1::2] if config.budget and calibration else []
+    evaluation = evaluation[::2] if choosing else evaluation
     limit = config.evaluation_images
     if limit and len(evaluation) > limit:
         evaluation = [evaluation[index * len(evaluation) // limit] for index in range(limit)]
-    return calibration, evaluation
+    return calibration, choosing, evaluation
 
 
 def read_labels(job: Job) -> tuple[dict[str, int], list[str]]:

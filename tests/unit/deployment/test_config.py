@@ -65,7 +65,7 @@ def test_options_override_the_file_and_are_printed(tmp_path: Path, capsys: pytes
         ("weights = 3", "weights is not of the right kind"),
         ("seed = true", "seed is not of the right kind"),
         ('batch = ["a"]', "batch is not a list of int"),
-        ("[gates]\nagreement = true", "gate agreement is not a number"),
+        ("[gates]\nagreement = true", "gates.agreement is not a number"),
         ("gates = 3", "gates is not of the right kind"),
     ],
 )
@@ -93,7 +93,9 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         ({"batch": (4, 1, 2)}, "batch is smallest"),
         ({"batch": (1, 2)}, "batch is smallest"),
         ({"gates": {"speed": 1.0}}, "unknown gate 'speed'"),
-        ({"gates": {"loss": float("nan")}}, "needs a number"),
+        ({"gates": {"loss": float("nan")}}, "gate loss cannot be nan"),
+        ({"budget": {"loss": 1.0}}, "unknown budget 'loss'"),
+        ({"budget": {"top1": -1.0}}, "budget top1 cannot be -1"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(changes: dict[str, object], match: str) -> None:
@@ -116,5 +118,7 @@ def test_the_command_line_says_what_differs_from_the_defaults() -> None:
     expected = "googlenet-deploy deploy --weights w --images 'my photos' --target orin-nano --precision int8 --output o"
     assert command_of(plain) == expected
     full = DeployConfig(**NEEDED, seed=3, batch=(1, 1, 2), benchmark=False, gates={"loss": 0.5})
+    mixed = DeployConfig(**NEEDED, sensitivity=False, budget={"agreement": 98.5})
+    assert command_of(mixed).endswith("--output o --no-sensitivity --budget agreement=98.5")
     assert command_of(full).endswith("--output o --seed 3 --batch 1,1,2 --no-benchmark --no-gates --require loss=0.5")
     assert command_of(DeployConfig(**NEEDED, gates={})).endswith("--no-gates")

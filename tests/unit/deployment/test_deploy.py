@@ -56,7 +56,9 @@ def test_results_say_what_was_found(finished: Finished) -> None:
     assert int8.difference is not None
     assert int8.latency is not None
     assert int8.shares["int8"] > 0.9
-    assert all(check.ok for check in results.checks)
+    # Eight images are too few to calibrate on, and the diagnosis says so.
+    doubtful = [check for check in results.checks if not check.ok]
+    assert [check.name for check in doubtful] in ([], ["INT8 is as near to FP32 as INT8 usually is"])
     names = {check.name for check in results.checks}
     assert {"FP32 ONNX equals PyTorch", "Bundle's self-test", "Calibration and evaluation images differ"} <= names
     assert results.layers
@@ -192,7 +194,7 @@ def test_a_gate_that_does_not_hold_stops_it(ground: Ground, copy_of: Callable[[]
     config = ground.config(folder, gates={"agreement": 50.0, "sqnr": 90.0})
     with pytest.raises(GateError, match=r"SQNR is .* dB, required is at least 90 dB") as caught:
         deploy(config, lines.append, quiet=True)
-    assert "--reference" in str(caught.value.remedy)
+    assert "it was calibrated on 8 images only" in str(caught.value.remedy)
     assert not (folder / "bundle.zip").exists()
     results = load_results(folder / "results.json")
     assert [gate.holds for gate in results.gates] == [True, False]
@@ -201,6 +203,35 @@ def test_a_gate_that_does_not_hold_stops_it(ground: Ground, copy_of: Callable[[]
     again = outcomes(run(ground.config(folder)))
     assert again["evaluate"] == "unchanged"
     assert again["bundle"] == "done"
+
+
+def test_a_budget_leaves_the_fewest_layers_in_floating_point(ground: Ground, copy_of: Callable[[], Path]) -> None:
+    folder = copy_of()
+    before = load_results(folder / "results.json")
+    assert len(before.sensitivity) > 20
+    assert not any(layer.kept for layer in before.sensitivity)
+    wanted = sorted(layer.sqnr for layer in before.sensitivity)[3]
+    finished = run(ground.config(folder, budget={"sqnr": wanted}, calibration_images=6))
+    images = json.loads((folder / "images.json").read_text())
+    sets = [set(images[name]) for name in ("calibration", "choosing", "evaluation")]
+    assert [len(each) for each in sets] == [6, 7, 7]
+    assert len(set.union(*sets)) == 20
+    assert finished.result.gates[0].name == "budget"
+    assert finished.result.gates[0].holds
+    results = load_results(folder / "results.json")
+    kept = [layer.layer for layer in results.sensitivity if layer.kept]
+    assert kept
+    assert {layer.name for layer in results.layers if layer.kind == "int8"} & set(kept) == set()
+
+
+def test_a_budget_that_cannot_be_kept_stops_it(ground: Ground, copy_of: Callable[[], Path]) -> None:
+    folder = copy_of()
+    with pytest.raises(GateError, match=r"budget is logit SQNR .*, required is sqnr=150") as caught:
+        run(ground.config(folder, budget={"sqnr": 150.0}))
+    assert "ask for less" in str(caught.value.remedy)
+    with pytest.raises(UsageError) as refused:
+        run(ground.config(folder, budget={"top1": 1.0}, labels=""))
+    assert "a budget of top1 needs labels" in refused.value.message
 
 
 def test_without_labels_accuracy_is_left_out_and_that_is_said(ground: Ground, copy_of: Callable[[], Path]) -> None:
