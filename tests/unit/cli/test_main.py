@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +30,14 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[argparse.Nam
         monkeypatch.setattr(module, "import_module", lambda name: fake)
 
     return install
+
+
+@pytest.fixture
+def sigint() -> Iterator[Callable[[Any], object]]:
+    """Sets what Ctrl-C does, whatever this process inherited (a background job ignores it), and puts that back."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
 
 
 def raises(error: BaseException) -> Callable[[argparse.Namespace], int]:
@@ -84,8 +92,10 @@ def test_an_error_of_ours_is_not_hidden(command: Any) -> None:
 
 @pytest.mark.parametrize("error", [MissingExtraError("numpy", "export"), RuntimeError("of a library"), None])
 def test_ctrl_c_stays_ctrl_c_whatever_a_library_makes_of_it(
-    error: Exception | None, command: Any, capsys: pytest.CaptureFixture[str]
+    error: Exception | None, command: Any, capsys: pytest.CaptureFixture[str], sigint: Callable[[Any], object]
 ) -> None:
+    sigint(signal.default_int_handler)
+
     def run(_: argparse.Namespace) -> int:
         try:
             os.kill(os.getpid(), signal.SIGINT)
@@ -100,18 +110,15 @@ def test_ctrl_c_stays_ctrl_c_whatever_a_library_makes_of_it(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_signal_that_is_ignored_or_handled_stays_so(command: Any) -> None:
+def test_a_signal_that_is_ignored_stays_so(command: Any, sigint: Callable[[Any], object]) -> None:
     def run(_: argparse.Namespace) -> int:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         return 0
 
     command(run)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        assert main(["infer"]) == 0
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    sigint(signal.SIG_IGN)
+    assert main(["infer"]) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_in_another_thread_it_works_too(command: Any) -> None:
