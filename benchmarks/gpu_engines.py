@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from gpu_kit import BATCHES, KINDS, EngineKind, build_command, can_build, compare, models_folder, why_not
 
 from googlenet_deploy.cli.main import main as googlenet_deploy
-from googlenet_deploy.device.engine_manifest import load_manifest
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.engine.manifest import load_manifest
+from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner
-from googlenet_deploy.device.sources import find_images
 
 
 def measure(kind: EngineKind, folder: Path, rounds: int) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import numpy as np
 from harness import IMAGES, ROOT, WEIGHTS
 
 from googlenet_deploy.cli.main import main as googlenet_deploy
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
-from googlenet_deploy.device.sources import find_images
 
 BATCH = 8
 

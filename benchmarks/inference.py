@@ -26,8 +26,8 @@ from harness import IMAGES, ROOT, Timing, bvlc_int8_onnx, bvlc_onnx, interleaved
 from PIL import Image
 
 from googlenet_deploy.cli.main import main as googlenet_deploy
-from googlenet_deploy.device.pipeline import ImageBatches
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import BVLC
 
 MEAN = np.array([104.0, 117.0, 123.0], np.float32)

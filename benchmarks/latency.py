@@ -19,12 +19,12 @@ import numpy as np
 from harness import ROOT, bvlc_onnx, options, record, table
 
 from googlenet_deploy.device.benchmark.loops import Length, run_round
-from googlenet_deploy.device.machine import LoadMonitor
 from googlenet_deploy.device.power.meter import NotMeasured
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.select import open_meter
 from googlenet_deploy.device.runner.protocol import Runner
 from googlenet_deploy.device.runner.select import open_runner
+from googlenet_deploy.device.system.machine import LoadMonitor
 
 TREE = ROOT / "tests" / "data" / "power" / "agx-xavier-jetpack5.tree"
 PLAIN = "plain loop"

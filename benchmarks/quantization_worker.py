@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import BVLC
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from googlenet_deploy.device.files import sha256_file
-from googlenet_deploy.device.pipeline import Batch
-from googlenet_deploy.device.sources import ImageSource, find_images, read_image_list
+from googlenet_deploy.device.images.pipeline import Batch
+from googlenet_deploy.device.images.sources import ImageSource, find_images, read_image_list
 from googlenet_deploy.errors import InputError, UsageError
 
 if TYPE_CHECKING:

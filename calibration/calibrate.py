@@ -19,7 +19,7 @@ from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable
 from googlenet_deploy.calibration.tabulate import check_images, find_doubts, outlines, tabulate
 from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE
 from googlenet_deploy.device.files import sha256_file
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadModelError, UsageError
 from googlenet_deploy.export.onnx_file import input_specification, load_classifier, read_metadata
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.batches import Batches
     from googlenet_deploy.calibration.outline import Outline
     from googlenet_deploy.device.files import PathLike
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.progress import Advance
     from googlenet_deploy.device.specification import Preprocessing
 

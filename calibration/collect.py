@@ -21,7 +21,7 @@ import numpy as np
 
 from googlenet_deploy.calibration.observers import Histogram
 from googlenet_deploy.device.files import reason, write_bytes
-from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadModelError, InputError
 
 if TYPE_CHECKING:

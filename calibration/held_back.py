@@ -10,7 +10,7 @@ from googlenet_deploy.errors import InputError
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.table import CalibrationTable
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
 
 # Contents are compared for so many times the images that are wanted, so that a large folder need not be read whole.
 READ_AHEAD = 4

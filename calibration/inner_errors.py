@@ -16,9 +16,9 @@ from googlenet_deploy.calibration.observation import is_fused
 from googlenet_deploy.calibration.placement import ACTIVATIONS, is_image
 from googlenet_deploy.calibration.qdq_view import Pair, find_pairs, zero_point
 from googlenet_deploy.calibration.session import TensorSession
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.progress import progress
-from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.evaluation.layer_error import ErrorSum, LayerError, RangeUse, TensorRange
 from googlenet_deploy.export.graph import runtime_inputs
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.files import PathLike
-    from googlenet_deploy.device.pipeline import Batch
+    from googlenet_deploy.device.images.pipeline import Batch
     from googlenet_deploy.device.specification import Preprocessing
 
 QUANTIZATION_KEY = "quantization"

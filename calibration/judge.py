@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.calibration.session import TensorSession
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.errors import InputError, VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.paired import PairedDifference
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.device.pipeline import Skipped
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.pipeline import Skipped
+    from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
 
 BATCH_SIZE = 4

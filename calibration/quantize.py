@@ -19,7 +19,7 @@ from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.precision import Precision, choose_precision
 from googlenet_deploy.calibration.qdq import QdqOptions
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
-from googlenet_deploy.device.pipeline import ImageBatches, Skipped
+from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.export.onnx_file import read_metadata, store_metadata
@@ -29,7 +29,7 @@ with requires("export"):
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.lint import Finding
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
 
 CHECKED_IMAGES = 64
 # A sound INT8 GoogLeNet agrees with FP32 on some 98 of 100 images, at 28 dB and more.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from googlenet_deploy.device.pipeline import Batch
+    from googlenet_deploy.device.images.pipeline import Batch
 
 SILENT = 4  # ONNX Runtime's severity "fatal": its errors come as exceptions, its warnings are not the user's
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource
     from googlenet_deploy.calibration.collect import Collection
     from googlenet_deploy.calibration.observation import Observation
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
 
 FEW_IMAGES = 32
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
 
 # First TensorRT whose DLA takes INT8 from Q/DQ pairs rather than from a calibration cache.

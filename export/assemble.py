@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from googlenet_deploy import __version__
-from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.errors import VerificationError, requires
 from googlenet_deploy.export.graph import opset_of
 from googlenet_deploy.export.half.convert import HalfResult, is_quantized, run_by_onnxruntime, to_half, tolerance_of

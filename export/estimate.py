@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.target import Module, PowerMode, Target
+from googlenet_deploy.device.targets.target import Module, PowerMode, Target
 from googlenet_deploy.errors import DeviceError, UsageError
 from googlenet_deploy.export.layer_work import LayerWork, ModelWork
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.images.sources import ImageSource, find_images
 from googlenet_deploy.device.preprocess import crop_pixels
-from googlenet_deploy.device.sources import ImageSource, find_images
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError, InputError, UsageError, requires
 from googlenet_deploy.export.samples import Pixels, Samples, prepare

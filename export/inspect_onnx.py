@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.text import columns
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.costs import CostModel, NodeCost

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from googlenet_deploy.device.files import PathLike, reason, write_bytes
-from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.export.graph import name_nodes, opset_of, runtime_inputs, serialize, shape_of, subgraphs

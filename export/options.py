@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.export.half.convert import HalfOptions, check_request
 from googlenet_deploy.export.targets import choose_opset

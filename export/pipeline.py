@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.files import PathLike, sha256_file
-from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.assemble import ExportResult, assemble

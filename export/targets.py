@@ -1,12 +1,12 @@
 """The opset and IR version that an export writes: what its target reads, and what this toolkit supports.
 
-What a target reads stands in `googlenet_deploy.device.target`. The IR version of an opset is the one of the ONNX
-release that introduced it (``docs/Versioning.md`` of onnx).
+What a target reads stands in `googlenet_deploy.device.targets.target`. The IR version of an opset is the one of the
+ONNX release that introduced it (``docs/Versioning.md`` of onnx).
 """
 
 from __future__ import annotations
 
-from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
 
 # Opset 17 is the default: every TensorRT from 8.4 on reads it, thus every JetPack from 5 on, and so does ONNX Runtime

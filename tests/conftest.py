@@ -96,7 +96,7 @@ def build_colour_classifier(
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    from googlenet_deploy.device.metadata import ModelMetadata
+    from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.device.specification import Preprocessing
 
     weights = np.zeros((3, 3), np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.export.graph import opset_of
 from googlenet_deploy.export.half.choice import HEADROOM, choose_fp32

@@ -11,7 +11,7 @@ from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
 

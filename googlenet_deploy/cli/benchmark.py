@@ -28,8 +28,8 @@ from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.benchmark.options import BenchmarkOptions
+    from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.runner.protocol import Runner
-    from googlenet_deploy.device.sources import ImageSource
 
 RUNNER_OPTIONS = ("backend", "as_is", "cuda_backend", "cuda_graph", "zero_copy")
 METERS = ("auto", "ina", "tegrastats", "nvml", "rapl", "none")
@@ -151,7 +151,7 @@ def _options(arguments: argparse.Namespace) -> BenchmarkOptions:
 def _sources(arguments: argparse.Namespace) -> Optional[List[ImageSource]]:
     if arguments.images is None:
         return None
-    from googlenet_deploy.device.sources import find_images
+    from googlenet_deploy.device.images.sources import find_images
 
     return find_images(arguments.images).images
 

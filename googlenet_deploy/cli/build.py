@@ -19,11 +19,11 @@ import sys
 from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.build_options import BuildOptions
-    from googlenet_deploy.device.build_plan import BuildPlan
-    from googlenet_deploy.device.onnx_header import OnnxHeader
-    from googlenet_deploy.device.site import Site
-    from googlenet_deploy.device.target import Target
+    from googlenet_deploy.device.builder.options import BuildOptions
+    from googlenet_deploy.device.builder.plan import BuildPlan
+    from googlenet_deploy.device.builder.site import Site
+    from googlenet_deploy.device.onnx_model.header import OnnxHeader
+    from googlenet_deploy.device.targets.target import Target
 
 SHOWN = 12
 
@@ -103,16 +103,16 @@ def _add_portability(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from googlenet_deploy.device.engine_layers import parse_gates
-    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.device.engine.layers import parse_gates
+    from googlenet_deploy.device.targets.target import load_target
 
     options = _options(arguments)
     gates = parse_gates(arguments.require)
     target = load_target(arguments.target) if arguments.target else None
     if arguments.dry_run:
         return _dry_run(arguments, options, target)
-    from googlenet_deploy.device.build_engine import build_engine, find_here, make_request
-    from googlenet_deploy.device.build_report import check_gates, result_lines
+    from googlenet_deploy.device.builder.report import check_gates, result_lines
+    from googlenet_deploy.device.builder.run import build_engine, find_here, make_request
     from googlenet_deploy.device.files import write_json
     from googlenet_deploy.device.progress import progress
 
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> BuildOptions:
-    from googlenet_deploy.device.build_options import BuildOptions, parse_batch, parse_capabilities, parse_size
+    from googlenet_deploy.device.builder.options import BuildOptions, parse_batch, parse_capabilities, parse_size
 
     return BuildOptions(
         precision=arguments.precision,
@@ -175,8 +175,8 @@ def _words(text: str) -> Tuple[str, ...]:
 
 
 def _dry_run(arguments: argparse.Namespace, options: BuildOptions, target: Optional[Target]) -> int:
-    from googlenet_deploy.device.build_engine import dry_run
-    from googlenet_deploy.device.build_report import plan_lines
+    from googlenet_deploy.device.builder.report import plan_lines
+    from googlenet_deploy.device.builder.run import dry_run
     from googlenet_deploy.device.files import write_json
 
     found = dry_run(arguments.model, options, arguments.backend, target)
@@ -197,7 +197,7 @@ def _write_onnx(arguments: argparse.Namespace, plan: BuildPlan) -> None:
     from pathlib import Path
 
     from googlenet_deploy.device.files import write_bytes
-    from googlenet_deploy.device.strip_qdq import strip_quantization
+    from googlenet_deploy.device.onnx_model.strip_qdq import strip_quantization
 
     content = Path(arguments.model).read_bytes()
     if plan.strip_qdq:
@@ -208,7 +208,7 @@ def _write_onnx(arguments: argparse.Namespace, plan: BuildPlan) -> None:
 def _print_trtexec(
     arguments: argparse.Namespace, header: OnnxHeader, options: BuildOptions, plan: BuildPlan, sites: List[Site]
 ) -> None:
-    from googlenet_deploy.device.trtexec import trtexec_command
+    from googlenet_deploy.device.builder.trtexec import trtexec_command
 
     model = arguments.write_onnx or arguments.model
     for site in sites if arguments.also_trtexec else ():

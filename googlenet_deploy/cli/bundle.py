@@ -27,8 +27,8 @@ from googlenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from googlenet_deploy.device.bundle import BundleManifest
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.bundle.manifest import BundleManifest
+    from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.packaging.content import BundleResult
 
 DEVICE_FILE = "googlenet-device.pyz"
@@ -102,8 +102,8 @@ def _device(output: str) -> int:
 
 
 def _jetson(arguments: argparse.Namespace) -> BundleResult:
-    from googlenet_deploy.device.build_options import parse_batch
-    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.device.builder.options import parse_batch
+    from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.packaging.device_zipapp import device_zipapp
     from googlenet_deploy.packaging.jetson import DEFAULT_BATCH, JetsonRequest, check_target, write_jetson
 
@@ -132,7 +132,7 @@ def _triton(arguments: argparse.Namespace) -> BundleResult:
 
 
 def _deepstream(arguments: argparse.Namespace) -> BundleResult:
-    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.packaging.deepstream import write_deepstream
     from googlenet_deploy.packaging.deepstream_text import DeepStreamRequest
 
@@ -161,7 +161,7 @@ def _models(arguments: argparse.Namespace) -> Tuple[Dict[str, Path], str]:
 
 
 def _images(arguments: argparse.Namespace) -> Tuple[ImageSource, ...]:
-    from googlenet_deploy.device.sources import find_images
+    from googlenet_deploy.device.images.sources import find_images
 
     return tuple(find_images([_needed(arguments, "images")]).images)
 

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from googlenet_deploy.device.doctor import diagnose, diagnosis_lines
     from googlenet_deploy.device.files import write_json
+    from googlenet_deploy.device.system.doctor import diagnose, diagnosis_lines
 
     diagnosis = diagnose()
     print("\n".join(diagnosis_lines(diagnosis)))

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.device.targets.target import load_target
 
     target = load_target(arguments.target)
     from googlenet_deploy.export.estimate import estimate

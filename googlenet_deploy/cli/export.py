@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> ExportOptions:
-    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.device.targets.target import load_target
 
     target = load_target(arguments.target) if arguments.target else None
     from googlenet_deploy.export.options import ExportOptions

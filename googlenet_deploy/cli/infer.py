@@ -37,7 +37,7 @@ from googlenet_deploy.cli.arguments import (
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.pipeline import Batch
+    from googlenet_deploy.device.images.pipeline import Batch
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.stream.annotate import Annotations
     from googlenet_deploy.device.stream.answers import Answer

@@ -55,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _inspect_file(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from googlenet_deploy.device.engine_manifest import manifest_path
-    from googlenet_deploy.device.inspect_engine import SUFFIXES
+    from googlenet_deploy.device.engine.contents import SUFFIXES
+    from googlenet_deploy.device.engine.manifest import manifest_path
 
     suffix = Path(arguments.path).suffix.lower()
     if suffix in SUFFIXES or manifest_path(arguments.path).is_file():
@@ -68,8 +68,8 @@ def _inspect_file(arguments: argparse.Namespace) -> None:
 
 
 def _inspect_engine(arguments: argparse.Namespace, *, inspector: bool) -> None:
+    from googlenet_deploy.device.engine.contents import engine_report, inspection_report
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.device.inspect_engine import engine_report, inspection_report
 
     lines, values = (inspection_report if inspector else engine_report)(arguments.path, layers=not arguments.totals)
     print("\n".join(lines))

@@ -175,7 +175,7 @@ def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> N
     if not arguments.target:
         return
     from googlenet_deploy.calibration.target_rules import check_target
-    from googlenet_deploy.device.target import load_target
+    from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.export.graph import opset_of
 
     for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):

@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the self-test; 0 where everything holds, else 1."""
     from dataclasses import asdict
 
+    from googlenet_deploy.device.bundle.selftest import check_lines, failed, self_test
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.device.selftest import check_lines, failed, self_test
 
     checks = self_test(arguments.folder, files_only=arguments.files_only, engine=arguments.engine)
     print("\n".join(check_lines(checks)))

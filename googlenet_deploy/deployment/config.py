@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from googlenet_deploy.device.target import Target, load_target
+from googlenet_deploy.device.targets.target import Target, load_target
 from googlenet_deploy.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -16,7 +16,7 @@ from googlenet_deploy.errors import InputError, UsageError
 if sys.version_info >= (3, 11):
     from tomllib import loads as parse
 else:  # without tomllib; what TOML allows beyond the toolkit's own profiles is refused
-    from googlenet_deploy.device.toml_subset import parse_toml as parse
+    from googlenet_deploy.device.targets.toml_subset import parse_toml as parse
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "bool": (bool,), "tuple[int, ...]": (list,), "tuple[str, ...]": (list,),

@@ -9,7 +9,7 @@ import numpy as np
 
 from googlenet_deploy.calibration.inner_errors import InnerErrors, measure_files
 from googlenet_deploy.deployment.job import MODELS, Job
-from googlenet_deploy.device.onnx_header import read_onnx
+from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.predictions import softmax
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.diagnosis import diagnose

@@ -14,8 +14,8 @@ from googlenet_deploy.calibration.batches import hash_contents
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.state import State
 from googlenet_deploy.device.files import sha256_file
-from googlenet_deploy.device.sources import ImageSource, find_images
-from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.images.sources import ImageSource, find_images
+from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import InputError
 
 if TYPE_CHECKING:

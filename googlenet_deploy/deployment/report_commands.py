@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from googlenet_deploy.deployment.config import DEFAULT_GATES, DeployConfig
 from googlenet_deploy.deployment.job import Job
-from googlenet_deploy.device.machine import describe_machine
+from googlenet_deploy.device.system.machine import describe_machine
 
 _PACKAGES = (
     "googlenet-deploy", "numpy", "pillow", "onnx", "onnxruntime", "onnxsim", "torch", "openvino", "tensorrt",

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from googlenet_deploy.deployment.job import MODELS, Job
-from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.errors import BadImageError
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies

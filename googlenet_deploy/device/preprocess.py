@@ -55,7 +55,7 @@ def crop_pixels(image: Image.Image, spec: Preprocessing, backend: str = "pillow"
         raise UsageError(f"an image of {size[0]} x {size[1]} pixels is smaller than the crop of {width} x {height}")
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     if backend == "opencv":
-        from googlenet_deploy.device.opencv import resize  # noqa: PLC0415 - optional
+        from googlenet_deploy.device.images.opencv import resize  # noqa: PLC0415 - optional
 
         pixels = resize(np.asarray(image), size, spec.interpolation)[top : top + height, left : left + width]
     elif backend == "pillow":

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images import SUFFIXES
+from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.labels import short_name
-from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.errors import InputError
 
 if TYPE_CHECKING:

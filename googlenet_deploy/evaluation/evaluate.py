@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.device.pipeline import Batch, ImageBatches, Skipped
+from googlenet_deploy.device.images.pipeline import Batch, ImageBatches, Skipped
 from googlenet_deploy.device.predictions import TOP_K_INDICES, Predictions, class_scores, predict
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import run_any_batch

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.files import atomic_path, sha256_file
-from googlenet_deploy.device.metadata import parse_names
+from googlenet_deploy.device.onnx_model.metadata import parse_names
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadWeightsError, UsageError, requires
 from googlenet_deploy.model.architecture import Architecture, get_architecture

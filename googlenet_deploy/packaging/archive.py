@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from googlenet_deploy.device.bundle import (
+from googlenet_deploy.device.bundle.manifest import (
     DEVICE_FOLDER,
     MANIFEST,
     BundleManifest,

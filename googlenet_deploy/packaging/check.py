@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from googlenet_deploy.device.bundle import BundleManifest, verify_folder
+from googlenet_deploy.device.bundle.manifest import BundleManifest, verify_folder
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.packaging.archive import unpack_archive, verify_archive

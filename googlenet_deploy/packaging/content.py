@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from googlenet_deploy import __version__
-from googlenet_deploy.device.bundle import (
+from googlenet_deploy.device.bundle.manifest import (
     DEVICE_FOLDER,
     MANIFEST,
     SUMS,

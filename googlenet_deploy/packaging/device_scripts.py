@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from googlenet_deploy import __version__
-from googlenet_deploy.device.build_options import BuildOptions
-from googlenet_deploy.device.build_plan import Site, plan_build
-from googlenet_deploy.device.onnx_header import OnnxHeader
-from googlenet_deploy.device.selftest import ENGINE
-from googlenet_deploy.device.target import Target
-from googlenet_deploy.device.trtexec import trtexec_command
+from googlenet_deploy.device.builder.options import BuildOptions
+from googlenet_deploy.device.builder.plan import Site, plan_build
+from googlenet_deploy.device.builder.trtexec import trtexec_command
+from googlenet_deploy.device.bundle.selftest import ENGINE
+from googlenet_deploy.device.onnx_model.header import OnnxHeader
+from googlenet_deploy.device.targets.target import Target
 
 NEW_ENGINE = "on-device/new.engine"  # trtexec's output; renamed when it is whole
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL
 
-from googlenet_deploy.device.golden import (
+from googlenet_deploy.device.bundle.golden import (
     GOLDEN,
     MIN_SQNR,
     PIXEL_TOLERANCE,
@@ -20,7 +20,7 @@ from googlenet_deploy.device.golden import (
     GoldenImage,
     GoldenModel,
 )
-from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.predictions import class_scores
 from googlenet_deploy.device.preprocess import crop_pixels, normalize
 from googlenet_deploy.device.runner.protocol import run_any_batch
@@ -30,7 +30,7 @@ from googlenet_deploy.errors import BadImageError, InputError, UsageError, Verif
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.packaging.content import BundleContent
     from googlenet_deploy.packaging.models import BundleModel, BundleModels
 

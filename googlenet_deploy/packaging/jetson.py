@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
+from googlenet_deploy.device.bundle.golden import MIN_SQNR
+from googlenet_deploy.device.bundle.selftest import PREPROCESSING
 from googlenet_deploy.device.files import PathLike, sha256_file
-from googlenet_deploy.device.golden import MIN_SQNR
-from googlenet_deploy.device.selftest import PREPROCESSING
-from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.export.costs import CostModel
 from googlenet_deploy.export.onnx_file import load_model
@@ -25,7 +25,7 @@ from googlenet_deploy.packaging.models import BundleModels, read_models
 from googlenet_deploy.packaging.tensorrt_versions import full_version, with_caches
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
 
 CLASS_NAMES = "class_names.txt"
 PYZ = "googlenet-device.pyz"

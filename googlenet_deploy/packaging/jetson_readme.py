@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from googlenet_deploy import __version__
-from googlenet_deploy.device.selftest import ENGINE
-from googlenet_deploy.device.target import JETPACKS, Target
+from googlenet_deploy.device.bundle.selftest import ENGINE
+from googlenet_deploy.device.targets.target import JETPACKS, Target
 from googlenet_deploy.packaging.models import BundleModels
 
 _OLD_PYTHON = (4, 6)  # JetPack with Python 3.6

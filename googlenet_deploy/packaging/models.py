@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from googlenet_deploy.device.files import sha256_file
-from googlenet_deploy.device.onnx_header import OnnxHeader, read_onnx
+from googlenet_deploy.device.onnx_model.header import OnnxHeader, read_onnx
 from googlenet_deploy.device.specification import Preprocessing, describe_difference
 from googlenet_deploy.errors import BadModelError, UsageError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from googlenet_deploy.device.target import Target
+from googlenet_deploy.device.targets.target import Target
 
 # NVIDIA's JetPack release notes.
 _PATCHES = {(8, 2): 1, (8, 5): 2, (8, 6): 2, (10, 3): 0, (10, 13): 3, (10, 16): 2}

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy import __version__
-from googlenet_deploy.device.engine_manifest import EngineManifest, load_manifest
+from googlenet_deploy.device.engine.manifest import EngineManifest, load_manifest
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.images import load_image
-from googlenet_deploy.device.onnx_header import OnnxHeader, Value
+from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.onnx_model.header import OnnxHeader, Value
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError, BadModelError, UsageError
@@ -27,7 +27,7 @@ from googlenet_deploy.packaging.models import BundleModels, read_models
 from googlenet_deploy.packaging.protobuf_text import Enum, Message, to_text
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
 
 REPOSITORY = "model_repository"
 LABELS = "labels.txt"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions

@@ -27,7 +27,7 @@ with requires("train"):
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions

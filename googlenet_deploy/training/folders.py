@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images import SUFFIXES
+from googlenet_deploy.device.images.decode import SUFFIXES
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.training.data import (
     Sample,

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images import load_image
-from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.preprocess import crop_pixels, resized_size
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadImageError, UsageError

@@ -25,7 +25,7 @@ with requires("train"):
     from googlenet_deploy.training.task import Task
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.training.options import TrainingOptions
 
     MakeTask = Callable[[TrainingOptions, TrainingData], Task]

@@ -10,7 +10,7 @@ from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.data import listed
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.metadata import ModelMetadata
+    from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.training.data import Sample, TrainingData
 

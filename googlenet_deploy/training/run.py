@@ -18,7 +18,7 @@ with requires("train"):
     from googlenet_deploy.training.task import classifier_task
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.training.data import TrainingData
     from googlenet_deploy.training.loop import EpochResult
     from googlenet_deploy.training.options import TrainingOptions

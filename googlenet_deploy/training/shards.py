@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images import SUFFIXES
-from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadImageError, InputError, UsageError, requires
 from googlenet_deploy.training.batches import (
     ORDER,

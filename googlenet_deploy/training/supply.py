@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.device.processor import available_cores
+from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.batches import Feed, ImageFeed, validation_batches
@@ -23,7 +23,7 @@ with requires("train"):
     from googlenet_deploy.training.validation import Validator
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.training.loop import Evaluate
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.task import Task

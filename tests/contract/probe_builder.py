@@ -16,13 +16,13 @@ try:
 except ImportError:  # a bare Python for old bindings; nothing of what is called here computes with NumPy
     sys.modules.update({"numpy": Mock(), "numpy.typing": Mock()})
 
-from googlenet_deploy.device.build_options import BuildOptions
-from googlenet_deploy.device.build_plan import Site, plan_build
-from googlenet_deploy.device.build_request import BuildRequest
-from googlenet_deploy.device.builder import Session
-from googlenet_deploy.device.gpu import Gpu
-from googlenet_deploy.device.onnx_header import parse_onnx
-from googlenet_deploy.device.trt_compat import TensorRT
+from googlenet_deploy.device.builder.options import BuildOptions
+from googlenet_deploy.device.builder.plan import Site, plan_build
+from googlenet_deploy.device.builder.request import BuildRequest
+from googlenet_deploy.device.builder.session import Session
+from googlenet_deploy.device.onnx_model.header import parse_onnx
+from googlenet_deploy.device.system.gpu import Gpu
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 
 module = importlib.import_module(sys.argv[1])
 model, precision, extra = Path(sys.argv[2]), sys.argv[3], sys.argv[4].split(",")

@@ -13,8 +13,8 @@ try:
 except ImportError:  # a bare Python for old bindings; no image is read and nothing is computed here
     sys.modules.update({name: Mock() for name in ("numpy", "numpy.typing", "PIL", "PIL.Image")})
 
-from googlenet_deploy.device.calibrator import cache_calibrator, live_calibrator
-from googlenet_deploy.device.trt_compat import TensorRT
+from googlenet_deploy.device.builder.calibrator import cache_calibrator, live_calibrator
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError
 
 

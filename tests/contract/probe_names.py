@@ -4,7 +4,7 @@ import importlib
 import json
 import sys
 
-from googlenet_deploy.device.trt_names import VERSION_BOUND
+from googlenet_deploy.device.tensorrt.names import VERSION_BOUND
 
 module = importlib.import_module(sys.argv[1])
 found = {}

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from googlenet_deploy.device.trt_compat import TensorRT
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError
 
 library = TensorRT(importlib.import_module(sys.argv[1]), rtx=False)

@@ -17,8 +17,8 @@ except ImportError:  # a bare Python for old bindings
     np.dtype = lambda kind: types.SimpleNamespace(name="float32")
     sys.modules.update({"numpy": np, "numpy.typing": Mock()})
 
-from googlenet_deploy.device.trt_compat import TensorRT
-from googlenet_deploy.device.trt_execution import Engine
+from googlenet_deploy.device.tensorrt.execution import Engine
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 
 module = importlib.import_module(sys.argv[1])
 bindings_alone = sys.argv[2] == "bindings"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from googlenet_deploy.device.cuda_memory import open_cuda
+from googlenet_deploy.device.cuda.memory import open_cuda
 from googlenet_deploy.errors import DeviceError
 
 runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed (the extra cuda)")
@@ -15,7 +15,7 @@ runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is 
 
 def names_in_source(repository: Path) -> set[str]:
     """Every ``cuda...`` name that the source has, as attribute or text."""
-    source = (repository / "googlenet_deploy" / "device" / "cuda_bindings.py").read_text(encoding="utf-8")
+    source = (repository / "googlenet_deploy" / "device" / "cuda" / "bindings.py").read_text(encoding="utf-8")
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "value", None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from googlenet_deploy.device import nvml as ours
+from googlenet_deploy.device.system import nvml as ours
 
 theirs: Any = pytest.importorskip("cuda.bindings.nvml", reason="cuda-bindings is not installed (the extra cuda)")
 # Older names, which drivers keep for older programs, and what took their place.
@@ -22,7 +22,7 @@ RENAMED = {
 def test_every_function_exists(repository: Path) -> None:
     from cuda.bindings._internal import nvml as functions
 
-    source = (repository / "googlenet_deploy" / "device" / "nvml.py").read_text(encoding="utf-8")
+    source = (repository / "googlenet_deploy" / "device" / "system" / "nvml.py").read_text(encoding="utf-8")
     used = set(re.findall(r"\bnvml[A-Z]\w+(?=\"|\()", source))
     assert len(used) > 12
     assert [name for name in used if f"_{RENAMED.get(name, name)}" not in functions.__pyx_capi__] == []

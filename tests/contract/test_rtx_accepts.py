@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from googlenet_deploy.device.specification import BVLC, TORCHVISION
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
 from googlenet_deploy.export.graph import copy_model, serialize

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.engine_manifest import check_fit, load_manifest
+from googlenet_deploy.device.engine.manifest import check_fit, load_manifest
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.export.samples import smooth_pictures

@@ -12,12 +12,12 @@ import pytest
 from gpu_kit import KINDS, EngineKind, build_command, can_build, compare, models_folder, why_not
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.engine_manifest import EngineManifest, load_manifest
-from googlenet_deploy.device.gpu import find_gpu
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.engine.manifest import EngineManifest, load_manifest
+from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner
-from googlenet_deploy.device.sources import find_images
-from googlenet_deploy.device.trt_compat import load_tensorrt
+from googlenet_deploy.device.system.gpu import find_gpu
+from googlenet_deploy.device.tensorrt.trt_compat import load_tensorrt
 from googlenet_deploy.errors import BadModelError
 
 pytestmark = pytest.mark.gpu

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.power.energy import Energy, window_for
 from googlenet_deploy.device.power.meter import NotMeasured
 from googlenet_deploy.device.power.nvml_meter import RAIL, NvmlMeter
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.select import open_meter
+from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.errors import DeviceError
 
 pytestmark = pytest.mark.gpu

@@ -15,8 +15,8 @@ import pytest
 from small_nets import build_net
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.cuda_memory import BACKENDS, open_cuda
-from googlenet_deploy.device.pipeline import Batch
+from googlenet_deploy.device.cuda.memory import BACKENDS, open_cuda
+from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
 from googlenet_deploy.device.runner.overlap import run_overlapped
 from googlenet_deploy.device.runner.protocol import run_any_batch, run_timed

@@ -14,7 +14,7 @@ from small_models import write_small_model
 
 from googlenet_deploy.cli import build as command
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.engine_manifest import load_manifest
+from googlenet_deploy.device.engine.manifest import load_manifest
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.pipeline import Skipped
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.pipeline import Skipped
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.stream import inputs, watch
 from googlenet_deploy.errors import InputError
 

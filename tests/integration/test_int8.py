@@ -21,9 +21,9 @@ from PIL import Image
 from googlenet_deploy.calibration.collect import Collector
 from googlenet_deploy.calibration.tensorrt_cache import load_cache
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
-from googlenet_deploy.device.sources import find_images
 from googlenet_deploy.export.onnx_file import write_model
 from googlenet_deploy.export.samples import smooth_pictures
 

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from googlenet_deploy.device.jetson import find_jetson
-from googlenet_deploy.device.machine import read_state
 from googlenet_deploy.device.power.energy import Energy, window_for
 from googlenet_deploy.device.power.meter import NotMeasured
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.select import open_meter
+from googlenet_deploy.device.system.jetson import find_jetson
+from googlenet_deploy.device.system.machine import read_state
 
 pytestmark = pytest.mark.jetson
 

@@ -12,7 +12,7 @@ import json
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from googlenet_deploy.device.onnx_header import parse_onnx
+from googlenet_deploy.device.onnx_model.header import parse_onnx
 
 UNKNOWN_OPERATOR = "Foo"
 PHASES = (("Building Engine", 3), ("Tactic Selection", 2))

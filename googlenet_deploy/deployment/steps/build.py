@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from googlenet_deploy.deployment.job import FP32, MODELS, Job, Outcome, Step
-from googlenet_deploy.device.build_engine import DryRun, build_engine, dry_run, find_here, make_request
-from googlenet_deploy.device.build_options import BuildOptions, parse_capabilities
-from googlenet_deploy.device.onnx_header import read_onnx
+from googlenet_deploy.device.builder.options import BuildOptions, parse_capabilities
+from googlenet_deploy.device.builder.run import DryRun, build_engine, dry_run, find_here, make_request
+from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.progress import progress
-from googlenet_deploy.device.trt_compat import load_tensorrt
+from googlenet_deploy.device.tensorrt.trt_compat import load_tensorrt
 from googlenet_deploy.errors import DeviceError
 
 ENGINE = "model.engine"

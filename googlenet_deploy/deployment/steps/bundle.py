@@ -9,7 +9,7 @@ from typing import Any
 
 from googlenet_deploy.deployment.job import FP32, MODELS, TABLE, Job, Outcome, Step
 from googlenet_deploy.deployment.steps.build import model_of
-from googlenet_deploy.device.selftest import check_lines, failed, self_test
+from googlenet_deploy.device.bundle.selftest import check_lines, failed, self_test
 from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.packaging.check import unpack_bundle
 from googlenet_deploy.packaging.device_zipapp import device_zipapp

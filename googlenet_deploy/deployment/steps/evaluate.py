@@ -12,7 +12,7 @@ import numpy as np
 from googlenet_deploy.deployment.diagnosis import Answers, diagnose_int8
 from googlenet_deploy.deployment.job import MODELS, Job, Outcome, Step
 from googlenet_deploy.device.files import write_json
-from googlenet_deploy.device.pipeline import ImageBatches
+from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.predictions import class_scores, softmax, top_indices
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import run_any_batch

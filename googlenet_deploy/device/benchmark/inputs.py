@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.pipeline import Skipped, prepare
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.pipeline import Skipped, prepare
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError, GoogLeNetDeployError, UsageError
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from googlenet_deploy.device.pipeline import prepare
+from googlenet_deploy.device.images.pipeline import prepare
 from googlenet_deploy.device.predictions import predict
 from googlenet_deploy.device.runner.protocol import run_timed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.runner.protocol import Runner
-    from googlenet_deploy.device.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
 
 PREPROCESS, COPY_IN, COMPUTE, COPY_OUT = "preprocess", "copy_in", "compute", "copy_out"

@@ -9,8 +9,8 @@ from googlenet_deploy.device.benchmark.configuration import Configuration
 from googlenet_deploy.device.benchmark.loops import Batches, Clock, Length, Round, end_to_end_round, run_round
 from googlenet_deploy.device.benchmark.streams import SlotStreams, ThreadStreams
 from googlenet_deploy.device.benchmark.warmup import MIN_SECONDS, WarmUp, warm_up
-from googlenet_deploy.device.processor import available_cores
 from googlenet_deploy.device.runner.overlap import AsyncRunner
+from googlenet_deploy.device.system.processor import available_cores
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.benchmark.options import BenchmarkOptions

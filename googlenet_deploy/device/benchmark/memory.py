@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional
 
-from googlenet_deploy.device.cuda_memory import open_cuda
-from googlenet_deploy.device.nvml import Nvml
-from googlenet_deploy.device.sysfs import try_text
+from googlenet_deploy.device.cuda.memory import open_cuda
+from googlenet_deploy.device.system.nvml import Nvml
+from googlenet_deploy.device.system.sysfs import try_text
 from googlenet_deploy.errors import DeviceError
 
 

@@ -11,7 +11,7 @@ from googlenet_deploy.device.benchmark.loops import Length
 from googlenet_deploy.device.power.energy import window_for
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.runner.protocol import check_shape
-from googlenet_deploy.device.sysfs import try_text
+from googlenet_deploy.device.system.sysfs import try_text
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:

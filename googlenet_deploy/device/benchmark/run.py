@@ -18,22 +18,22 @@ from googlenet_deploy.device.benchmark.plan import batch_sizes, round_length
 from googlenet_deploy.device.benchmark.result_file import FORMAT
 from googlenet_deploy.device.benchmark.trtexec import run_trtexec, why_not_trtexec
 from googlenet_deploy.device.files import sha256_file
-from googlenet_deploy.device.jetson import find_jetson
-from googlenet_deploy.device.machine import LoadMonitor, State, describe_machine, read_state, throttling
-from googlenet_deploy.device.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.power.energy import Measured, window_for
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.select import AnySampler, open_sampler
-from googlenet_deploy.device.processor import available_cores
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import Runner, TimedRun
+from googlenet_deploy.device.system.jetson import find_jetson
+from googlenet_deploy.device.system.machine import LoadMonitor, State, describe_machine, read_state, throttling
+from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
+from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import DeviceError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.benchmark.configuration import Configuration
     from googlenet_deploy.device.benchmark.loops import Clock
     from googlenet_deploy.device.benchmark.options import BenchmarkOptions
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
 
 # Runnable processes per core, over the last minute, from which on times are somebody else's too.

@@ -9,7 +9,7 @@ from googlenet_deploy.device.cpu_graph.move_quantize import move_quantize
 from googlenet_deploy.device.cpu_graph.qlinear import fuse_convolutions
 from googlenet_deploy.device.cpu_graph.unsigned import make_activations_unsigned
 from googlenet_deploy.device.cpu_graph.weights import fold_weights
-from googlenet_deploy.device.onnx_edit import EditableGraph
+from googlenet_deploy.device.onnx_model.edit import EditableGraph
 
 OLDEST_OPSET = 13  # the first with Q/DQ per channel; Clip and MaxPool take uint8 from 12 on
 

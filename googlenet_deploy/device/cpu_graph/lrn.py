@@ -12,7 +12,7 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from googlenet_deploy.device.onnx_edit import EditableGraph, EditableNode, node
+from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 
 BETA = 0.75
 # Operators through which a tensor keeps its number of channels.

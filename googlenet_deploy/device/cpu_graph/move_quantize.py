@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Dict, List, Optional
 
 from googlenet_deploy.device.cpu_graph.weights import scalar_scale
-from googlenet_deploy.device.onnx_edit import EditableGraph, EditableNode, node
+from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 
 MOVES_AHEAD_OF = ("Concat", "MaxPool")
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from googlenet_deploy.device.cpu_graph.weights import QuantizedWeight, drop_unread, quantized_weight, scalar_scale
-from googlenet_deploy.device.onnx_edit import EditableGraph, EditableNode, node
+from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 
 LARGEST_CODE = 127
 _ZERO, _TOP = "unsigned/zero", "unsigned/top"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from googlenet_deploy.device.cpu_graph.weights import scalar_scale
-from googlenet_deploy.device.onnx_edit import EditableGraph
+from googlenet_deploy.device.onnx_model.edit import EditableGraph
 
 ZERO_POINT = 128
 _NAME = "unsigned/zero_point"

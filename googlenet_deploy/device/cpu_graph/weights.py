@@ -10,7 +10,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from googlenet_deploy.device.onnx_edit import EditableGraph, EditableNode
+from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode
 
 
 class QuantizedWeight(NamedTuple):

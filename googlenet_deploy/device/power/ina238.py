@@ -11,7 +11,7 @@ from typing import List
 
 from googlenet_deploy.device.power.ina import ina238_limits
 from googlenet_deploy.device.power.sysfs_rails import SysfsRail
-from googlenet_deploy.device.sysfs import LostReadingError, read_int, try_int, try_text
+from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try_int, try_text
 
 NAME = "VIN"  # as tegrastats names it, where the device tree gives no label
 LARGEST_MICROWATTS = 5_000_000_000

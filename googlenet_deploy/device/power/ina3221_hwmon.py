@@ -18,7 +18,7 @@ from googlenet_deploy.device.power.ina import (
     ina3221_limits,
 )
 from googlenet_deploy.device.power.sysfs_rails import SysfsRail
-from googlenet_deploy.device.sysfs import LostReadingError, read_int, try_int, try_text
+from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try_int, try_text
 
 CHANNELS = (1, 2, 3)
 LONGEST_INTERVAL = 60_000  # of the chip: three channels, 8.244 ms for each voltage, 1024 readings averaged

@@ -12,7 +12,7 @@ from typing import Dict, List
 
 from googlenet_deploy.device.power.ina import UNCONNECTED, ina3221_limits
 from googlenet_deploy.device.power.sysfs_rails import SysfsRail
-from googlenet_deploy.device.sysfs import LostReadingError, read_int, try_int, try_text
+from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try_int, try_text
 
 # 32.76 V of bus and 163.8 mV across 2 milliohms: nothing larger can be a reading.
 LARGEST_MILLIWATTS = 2_700_000

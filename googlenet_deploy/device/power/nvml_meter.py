@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Tuple
 
-from googlenet_deploy.device.nvml import Nvml
 from googlenet_deploy.device.power.meter import Limits, MeterGoneError, Rail
-from googlenet_deploy.device.sysfs import LostReadingError
+from googlenet_deploy.device.system.nvml import Nvml
+from googlenet_deploy.device.system.sysfs import LostReadingError
 from googlenet_deploy.errors import DeviceError
 
 RELATIVE_LIMIT = 0.05

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
 from googlenet_deploy.device.power.meter import Limits, MeterGoneError, NotMeasured, Rail
-from googlenet_deploy.device.sysfs import read_int, try_int, try_text
+from googlenet_deploy.device.system.sysfs import read_int, try_int, try_text
 
 PERIOD = 0.05
 LAG = 0.001  # the counters are updated about every millisecond (Intel SDM, volume 3, 15.10)

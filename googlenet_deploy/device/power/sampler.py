@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Callable
 
 from googlenet_deploy.device.power.energy import Measured, Trace, energy_between, max_gap
 from googlenet_deploy.device.power.meter import MeterGoneError
-from googlenet_deploy.device.sysfs import LostReadingError
+from googlenet_deploy.device.system.sysfs import LostReadingError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.power.meter import Meter

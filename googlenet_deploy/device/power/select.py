@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Tuple, Union
 
-from googlenet_deploy.device.jetson import find_jetson
-from googlenet_deploy.device.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.power import ina238, ina3221_hwmon, ina3221_iio
 from googlenet_deploy.device.power.meter import Meter, MeterGoneError, NotMeasured
 from googlenet_deploy.device.power.none import NoSampler
@@ -16,7 +14,9 @@ from googlenet_deploy.device.power.rapl import RaplMeter, find_rapl, why_not_rap
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.sysfs_rails import SysfsMeter, SysfsRail
 from googlenet_deploy.device.power.tegrastats import TegrastatsMeter, find_tegrastats
-from googlenet_deploy.device.sysfs import LostReadingError
+from googlenet_deploy.device.system.jetson import find_jetson
+from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
+from googlenet_deploy.device.system.sysfs import LostReadingError
 from googlenet_deploy.errors import DeviceError, UsageError
 
 METERS = ("auto", "ina", "tegrastats", "nvml", "rapl", "none")

@@ -21,7 +21,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 from googlenet_deploy.device.power.ina import SOURCE, ina3221_limits
 from googlenet_deploy.device.power.meter import MeterGoneError, Rail
 from googlenet_deploy.device.power.rails import Total, total_of
-from googlenet_deploy.device.sysfs import LostReadingError
+from googlenet_deploy.device.system.sysfs import LostReadingError
 
 INTERVAL = 0.1
 SECONDS_OF_SILENCE = 3.0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type, Uni
 
 from googlenet_deploy.device.cpu_graph.forms import onnxruntime_form
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.metadata import ModelMetadata
-from googlenet_deploy.device.processor import available_cores
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
+from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import BadModelError, DeviceError, requires
 
 with requires("runtime"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from googlenet_deploy.device.files import cache_folder, write_bytes
-from googlenet_deploy.device.processor import instructions
+from googlenet_deploy.device.system.processor import instructions
 from googlenet_deploy.errors import OutputError
 
 MOST_KEPT = 16  # of some megabytes each

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.onnx_header import OnnxHeader, Value, parse_onnx
-from googlenet_deploy.device.processor import available_cores, is_x86, sums_int8_exactly
+from googlenet_deploy.device.onnx_model.header import OnnxHeader, Value, parse_onnx
 from googlenet_deploy.device.runner.openvino_cache import CompiledCache
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
+from googlenet_deploy.device.system.processor import available_cores, is_x86, sums_int8_exactly
 from googlenet_deploy.errors import BadModelError, requires
 
 with requires("openvino"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from googlenet_deploy.device.pipeline import Batch
+    from googlenet_deploy.device.images.pipeline import Batch
     from googlenet_deploy.device.runner.protocol import Runner
 
 AHEAD = 2

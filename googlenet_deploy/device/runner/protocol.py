@@ -25,7 +25,7 @@ from googlenet_deploy.errors import BadModelError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.device.metadata import ModelMetadata
+    from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 
 
 IMAGE_DIMENSIONS = 4

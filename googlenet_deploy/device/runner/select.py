@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from googlenet_deploy.device.processor import instructions, is_x86, sums_int8_exactly
+from googlenet_deploy.device.system.processor import instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def gains_by_openvino(path: PathLike) -> bool:
         return False
     if sums_int8_exactly():
         return True
-    from googlenet_deploy.device.onnx_header import read_onnx  # noqa: PLC0415 - needs NumPy
+    from googlenet_deploy.device.onnx_model.header import read_onnx  # noqa: PLC0415 - needs NumPy
 
     try:
         return not read_onnx(path).quantized

@@ -14,15 +14,15 @@ from typing import Any, Deque, Dict, List, Optional, Tuple, Type
 import numpy as np
 from numpy.typing import NDArray
 
-from googlenet_deploy.device.cuda_memory import Cuda, open_cuda
-from googlenet_deploy.device.engine_manifest import EngineManifest, check_fit, load_manifest, manifest_path
+from googlenet_deploy.device.cuda.memory import Cuda, open_cuda
+from googlenet_deploy.device.engine.manifest import EngineManifest, check_fit, load_manifest, manifest_path
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import ScopedTimes, TensorSpec, image_input
 from googlenet_deploy.device.runner.tensorrt_slot import Slot
-from googlenet_deploy.device.trt_compat import TensorRT, load_tensorrt
-from googlenet_deploy.device.trt_execution import Engine, EngineTensor
-from googlenet_deploy.device.trt_names import OLDEST_TO_RUN
+from googlenet_deploy.device.tensorrt.execution import Engine, EngineTensor
+from googlenet_deploy.device.tensorrt.names import OLDEST_TO_RUN
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT, load_tensorrt
 from googlenet_deploy.errors import BadModelError, UsageError
 
 

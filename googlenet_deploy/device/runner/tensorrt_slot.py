@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from googlenet_deploy.device.cuda_memory import Cuda, HostMemory
+from googlenet_deploy.device.cuda.memory import Cuda, HostMemory
 from googlenet_deploy.device.runner.protocol import ScopedTimes
-from googlenet_deploy.device.trt_execution import Context, EngineTensor
+from googlenet_deploy.device.tensorrt.execution import Context, EngineTensor
 from googlenet_deploy.errors import DeviceError
 
 _EVENTS = 4  # before the copy in, behind it, behind the network, behind the copy out

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from googlenet_deploy.device.pipeline import Batch, Skipped
+    from googlenet_deploy.device.images.pipeline import Batch, Skipped
     from googlenet_deploy.device.runner.protocol import Runner
 
 SHOWN = 10

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 
-from googlenet_deploy.device.pipeline import BATCHES_AHEAD, Batch, Skipped, decode, skipped
+from googlenet_deploy.device.images.pipeline import BATCHES_AHEAD, Batch, Skipped, decode, skipped
 from googlenet_deploy.device.preprocess import preprocess
-from googlenet_deploy.device.processor import available_cores
+from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import BadImageError, DeviceError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from googlenet_deploy.device.sources import ImageSource
+    from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
 
 POLL_SECONDS = 0.05  # how soon a request to stop is noticed

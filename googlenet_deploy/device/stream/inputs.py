@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
 
-from googlenet_deploy.device.sources import ImageSource, find_images
+from googlenet_deploy.device.images.sources import ImageSource, find_images
 from googlenet_deploy.errors import GoogLeNetDeployError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.pipeline import Skipped
+    from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.stream.video import Video
 
 VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))

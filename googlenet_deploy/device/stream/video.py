@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional, Union
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
-from googlenet_deploy.device.pipeline import Skipped
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.pipeline import Skipped
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import DeviceError, InputError, requires
 
 with requires("opencv"):

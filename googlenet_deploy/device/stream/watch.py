@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Dict, Iterator, Tuple
 
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.images import SUFFIXES
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import InputError
 
 INTERVAL_SECONDS = 0.3

@@ -19,7 +19,7 @@ from googlenet_deploy.calibration.collect import (
     save_state,
 )
 from googlenet_deploy.calibration.session import TensorSession
-from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadModelError, InputError
 
 

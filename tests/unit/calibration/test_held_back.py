@@ -10,7 +10,7 @@ import pytest
 from googlenet_deploy.calibration.batches import ImageSelection, hash_contents, select_images
 from googlenet_deploy.calibration.held_back import held_back
 from googlenet_deploy.calibration.table import CONTENT_DIGITS, CalibrationTable
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.sources import ImageSource
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from googlenet_deploy.calibration.inner_errors import (
 from googlenet_deploy.calibration.placement import ScaleGroup
 from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import CalibrationTable
-from googlenet_deploy.device.pipeline import Batch
+from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.evaluation.agreement import Agreement

@@ -29,7 +29,7 @@ from googlenet_deploy.calibration.quantize import (
     table_hash,
 )
 from googlenet_deploy.calibration.table import CalibrationTable
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
 from googlenet_deploy.export.onnx_file import read_metadata
 

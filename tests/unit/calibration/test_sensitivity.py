@@ -14,7 +14,7 @@ from googlenet_deploy.calibration.mixed import keep_in_float
 from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.sensitivity import LayerSensitivity, measure_sensitivity
 from googlenet_deploy.calibration.table import CalibrationTable
-from googlenet_deploy.device.sources import find_images
+from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError
 

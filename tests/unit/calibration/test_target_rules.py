@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from googlenet_deploy.calibration.target_rules import check_target
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import UsageError
 
 

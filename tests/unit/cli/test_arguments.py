@@ -17,8 +17,8 @@ from googlenet_deploy.cli.arguments import (
     report_skipped,
     resolve_preprocessing,
 )
-from googlenet_deploy.device.metadata import ModelMetadata
-from googlenet_deploy.device.pipeline import Skipped
+from googlenet_deploy.device.images.pipeline import Skipped
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
 from googlenet_deploy.errors import BadModelError, InputError, UsageError

@@ -16,7 +16,7 @@ from PIL import Image
 
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.pipeline import Deployment, deploy
-from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export.samples import smooth_pictures

@@ -21,7 +21,7 @@ from googlenet_deploy.deployment.pipeline import STEPS, deploy
 from googlenet_deploy.deployment.state import State
 from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
 from googlenet_deploy.deployment.steps.images import DivideImages
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import GateError, InputError, OutputError, UsageError
 from googlenet_deploy.packaging.check import verify_bundle
 from googlenet_deploy.report.results import load_results

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
 from googlenet_deploy.device.runner.protocol import TensorSpec
-from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, InputError
 from googlenet_deploy.evaluation.dataset import LabelledImages

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.target import load_target, target_names
+from googlenet_deploy.device.targets.target import load_target, target_names
 from googlenet_deploy.errors import DeviceError, UsageError
 from googlenet_deploy.export.estimate import Estimate, estimate
 from googlenet_deploy.export.estimate_report import estimate_lines

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.graph import copy_model, operator_counts, opset_of, serialize

@@ -8,7 +8,7 @@ import pytest
 from small_models import small_model
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.export.costs import CostModel
 from googlenet_deploy.export.precision import float_layers, layer_type, work_by_type
 

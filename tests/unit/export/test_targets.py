@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.export.targets import (
     DEFAULT_OPSET,

@@ -13,9 +13,9 @@ from PIL import Image
 from googlenet_deploy.calibration.batches import select_images
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, open_source
 from googlenet_deploy.calibration.quantize import QuantizationOptions, quantize
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.export.onnx_file import write_model
 from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples, smooth_pictures

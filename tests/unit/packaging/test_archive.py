@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from googlenet_deploy.device.bundle import MANIFEST, SUMS, BundleManifest, sums_text
+from googlenet_deploy.device.bundle.manifest import MANIFEST, SUMS, BundleManifest, sums_text
 from googlenet_deploy.errors import BadBundleError, InputError, OutputError
 from googlenet_deploy.packaging import archive as archive_module
 from googlenet_deploy.packaging.check import unpack_bundle, verify_bundle

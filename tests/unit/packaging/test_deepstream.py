@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from googlenet_deploy.calibration.tensorrt_cache import load_cache
-from googlenet_deploy.device.onnx_header import read_onnx
+from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.predictions import softmax
 from googlenet_deploy.device.specification import BVLC, Preprocessing
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export.graph import copy_model
 from googlenet_deploy.export.onnx_file import load_model

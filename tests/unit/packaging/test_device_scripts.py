@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.packaging.jetson import JetsonRequest, write_jetson
 from tests.unit.packaging.conftest import changed_byte
 

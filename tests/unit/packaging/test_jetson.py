@@ -12,12 +12,12 @@ import pytest
 
 from googlenet_deploy.calibration.table import load_table
 from googlenet_deploy.calibration.tensorrt_cache import load_cache
-from googlenet_deploy.device.golden import MIN_SQNR, read_array, read_golden
+from googlenet_deploy.device.bundle.golden import MIN_SQNR, read_array, read_golden
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.labels import read_class_names
 from googlenet_deploy.device.preprocess import normalize
-from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, BadTableError, InputError, UsageError, VerificationError
 from googlenet_deploy.export.onnx_file import load_model, read_metadata, store_metadata, write_model
 from googlenet_deploy.packaging import golden as golden_module

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device import selftest
-from googlenet_deploy.device.bundle import MANIFEST, SUMS
-from googlenet_deploy.device.golden import GOLDEN, read_array, read_golden, sqnr
+from googlenet_deploy.device.bundle import selftest
+from googlenet_deploy.device.bundle.golden import GOLDEN, read_array, read_golden, sqnr
+from googlenet_deploy.device.bundle.manifest import MANIFEST, SUMS
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
 from googlenet_deploy.errors import BadBundleError, DeviceError, MissingExtraError
 from googlenet_deploy.packaging.content import BundleContent, write_bundle

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from googlenet_deploy.device.engine_manifest import EngineManifest, sha256_bytes, write_engine
-from googlenet_deploy.device.images import load_image
-from googlenet_deploy.device.onnx_header import read_onnx
+from googlenet_deploy.device.engine.manifest import EngineManifest, sha256_bytes, write_engine
+from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.images.sources import ImageSource
+from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.preprocess import preprocess
-from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.errors import BadModelError, UsageError
 from googlenet_deploy.export.onnx_file import load_model, write_model
 from googlenet_deploy.export.passes.base import PassManager

@@ -89,8 +89,8 @@ def table(source: CalibrationSource, images: Path) -> CalibrationTable:
 
 
 def prepared(source: CalibrationSource, images: Path) -> np.ndarray:
-    from googlenet_deploy.device.pipeline import ImageBatches
-    from googlenet_deploy.device.sources import find_images
+    from googlenet_deploy.device.images.pipeline import ImageBatches
+    from googlenet_deploy.device.images.sources import find_images
 
     array: np.ndarray = next(iter(ImageBatches(find_images([images]).images[:8], source.preprocessing, 8))).array
     return array

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from googlenet_deploy.device.images import load_image
+from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.preprocess import crop_pixels
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fake_clock import FakeClock
 
-from googlenet_deploy.device.metadata import ModelMetadata
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import Preprocessing
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from googlenet_deploy.device.benchmark.inputs import SYNTHETIC_COUNT, make_batches, real_inputs, synthetic_inputs
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import BVLC, Preprocessing
 from googlenet_deploy.errors import GoogLeNetDeployError
 

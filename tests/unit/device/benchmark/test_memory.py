@@ -9,7 +9,7 @@ from fake_nvml import FakeNvml
 
 from googlenet_deploy.device.benchmark import memory as module
 from googlenet_deploy.device.benchmark.memory import Memory, memory_dict, read_memory
-from googlenet_deploy.device.nvml import Nvml
+from googlenet_deploy.device.system.nvml import Nvml
 from googlenet_deploy.errors import DeviceError
 
 

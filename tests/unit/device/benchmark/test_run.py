@@ -16,11 +16,11 @@ from googlenet_deploy.device.benchmark import run as module
 from googlenet_deploy.device.benchmark.options import BenchmarkOptions
 from googlenet_deploy.device.benchmark.run import Benchmark
 from googlenet_deploy.device.benchmark.table import result_lines
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.power import energy as energy_module
 from googlenet_deploy.device.power.energy import Energy
 from googlenet_deploy.device.power.meter import Limits, NotMeasured, Rail
 from googlenet_deploy.device.power.none import NoSampler
-from googlenet_deploy.device.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, UsageError
 

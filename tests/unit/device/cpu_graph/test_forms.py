@@ -16,7 +16,7 @@ from googlenet_deploy.device.cpu_graph.forms import onnxruntime_form, openvino_f
 from googlenet_deploy.device.cpu_graph.lrn import decompose_lrn
 from googlenet_deploy.device.cpu_graph.move_quantize import move_quantize
 from googlenet_deploy.device.cpu_graph.weights import fold_weights
-from googlenet_deploy.device.onnx_edit import EditableGraph
+from googlenet_deploy.device.onnx_model.edit import EditableGraph
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

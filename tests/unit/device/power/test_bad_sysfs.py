@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from googlenet_deploy.device import sysfs
 from googlenet_deploy.device.power.energy import Energy
 from googlenet_deploy.device.power.meter import NotMeasured
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.select import open_meter, open_sampler
-from googlenet_deploy.device.sysfs import LostReadingError, natural_key, read_int, read_text, try_int, try_text
+from googlenet_deploy.device.system import sysfs
+from googlenet_deploy.device.system.sysfs import LostReadingError, natural_key, read_int, read_text, try_int, try_text
 
 HWMON = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
 IIO = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"

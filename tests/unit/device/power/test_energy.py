@@ -15,7 +15,7 @@ from googlenet_deploy.device.power.energy import Energy, above_idle, energy_betw
 from googlenet_deploy.device.power.meter import Limits, NotMeasured, Rail
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.sampler import Sampler
-from googlenet_deploy.device.sysfs import LostReadingError
+from googlenet_deploy.device.system.sysfs import LostReadingError
 
 from .meters import ScriptedMeter
 

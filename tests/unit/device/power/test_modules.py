@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.device.jetson import find_jetson
 from googlenet_deploy.device.power.energy import Energy
 from googlenet_deploy.device.power.meter import NotMeasured, total_name
 from googlenet_deploy.device.power.rails import TOTALS, chosen_total, total_of
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.select import open_meter
 from googlenet_deploy.device.power.sysfs_rails import SysfsMeter
+from googlenet_deploy.device.system.jetson import find_jetson
 from googlenet_deploy.errors import UsageError
 
 XAVIER = "GPU CPU SOC CV VDDRQ SYS5V"

@@ -11,7 +11,7 @@ from googlenet_deploy.device.power.meter import MeterGoneError, NotMeasured, tot
 from googlenet_deploy.device.power.rapl import RaplMeter, find_rapl
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.select import open_meter
-from googlenet_deploy.device.sysfs import LostReadingError
+from googlenet_deploy.device.system.sysfs import LostReadingError
 
 from .test_bad_sysfs import deny
 

@@ -13,7 +13,7 @@ from googlenet_deploy.device.power.meter import MeterGoneError, NotMeasured, tot
 from googlenet_deploy.device.power.rails import Total
 from googlenet_deploy.device.power.sampler import Sampler
 from googlenet_deploy.device.power.tegrastats import TegrastatsMeter, find_tegrastats, parse_line
-from googlenet_deploy.device.sysfs import LostReadingError
+from googlenet_deploy.device.system.sysfs import LostReadingError
 
 # Module: supplies in watts, some temperatures, the GPU's clocks, its load.
 LINES: dict[str, tuple[dict[str, float], dict[str, float], tuple[int, ...], int | None]] = {

@@ -11,7 +11,7 @@ import pytest
 from fake_cuda import FakeGpu, install
 from fake_tensorrt import engine_bytes, tensorrt_module
 
-from googlenet_deploy.device.engine_manifest import EngineManifest, sha256_bytes, write_engine
+from googlenet_deploy.device.engine.manifest import EngineManifest, sha256_bytes, write_engine
 
 MakeEngine = Callable[..., Path]
 

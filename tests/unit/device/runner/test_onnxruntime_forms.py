@@ -66,8 +66,8 @@ def test_closed_twice_is_closed(quantized_model: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 8])
 def test_published_weights_answer_alike_in_every_form(bvlc_onnx: Path, sample_images: Path, batch: int) -> None:
-    from googlenet_deploy.device.pipeline import ImageBatches
-    from googlenet_deploy.device.sources import find_images
+    from googlenet_deploy.device.images.pipeline import ImageBatches
+    from googlenet_deploy.device.images.sources import find_images
 
     with OnnxRuntimeRunner(bvlc_onnx, batch=batch) as runner, OnnxRuntimeRunner(bvlc_onnx, as_is=True) as plain:
         assert runner.metadata.preprocessing is not None

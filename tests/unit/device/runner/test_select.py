@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from googlenet_deploy.device import processor
 from googlenet_deploy.device.runner import select
 from googlenet_deploy.device.runner.select import BACKENDS, open_runner
+from googlenet_deploy.device.system import processor
 from googlenet_deploy.errors import BadModelError, UsageError
 
 

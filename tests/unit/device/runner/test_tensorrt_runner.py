@@ -12,7 +12,7 @@ import pytest
 from fake_cuda import FakeGpu, install
 from fake_tensorrt import tensorrt_module
 
-from googlenet_deploy.device.pipeline import Batch
+from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.runner.overlap import AsyncRunner, run_overlapped
 from googlenet_deploy.device.runner.protocol import ScopedTimes, TimedRun, run_any_batch, run_timed
 from googlenet_deploy.device.runner.select import open_runner

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from googlenet_deploy.device.pipeline import BATCHES_AHEAD, Batch, Skipped
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.pipeline import BATCHES_AHEAD, Batch, Skipped
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.stream.frames import FrameBatches, FrameOptions
 from googlenet_deploy.errors import DeviceError, InputError, UsageError

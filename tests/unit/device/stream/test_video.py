@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from googlenet_deploy.device.pipeline import Skipped
-from googlenet_deploy.device.sources import ImageSource
+from googlenet_deploy.device.images.pipeline import Skipped
+from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import DeviceError, InputError
 
 pytest.importorskip("cv2", reason="OpenCV is not installed (the extra opencv brings it)")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from googlenet_deploy.device.target import load_target
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export.graph import operator_counts, opset_of, serialize
 from googlenet_deploy.export.half.choice import element_types

@@ -1,0 +1,1 @@
+"""From a model to an engine: request, plan, build, and what is said about it."""

@@ -1,0 +1,54 @@
+"""TensorRT's refusals in words that say which node they are about, and what to do."""
+
+from __future__ import annotations
+
+from typing import List
+
+from googlenet_deploy.device.onnx_model.header import OnnxHeader
+from googlenet_deploy.device.tensorrt.log import BuildLog
+from googlenet_deploy.device.tensorrt.trt_compat import ParseProblem
+from googlenet_deploy.errors import BadModelError, DeviceError, GoogLeNetDeployError
+
+
+def parse_error(path: str, header: OnnxHeader, label: str, problems: List[ParseProblem]) -> BadModelError:
+    """TensorRT's refusal of a model, with the node that it is about.
+
+    Args:
+        path: The model.
+        header: What is in it.
+        label: TensorRT's name and version.
+        problems: What its parser says.
+    """
+    if not problems:
+        return BadModelError(path, f"{label} refuses it and gives no reason", "export it again, or check the download")
+    problem = problems[0]
+    node, operator = problem.node, problem.operator
+    if not node and 0 <= problem.position < len(header.nodes):
+        node, operator = header.nodes[problem.position].name, header.nodes[problem.position].operator
+    where = f" at node {node} ({operator})" if node and operator else f" at node {node}" if node else ""
+    text = " ".join(problem.text.split())
+    more = f" (and {len(problems) - 1} more errors)" if len(problems) > 1 else ""
+    return BadModelError(path, f"{label} refuses it{where}: {text}{more}", remedy(text, operator))
+
+
+def build_error(path: str, label: str, log: BuildLog) -> GoogLeNetDeployError:
+    """A build that ended without an engine."""
+    if log.out_of_memory:
+        return DeviceError(
+            f"{label} ran out of memory: {log.reason}",
+            "close other programs, add swap, or lower --workspace and --optimization-level",
+        )
+    return BadModelError(path, f"{label} cannot build it: {log.reason}", remedy(log.reason))
+
+
+def remedy(text: str, operator: str = "") -> str:
+    """What to do about a refusal, by its words and its operator."""
+    lowered = text.lower()
+    if operator in ("QLinearConv", "ConvInteger", "DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear"):
+        return "googlenet-deploy quantize --repair mends it, or quantise the FP32 model with googlenet-deploy quantize"
+    if "no importer registered" in lowered or "unsupported" in lowered or "plugin" in lowered:
+        name = operator or "the operator"
+        return f"{name} does not exist in this TensorRT: simplify with googlenet-deploy export --onnx, or replace it"
+    if "deserializ" in lowered or "protobuf" in lowered:
+        return "export it again, or check the download"
+    return "googlenet-deploy inspect shows the layer; googlenet-deploy export --onnx simplifies the model"

@@ -1,0 +1,1 @@
+"""CUDA from Python, by cuda-bindings or PyCUDA."""

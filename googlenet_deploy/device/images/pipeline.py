@@ -1,0 +1,154 @@
+"""Decoding and preprocessing in threads, ahead of the network, in order and in bounded memory.
+
+Pillow releases Python's lock while it decodes and resizes, and so do the runners while they compute, so the next
+batches are prepared while the network works on this one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Deque, Iterator, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+from PIL import Image
+
+from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.system.processor import available_cores
+from googlenet_deploy.errors import BadImageError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.images.sources import ImageSource
+    from googlenet_deploy.device.specification import Preprocessing
+
+BATCHES_AHEAD = 2
+
+
+class Batch(NamedTuple):
+    """Prepared images.
+
+    Attributes:
+        array: (N, ...) of the specification's input shape and dtype; N is at most the batch size.
+        names: The images' names, one per row.
+        images: The decoded images, where they were asked for.
+    """
+
+    array: NDArray[np.generic]
+    names: List[str]
+    images: Optional[List[Image.Image]] = None
+
+
+class Skipped(NamedTuple):
+    """An image that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+class ImageBatches:
+    """Batches of prepared images, in the order of the sources; can be iterated over more than once.
+
+    Images that cannot be used are left out and listed in `skipped` (of the latest iteration). At most
+    `BATCHES_AHEAD` batches and one image per worker are in memory beside the batch in hand.
+
+    Args:
+        sources: The images.
+        spec: How they are prepared.
+        batch_size: Images per batch; the last one may have fewer.
+        workers: Decoding threads; None takes one per core that this process may use, at most 8.
+        backend: Of the resize, "pillow" or "opencv".
+
+    Raises:
+        UsageError: The batch size or the number of workers is below 1.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ImageSource],
+        spec: Preprocessing,
+        batch_size: int,
+        *,
+        workers: Optional[int] = None,
+        backend: str = "pillow",
+    ) -> None:
+        if batch_size < 1 or (workers is not None and workers < 1):
+            raise UsageError("the batch size and the number of workers must be at least 1")
+        self.sources, self.spec, self.batch_size, self.backend = sources, spec, batch_size, backend
+        self.workers = workers or min(8, available_cores())
+        self.skipped: List[Skipped] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.skipped = []
+        arrays: List[NDArray[np.generic]] = []
+        names: List[str] = []
+        for source, prepared in zip(self.sources, self._prepared()):
+            if isinstance(prepared, Skipped):
+                self.skipped.append(prepared)
+                continue
+            arrays.append(prepared)
+            names.append(source.name)
+            if len(arrays) == self.batch_size:
+                yield Batch(np.stack(arrays), names)
+                arrays, names = [], []
+        if arrays:
+            yield Batch(np.stack(arrays), names)
+
+    def _prepared(self) -> Iterator[Union[NDArray[np.generic], Skipped]]:
+        ahead = BATCHES_AHEAD * self.batch_size + self.workers
+        waiting = iter(self.sources)
+        running: Deque[Future[Union[NDArray[np.generic], Skipped]]] = deque()
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
+            try:
+                for source in itertools.islice(waiting, ahead):
+                    running.append(pool.submit(self._prepare, source))
+                while running:
+                    result = running.popleft().result()
+                    for source in itertools.islice(waiting, 1):
+                        running.append(pool.submit(self._prepare, source))
+                    yield result
+            finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
+                for future in running:
+                    future.cancel()
+
+    def _prepare(self, source: ImageSource) -> Union[NDArray[np.generic], Skipped]:
+        try:
+            return prepare(source, self.spec, self.backend)
+        except (BadImageError, UsageError) as error:
+            return skipped(source, error)
+
+
+def prepare(source: ImageSource, spec: Preprocessing, backend: str = "pillow") -> NDArray[np.generic]:
+    """Decodes and prepares one image.
+
+    Args:
+        source: The image.
+        spec: How it is prepared.
+        backend: Of the resize, "pillow" or "opencv".
+
+    Raises:
+        BadImageError: It cannot be decoded.
+        UsageError: It is smaller than the crop and may not be resized.
+    """
+    return preprocess(decode(source, spec), spec, backend)
+
+
+def decode(source: ImageSource, spec: Preprocessing) -> Image.Image:
+    """The image in the mode that the specification wants.
+
+    Raises:
+        BadImageError: It cannot be decoded.
+    """
+    mode = "L" if spec.channels == "L" else "RGB"
+    if source.pixels is not None:
+        frame = Image.fromarray(source.pixels)
+        return frame if mode == "RGB" else frame.convert(mode)
+    return load_image(source.data if source.data is not None else source.name, name=source.name, mode=mode)
+
+
+def skipped(source: ImageSource, error: Union[BadImageError, UsageError]) -> Skipped:
+    """What became of an image that cannot be used: it is damaged, or smaller than the crop and not to be resized."""
+    return Skipped(source.name, error.problem if isinstance(error, BadImageError) else error.message)

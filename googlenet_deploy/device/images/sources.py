@@ -1,0 +1,130 @@
+"""Which images a command works on: files, folders, globs, and what stands on standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Iterable, List, NamedTuple, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.errors import InputError
+
+STDIN = "-"
+# JPEG, PNG and binary PGM and PPM begin so. Everything else that is no list has a NUL byte, which no path can have.
+_IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"P5\n", b"P6\n")
+
+
+class ImageSource(NamedTuple):
+    """One image.
+
+    Attributes:
+        name: Its name, which is its path where there is neither content nor pixels.
+        data: The content of an image file.
+        pixels: A decoded frame, uint8 (H, W, 3) in RGB order.
+    """
+
+    name: str
+    data: Optional[bytes] = None
+    pixels: Optional[NDArray[np.uint8]] = None
+
+
+@dataclass
+class Sources:
+    """Images, and the files beside them that are none.
+
+    Attributes:
+        images: In the order of the arguments; the content of a folder sorted by path.
+        other_files: Files in folders whose suffix is not that of an image.
+    """
+
+    images: List[ImageSource] = field(default_factory=list)
+    other_files: List[str] = field(default_factory=list)
+
+
+def find_images(arguments: Iterable[PathLike], stdin: Optional[BinaryIO] = None) -> Sources:
+    """Expands arguments into images.
+
+    A file is taken whatever its suffix; a folder is searched with its subfolders for files with an image's suffix; a
+    pattern with ``*``, ``?`` or ``[`` is expanded; ``-`` reads standard input: an image, or one path per line.
+
+    Raises:
+        InputError: A file, folder or pattern leads to nothing.
+    """
+    sources = Sources()
+    for argument in map(str, arguments):
+        try:
+            _add(argument, stdin, sources)
+        except OSError as error:
+            raise InputError(argument, f"cannot be read: {reason(error)}") from error
+    return sources
+
+
+def read_image_list(path: PathLike) -> Sources:
+    """Images named in a text file, one per line, relative to the file's own folder.
+
+    Raises:
+        InputError: The file cannot be read, is not text, or names no image.
+    """
+    listing = Path(path)
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is not a text file with one image per line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise InputError(path, "names no images")
+    return Sources([ImageSource(str(listing.parent / name)) for name in names])
+
+
+def _add(argument: str, stdin: Optional[BinaryIO], sources: Sources) -> None:
+    path = Path(argument)
+    if argument == STDIN:
+        sources.images.extend(_from_stdin(stdin))
+    elif path.is_dir():
+        _add_folder(path, sources)
+    elif path.exists():
+        sources.images.append(ImageSource(argument))
+    elif glob.has_magic(argument):
+        _add_pattern(argument, sources)
+    else:
+        raise InputError(argument, "no such file or folder")
+
+
+def _add_folder(folder: Path, sources: Sources) -> None:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.suffix.lower() in SUFFIXES:
+            sources.images.append(ImageSource(str(path)))
+        else:
+            sources.other_files.append(str(path))
+
+
+def _add_pattern(pattern: str, sources: Sources) -> None:
+    names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    if not names:
+        raise InputError(pattern, "no file matches")
+    for name in names:
+        if Path(name).is_dir():
+            _add_folder(Path(name), sources)
+        else:
+            sources.images.append(ImageSource(name))
+
+
+def _from_stdin(stream: Optional[BinaryIO]) -> List[ImageSource]:
+    if stream is None:
+        if sys.stdin is None:
+            raise InputError("standard input", "is closed")
+        stream = sys.stdin.buffer
+    data = stream.read()
+    if b"\0" in data or data.startswith(_IMAGE_MAGIC):
+        return [ImageSource("standard input", data)]
+    names = (line.strip() for line in os.fsdecode(data).split("\n"))
+    return [ImageSource(name) for name in names if name]

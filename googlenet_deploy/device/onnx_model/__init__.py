@@ -1,0 +1,1 @@
+"""ONNX files without the onnx package: read, edited, and what they say about themselves."""

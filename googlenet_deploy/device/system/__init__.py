@@ -1,0 +1,1 @@
+"""The machine: its module, GPU, clocks, heat, and what it can run."""

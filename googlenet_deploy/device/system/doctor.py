@@ -1,0 +1,239 @@
+"""What this machine can run, what it cannot, and how to mend it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from googlenet_deploy.device.cuda.memory import open_cuda
+from googlenet_deploy.device.power.meter import NotMeasured, total_name
+from googlenet_deploy.device.power.select import open_meter
+from googlenet_deploy.device.system.gpu import Gpu, find_gpu
+from googlenet_deploy.device.system.jetson import Jetson, find_jetson
+from googlenet_deploy.device.targets.target import JETPACKS, NO_INT8, load_target
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT, load_tensorrt
+from googlenet_deploy.errors import DeviceError
+
+_TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for.
+
+    Attributes:
+        name: What.
+        ok: Whether it is there and works.
+        text: What was found, or why not.
+        remedy: How to mend it; "" where nothing needs mending.
+    """
+
+    name: str
+    ok: bool
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything that was found.
+
+    Attributes:
+        parts: Software and hardware.
+        abilities: What the toolkit's commands can do here.
+        jetson: The Jetson; None on any other machine.
+    """
+
+    parts: Tuple[Finding, ...]
+    abilities: Tuple[Finding, ...]
+    jetson: Optional[Jetson]
+
+    def to_dict(self) -> Dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def diagnose(root: Path = Path("/")) -> Diagnosis:
+    """Looks at this machine; it changes nothing and takes no more device memory than a CUDA context.
+
+    Args:
+        root: Root of the file system, for the files that tell a Jetson.
+    """
+    jetson = find_jetson(root)
+    parts = {
+        "python": Finding("Python", True, f"{platform.python_version()} on {platform.platform()}"),
+        **{name: _package(name) for name in ("numpy", "PIL", "cv2", "onnxruntime", "onnx", "torch")},
+    }
+    parts["gpu"], gpu = _gpu()
+    parts["cuda"] = _cuda()
+    parts["tensorrt"], library = _tensorrt("tensorrt")
+    parts["rtx"], rtx = _tensorrt("tensorrt-rtx")
+    parts["trtexec"] = _trtexec(root)
+    parts["power"] = _power_meter("CPU" if gpu is None else "GPU", root)
+    found = list(parts.values())
+    if jetson is not None:
+        found[:0] = _jetson_findings(jetson, library)
+    abilities = _abilities(parts, gpu.compute_capability if gpu else None, library, rtx)
+    return Diagnosis(tuple(found), tuple(abilities), jetson)
+
+
+def _package(name: str) -> Finding:
+    label = {"PIL": "Pillow", "cv2": "OpenCV", "onnxruntime": "ONNX Runtime", "numpy": "NumPy"}.get(name, name)
+    extra = {"onnxruntime": "runtime", "onnx": "export", "torch": "export", "cv2": "opencv"}.get(name)
+    try:
+        module = import_module(name)
+    except ImportError:
+        return Finding(label, False, "not installed", f"pip install 'googlenet-deploy[{extra}]'" if extra else "")
+    except Exception as error:  # noqa: BLE001 - a broken installation can raise anything, and that is the finding
+        return Finding(label, False, f"installed but broken: {error}", "install it again")
+    text = str(getattr(module, "__version__", "of unknown version"))
+    if name == "onnxruntime":
+        providers = [provider.replace("ExecutionProvider", "") for provider in module.get_available_providers()]
+        text += f" ({', '.join(providers)})"
+    return Finding(label, True, text)
+
+
+def _gpu() -> Tuple[Finding, Optional[Gpu]]:
+    try:
+        gpu = find_gpu()
+    except DeviceError as error:
+        return Finding("GPU", False, error.message, error.remedy or ""), None
+    memory = f", {gpu.free_memory / 2**30:.1f} GiB of memory free" if gpu.free_memory is not None else ""
+    return Finding("GPU", True, f"{gpu.name}, compute capability {gpu.capability_text}{memory}"), gpu
+
+
+def _cuda() -> Finding:
+    """Running engines and live calibration go through it; building does not."""
+    try:
+        with open_cuda() as cuda:
+            return Finding("CUDA from Python", True, cuda.name)
+    except DeviceError as error:
+        return Finding("CUDA from Python", False, error.message, error.remedy or "")
+
+
+def _tensorrt(backend: str) -> Tuple[Finding, Optional[TensorRT]]:
+    label = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[backend]
+    try:
+        library = load_tensorrt(backend)
+    except DeviceError as error:
+        return Finding(label, False, error.message, error.remedy or ""), None
+    if not library.has_parser:
+        return Finding(label, False, f"{library.version_text}, without its ONNX parser", library.parser_remedy), None
+    return Finding(label, True, library.version_text), library
+
+
+def _trtexec(root: Path) -> Finding:
+    packaged = root / _TRTEXEC
+    path = shutil.which("trtexec") or (str(packaged) if packaged.is_file() else None)
+    return Finding("trtexec", path is not None, path or "not found (only comparisons need it)")
+
+
+def _power_meter(device: str, root: Path) -> Finding:
+    meter = open_meter("auto", device, root=root)
+    if isinstance(meter, NotMeasured):
+        return Finding("power meter", False, f"none (only energy needs one): {meter.reason}", meter.remedy)
+    text = f"{meter.name}, {meter.covers} = {total_name(meter.rails)}"
+    meter.close()
+    return Finding("power meter", True, text)
+
+
+def _jetson_findings(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
+    text = f"{jetson.model}, JetPack {jetson.jetpack or '?'} (L4T {jetson.l4t or '?'})"
+    if jetson.power_mode:
+        text += f", power mode {jetson.power_mode}"
+    if not jetson.target:
+        return [Finding("Jetson", False, text, "there is no profile of this module: estimate and --target need one")]
+    return [Finding("Jetson", True, text), _module_finding(jetson.target), *_jetpack_finding(jetson, library)]
+
+
+def _module_finding(name: str) -> Finding:
+    module = load_target(name).module
+    assert module is not None
+    cores = f"{module.dla_cores} DLA cores" if module.dla_cores else "no DLA"
+    return Finding("module", True, f"--target {name}: computes in {', '.join(module.types)}; {cores}")
+
+
+def _jetpack_finding(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
+    """A TensorRT that is not the JetPack's own builds engines that its other programs do not read."""
+    major, _, minor = jetson.jetpack.partition(".")
+    expected = JETPACKS.get((int(major), int(minor))) if jetson.jetpack else None
+    if expected is None or library is None or library.version[:2] == expected:
+        return []
+    text = f"JetPack {jetson.jetpack} brings {expected[0]}.{expected[1]}, here is {library.version_text}"
+    return [Finding("TensorRT of the JetPack", False, text, "apt install tensorrt, or keep them apart on purpose")]
+
+
+def _abilities(
+    parts: Dict[str, Finding],
+    capability: Optional[Tuple[int, int]],
+    tensorrt: Optional[TensorRT],
+    rtx: Optional[TensorRT],
+) -> List[Finding]:
+    gpu = parts["gpu"]
+    return [
+        _needs("infer and evaluate with ONNX Runtime", [parts["onnxruntime"]]),
+        _needs("export", [parts["torch"], parts["onnx"], parts["onnxruntime"]]),
+        _needs("calibrate and quantize", [parts["onnx"], parts["onnxruntime"]]),
+        _needs("build TensorRT engines", [parts["tensorrt"], gpu]),
+        _needs("run TensorRT engines", [parts["tensorrt"], gpu, parts["cuda"]]),
+        _int8(tensorrt, capability),
+        _ahead_of_time(rtx, parts["rtx"]),
+        _needs("run TensorRT-RTX engines", [parts["rtx"], gpu, parts["cuda"]]),
+    ]
+
+
+def _needs(name: str, parts: List[Finding]) -> Finding:
+    missing = [part for part in parts if not part.ok]
+    if not missing:
+        return Finding(name, True, "yes")
+    remedies = "; ".join(dict.fromkeys(part.remedy for part in missing if part.remedy))
+    return Finding(name, False, "no: " + "; ".join(f"{part.name}: {part.text}" for part in missing), remedies)
+
+
+def _int8(library: Optional[TensorRT], capability: Optional[Tuple[int, int]]) -> Finding:
+    name = "INT8 engines"
+    if library is None or capability is None:
+        return Finding(name, False, "no: TensorRT and a GPU are needed")
+    if capability in NO_INT8:
+        return Finding(
+            name, False, "no: this GPU has no INT8 instructions", "build FP16: build strips Q/DQ and says so"
+        )
+    way = (
+        "from Q/DQ models"
+        if library.strongly_typed_only
+        else "from Q/DQ models, calibration caches and live calibration"
+    )
+    return Finding(name, True, f"yes, {way}")
+
+
+def _ahead_of_time(library: Optional[TensorRT], part: Finding) -> Finding:
+    name = "build TensorRT-RTX engines ahead of time"
+    if library is None:
+        return Finding(name, False, f"no: {part.text}", part.remedy)
+    return Finding(
+        name, True, f"yes, without a GPU too, for compute capability {', '.join(library.compute_capabilities())}"
+    )
+
+
+def diagnosis_lines(diagnosis: Diagnosis) -> List[str]:
+    """The diagnosis as text for a terminal."""
+    width = max(len(item.name) for item in (*diagnosis.parts, *diagnosis.abilities))
+    lines = ["This machine:"]
+    for item in diagnosis.parts:
+        lines += _lines(item, width)
+    lines += ["", "It can:"]
+    for item in diagnosis.abilities:
+        lines += _lines(item, width)
+    if sys.version_info < (3, 10):  # noqa: UP036 - this file runs on Python 3.8 too
+        lines += ["", "Python before 3.10: infer, build, benchmark and doctor only."]
+    return lines
+
+
+def _lines(item: Finding, width: int) -> List[str]:
+    lines = [f"  {'+' if item.ok else '-'} {item.name.ljust(width)}  {item.text}"]
+    return [*lines, f"    {' ' * width}  -> {item.remedy}"] if item.remedy else lines

@@ -1,0 +1,1 @@
+"""The Jetson modules: one profile each, and what reads them."""

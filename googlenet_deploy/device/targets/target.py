@@ -1,0 +1,205 @@
+"""Deployment targets: the Jetson modules, one packaged profile each, and bare software versions.
+
+A target is a module (``orin-nano``), a JetPack (``jetpack-5.1``), a TensorRT (``tensorrt-10.3``, ``tensorrt-11``) or
+``tensorrt-rtx``. Modules come from the TOML files in ``targets/``, where every figure names its source; a figure that
+has none is left out, and what needs it says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+from googlenet_deploy.device.resources import read_resource, resource_names
+from googlenet_deploy.device.targets.toml_subset import parse_toml
+from googlenet_deploy.errors import UsageError
+
+FOLDER = "targets"
+RTX = "tensorrt-rtx"
+
+# JetPack: its TensorRT (NVIDIA's JetPack release notes).
+JETPACKS: Dict[Tuple[int, int], Tuple[int, int]] = {
+    (4, 6): (8, 2),
+    (5, 1): (8, 5),
+    (6, 0): (8, 6),
+    (6, 1): (10, 3),
+    (6, 2): (10, 3),
+    (7, 0): (10, 13),
+    (7, 1): (10, 13),
+    (7, 2): (10, 16),
+}
+# First TensorRT with each limit (docs/operators.md of onnx-tensorrt's releases).
+_OPSETS = (((8, 0), 13), ((8, 4), 17), ((9, 0), 19), ((10, 0), 20), ((10, 15), 24))
+# Compute capabilities of GPUs with TensorRT support that have no INT8 instructions.
+NO_INT8 = frozenset({(5, 0), (5, 2), (5, 3), (6, 0), (6, 2)})
+_SOFTWARE = re.compile(r"(jetpack|tensorrt)-(\d{1,3})(?:\.(\d{1,3}|x))?(?:\.\d{1,4}){0,2}")
+
+
+@dataclass(frozen=True)
+class PowerMode:
+    """One mode of ``nvpmodel``.
+
+    Attributes:
+        name: As in /etc/nvpmodel.conf.
+        watts: The power that the mode is meant for; None where it has no limit or none is stated.
+        gpu_mhz: Largest GPU clock.
+        memory_mhz: Largest clock of the memory controller.
+        sms: Streaming multiprocessors that are powered; None for all.
+    """
+
+    name: str
+    watts: Optional[float]
+    gpu_mhz: float
+    memory_mhz: float
+    sms: Optional[int]
+
+
+@dataclass(frozen=True)
+class Module:
+    """Hardware of one module.
+
+    Attributes:
+        compute_capability: (major, minor).
+        types: Types that its GPU computes in: "fp32", "fp16", "bf16", "int8", "fp8", "fp4".
+        dla_cores: Deep learning accelerators.
+        memory_bytes: Memory that CPU and GPU share; None where no source is known.
+        sms: Streaming multiprocessors; None where no source is known.
+        operations: Dense operations per clock and streaming multiprocessor by type, one multiply-add being two.
+        bus_bits: Width of the memory bus; None where no source is known.
+        power_modes: Its power modes.
+        jetpacks: JetPacks that it runs, oldest first.
+        sources: Where the figures come from.
+        missing: What is left out for want of a source.
+    """
+
+    compute_capability: Tuple[int, int]
+    types: Tuple[str, ...]
+    dla_cores: int
+    memory_bytes: Optional[int]
+    sms: Optional[int]
+    operations: Dict[str, int]
+    bus_bits: Optional[int]
+    power_modes: Tuple[PowerMode, ...]
+    jetpacks: Tuple[str, ...]
+    sources: Tuple[str, ...]
+    missing: Tuple[str, ...]
+
+    def peak(self, kind: str, mode: PowerMode) -> Optional[float]:
+        """Dense operations per second in a type and power mode; None where the profile does not have it."""
+        per_clock = self.operations.get(kind)
+        sms = mode.sms or self.sms
+        return per_clock * sms * mode.gpu_mhz * 1e6 if per_clock and sms else None
+
+    def bandwidth(self, mode: PowerMode) -> Optional[float]:
+        """Bytes per second of the memory in a power mode: two transfers per clock over the bus."""
+        return mode.memory_mhz * 1e6 * 2 * self.bus_bits / 8 if self.bus_bits else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a model is to run.
+
+    Attributes:
+        name: As it was asked for, in lower case.
+        title: For people.
+        tensorrt: TensorRT versions there, oldest first, as (major, minor); empty for TensorRT-RTX.
+        module: Its hardware; None for a bare software version.
+    """
+
+    name: str
+    title: str
+    tensorrt: Tuple[Tuple[int, int], ...]
+    module: Optional[Module] = None
+
+    @property
+    def rtx(self) -> bool:
+        """Whether it is TensorRT-RTX."""
+        return not self.tensorrt
+
+    @property
+    def reader(self) -> str:
+        """The oldest library that reads a model there: ``TensorRT 8.5``."""
+        return "TensorRT-RTX" if self.rtx else "TensorRT " + ".".join(map(str, self.tensorrt[0]))
+
+    @property
+    def largest_opset(self) -> int:
+        """Largest ONNX opset that every TensorRT there reads."""
+        return largest_opset(self.tensorrt[0]) if self.tensorrt else _OPSETS[-1][1]
+
+    @property
+    def has_int8(self) -> Optional[bool]:
+        """Whether its GPU computes in INT8; None for a bare software version."""
+        return None if self.module is None else "int8" in self.module.types
+
+
+def largest_opset(version: Tuple[int, ...]) -> int:
+    """Largest ONNX opset that a TensorRT reads; of versions between two documented ones, the earlier one's."""
+    return max((opset for first, opset in _OPSETS if first <= tuple(version[:2])), default=_OPSETS[0][1])
+
+
+def target_names() -> List[str]:
+    """The modules that have a profile."""
+    return resource_names(FOLDER, ".toml")
+
+
+def load_target(name: str) -> Target:
+    """Looks a target up.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    lowered = name.strip().lower()
+    if lowered == RTX:
+        return Target(lowered, "TensorRT-RTX", ())
+    if lowered in target_names():
+        return _module_target(lowered)
+    match = _SOFTWARE.fullmatch(lowered)
+    version = _software_version(match) if match else None
+    if match is None or version is None:
+        jetpacks = ", ".join(f"jetpack-{major}.{minor}" for major, minor in JETPACKS)
+        raise UsageError(
+            f"unknown target {name!r}",
+            f"choose a module ({', '.join(target_names())}), {jetpacks}, tensorrt-8.2 ... tensorrt-11, or {RTX}",
+        )
+    title = f"{'JetPack' if match.group(1) == 'jetpack' else 'TensorRT'} {lowered.partition('-')[2]}"
+    if match.group(1) == "jetpack":
+        title += f" (TensorRT {version[0]}.{version[1]})"
+    return Target(lowered, title, (version,))
+
+
+def _software_version(match: Any) -> Optional[Tuple[int, int]]:  # noqa: ANN401 - re.Match has no parameter in 3.8
+    major, minor = int(match.group(2)), match.group(3)
+    version = (major, int(minor) if minor and minor != "x" else 0)
+    if match.group(1) == "jetpack":
+        return JETPACKS.get(version) if minor and minor != "x" else None
+    return version if (8, 0) <= version < (12, 0) else None
+
+
+def _module_target(name: str) -> Target:
+    values = parse_toml(read_resource(f"{FOLDER}/{name}.toml"))
+    gpu, memory = values["gpu"], values["memory"]
+    software = tuple(str(jetpack) for jetpack in values["jetpacks"])
+    versions = {JETPACKS[_pair(jetpack)] for jetpack in software}
+    module = Module(
+        compute_capability=_pair(gpu["compute_capability"]),
+        types=tuple(gpu["types"]),
+        dla_cores=values["dla_cores"],
+        memory_bytes=memory["gib"] * 2**30 if "gib" in memory else None,
+        sms=gpu.get("sms"),
+        operations=dict(values.get("operations_per_clock_and_sm", {})),
+        bus_bits=memory.get("bus_bits"),
+        power_modes=tuple(
+            PowerMode(mode["name"], mode.get("watts"), mode["gpu_mhz"], mode["memory_mhz"], mode.get("sms"))
+            for mode in values.get("power_modes", [])
+        ),
+        jetpacks=software,
+        sources=tuple(values["sources"]),
+        missing=tuple(values.get("missing", [])),
+    )
+    return Target(name, values["title"], tuple(sorted(versions)), module)
+
+
+def _pair(text: str) -> Tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)

@@ -1,0 +1,394 @@
+"""TensorRT's Python API in all its versions, for whoever builds: the names that not every version has are used here.
+
+Versions 8.5 to 11 and TensorRT-RTX are spoken to alike through `TensorRT`; `execution.py` does the same for what
+runs an engine, from 8.2 on; `names.py` lists which version has which name. Enumerators are looked up by name, since
+their values moved between 10 and 11.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from googlenet_deploy.device.tensorrt.names import OLDEST, ONLY_STRONGLY_TYPED, Version, parse_version, when
+from googlenet_deploy.errors import DeviceError
+
+LogSink = Callable[[str, str], None]
+
+BACKENDS = ("tensorrt", "tensorrt-rtx")
+# What an option of the toolkit is in builder flags. A stripped plan is refitted with the weights that it was built
+# from, which leaves TensorRT all of its optimisations; an engine that takes any weights cannot have them.
+FLAGS: Dict[str, Tuple[str, ...]] = {
+    "version-compatible": ("VERSION_COMPATIBLE",),
+    "strip-plan": ("STRIP_PLAN", "REFIT_IDENTICAL"),
+    "refit": ("REFIT",),
+    "strip-plan-and-refit": ("STRIP_PLAN", "REFIT"),
+    "sparsity": ("SPARSE_WEIGHTS",),
+    "gpu-fallback": ("GPU_FALLBACK",),
+}
+
+
+class ParseProblem(NamedTuple):
+    """One error of the ONNX parser.
+
+    Attributes:
+        position: Position of the node in the graph; negative where the error is not a node's.
+        node: Name of the node, or "" where this version does not say.
+        operator: Its operator, or "".
+        text: The parser's own words.
+    """
+
+    position: int
+    node: str
+    operator: str
+    text: str
+
+
+def load_tensorrt(backend: str, oldest: Version = OLDEST) -> TensorRT:
+    """Imports TensorRT or TensorRT-RTX.
+
+    Args:
+        backend: One of `BACKENDS`.
+        oldest: First version that will do: `OLDEST` builds engines, `OLDEST_TO_RUN` runs them.
+
+    Raises:
+        DeviceError: It is not installed, cannot be loaded, or is too old.
+    """
+    name = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}[backend]
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise DeviceError(f"{_LABELS[name]} cannot be loaded: {_one_line(error)}", _INSTALL[name]) from error
+    library = TensorRT(module, rtx=name == "tensorrt_rtx")
+    if not library.rtx and library.version < oldest:
+        raise DeviceError(
+            f"TensorRT {library.version_text} is installed; {'.'.join(map(str, oldest))} or later is needed",
+            "on JetPack 4 build with trtexec: `--dry-run --target jetpack-4.6 --also-trtexec` prints its command line",
+        )
+    return library
+
+
+_LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+_INSTALL = {
+    "tensorrt": "on a Jetson, TensorRT comes with JetPack (apt install python3-libnvinfer); "
+    "without a GPU, --dry-run plans and --backend tensorrt-rtx builds",
+    "tensorrt_rtx": "pip install 'googlenet-deploy[rtx]'",
+}
+
+
+_LOGGERS: Dict[Any, Any] = {}
+
+
+def _make_logger(base: Any) -> Any:  # noqa: ANN401 - it has no types
+    class _Logger(base):  # type: ignore[misc] # TensorRT's class is made at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.sink: Optional[LogSink] = None
+
+        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+            if self.sink is not None:
+                self.sink(str(severity).rpartition(".")[2], message)
+
+    return _Logger()
+
+
+class TensorRT:
+    """One imported TensorRT.
+
+    Args:
+        module: ``tensorrt`` or ``tensorrt_rtx``, or a binding alone.
+        rtx: Whether it is TensorRT-RTX.
+    """
+
+    def __init__(self, module: Any, *, rtx: bool) -> None:  # noqa: ANN401 - it has no types
+        self.module = module
+        self.rtx = rtx
+        self.version_text = str(module.__version__)
+        self.version: Version = parse_version(self.version_text)
+
+    @property
+    def label(self) -> str:
+        """For people: ``TensorRT 10.3.0``."""
+        return f"{'TensorRT-RTX' if self.rtx else 'TensorRT'} {self.version_text}"
+
+    @property
+    def has_parser(self) -> bool:
+        """Whether its ONNX parser was installed with it."""
+        return hasattr(self.module, "OnnxParser")
+
+    @property
+    def parser_remedy(self) -> str:
+        """How to install the parser."""
+        return f"apt install libnvonnxparsers{self.version[0]}"
+
+    @property
+    def strongly_typed_only(self) -> bool:
+        """Whether it has no precision flags and no calibration."""
+        return self.rtx or self.version >= ONLY_STRONGLY_TYPED
+
+    def logger(self, sink: LogSink) -> Any:  # noqa: ANN401
+        """The logger, which from now on hands (severity, message) to `sink`: "INTERNAL_ERROR" ... "VERBOSE".
+
+        TensorRT keeps to the first logger of a process and ignores any other, so there is one.
+        """
+        if self.module not in _LOGGERS:
+            _LOGGERS[self.module] = _make_logger(self.module.ILogger)
+        logger = _LOGGERS[self.module]
+        logger.sink = sink
+        return logger
+
+    def builder(self, logger: Any) -> Any:  # noqa: ANN401
+        """A builder.
+
+        Raises:
+            DeviceError: There is no GPU or driver that TensorRT can use.
+        """
+        try:
+            builder = self.module.Builder(logger)
+        except (RuntimeError, TypeError) as error:  # TypeError is pybind11's word for a factory that returned NULL
+            raise DeviceError(
+                f"{self.label} cannot start a builder: {_one_line(error)}", "is there a GPU with a driver? see doctor"
+            ) from error
+        if builder is None:
+            raise DeviceError(f"{self.label} cannot start a builder", "is there a GPU with a driver? see doctor")
+        return builder
+
+    def network_flags(self, *, strongly_typed: bool) -> int:
+        """The bit mask that ``create_network`` takes.
+
+        Raises:
+            DeviceError: This version has no strongly typed networks.
+        """
+        flags = self.module.NetworkDefinitionCreationFlag
+        mask = 0
+        if self.version < (10, 0) and not self.rtx:
+            mask |= 1 << int(flags.EXPLICIT_BATCH)
+        if strongly_typed:
+            if not hasattr(flags, "STRONGLY_TYPED"):
+                raise DeviceError(f"{self.label} has no strongly typed networks")
+            mask |= 1 << int(flags.STRONGLY_TYPED)
+        return mask
+
+    def parser(self, network: Any, logger: Any) -> Any:  # noqa: ANN401
+        """An ONNX parser.
+
+        Raises:
+            DeviceError: This TensorRT was installed without its parser.
+        """
+        if not self.has_parser:
+            raise DeviceError(f"{self.label} has no ONNX parser", self.parser_remedy)
+        return self.module.OnnxParser(network, logger)
+
+    @staticmethod
+    def parse_problems(parser: Any) -> List[ParseProblem]:  # noqa: ANN401
+        """The parser's errors; before TensorRT 10 they carry a node's position but not its name."""
+        problems = []
+        for index in range(parser.num_errors):
+            error = parser.get_error(index)
+            name, operator = getattr(error, "node_name", None), getattr(error, "node_operator", None)
+            problems.append(
+                ParseProblem(int(error.node()), name() if name else "", operator() if operator else "", error.desc())
+            )
+        return problems
+
+    def set_flags(self, config: Any, option: str) -> None:  # noqa: ANN401
+        """Sets the builder flags that an option stands for.
+
+        Args:
+            config: The builder's configuration.
+            option: A type ("FP16", "BF16", "INT8"), or a key of `FLAGS`.
+
+        Raises:
+            DeviceError: This version does not have one of them.
+        """
+        for name in FLAGS.get(option, (option,)):
+            flag = getattr(self.module.BuilderFlag, name, None)
+            if flag is None:
+                raise DeviceError(f"{self.label} has no builder flag {name}{when('BuilderFlag', name)}")
+            config.set_flag(flag)
+
+    def forbid_tf32(self, config: Any) -> None:  # noqa: ANN401
+        """FP32 layers multiply in FP32."""
+        config.clear_flag(self.module.BuilderFlag.TF32)
+
+    @staticmethod
+    def set_timing_cache(config: Any, data: bytes) -> bool:  # noqa: ANN401
+        """Gives the builder a timing cache; False where TensorRT does not want it."""
+        return config.set_timing_cache(config.create_timing_cache(data), False) is not False
+
+    def set_optimization_level(self, config: Any, level: int) -> None:  # noqa: ANN401
+        """Builder optimisation level, 0 to 5."""
+        self._require(config, "IBuilderConfig", "builder_optimization_level")
+        config.builder_optimization_level = level
+
+    def set_hardware_compatibility(self, config: Any, level: str) -> None:  # noqa: ANN401
+        """Hardware compatibility, "ampere+" or "same-compute-capability"."""
+        self._require(config, "IBuilderConfig", "hardware_compatibility_level")
+        name = {"ampere+": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}[level]
+        value = getattr(self.module.HardwareCompatibilityLevel, name, None)
+        if value is None:
+            raise DeviceError(f"{self.label} has no hardware compatibility level {level}")
+        config.hardware_compatibility_level = value
+
+    def set_tactic_sources(self, config: Any, names: Sequence[str]) -> None:  # noqa: ANN401
+        """Restricts the libraries that tactics come from; an empty list leaves TensorRT's own kernels alone."""
+        mask = 0
+        for name in names:
+            source = getattr(self.module.TacticSource, name.upper(), None)
+            if source is None:
+                known = [key for key in dir(self.module.TacticSource) if key.isupper()]
+                raise DeviceError(f"{self.label} has no tactic source {name}", f"it has {', '.join(known)}")
+            mask |= 1 << int(source)
+        config.set_tactic_sources(mask)
+
+    def set_compute_capabilities(self, config: Any, capabilities: Sequence[Tuple[int, int]]) -> None:  # noqa: ANN401
+        """Builds ahead of time for these GPUs; TensorRT-RTX only.
+
+        Raises:
+            DeviceError: This TensorRT builds for its own GPU only, or does not know one of them.
+        """
+        enum = getattr(self.module, "ComputeCapability", None)
+        if enum is None:
+            raise DeviceError(
+                f"{self.label} builds for the GPU that it runs on only",
+                "build on the device, or --backend tensorrt-rtx",
+            )
+        values = [getattr(enum, f"SM{major}{minor}", None) for major, minor in capabilities]
+        unknown = [f"{major}.{minor}" for (major, minor), value in zip(capabilities, values) if value is None]
+        if unknown:
+            raise DeviceError(
+                f"{self.label} cannot build for compute capability {', '.join(unknown)}",
+                f"it can for {', '.join(self.compute_capabilities())}; Jetson engines are built on the Jetson",
+            )
+        config.num_compute_capabilities = len(values)
+        for index, value in enumerate(values):
+            config.set_compute_capability(value, index)
+
+    def compute_capabilities(self) -> List[str]:
+        """Those that this library builds for ahead of time: ``["7.5", ...]``; empty for TensorRT proper."""
+        enum = getattr(self.module, "ComputeCapability", None)
+        numbers = sorted(int(key[2:]) for key in dir(enum) if re.fullmatch(r"SM\d+", key)) if enum else []
+        return [f"{number // 10}.{number % 10}" for number in numbers]
+
+    def set_progress(self, config: Any, step: Callable[[str, int, int], bool]) -> Optional[Any]:  # noqa: ANN401
+        """Calls ``step(phase, done, total)`` as phases advance; a False return cancels the build.
+
+        Returns:
+            The monitor, to be kept alive until the build ends; None where this version has none.
+        """
+        base = getattr(self.module, "IProgressMonitor", None)
+        if base is None or not hasattr(config, "progress_monitor"):
+            return None
+
+        class _Monitor(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
+            def __init__(self) -> None:
+                super().__init__()
+                self.totals: Dict[str, int] = {}
+
+            def phase_start(self, phase_name: str, parent_phase: Optional[str], num_steps: int) -> None:
+                del parent_phase
+                self.totals[phase_name] = num_steps
+
+            def phase_finish(self, phase_name: str) -> None:
+                self.totals.pop(phase_name, None)
+
+            def step_complete(self, phase_name: str, step_number: int) -> bool:
+                return step(phase_name, step_number + 1, self.totals.get(phase_name, 0))
+
+        monitor = _Monitor()
+        config.progress_monitor = monitor
+        return monitor
+
+    def calibrator_base(self, algorithm: str) -> Any:  # noqa: ANN401
+        """The base class of a live INT8 calibrator, for "entropy" or "minmax".
+
+        Raises:
+            DeviceError: This version has no implicit quantisation.
+        """
+        name = {"entropy": "IInt8EntropyCalibrator2", "minmax": "IInt8MinMaxCalibrator"}[algorithm]
+        base = getattr(self.module, name, None)
+        if base is None:
+            raise DeviceError(
+                f"{self.label} has no calibration: implicit INT8 ended with TensorRT 10",
+                "build a Q/DQ model: googlenet-deploy quantize",
+            )
+        return base
+
+    def set_calibrator(self, config: Any, calibrator: Any) -> None:  # noqa: ANN401
+        """Attaches a calibrator made from `calibrator_base`."""
+        self._require(config, "IBuilderConfig", "int8_calibrator")
+        config.int8_calibrator = calibrator
+
+    def has_fast_int8(self, builder: Any) -> Optional[bool]:  # noqa: ANN401
+        """Whether the GPU computes in INT8; None where this version does not say."""
+        return getattr(builder, "platform_has_fast_int8", None)
+
+    @staticmethod
+    def device_memory(engine: Any) -> int:  # noqa: ANN401
+        """Bytes of device memory that one execution context needs."""
+        size = getattr(engine, "device_memory_size_v2", None)
+        return int(engine.device_memory_size if size is None else size)
+
+    def load_engine(self, logger: Any, engine: bytes, *, version_compatible: bool) -> Optional[Any]:  # noqa: ANN401
+        """Deserialises an engine that was just built; None where TensorRT refuses."""
+        runtime = self.module.Runtime(logger)
+        if runtime is None:
+            return None
+        if version_compatible:  # such an engine carries code of its own
+            self._require(runtime, "Runtime", "engine_host_code_allowed")
+            runtime.engine_host_code_allowed = True
+        return runtime.deserialize_cuda_engine(engine)
+
+    def set_workspace(self, config: Any, size: int) -> None:  # noqa: ANN401
+        """Limits the scratch memory of a layer, in bytes."""
+        config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size)
+
+    def set_verbosity(self, config: Any, level: str) -> None:  # noqa: ANN401
+        """How much the engine tells of its layers: "none", "names" or "detailed"."""
+        name = {"none": "NONE", "names": "LAYER_NAMES_ONLY", "detailed": "DETAILED"}[level]
+        config.profiling_verbosity = getattr(self.module.ProfilingVerbosity, name)
+
+    def use_dla(self, config: Any, core: int) -> None:  # noqa: ANN401
+        """Puts all layers on a DLA core by default."""
+        config.default_device_type = self.module.DeviceType.DLA
+        config.DLA_core = core
+
+    def json_format(self) -> Any:  # noqa: ANN401
+        """The engine inspector's JSON format."""
+        return self.module.LayerInformationFormat.JSON
+
+    def keep_fp32(self, network: Any, config: Any, operators: Sequence[str], nodes: Sequence[str]) -> List[str]:  # noqa: ANN401
+        """Asks for FP32 in some layers; for weakly typed builds.
+
+        Args:
+            network: The parsed network.
+            config: The builder's configuration.
+            operators: ONNX operators that are layer types of TensorRT too, such as LRN and Softmax.
+            nodes: Names of ONNX nodes, which TensorRT's layers bear too.
+
+        Returns:
+            Names of the layers that were found.
+        """
+        kinds = {getattr(self.module.LayerType, operator.upper(), None) for operator in operators} - {None}
+        layers = [network.get_layer(index) for index in range(network.num_layers)]
+        chosen = [layer for layer in layers if layer.type in kinds or layer.name in nodes]
+        for layer in chosen:
+            self._require(layer, "ILayer", "precision")
+            layer.precision = self.module.DataType.FLOAT
+        if chosen:
+            self.set_flags(config, "PREFER_PRECISION_CONSTRAINTS")
+        return [layer.name for layer in chosen]
+
+    def use_calibration_profile(self, config: Any, profile: Any) -> None:  # noqa: ANN401
+        """The shapes that calibration runs with."""
+        self._require(config, "IBuilderConfig", "set_calibration_profile")
+        config.set_calibration_profile(profile)
+
+    def _require(self, owner: Any, class_name: str, name: str) -> None:  # noqa: ANN401
+        if not hasattr(owner, name):
+            raise DeviceError(f"{self.label} has no {name}{when(class_name, name)}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
