@@ -23,6 +23,7 @@ from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.export.onnx_file import read_metadata, store_metadata
+from googlenet_deploy.export.sparsity import require_pattern
 
 with requires("export"):
     import onnx
@@ -167,11 +168,12 @@ def build_checked(
     """Writes a draft into a model with its metadata, and lints it; gives the model and the lint's remarks.
 
     Raises:
-        VerificationError: The result breaks a rule of TensorRT.
+        VerificationError: The result breaks a rule of TensorRT, or lost the zeros that it was trained with.
     """
     model = _build(draft, source, options, precision)
     findings = lint_model(model)
     _refuse_errors(findings)
+    require_pattern(model, read_metadata(source.path, model).extra)
     return model, findings
 
 

@@ -19,6 +19,7 @@ from googlenet_deploy.export.passes.base import Pass, PassManager, PassRecord
 from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK
 from googlenet_deploy.export.passes.set_batch import SetBatch
 from googlenet_deploy.export.passes.tidy import Tidy
+from googlenet_deploy.export.sparsity import require_pattern
 from googlenet_deploy.export.verify import Comparison, Reference
 
 with requires("export"):
@@ -81,6 +82,7 @@ def assemble(
     model, more = _run(model, [*_last_passes(options), Tidy()], first)
     records += more
     comparisons = _compare(model, references, half)
+    require_pattern(model, metadata.extra)
     if options.uint8_input and metadata.preprocessing is not None:
         metadata = replace(metadata, preprocessing=metadata.preprocessing.with_uint8_input())
     entries = {**_entries(model, records, comparisons, options), **_half_entries(half)}

@@ -15,6 +15,7 @@ from googlenet_deploy.export.costs import CostModel, NodeCost
 from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
 from googlenet_deploy.export.onnx_file import load_model, read_metadata
 from googlenet_deploy.export.precision import float_layers, layer_type, work_by_type
+from googlenet_deploy.export.sparsity import LayerSparsity, layer_sparsity, sparsity_line
 from googlenet_deploy.export.summary import describe_value, element_type
 
 with requires("export"):
@@ -43,6 +44,7 @@ class Description:
         peak_layer: The layer at which that is.
         quantize_nodes: Number of QuantizeLinear nodes.
         dequantize_nodes: Number of DequantizeLinear nodes.
+        sparsity: Zeros in the weights of each convolution and Gemm.
         metadata: What the toolkit stored.
         other_metadata: Entries of other tools.
     """
@@ -64,6 +66,7 @@ class Description:
     peak_layer: str
     quantize_nodes: int
     dequantize_nodes: int
+    sparsity: tuple[LayerSparsity, ...]
     metadata: ModelMetadata
     other_metadata: dict[str, str]
 
@@ -143,6 +146,7 @@ def describe(path: PathLike, batch: int = 1) -> Description:
         peak_layer=peak_layer,
         quantize_nodes=operators.get("QuantizeLinear", 0),
         dequantize_nodes=operators.get("DequantizeLinear", 0),
+        sparsity=tuple(layer_sparsity(model)),
         metadata=metadata,
         other_metadata={entry.key: entry.value for entry in model.metadata_props if entry.key not in own},
     )
@@ -194,6 +198,8 @@ def _total_lines(description: Description) -> list[str]:
             f"{description.dequantize_nodes} DequantizeLinear, "
             f"{sum(layer.quantized for layer in description.layers)} layers in INT8"
         )
+    zeros = sparsity_line(description.sparsity)
+    lines += [f"  sparsity       {zeros}"] if zeros else []
     by_type = ", ".join(f"{kind} {share:.1%}" for kind, share in work_by_type(description.layers).items())
     lines.append(f"  by type        {by_type or 'nothing'} of the multiply-adds")
     left = float_layers(description.layers, description.metadata)

@@ -17,6 +17,7 @@ Examples:
   googlenet-deploy train --data digits/ --output digits.safetensors --width 0.25 --input-size 64 --augmentation light
   googlenet-deploy train --data photos/ --output model.safetensors --weights bvlc --freeze trunk --epochs 10
   googlenet-deploy train --data labels.csv --images photos/ --output model.safetensors --weights torchvision --lr 0.01
+  googlenet-deploy train --data photos/ --output sparse.safetensors --weights model.safetensors --sparsity 2:4
   googlenet-deploy train --data photos/ --qat model.onnx --table table.json --output model.int8.onnx --epochs 3
   googlenet-deploy train --data 'train-{000..146}.tar' --validation 'val-{00..09}.tar' --output model.safetensors
   torchrun --nproc-per-node 4 -m googlenet_deploy train --data photos/ --output model.safetensors --precision bf16
@@ -152,6 +153,12 @@ def _add_optimisation_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--averaging", type=float, metavar="D", help="decay of the weights' average; 0: none (default: by run length)"
+    )
+    group.add_argument(
+        "--sparsity",
+        metavar="P",
+        help="2:4: prune two of every four weights, for sparse tensor cores, and train the rest; or none "
+        "(default: keep the pattern where the weights have it)",
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
 

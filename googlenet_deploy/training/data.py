@@ -70,17 +70,27 @@ class TrainingData:
 
 
 def hold_out(
-    root: Path, classes: Sequence[str], samples: Sequence[Sample], share: float, seed: int
+    root: Path,
+    classes: Sequence[str],
+    samples: Sequence[Sample],
+    share: float,
+    seed: int,
+    *,
+    every_class: bool = True,
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Splits images into those to learn from and those to measure with: a share of each class, at least one image.
 
+    Where not every class must have images, it is a share of all images, whatever their classes.
+
     Raises:
-        InputError: A class has a single image.
+        InputError: A class has a single image, and each must have some in both parts.
     """
+    parts = {name: [sample for sample in samples if sample.label == label] for label, name in enumerate(classes)}
+    if not every_class:
+        parts = {"of all images": list(samples)}
     train: list[Sample] = []
     validation: list[Sample] = []
-    for label, name in enumerate(classes):
-        own = [sample for sample in samples if sample.label == label]
+    for number, (name, own) in enumerate(parts.items()):
         if len(own) < 2:
             raise InputError(
                 root,
@@ -88,7 +98,7 @@ def hold_out(
                 "add images, or give separate validation images",
             )
         held_out = min(len(own) - 1, max(1, round(share * len(own))))
-        chosen = set(np.random.default_rng((seed, label)).permutation(len(own))[:held_out].tolist())
+        chosen = set(np.random.default_rng((seed, number)).permutation(len(own))[:held_out].tolist())
         for index, sample in enumerate(own):
             (validation if index in chosen else train).append(sample)
     return tuple(train), tuple(validation)

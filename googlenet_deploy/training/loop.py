@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import DeviceError, requires
+from googlenet_deploy.export.sparsity import PATTERN
 from googlenet_deploy.training.batches import Batch, Feed, step_seed, steps_per_epoch
 from googlenet_deploy.training.meter import Meter, require_finite
 from googlenet_deploy.training.schedule import learning_rate
@@ -27,6 +28,7 @@ with requires("train"):
     from googlenet_deploy.training.network import freeze
     from googlenet_deploy.training.precision import Precision
     from googlenet_deploy.training.shared_norm import share_batch_norm
+    from googlenet_deploy.training.sparsity import Masks
     from googlenet_deploy.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class Trainer:
         ).to(self.device)
         self.criterion = criterion or ClassifierLoss(self.options.label_smoothing, self.options.auxiliary_weight)
         self.optimizer = optimizer(self.model) if optimizer else make_optimizer(self.model, self.options)
+        self.masks = Masks(self.model if self.options.sparsity == PATTERN else None)
         self.average = averaged(self.model, decay)
         self.precision = Precision(self.options.precision, self.device)
         self.net = self._wrapped()
@@ -201,6 +204,7 @@ class Trainer:
         for number, part in enumerate(parts, 1):
             with self._gathering_gradients(number == len(parts)):
                 totals += self._part(part, len(parts))
+        self.masks.mask_gradients()
         self.precision.step(self.optimizer, self.model.parameters(), self.options.clip)
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self.model)

@@ -17,6 +17,7 @@ with requires("train"):
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.model.weights import load_weights
     from googlenet_deploy.training.dropout import use_step_dropout
+    from googlenet_deploy.training.sparsity import choose_sparsity
 
 if TYPE_CHECKING:
     from googlenet_deploy.training.data import TrainingData
@@ -71,7 +72,9 @@ def build_network(options: TrainingOptions, data: TrainingData) -> Network:
         torch.manual_seed(options.seed)
         network = _from_scratch(options, data) if options.weights is None else _from_weights(options, data)
     set_dropout(network.model, options)
-    return network
+    sparsity, notes = choose_sparsity(options, network.model, trained=options.weights is not None)
+    options = replace(network.options, sparsity=sparsity)
+    return replace(network, options=options, notes=(*network.notes, *notes))
 
 
 def set_dropout(model: GoogLeNet, options: TrainingOptions) -> None:

@@ -69,7 +69,8 @@ class TrainingOptions:
         augmentation: "natural", "paper", "light" or "none"; see `augmentation.py`.
         min_area: Smallest share of the image's area that random crops take.
         mixup: Alpha of mixup's beta distribution; 0 mixes nothing.
-        sparsity: "none", or "2:4": two of four weights are zero, for sparse tensor cores; see `sparsity.py`.
+        sparsity: "none", or "2:4": two of four weights are zero, for sparse tensor cores; see `sparsity.py`. None
+            keeps the pattern where the given weights have it.
         validation_share: Share of each class that is held out where there are no validation images.
         epoch_images: Images per epoch of a stream of shards; None counts them.
         seed: Of the split, the initial weights, the order of the images, augmentation and dropout.
@@ -106,7 +107,7 @@ class TrainingOptions:
     augmentation: str = "natural"
     min_area: float = 0.08
     mixup: float = 0.0
-    sparsity: str = "none"
+    sparsity: str | None = None
     validation_share: float = 0.1
     epoch_images: int | None = None
     seed: int = 0
@@ -145,7 +146,8 @@ class TrainingOptions:
             ("--precision", self.precision, PRECISIONS),
             ("--sparsity", self.sparsity, SPARSITIES),
         ):
-            _choice(option, value, choices)
+            if value is not None:
+                _choice(option, value, choices)
 
     def _check_counts(self) -> None:
         for option, value, least in (

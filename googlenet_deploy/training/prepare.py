@@ -80,7 +80,16 @@ def read_data(places: DataPlaces, options: TrainingOptions) -> TrainingData:
         return _shards(places)
     share, seed = options.validation_share, options.seed
     if places.data.lower().endswith(".csv"):
-        return read_table(places.data, places.validation, places.images, validation_share=share, seed=seed)
+        # A model that is there already may know classes that no image shows.
+        every_class = options.qat is None
+        return read_table(
+            places.data,
+            places.validation,
+            places.images,
+            validation_share=share,
+            seed=seed,
+            every_class=every_class,
+        )
     return read_folders(places.data, places.validation, validation_share=share, seed=seed)
 
 

@@ -19,6 +19,7 @@ from googlenet_deploy.calibration.quantize import QuantizationOptions, build_che
 from googlenet_deploy.calibration.table import CalibrationTable, check_matches, group_scales, load_table
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.export.onnx_file import read_metadata, store_metadata, write_model
+from googlenet_deploy.export.sparsity import require_pattern
 from googlenet_deploy.training.relabel import relabelled
 
 with requires("train"):
@@ -29,6 +30,7 @@ with requires("train"):
     from googlenet_deploy.training.network import Network, set_dropout
     from googlenet_deploy.training.onnx_network import OnnxNetwork, open_network
     from googlenet_deploy.training.qat_optimizer import qat_optimizer
+    from googlenet_deploy.training.sparsity import choose_sparsity
     from googlenet_deploy.training.task import Task
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: Traini
     network, source = start.network, start.network.source
     teacher = copy.deepcopy(network.model).requires_grad_(False).eval()
     scales = group_scales(start.plan.groups, start.table, start.quantization.method)
+    sparsity, told = choose_sparsity(options, network.model, trained=True)
     insert_fake_quantization(network, start.plan, scales, learned=qat.scales == "learned")
     architecture = network.model.architecture
     options = replace(
@@ -90,6 +93,7 @@ def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: Traini
         learning_rate=options.learning_rate or LEARNING_RATE,
         dropout=0.0,
         auxiliary_weight=0.0,
+        sparsity=sparsity,
     )
     set_dropout(network.model, options)
     trained = Network(
@@ -99,7 +103,7 @@ def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: Traini
         options=options,
         weights_sha256=source.sha256,
         table_sha256=table_hash(start.table),
-        notes=(_note(start, qat),),
+        notes=(_note(start, qat), *told),
     )
 
     def write(path: Path, model: GoogLeNet, record: dict[str, Any]) -> None:
@@ -155,4 +159,5 @@ def _write(path: Path, model: GoogLeNet, record: dict[str, Any], start: _Start, 
     metadata = read_metadata(path, quantised)
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     store_metadata(quantised, replace(metadata, extra={**metadata.extra, RECORD: text}))
+    require_pattern(quantised, read_metadata(path, quantised).extra)
     write_model(path, quantised)

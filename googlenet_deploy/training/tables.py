@@ -46,6 +46,7 @@ def read_table(
     *,
     validation_share: float,
     seed: int,
+    every_class: bool = True,
 ) -> TrainingData:
     """Finds the images that a CSV file lists.
 
@@ -55,24 +56,28 @@ def read_table(
         images: The folder that file names are relative to; None for the file's own.
         validation_share: Share of each class that is held out where no rows are marked.
         seed: Of that split.
+        every_class: Whether each class must have images to learn from and to measure with.
 
     Raises:
         InputError: A file is missing, damaged, or there are too few classes or images.
     """
     path = Path(table)
     rows = read_rows(path)
-    classes = _classes(rows)
+    other = None if validation is None else read_rows(Path(validation))
+    classes = _classes(rows if every_class or other is None else [*rows, *other])
     require_two(path, classes, "class")
     samples = _samples(path, rows, classes, images)
-    if validation is not None:
-        return TrainingData(path, classes, samples, _other(Path(validation), classes, images))
+    if validation is not None and other is not None:
+        if every_class:
+            same_classes(Path(validation), classes, _classes(other))
+        return TrainingData(path, classes, samples, _samples(Path(validation), other, classes, images))
     if not rows[0].split:
-        train, held_out = hold_out(path, classes, samples, validation_share, seed)
+        train, held_out = hold_out(path, classes, samples, validation_share, seed, every_class=every_class)
         note = f"no validation rows in {path}: {len(held_out)} of {len(samples)} images are held out"
         return TrainingData(path, classes, train, held_out, (note,))
     split_of = {row.name: row.split for row in rows}
     train, held_out = (tuple(s for s in samples if split_of[s.name] == split) for split in ("train", "val"))
-    for part, split in ((train, "train"), (held_out, "val")):
+    for part, split in ((train, "train"), (held_out, "val")) if every_class else ():
         require_every_class(path, classes, part, f"the rows marked {split}")
     return TrainingData(path, classes, train, held_out)
 
@@ -123,9 +128,3 @@ def _samples(path: Path, rows: Sequence[Row], classes: Sequence[str], images: st
     if missing:
         raise InputError(path, f"lists {len(missing)} files that are not in {folder}: {listed(missing)}")
     return tuple(sorted(samples, key=lambda sample: (sample.label, sample.name)))
-
-
-def _other(path: Path, classes: Sequence[str], images: str | Path | None) -> tuple[Sample, ...]:
-    rows = read_rows(path)
-    same_classes(path, classes, _classes(rows))
-    return _samples(path, rows, classes, images)

@@ -14,6 +14,7 @@ from PIL import Image
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.export.onnx_file import load_model, read_metadata
+from googlenet_deploy.export.sparsity import layer_sparsity
 
 SIZE = 32
 
@@ -186,3 +187,31 @@ def test_some_of_the_models_classes_suffice(
     shutil.rmtree(data / "rows")
     assert qat(float_model, data, tmp_path / "m.onnx", "--epochs", "1") == 0
     assert "1 of the model's 3 classes have no images" in capsys.readouterr().err
+
+
+def test_half_of_the_weights_stay_zero_from_pruning_to_int8(
+    float_model: Path, stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense, weights = str(float_model.with_name("w.safetensors")), str(tmp_path / "sparse.safetensors")
+    tune = ["--weights", dense, "--sparsity", "2:4", "--augmentation", "light", "--epochs", "1", "--batch-size", "16"]
+    assert main(["train", "--data", str(stripes), "--output", weights, "--workers", "1", *tune]) == 0
+    assert "2:4 sparsity: half of the weights in" in capsys.readouterr().err
+    model, quantised, trained = (tmp_path / name for name in ("sparse.onnx", "int8.onnx", "qat.onnx"))
+    assert main(["export", "--weights", weights, "--output", str(model), "--quiet"]) == 0
+    table = str(model.with_suffix(".json"))
+    assert main(["calibrate", str(model), "--images", str(stripes), "--count", "24", "--output", table]) == 0
+    assert main(["quantize", str(model), "--table", table, "--output", str(quantised)]) == 0
+    assert qat(model, stripes, trained, "--epochs", "1") == 0
+    expected = [layer.holds for layer in layer_sparsity(load_model(model))]
+    assert sum(expected) > 30
+    for path in (quantised, trained):
+        assert [layer.holds for layer in layer_sparsity(load_model(path))] == expected
+        capsys.readouterr()
+        assert main(["inspect", str(path), "--totals"]) == 0
+        assert f"2:4 pattern in {sum(expected)} of {len(expected)} layers" in capsys.readouterr().out
+
+
+def test_a_dense_model_is_pruned_and_quantised_at_once(float_model: Path, stripes: Path, tmp_path: Path) -> None:
+    output = tmp_path / "sparse.int8.onnx"
+    assert qat(float_model, stripes, output, "--epochs", "1", "--sparsity", "2:4") == 0
+    assert all(layer.holds for layer in layer_sparsity(load_model(output)) if layer.fits)

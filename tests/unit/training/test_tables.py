@@ -92,3 +92,22 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         read_rows(tmp_path / "t.csv")
     with pytest.raises(InputError, match="cannot be read"):
         read_rows(tmp_path / "nowhere.csv")
+
+
+def test_a_model_that_knows_its_classes_needs_no_images_of_each(tmp_path: Path, pictures: Path) -> None:
+    files = sorted(pictures.rglob("*.png"))
+    rows = [f"{path.relative_to(pictures)},{number}\n" for number, path in enumerate(files)]
+    alone = write(tmp_path / "t.csv", "".join(rows))
+    with pytest.raises(InputError, match="single image"):
+        read(alone, pictures)
+    data = read_table(alone, None, pictures, validation_share=0.2, seed=0, every_class=False)
+    assert (len(data.train), len(data.validation)) == (8, 2)
+    assert sorted(s.label for s in (*data.train, *data.validation)) == list(range(10))
+    marks = ["val" if number < 3 else "train" for number in range(10)]
+    marked = write(tmp_path / "m.csv", "".join(f"{row.strip()},{m}\n" for row, m in zip(rows, marks, strict=True)))
+    data = read_table(marked, None, pictures, validation_share=0.2, seed=0, every_class=False)
+    assert [s.label for s in data.validation] == [0, 1, 2]
+    first, second = (write(tmp_path / name, "".join(part)) for name, part in (("a", rows[:6]), ("b", rows[6:])))
+    data = read_table(first, second, pictures, validation_share=0.2, seed=0, every_class=False)
+    assert len(data.classes) == 10
+    assert [s.label for s in data.validation] == [6, 7, 8, 9]

@@ -1,0 +1,136 @@
+"""2:4 structured sparsity in a model's weights: whether the pattern is there, and whether it survived.
+
+Of every four weights that follow each other along the input channels, at the same output channel and kernel position,
+at least two are zero: the pattern that the sparse tensor cores of Ampere and later, Orin's among them, skip zeros
+in (Mishra et al. 2021, "Accelerating Sparse Deep Neural Networks", arXiv:2104.08378, section 3), and that TensorRT
+looks for where it may use sparse kernels ("Structured Sparsity" in NVIDIA's TensorRT Developer Guide).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.export.graph import GraphIndex, integer
+
+with requires("export"):
+    import numpy as np
+    from onnx import ModelProto, NodeProto
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+PATTERN = "2:4"
+GROUP, KEPT = 4, 2
+# Metadata that `train` leaves in a model: of the FP32 weights, and of quantisation-aware training.
+RECORDS = ("training_record", "quantization_training")
+WORTH_TELLING = 0.05
+SHOWN = 3
+_LAYERS = frozenset({"Conv", "Gemm"})
+# What may stand between a weight and the layer that reads it; each keeps zeros where they are, for the zero points
+# that `quantize` writes are zero.
+_CARRIERS = frozenset({"DequantizeLinear", "QuantizeLinear", "Cast", "Identity"})
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+    """The weights of one layer.
+
+    Attributes:
+        name: The node's name.
+        weights: How many there are.
+        zeros: How many of them are zero.
+        fits: Whether the input channels come in fours, so that the pattern is possible at all.
+        holds: Whether it is there.
+    """
+
+    name: str
+    weights: int
+    zeros: int
+    fits: bool
+    holds: bool
+
+
+def fits_pattern(channels: int) -> bool:
+    """Whether input channels come in fours."""
+    return channels % GROUP == 0
+
+
+def holds_pattern(weight: npt.NDArray[np.generic]) -> bool:
+    """Whether a weight (outputs, inputs, ...) has at least two zeros among every four along its input channels."""
+    if not fits_pattern(weight.shape[1]):
+        return False
+    groups = (weight != 0).reshape(len(weight), weight.shape[1] // GROUP, GROUP, -1)
+    return bool((groups.sum(axis=2) <= KEPT).all())
+
+
+def layer_sparsity(model: ModelProto) -> list[LayerSparsity]:
+    """The zeros in the constant weights of all convolutions and Gemms, in float or as INT8 codes."""
+    index = GraphIndex(model.graph)
+    return [found for node in model.graph.node if (found := _of_layer(node, index)) is not None]
+
+
+def require_pattern(model: ModelProto, entries: Mapping[str, str]) -> None:
+    """Checks that a model whose training records promise the pattern has it in every layer where it is possible.
+
+    Args:
+        model: The model, as it is to be written.
+        entries: Its metadata under the toolkit's prefix; without such a promise nothing is required.
+
+    Raises:
+        VerificationError: A layer lost it; the message names it.
+    """
+    if not any(_promises(entries.get(key, "null")) for key in RECORDS):
+        return
+    lost = [layer.name for layer in layer_sparsity(model) if layer.fits and not layer.holds]
+    if lost:
+        which = f"{len(lost)} layers, such as {lost[0]}," if len(lost) > 1 else f"layer {lost[0]}"
+        raise VerificationError(f"{which} lost the {PATTERN} pattern of zeros that training gave the weights")
+
+
+def sparsity_line(layers: Sequence[LayerSparsity]) -> str:
+    """What to tell of a model's zeros; empty where it has hardly any."""
+    weights, zeros = sum(layer.weights for layer in layers), sum(layer.zeros for layer in layers)
+    holding = [layer.name for layer in layers if layer.holds]
+    if not holding and zeros <= WORTH_TELLING * weights:
+        return ""
+    without = [layer.name for layer in layers if not layer.holds]
+    rest = f"; not in {', '.join(without[:SHOWN])}{', ...' if len(without) > SHOWN else ''}" if without else ""
+    share = f"{100 * zeros / weights:.1f} % of weights zero"
+    return f"{PATTERN} pattern in {len(holding)} of {len(layers)} layers, {share}{rest}"
+
+
+def _promises(text: str) -> bool:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    options = record.get("options") if isinstance(record, dict) else None
+    return isinstance(options, dict) and options.get("sparsity") == PATTERN
+
+
+def _of_layer(node: NodeProto, index: GraphIndex) -> LayerSparsity | None:
+    if node.op_type not in _LAYERS or len(node.input) < 2:
+        return None
+    weight = _stored(node.input[1], index)
+    if weight is None or weight.ndim < 2:
+        return None
+    if node.op_type == "Gemm" and not integer(node, "transB", 0):
+        weight = weight.T
+    zeros = int(weight.size - np.count_nonzero(weight))
+    fits = fits_pattern(weight.shape[1])
+    return LayerSparsity(node.name, weight.size, zeros, fits, fits and holds_pattern(weight))
+
+
+def _stored(tensor: str, index: GraphIndex) -> npt.NDArray[np.generic] | None:
+    """A weight as it lies in the file, behind whatever hands it on."""
+    while (value := index.constant(tensor)) is None:
+        maker = index.producers.get(tensor)
+        if maker is None or maker.op_type not in _CARRIERS:
+            return None
+        tensor = maker.input[0]
+    return value
