@@ -10,7 +10,7 @@ from typing import Any
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.text import columns
-from googlenet_deploy.errors import requires
+from googlenet_deploy.errors import BadModelError, requires
 from googlenet_deploy.export.costs import CostModel, NodeCost
 from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
 from googlenet_deploy.export.onnx_file import load_model, read_metadata
@@ -146,10 +146,17 @@ def describe(path: PathLike, batch: int = 1) -> Description:
         peak_layer=peak_layer,
         quantize_nodes=operators.get("QuantizeLinear", 0),
         dequantize_nodes=operators.get("DequantizeLinear", 0),
-        sparsity=tuple(layer_sparsity(model)),
+        sparsity=_sparsity(path, model),
         metadata=metadata,
         other_metadata={entry.key: entry.value for entry in model.metadata_props if entry.key not in own},
     )
+
+
+def _sparsity(path: PathLike, model: ModelProto) -> tuple[LayerSparsity, ...]:
+    try:
+        return tuple(layer_sparsity(model))
+    except (ValueError, TypeError) as error:
+        raise BadModelError(path, f"holds a weight whose data do not fit its shape: {error}") from error
 
 
 def table_lines(description: Description, *, layers: bool = True) -> list[str]:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.export.costs import CostModel
 from googlenet_deploy.export.graph import serialize
 from googlenet_deploy.export.inspect_onnx import describe, table_lines
@@ -150,3 +151,13 @@ def test_long_metadata_is_shortened(tiny_classifier: Any, described: Any) -> Non
     line = next(line for line in table_lines(described(model)) if "notes" in line)
     assert line.endswith("...")
     assert len(line) < 350
+
+
+def test_a_weight_whose_data_do_not_fit_is_refused(tiny_classifier: Any, described: Any) -> None:
+    model = tiny_classifier()
+    weight = model.graph.initializer[0]
+    values = onnx.numpy_helper.to_array(weight).ravel().tolist()
+    weight.ClearField("raw_data")
+    weight.float_data[:] = [*values, 1.0]
+    with pytest.raises(BadModelError):
+        described(model)
