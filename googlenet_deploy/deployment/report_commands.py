@@ -13,11 +13,12 @@ _PACKAGES = (
     "googlenet-deploy", "numpy", "pillow", "onnx", "onnxruntime", "onnxsim", "torch", "openvino", "tensorrt",
     "tensorrt-rtx-cu13",
 )  # fmt: skip
+LINE = 72  # characters, from which an option begins a line of its own
 
 
 def commands(job: Job) -> tuple[str, ...]:
     """The command that made this, and those for the device."""
-    lines = [command_of(job.config)]
+    lines = wrapped(command_of(job.config))
     if "bundle" in job.state.records:
         lines += [
             "",
@@ -41,6 +42,8 @@ def command_of(config: DeployConfig) -> str:
             words += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     if config.batch != defaults.batch:
         words += ["--batch", ",".join(map(str, config.batch))]
+    if config.compute_capabilities != defaults.compute_capabilities:
+        words += ["--compute-capabilities", ",".join(config.compute_capabilities)]
     if not config.benchmark:
         words.append("--no-benchmark")
     if not config.sensitivity:
@@ -50,6 +53,17 @@ def command_of(config: DeployConfig) -> str:
         words.append("--no-gates")
         words += [word for name, limit in config.gates.items() for word in ("--require", f"{name}={limit:g}")]
     return " ".join(map(shlex.quote, words))
+
+
+def wrapped(command: str) -> list[str]:
+    """A command over lines of about `LINE` characters, broken ahead of options as a shell reads them."""
+    lines: list[str] = []
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines and (not word.startswith("--") or len(lines[-1]) + len(word) < LINE):
+            lines[-1] += f" {word}"
+        else:
+            lines = [*lines[:-1], f"{lines[-1]} \\", f"    {word}"] if lines else [word]
+    return lines
 
 
 def environment() -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 
 from googlenet_deploy.device.files import PathLike, write_text
 from googlenet_deploy.errors import requires
+from googlenet_deploy.report.document import Column
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.all import sections
 from googlenet_deploy.report.summary import summarise
@@ -16,6 +18,8 @@ with requires("report"):
     from markupsafe import Markup
 
 _FOLDER = "templates"
+_HASH = re.compile(r"[0-9a-f]{64}")
+WORDY = 40  # characters, from which a cell is given more room
 
 
 def write_html(path: PathLike, results: Results) -> None:
@@ -35,6 +39,7 @@ def render_html(results: Results) -> str:
         summary=summarise(results),
         sections=sections(results),
         style=Markup(_read("style.css")),  # noqa: S704 - our own file
+        class_of=_class_of,
         kind_of=lambda block: type(block).__name__,
     )
 
@@ -48,6 +53,13 @@ def _template() -> jinja2.Template:
 
 def _capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".")
+
+
+def _class_of(column: Column, cell: str) -> str:
+    """Style of a cell: a number, a hash, or words that need room."""
+    if column.numeric:
+        return "n"
+    return "hash" if _HASH.fullmatch(cell) else "words" if len(cell) > WORDY else ""
 
 
 def _read(name: str) -> str:

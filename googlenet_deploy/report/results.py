@@ -82,6 +82,11 @@ class Quantity:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def least(self) -> float:
+        """The lowest that a bound allows: its floor where it has one, which lies below the roofline."""
+        return self.value if self.low is None else self.low
+
 
 @dataclass(frozen=True)
 class Variant:

@@ -136,9 +136,7 @@ def _memory(results: Results) -> Tile:
 def _quantity(quantity: Quantity) -> str:
     if quantity.kind != BOUND:
         return f"{number(quantity.value)}{THIN}{quantity.unit}"
-    if quantity.low is not None and quantity.high is not None and quantity.low != quantity.high:
-        return f"\N{GREATER-THAN OR EQUAL TO}{THIN}{number(quantity.low)}{THIN}{quantity.unit}"
-    return f"\N{GREATER-THAN OR EQUAL TO}{THIN}{number(quantity.value)}{THIN}{quantity.unit}"
+    return f"\N{GREATER-THAN OR EQUAL TO}{THIN}{number(quantity.least)}{THIN}{quantity.unit}"
 
 
 def _where(quantity: Quantity) -> str:

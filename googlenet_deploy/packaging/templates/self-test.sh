@@ -22,7 +22,13 @@ python_is_usable() {
     python3 -c 'import sys, numpy, PIL; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1
 }
 
-python_has_tensorrt() { python3 -c 'import tensorrt' >/dev/null 2>&1; }
+# TensorRT's Python package runs an engine only beside one of CUDA's, which no JetPack brings.
+python_has_tensorrt() {
+    for cuda in cuda.bindings.runtime cuda.cudart pycuda.driver; do
+        python3 -c "import tensorrt, $cuda" >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
 
 find_trtexec() {
     for candidate in trtexec /usr/src/tensorrt/bin/trtexec; do
@@ -89,7 +95,7 @@ if [ "${1:-}" = --files-only ]; then
 fi
 
 if [ -f "$ENGINE" ] && ! { python_is_usable && python_has_tensorrt; }; then
-    trtexec=$(find_trtexec) || fail "neither Python 3.8 with TensorRT nor trtexec is here to run $ENGINE"
+    trtexec=$(find_trtexec) || fail "neither trtexec nor Python 3.8 with TensorRT and CUDA (PyCUDA) is here to run $ENGINE"
     test_with_trtexec "$trtexec"
 elif python_is_usable; then
     exec python3 googlenet-device.pyz selftest .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.bars import Bar, bars
-from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Paragraph, Section, table
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, table
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.text import duration
 
@@ -34,5 +34,5 @@ def section(results: Results) -> Section:
     else:
         blocks.append(Absent("The steps", results.why_missing("pipeline")))
     if results.notes:
-        blocks.append(Paragraph("Notes: " + " ".join(f"{note.rstrip('.')}." for note in results.notes)))
+        blocks.append(table("Notes", ("note",), [(note,) for note in results.notes], (0,)))
     return Section("pipeline", "Pipeline", lead, tuple(blocks))

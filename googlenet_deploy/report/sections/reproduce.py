@@ -15,9 +15,8 @@ def section(results: Results) -> Section:
     else:
         blocks.append(Absent("Commands", results.why_missing("commands")))
     subject = results.subject
-    made = [("weights", subject.weights, subject.weights_sha256)]
-    made += [("made", name, digest) for name, digest in results.artefacts.items()]
-    blocks.append(table("Files", ("", "file", "SHA-256"), made, (0, 1, 2)))
+    files = [(f"{subject.weights} (from)", subject.weights_sha256), *results.artefacts.items()]
+    blocks.append(table("Files", ("file", "SHA-256"), files, (0, 1)))
     if results.environment:
         blocks.append(table("Environment", ("", "version"), list(results.environment.items()), (0, 1)))
     return Section("reproduce", "Reproduce", lead, tuple(blocks))

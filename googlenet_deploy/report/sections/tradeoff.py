@@ -46,7 +46,7 @@ def _chart(variants: list[Variant]) -> str:
             )
         )
     bound = any(variant.latency is not None and variant.latency.kind == BOUND for variant in variants)
-    cost_title = "milliseconds per image" + (" at best (a bound)" if bound else "")
+    cost_title = "milliseconds per image" + (" by the roofline" if bound else "")
     worth_title = "top-1, %" if accuracy else "top-1, or agreement with FP32, %"
     return scatter(points, cost_title, worth_title, "Accuracy against latency of each precision")
 
@@ -54,7 +54,7 @@ def _chart(variants: list[Variant]) -> str:
 def _caption(variants: list[Variant]) -> str:
     where = next(variant.latency.where for variant in variants if variant.latency is not None)
     kind = next(variant.latency.kind for variant in variants if variant.latency is not None)
-    how = "bounds for" if kind == BOUND else "measured on"
+    how = "by the roofline model, not measured, for" if kind == BOUND else "measured on"
     text = f"Up and to the left is better. Latency: {how} {where}. Whiskers are 95 % intervals of the accuracy."
     if any(variant.energy is not None for variant in variants):
         text += " A circle's area is the energy per image."
@@ -91,5 +91,7 @@ def _numbers(results: Results) -> Table:
 def _text(quantity: Quantity | None) -> str:
     if quantity is None:
         return EMPTY
-    sign = "\N{GREATER-THAN OR EQUAL TO} " if quantity.kind == BOUND else ""
-    return f"{sign}{number(quantity.value)} {quantity.unit}"
+    if quantity.kind != BOUND:
+        return f"{number(quantity.value)} {quantity.unit}"
+    text = f"\N{GREATER-THAN OR EQUAL TO} {number(quantity.least)} {quantity.unit}"
+    return text if quantity.least == quantity.value else f"{text}, roofline {number(quantity.value)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.config_file import config_text, make_config, read_config
-from googlenet_deploy.deployment.report_commands import command_of
+from googlenet_deploy.deployment.report_commands import command_of, wrapped
 from googlenet_deploy.errors import InputError, UsageError
 
 NEEDED = {"weights": "w", "images": "i", "target": "orin-nano", "output": "o"}
@@ -122,3 +124,15 @@ def test_the_command_line_says_what_differs_from_the_defaults() -> None:
     assert command_of(mixed).endswith("--output o --no-sensitivity --budget agreement=98.5")
     assert command_of(full).endswith("--output o --seed 3 --batch 1,1,2 --no-benchmark --no-gates --require loss=0.5")
     assert command_of(DeployConfig(**NEEDED, gates={})).endswith("--no-gates")
+    capable = DeployConfig(**NEEDED, compute_capabilities=("12.0", "8.9"))
+    assert command_of(capable).endswith("--compute-capabilities 12.0,8.9")
+
+
+def test_a_long_command_is_broken_ahead_of_options_and_stays_the_same_to_a_shell() -> None:
+    config = DeployConfig(**{**NEEDED, "weights": "a folder/with --odd names.safetensors", "images": "i" * 60}, seed=3)
+    lines = wrapped(command_of(config))
+    assert len(lines) == 3
+    assert all(line.endswith(" \\") for line in lines[:-1])
+    printing = "\n".join(lines).replace("googlenet-deploy", "printf '%s\\n'", 1)
+    words = subprocess.run(["sh", "-c", printing], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words == shlex.split(command_of(config))[1:]

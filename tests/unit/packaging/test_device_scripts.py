@@ -213,6 +213,26 @@ exit 0
     assert "--saveEngine=on-device/new.engine" in device.log.read_text()
 
 
+def test_python_that_builds_but_has_no_cuda_leaves_the_test_to_trtexec(device: Device) -> None:
+    """As on a fresh JetPack: TensorRT's Python package is there, PyCUDA is not."""
+    device.install("8.5.2")
+    device.program(
+        "python3",
+        """#!/bin/sh
+case "$2" in
+    *cuda*) exit 1 ;;
+    build) : >on-device/model.engine ;;
+esac
+exit 0
+""",
+    )
+    result = device.run("build.sh")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "building with googlenet-device.pyz" in result.stdout
+    assert "the engine answers as the workstation did" in result.stdout
+    assert len(device.commands()) == 6
+
+
 def test_without_tensorrt_the_zipapp_tests_the_models(device: Device, repository: Path) -> None:
     """This very Python, which has ONNX Runtime."""
     device.program("python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
