@@ -11,6 +11,7 @@ from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.tensorrt.trt_compat import load_tensorrt
 from googlenet_deploy.errors import DeviceError
+from googlenet_deploy.report.text import plural
 
 ENGINE = "model.engine"
 
@@ -60,7 +61,7 @@ class Build(Step):
         found = dry_run(model, options, None, job.target)
         sites = [site.label for site in found.sites()]
         checked = f"; {found.parser} reads the model ({found.layers} layers)" if found.parser else ""
-        text = f"planned for {len(sites)} TensorRT versions, built on the device by build.sh{checked}"
+        text = f"planned for {plural(len(sites), 'TensorRT version')}, built on the device by build.sh{checked}"
         data = {"engine": "", "check": _parsed(found), "sites": sites, "why": why, "dialect": found.plan.dialect}
         return Outcome((), text, data, found.plan.notes)
 
