@@ -12,6 +12,7 @@ from pathlib import Path
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.gates import check_gates, what_to_try
 from googlenet_deploy.deployment.job import Job, Step
+from googlenet_deploy.deployment.leftovers import clear_leftovers
 from googlenet_deploy.deployment.reporting import Reporting
 from googlenet_deploy.deployment.state import StepRecord, fingerprint_of
 from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
@@ -26,6 +27,7 @@ from googlenet_deploy.device.files import reason, sha256_file
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, OutputError
 from googlenet_deploy.report.results import Gate
 from googlenet_deploy.report.results import Step as StepRow
+from googlenet_deploy.report.text import plural
 
 STEPS: tuple[Step, ...] = (
     DivideImages(), Export(), ExportHalf(), Calibrate(), Quantize(), Evaluate(), EstimateBounds(), BenchmarkHere(),
@@ -73,6 +75,9 @@ def deploy(config: DeployConfig, say: Say, *, quiet: bool = False, steps: tuple[
     for line in (*changes, *([job.state.note] if job.state.note else [])):
         say(f"note: {line}")
     with _lock(job.folder):
+        left = clear_leftovers(job.folder)
+        if left:
+            say(f"note: {plural(left, 'unfinished file')} of a run that was killed went away")
         return _run(job, steps, changes, say)
 
 

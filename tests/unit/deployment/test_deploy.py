@@ -21,6 +21,7 @@ from googlenet_deploy.deployment.pipeline import STEPS, deploy
 from googlenet_deploy.deployment.state import State
 from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
 from googlenet_deploy.deployment.steps.images import DivideImages
+from googlenet_deploy.device.files import _temporary_for
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import GateError, InputError, OutputError, UsageError
 from googlenet_deploy.packaging.check import verify_bundle
@@ -148,6 +149,21 @@ def test_a_process_that_is_killed_for_good_leaves_what_was_finished(
     verify_bundle(folder / "bundle.zip")
     for name in ("model.onnx", "model.fp16.onnx", "model.int8.onnx"):
         assert (folder / name).read_bytes() == (finished.result.folder / name).read_bytes(), name
+
+
+def test_unfinished_files_of_a_killed_run_go_away(ground: Ground, copy_of: Callable[[], Path]) -> None:
+    """As the writer of files and the self-test of the bundle call them, which SIGKILL leaves no time to remove."""
+    folder = copy_of()
+    for name in ("model.int8.onnx", "bundle.zip", "state.json"):
+        _temporary_for(folder / name, False).write_bytes(b"half")
+    (folder / ".self-test.a1b2c3d4/bundle").mkdir(parents=True)
+    kept = (".notes", ".model.onnx.txt", "model.onnx.a1b2c3d4.onnx")
+    for name in kept:
+        (folder / name).write_text("the user's own")
+    finished = run(ground.config(folder))
+    assert finished.lines[0] == "note: 4 unfinished files of a run that was killed went away"
+    assert {path.name for path in folder.iterdir() if path.name.startswith(".")} == {".lock", *kept[:2]}
+    assert (folder / kept[2]).exists()
 
 
 def test_a_damaged_output_is_made_again(ground: Ground, copy_of: Callable[[], Path]) -> None:
