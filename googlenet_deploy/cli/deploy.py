@@ -57,7 +57,7 @@ def _add_details(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--evaluation-images", type=int, metavar="N", help="at most (default 0: all others)")
     group.add_argument("--seed", type=int, metavar="N", help="of the draw between them (default 0)")
     group.add_argument("--method", choices=("auto", "max", "percentile", "entropy", "mse"), help="thresholds")
-    group.add_argument("--batch", type=_numbers, metavar="MIN,OPT,MAX", help="of the engine (default 1,4,16)")
+    group.add_argument("--batch", metavar="N|MIN,OPT,MAX", help="of the engine (default 1,4,16)")
     group.add_argument("--golden-images", type=int, metavar="N", help="in the bundle's self-test (default 6)")
     group.add_argument("--compute-capabilities", type=_words, metavar="LIST", help="for tensorrt-rtx: such as 8.6,8.9")
     group.add_argument("--no-benchmark", action="store_true", help="do not measure this machine's own latency")
@@ -101,7 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _given(arguments: argparse.Namespace) -> Dict[str, Any]:
     """The options that were given, by the configuration's names."""
+    from googlenet_deploy.device.builder.options import parse_batch
+
     given = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
+    if "batch" in given:
+        given["batch"] = parse_batch(given["batch"])
     switched_off = [name for name in ("benchmark", "sensitivity") if getattr(arguments, f"no_{name}")]
     return {**given, **dict.fromkeys(switched_off, False)}
 
@@ -119,10 +123,6 @@ def _say(line: str) -> None:
 
 def _ignore(line: str) -> None:
     del line
-
-
-def _numbers(text: str) -> Tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _words(text: str) -> Tuple[str, ...]:

@@ -116,8 +116,10 @@ class Job:
         """Every image in the folder, sorted.
 
         Raises:
-            InputError: There is none.
+            InputError: There is none, or it is no folder.
         """
+        if Path(self.config.images).is_file():
+            raise InputError(self.config.images, "is a file", "give a folder of photographs with --images")
         found = find_images([self.config.images]).images
         if not found:
             raise InputError(self.config.images, "holds no images", "give a folder of photographs with --images")

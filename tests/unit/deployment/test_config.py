@@ -110,6 +110,11 @@ def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "give --images, or images in the configuration" in capsys.readouterr().err
 
 
+def test_batches_that_are_no_numbers_are_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "--batch", "1,x,4"]) == 2
+    assert "'1,x,4' is no batch profile" in capsys.readouterr().err
+
+
 def test_control_characters_have_no_place_in_a_file() -> None:
     with pytest.raises(UsageError, match="control characters"):
         config_text(DeployConfig(**{**NEEDED, "labels": "a\x07"}))

@@ -334,7 +334,9 @@ def test_images_are_needed(ground: Ground, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no images"):
         run(ground.config(tmp_path / "out", images=str(tmp_path / "empty"), labels=""))
-    shutil.copy(next(ground.images.iterdir()), tmp_path / "empty")
+    one = shutil.copy(next(ground.images.iterdir()), tmp_path / "empty")
+    with pytest.raises(InputError, match="is a file"):
+        run(ground.config(tmp_path / "out", images=str(one), labels=""))
     with pytest.raises(InputError, match="too few images"):
         run(ground.config(tmp_path / "out", images=str(tmp_path / "empty"), labels=""))
 
