@@ -15,6 +15,8 @@ from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
 _NO_DLA: Tuple[Version, Version] = ((10, 8), (11, 4))
 # First compute capability with BF16.
 _BF16: Tuple[int, int] = (8, 0)
+# What an input's type is called where TensorRT has none for it.
+_NO_NUMBERS = ("string", "other")
 # TensorRT-RTX 1.x carries TensorRT 11's parser.
 _PARSER_OF_RTX: Version = (11, 0)
 
@@ -34,7 +36,7 @@ def check_request(header: OnnxHeader, path: str, options: BuildOptions, site: Si
         DeviceError: The site cannot do what is asked.
     """
     _check_opset(header, path, site)
-    _check_batch(header, path, options)
+    _check_input(header, path, options)
     _check_calibration(header, path, options, site)
     _check_types(header, options, site)
     _check_hardware(options, site)
@@ -51,11 +53,14 @@ def _check_opset(header: OnnxHeader, path: str, site: Site) -> None:
     raise BadModelError(path, f"has opset {header.opset}, and {site.label} reads up to {limit}", way)
 
 
-def _check_batch(header: OnnxHeader, path: str, options: BuildOptions) -> None:
+def _check_input(header: OnnxHeader, path: str, options: BuildOptions) -> None:
     if len(header.inputs) != 1:
         names = ", ".join(value.name for value in header.inputs[:5]) or "none"
         raise BadModelError(path, f"has {len(header.inputs)} inputs ({names}); an image classifier has one")
-    fixed = header.inputs[0].shape[:1]
+    (value,) = header.inputs
+    if value.dtype in _NO_NUMBERS:
+        raise BadModelError(path, f"its input {value.name} is of type {value.dtype}; an image classifier takes numbers")
+    fixed = value.shape[:1]
     if options.batch and not header.dynamic_batch and options.batch != (fixed[0],) * 3:
         raise BadModelError(
             path,

@@ -26,9 +26,16 @@ def parse_error(path: str, header: OnnxHeader, label: str, problems: List[ParseP
     if not node and 0 <= problem.position < len(header.nodes):
         node, operator = header.nodes[problem.position].name, header.nodes[problem.position].operator
     where = f" at node {node} ({operator})" if node and operator else f" at node {node}" if node else ""
-    text = " ".join(problem.text.split())
+    text = _plain(" ".join(problem.text.split()), operator)
     more = f" (and {len(problems) - 1} more errors)" if len(problems) > 1 else ""
     return BadModelError(path, f"{label} refuses it{where}: {text}{more}", remedy(text, operator))
+
+
+def _plain(text: str, operator: str) -> str:
+    """The parser states what should hold where it fails; of an operator that it lacks it only says ``false``."""
+    if text.lower().rpartition(":")[2].strip() != "false":
+        return text
+    return f"{operator or 'the operator'} is unsupported (the parser says: {text})"
 
 
 def build_error(path: str, label: str, log: BuildLog) -> GoogLeNetDeployError:
@@ -49,6 +56,10 @@ def remedy(text: str, operator: str = "") -> str:
     if "no importer registered" in lowered or "unsupported" in lowered or "plugin" in lowered:
         name = operator or "the operator"
         return f"{name} does not exist in this TensorRT: simplify with googlenet-deploy export --onnx, or replace it"
+    if "nvinfer_lean" in lowered:
+        return "--version-compatible needs TensorRT's lean runtime: install libnvinfer-lean, or leave the option out"
+    if "cuda_success" in lowered:
+        return "this part of the build asks CUDA: is there a GPU with a driver? --strip-plan and --refit need one"
     if "deserializ" in lowered or "protobuf" in lowered:
         return "export it again, or check the download"
     return "googlenet-deploy inspect shows the layer; googlenet-deploy export --onnx simplifies the model"

@@ -20,12 +20,14 @@ class Inspection(NamedTuple):
         source: "engine inspector" or "program"; "" without layers.
         note: Why there are no layers.
         memory: Bytes of device memory of one context.
+        remark: What is to be said of the engine beside its layers.
     """
 
     layers: Optional[List[EngineLayer]] = None
     source: str = ""
     note: str = ""
     memory: Optional[int] = None
+    remark: str = ""
 
 
 def inspect_engine(library: TensorRT, logger: Any, engine: bytes, request: BuildRequest) -> Inspection:  # noqa: ANN401 - TensorRT has no types
@@ -55,7 +57,11 @@ def _read_program(engine: bytes, request: BuildRequest) -> Inspection:
     products = [node.name for node in request.header.nodes if node.operator in PRODUCTS]
     program = read_program(engine, products)
     if program is not None:
-        return Inspection(program.layers, "program", memory=program.memory)
+        remark = (
+            f"{program.weights / 1e6:.1f} MB of the engine are weights; most of the rest is the source of "
+            f"{program.kernels} generated kernels, which TensorRT-RTX compiles on the GPU"
+        )
+        return Inspection(program.layers, "program", memory=program.memory, remark=remark)
     return Inspection(
         note="built ahead of time: the engine inspector needs a GPU, and the engine's own program does not account for "
         "every layer"

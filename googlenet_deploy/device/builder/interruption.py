@@ -23,6 +23,19 @@ def cancellation() -> Iterator[threading.Event]:
 
 
 @contextmanager
+def deferred() -> Iterator[None]:
+    """Raises a Ctrl-C of the block at its end: in a call back from TensorRT the exception would be swallowed.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; the block has run to its end.
+    """
+    with cancellation() as cancelled:
+        yield
+    if cancelled.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def interruptible(*, monitored: bool) -> Iterator[None]:
     """Without a progress monitor (TensorRT 8) nothing asks for the event, so Ctrl-C ends the process at once.
 

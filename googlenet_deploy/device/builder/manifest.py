@@ -26,13 +26,13 @@ def make_manifest(
     """Everything about a new engine.
 
     Args:
-    library: TensorRT.
-    request: What was built.
-    engine: The serialised engine.
-    inspection: What it is made of.
-    dla: What runs on the DLA; see `EngineManifest`.
-    cache: The timing cache after the build; None without one.
-    seconds: How long the build took.
+        library: TensorRT.
+        request: What was built.
+        engine: The serialised engine.
+        inspection: What it is made of.
+        dla: What runs on the DLA; see `EngineManifest`.
+        cache: The timing cache after the build; None without one.
+        seconds: How long the build took.
     """
     gpu = request.gpu
     capabilities = request.options.compute_capabilities or ((gpu.compute_capability,) if gpu else ())

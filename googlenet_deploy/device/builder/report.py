@@ -78,7 +78,7 @@ def check_gates(result: BuildResult, gates: Mapping[str, float]) -> None:
 def _why(result: BuildResult, failed: Dict[str, str]) -> List[str]:
     lines = []
     for wanted in failed:
-        found = fallbacks(result.layers or [], wanted)
+        found = fallbacks(result.layers or [], wanted, result.manifest.model_type)
         lines += [f"{layer.name} computes in {layer.dtype}: {why}" for layer, why in found[:SHOWN]]
         if len(found) > SHOWN:
             lines.append(f"... and {len(found) - SHOWN} more, all in the manifest")

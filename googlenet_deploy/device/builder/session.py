@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from googlenet_deploy.device.builder.dla_rules import Placement
 from googlenet_deploy.device.builder.failure import build_error, parse_error
 from googlenet_deploy.device.builder.inspection import inspect_engine
-from googlenet_deploy.device.builder.interruption import cancellation, interruptible
+from googlenet_deploy.device.builder.interruption import cancellation, deferred, interruptible
 from googlenet_deploy.device.builder.manifest import make_manifest
 from googlenet_deploy.device.builder.request import BuildRequest, BuildResult
 from googlenet_deploy.device.builder.timing_cache import describe_change
@@ -31,6 +31,7 @@ class Session:
     Raises:
         BadModelError: TensorRT refuses the model; the message has its own words.
         DeviceError: No builder can be started, or TensorRT has no parser.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
 
     def __init__(self, library: TensorRT, request: BuildRequest) -> None:
@@ -38,15 +39,20 @@ class Session:
         self.dla: Dict[str, Any] = {}
         self.log = BuildLog()
         self.logger = library.logger(self.log)
+        with deferred():
+            self._start()
+            self._parse()
+
+    def _start(self) -> None:
+        library = self.library
         try:
             self.builder = library.builder(self.logger)
         except DeviceError as error:
             detail = f" ({self.log.reason})" if self.log.errors else ""
             raise DeviceError(f"{error.message}{detail}", error.remedy) from error
-        flags = library.network_flags(strongly_typed=request.plan.strongly_typed)
+        flags = library.network_flags(strongly_typed=self.request.plan.strongly_typed)
         self.network = self.builder.create_network(flags)
         self.parser = library.parser(self.network, self.logger)
-        self._parse()
 
     def _parse(self) -> None:
         request, path = self.request, self.request.model
@@ -208,7 +214,9 @@ class Session:
         self.request.notes += [f"calibration left {count} images out: they {why}" for count, why in left if count]
 
     def _result(self, engine: bytes, config: Any, seconds: float) -> BuildResult:  # noqa: ANN401 - TensorRT has no types
-        inspection = inspect_engine(self.library, self.logger, engine, self.request)
+        with deferred():
+            inspection = inspect_engine(self.library, self.logger, engine, self.request)
+        self.request.notes += [inspection.remark] if inspection.remark else []
         cache: Optional[bytes] = None
         if self.request.timing_cache is not None:
             cache = bytes(config.get_timing_cache().serialize())

@@ -54,7 +54,7 @@ def engine_report(path: PathLike, *, layers: bool = True) -> Tuple[List[str], Di
         lines += [*layer_table(found), ""]
     lines += precision_lines(manifest)
     lines += _composition(found)
-    lines += _left_behind(found, manifest.precision)
+    lines += _left_behind(found, manifest.precision, manifest.model_type)
     lines += [f"note: {note}" for note in manifest.notes]
     return [*lines, f"built by: {manifest.rebuild}"], manifest.to_dict()
 
@@ -119,11 +119,11 @@ def _composition(layers: Sequence[EngineLayer]) -> List[str]:
     ]
 
 
-def _left_behind(layers: Sequence[EngineLayer], wanted: str) -> List[str]:
+def _left_behind(layers: Sequence[EngineLayer], wanted: str, model_type: str = "") -> List[str]:
     """What does not compute in the type that was asked for; for FP32 there is nothing to fall back to."""
     if wanted not in ("int8", "fp16", "bf16") or not layers:
         return []
-    found = fallbacks(layers, wanted)
+    found = fallbacks(layers, wanted, model_type)
     if wanted in ("fp16", "bf16"):
         found = [(layer, why) for layer, why in found if layer.dtype != "int8"]
     if not found:

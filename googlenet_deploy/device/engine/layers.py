@@ -201,19 +201,29 @@ def failed_gates(layers: Sequence[EngineLayer], gates: Mapping[str, float]) -> D
     }
 
 
-def fallbacks(layers: Sequence[EngineLayer], wanted: str) -> List[Tuple[EngineLayer, str]]:
-    """Convolutions that do not compute in the wanted type, each with the likely reason."""
+def fallbacks(layers: Sequence[EngineLayer], wanted: str, model_type: str = "") -> List[Tuple[EngineLayer, str]]:
+    """Convolutions that do not compute in the wanted type, each with the likely reason.
+
+    Args:
+        layers: The engine's layers.
+        wanted: The type that they should compute in.
+        model_type: Of a strongly typed engine the model's type, since no other was taken for its speed; else "".
+    """
     return [
-        (layer, likely_reason(layer, wanted))
+        (layer, likely_reason(layer, wanted, model_type))
         for layer in layers
         if layer.kind == "convolution" and layer.dtype != wanted
     ]
 
 
-def likely_reason(layer: EngineLayer, wanted: str) -> str:
-    """Why a convolution probably does not compute in the wanted type."""
+def likely_reason(layer: EngineLayer, wanted: str, model_type: str = "") -> str:
+    """Why a convolution probably does not compute in the wanted type; see `fallbacks`."""
     if layer.dtype == "?":
         return "the inspector does not tell its type; build with --verbosity detailed"
+    if model_type == wanted == "int8":
+        return "no Q/DQ pair reaches it, or it has no INT8 kernel on this GPU"
+    if model_type:
+        return f"the model is {model_type}, and a strongly typed build keeps its types"
     if wanted == "int8":
         if layer.inputs and layer.inputs[0][1] != "int8":
             return "its input has no INT8 scale (no Q/DQ pair or calibration entry), or another type was faster"

@@ -91,6 +91,11 @@ class EngineManifest:
         """The ONNX's metadata: preprocessing, class names, architecture, source hash."""
         return dict(self.source.get("metadata", {}))
 
+    @property
+    def model_type(self) -> str:
+        """Of a strongly typed engine its model's type, which every layer keeps; "" where flags let TensorRT choose."""
+        return self.precision if self.dialect == "strongly typed" else ""
+
 
 def manifest_path(engine: PathLike) -> Path:
     """``x.engine`` has its manifest at ``x.engine.json``."""

@@ -19,6 +19,9 @@ _START, _END = b"header {\n  version = ", b"\nshape_main"
 _TENSOR = re.compile(r"\n *(?:sub_)?tensor=\{[^\n]*? dims=\{([^}]*)\}[^\n]*? name=\"([^\"]*)\"[^\n]*? type=(\w+)")
 _OPERATION = re.compile(r"\n *(\w+)=\{ *name=([^\n]*? layers=\"([^\"\n]*)\"[^\n]*)")
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_WEIGHTS = re.compile(r"\n *tensor=\{[^\n]*? const_payload_size=(\d+)")
+# A generated kernel goes by a hash of its source, so one that serves several operations counts once.
+_KERNEL = re.compile(r" fqn=(\S+)")
 _MEMORY = re.compile(r"region = \{ name=devmem size=(\d+)")
 _TYPES = {"int8": "int8", "half": "fp16", "bf16": "bf16", "float": "fp32"}
 # Operations that multiply an input by weights: convolutions, matrix products, and fusions around one of either.
@@ -37,10 +40,14 @@ class RtxProgram(NamedTuple):
     Attributes:
         layers: Its operations in order; multiply-adds for one image, padded channels included.
         memory: Bytes of device memory for activations; None where it does not say.
+        weights: Bytes of weights and other constants.
+        kernels: How many kernels were generated for it; the engine holds the source of each.
     """
 
     layers: List[EngineLayer]
     memory: Optional[int]
+    weights: int
+    kernels: int
 
 
 class _Tensor(NamedTuple):
@@ -67,8 +74,9 @@ def read_program(engine: bytes, products: Iterable[str]) -> Optional[RtxProgram]
         ]
         told = {node for layer in layers if layer.kind == "convolution" and layer.dtype != "?" for node in layer.nodes}
         if told and told >= set(products):
-            memory = _MEMORY.search(text)
-            return RtxProgram(layers, int(memory.group(1)) if memory else None)
+            memory, weights = _MEMORY.search(text), sum(map(int, _WEIGHTS.findall(text)))
+            kernels = len(set(_KERNEL.findall(text)))
+            return RtxProgram(layers, int(memory.group(1)) if memory else None, weights, kernels)
     return None
 
 

@@ -17,8 +17,8 @@ from googlenet_deploy.errors import BadModelError
 REMEDY = "export it again, or check the download"
 # onnx.TensorProto.DataType
 DATA_TYPES = {
-    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
-    11: "float64", 16: "bfloat16", 17: "float8_e4m3fn", 22: "int4",
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
+    10: "float16", 11: "float64", 16: "bfloat16", 17: "float8_e4m3fn", 22: "int4",
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from googlenet_deploy.device.runner.tensorrt_slot import Slot
 from googlenet_deploy.device.tensorrt.execution import Engine, EngineTensor
 from googlenet_deploy.device.tensorrt.names import OLDEST_TO_RUN
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT, load_tensorrt
-from googlenet_deploy.errors import BadModelError, UsageError
+from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
 
 
 class TensorRTRunner:
@@ -156,7 +156,13 @@ class TensorRTRunner:
         return manifest
 
     def _open(self, library: TensorRT, backend: str, cuda_backend: Optional[str]) -> None:
-        self._cuda = open_cuda(cuda_backend)
+        try:
+            self._cuda = open_cuda(cuda_backend)
+        except DeviceError:
+            # Where the engine would not run with a GPU either, that is what the user should hear.
+            if self.manifest is not None:
+                check_fit(self.path, self.manifest, backend, library.version_text, None)
+            raise
         gpu, capability = self._cuda.device()
         if self.manifest is not None:
             check_fit(self.path, self.manifest, backend, library.version_text, capability)

@@ -29,6 +29,16 @@ def test_older_parsers_tell_a_position_newer_ones_a_name() -> None:
     assert message(ParseProblem(-1, "", "", "no")) == "m.onnx: TensorRT 8.5 refuses it: no"
 
 
+@pytest.mark.parametrize("text", ["false", "Assertion failed: false"])
+def test_an_operator_of_which_the_parser_only_says_false(text: str) -> None:
+    refused = parse_error("m.onnx", HEADER, "RTX", [ParseProblem(0, "det1", "Det", text)])
+    assert refused.message == (
+        f"m.onnx: RTX refuses it at node det1 (Det): Det is unsupported (the parser says: {text})"
+    )
+    assert "Det does not exist in this TensorRT" in (refused.remedy or "")
+    assert "the operator is unsupported" in message(ParseProblem(-1, "", "", text))
+
+
 def test_a_refusal_without_a_reason() -> None:
     assert message() == "m.onnx: TensorRT 8.5 refuses it and gives no reason"
 
@@ -39,6 +49,8 @@ def test_a_refusal_without_a_reason() -> None:
         ("No importer registered for op: Foo", "Foo", "Foo does not exist in this TensorRT"),
         ("could not find plugin", "", "the operator does not exist"),
         ("must be symmetric", "QuantizeLinear", "quantize --repair"),
+        ("Unable to load library: libnvinfer_lean.so.1", "", "leave the option out"),
+        ("CHECK(status == CUDA_SUCCESS) failed", "", "--strip-plan and --refit need one"),
         ("Failed to deserialize", "", "check the download"),
         ("anything else", "Conv", "inspect shows the layer"),
     ],

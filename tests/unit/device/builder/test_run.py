@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -118,6 +119,25 @@ def test_control_c_cancels_in_good_order_and_writes_nothing(behaviour: Behaviour
     assert not output.exists()
     assert not manifest_path(output).exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(("owner", "method"), [("OnnxParser", "parse"), ("Runtime", "deserialize_cuda_engine")])
+def test_control_c_that_a_call_back_swallows_is_not_lost(
+    owner: str, method: str, behaviour: Behaviour, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT logs while it parses and inspects, and its binding prints an exception of the logger and goes on."""
+    kind = getattr(sys.modules["tensorrt"], owner)
+    work = getattr(kind, method)
+
+    def pressed(self: Any, *arguments: Any) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return work(self, *arguments)
+
+    monkeypatch.setattr(kind, method, pressed)
+    with pytest.raises(KeyboardInterrupt):
+        build(model(), tmp_path / "m.engine")
+    assert not (tmp_path / "m.engine").exists()
 
 
 def test_without_a_monitor_control_c_ends_the_process_while_tensorrt_builds() -> None:
@@ -427,6 +447,14 @@ class TestFailures:
             build(str(path), tmp_path / "m.engine")
         with pytest.raises(BadModelError, match="cannot be read"):
             build(str(tmp_path / "none.onnx"), tmp_path / "m.engine")
+
+    def test_an_input_that_is_text(self, behaviour: Behaviour, model: Model, tmp_path: Path) -> None:
+        path = model()
+        proto = onnx.load(path)
+        proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.STRING
+        onnx.save(proto, path)
+        with pytest.raises(BadModelError, match="its input input is of type string"):
+            build(path, tmp_path / "m.engine")
 
     def test_more_open_than_the_batch(self, behaviour: Behaviour, model: Model, tmp_path: Path) -> None:
         path = model()

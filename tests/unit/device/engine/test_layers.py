@@ -125,6 +125,20 @@ def test_what_fell_back_is_named_with_a_reason() -> None:
     assert "no INT8 scale" in why
 
 
+@pytest.mark.parametrize(
+    ("wanted", "model_type", "words"),
+    [
+        ("int8", "int8", "no Q/DQ pair reaches it, or it has no INT8 kernel on this GPU"),
+        ("int8", "fp32", "the model is fp32, and a strongly typed build keeps its types"),
+        ("bf16", "int8", "the model is int8"),
+        ("int8", "", "or another type was faster"),
+    ],
+)
+def test_nothing_was_faster_where_the_model_gives_the_types(wanted: str, model_type: str, words: str) -> None:
+    ((_, why),) = fallbacks(inspect(convolution("b", "Half", 9, 4, HALF)), wanted, model_type)
+    assert words in why
+
+
 def test_table_has_a_line_per_layer() -> None:
     lines = layer_table(inspect(convolution("conv1", "Int8", 216, 10), pooling()))
     assert len(lines) == 3

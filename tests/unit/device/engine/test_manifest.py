@@ -123,6 +123,11 @@ def test_fits_where_it_was_built() -> None:
     assert mismatches(make(), "tensorrt", "8.5.2.2", None) == []
 
 
+def test_only_a_strongly_typed_engine_has_the_types_of_its_model() -> None:
+    assert make(dialect="strongly typed", precision="bf16").model_type == "bf16"
+    assert make(dialect="weakly typed", precision="int8").model_type == ""
+
+
 def test_another_backend() -> None:
     assert mismatches(make(), "tensorrt-rtx", "8.5.2.2", None) == ["it is for tensorrt, here is tensorrt-rtx"]
 

@@ -19,12 +19,12 @@ descriptors {
   tensor={ alignment=128 const_payload_size=108 dims={ 4 3 3 3 } name="weights" offset=1 region=c type=int8 }
   tensor={ alignment=128 dims={ "batch.1" 4 8 8 } name="a" offset=0 region="devmem" type=half }
   sub_tensor={ base="a" const_offset=0 dims={ 1 256 } name="b^deref" offset=0 type=half }
-  tensor={ alignment=128 dims={ 10 256 } name="fc" offset=1 region=c type=half }
+  tensor={ alignment=128 const_payload_size=5120 dims={ 10 256 } name="fc" offset=1 region=c type=half }
   tensor={ alignment=128 dims={ 1 10 } name="logits.1" offset=0 region="devmem" type=float }
 }
 main {
-  function={ name=__myl_Quantize args={ "x" "codes" } input_args={ "input.1" } output_args={ "codes" } \
-layers="[ONNX Layer: q]" swap_ab=false }
+  function={ name=__myl_Quantize fqn=__myl_Quantize_0x1 args={ "x" "codes" } input_args={ "input.1" } \
+output_args={ "codes" } layers="[ONNX Layer: q]" swap_ab=false }
   wait={ name="e0" stream=0 layers="" }
   corrltn={ name="conv1_U1" output={"a" } input={"codes" "weights" } stream=0 \
 layers="[ONNX Layer: conv1][ONNX Layer: relu1][ONNX Layer: conv1]" }
@@ -53,6 +53,7 @@ def test_layers_with_their_types_work_and_nodes() -> None:
     assert program.layers[1].inputs == (("codes", "int8"), ("weights", "int8"))
     assert program.layers[1].outputs == (("a", "fp16"),)
     assert program.memory == 4096
+    assert (program.weights, program.kernels) == (108 + 5120, 1)
 
 
 def test_the_program_that_accounts_for_all_is_taken_whichever_comes_first() -> None:

@@ -338,6 +338,14 @@ class TestMachinesWithoutWhatIsNeeded:
             open_runner(make_engine())
         assert "googlenet-deploy[cuda]" in str(caught.value.remedy)
 
+    def test_an_engine_of_another_version_is_told_before_missing_cuda(
+        self, gpu: FakeGpu, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        install(monkeypatch, gpu, "none")
+        with pytest.raises(BadModelError, match="it was built by tensorrt 8") as caught:
+            TensorRTRunner(make_engine(tensorrt_version="8.5.2"))
+        assert "rebuild it here" in str(caught.value.remedy)
+
     @pytest.mark.parametrize(("cuda", "count"), [("cuda-bindings", 0), ("cuda-bindings", -1), ("pycuda", 0)])
     def test_no_gpu(
         self, gpu: FakeGpu, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, cuda: str, count: int
