@@ -128,8 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = build_engine(request, here.library, output, step=lambda *_: advance(1), calibrated=advance)
     for note in result.manifest.notes[len(known) :]:
         say(f"note: {note}")
-    for warning in result.warnings[:SHOWN]:
-        say(f"{here.library.label} warns: {warning}")
+    _say_warnings(say, here.library.label, result.warnings)
     _write_onnx(arguments, plan)
     if arguments.json:
         write_json(arguments.json, result.manifest.to_dict())
@@ -138,6 +137,13 @@ def run(arguments: argparse.Namespace) -> int:
         _print_trtexec(arguments, request.header, options, plan, [here.site])
     check_gates(result, gates)
     return 0
+
+
+def _say_warnings(say: Callable[[str], None], label: str, warnings: List[str]) -> None:
+    for warning in warnings[:SHOWN]:
+        say(f"{label} warns: {warning}")
+    if len(warnings) > SHOWN:
+        say(f"{label} warns {len(warnings) - SHOWN} times more")
 
 
 def _options(arguments: argparse.Namespace) -> BuildOptions:

@@ -29,3 +29,8 @@ def number(value: float) -> str:
 def megabytes(size: Any) -> str:  # noqa: ANN401 - from JSON
     """Bytes as megabytes; "?" for None."""
     return "?" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def one_line(error: BaseException) -> str:
+    """A library's error on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -17,7 +17,7 @@ from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner
 from googlenet_deploy.device.system.gpu import find_gpu
-from googlenet_deploy.device.tensorrt.trt_compat import load_tensorrt
+from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.errors import BadModelError
 
 pytestmark = pytest.mark.gpu

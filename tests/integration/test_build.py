@@ -82,6 +82,17 @@ def test_quiet_says_nothing(behaviour: Behaviour, tmp_path: Path, capfd: pytest.
     assert json.loads((tmp_path / "m.json").read_text())["precision"] == "fp32"
 
 
+def test_warnings_beyond_a_dozen_are_counted(
+    behaviour: Behaviour, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    behaviour.warnings = [f"warning {number}" for number in range(15)]
+    assert main(["build", str(write_small_model(tmp_path / "m.onnx")), "--precision", "fp16"]) == 0
+    printed = capfd.readouterr().err
+    assert "warns: warning 11\n" in printed
+    assert "warning 12" not in printed
+    assert "TensorRT 10.3.0 warns 3 times more\n" in printed
+
+
 def test_a_gate_that_does_not_hold(behaviour: Behaviour, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_small_model(tmp_path / "m.onnx", "qdq")
     behaviour.fp16_layers = {"conv1", "conv2"}

@@ -68,7 +68,7 @@ def models_folder() -> Path:
 def why_not() -> str:
     """Why engines cannot be built and run here; empty where they can."""
     from googlenet_deploy.device.system.gpu import find_gpu
-    from googlenet_deploy.device.tensorrt.trt_compat import load_tensorrt
+    from googlenet_deploy.device.tensorrt.loading import load_tensorrt
     from googlenet_deploy.errors import DeviceError
 
     try:
@@ -93,8 +93,8 @@ def build_command(kind: EngineKind, engine: Path, *more: str) -> list[str]:
 
 def can_build(kind: EngineKind) -> str:
     """Why this TensorRT has no such engine; empty where it has."""
+    from googlenet_deploy.device.tensorrt.loading import load_tensorrt
     from googlenet_deploy.device.tensorrt.names import FIRST_STRONGLY_TYPED
-    from googlenet_deploy.device.tensorrt.trt_compat import load_tensorrt
 
     library = load_tensorrt("tensorrt")
     if kind.strongly_typed and library.version < FIRST_STRONGLY_TYPED:

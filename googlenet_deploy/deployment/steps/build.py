@@ -9,7 +9,7 @@ from googlenet_deploy.device.builder.options import BuildOptions, parse_capabili
 from googlenet_deploy.device.builder.run import DryRun, build_engine, dry_run, find_here, make_request
 from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.progress import progress
-from googlenet_deploy.device.tensorrt.trt_compat import load_tensorrt
+from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.errors import DeviceError
 from googlenet_deploy.report.text import plural
 

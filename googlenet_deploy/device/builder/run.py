@@ -17,7 +17,8 @@ from googlenet_deploy.device.engine.manifest import write_engine
 from googlenet_deploy.device.onnx_model.header import OnnxHeader, read_onnx
 from googlenet_deploy.device.system.gpu import Gpu, find_gpu
 from googlenet_deploy.device.targets.target import Target
-from googlenet_deploy.device.tensorrt.trt_compat import TensorRT, load_tensorrt
+from googlenet_deploy.device.tensorrt.loading import load_tensorrt
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError, UsageError
 
 RTX, TENSORRT = "tensorrt-rtx", "tensorrt"

@@ -21,8 +21,9 @@ from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import ScopedTimes, TensorSpec, image_input
 from googlenet_deploy.device.runner.tensorrt_slot import Slot
 from googlenet_deploy.device.tensorrt.execution import Engine, EngineTensor
+from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.names import OLDEST_TO_RUN
-from googlenet_deploy.device.tensorrt.trt_compat import TensorRT, load_tensorrt
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
 
 

@@ -16,7 +16,8 @@ from googlenet_deploy.device.power.select import open_meter
 from googlenet_deploy.device.system.gpu import Gpu, find_gpu
 from googlenet_deploy.device.system.jetson import Jetson, find_jetson
 from googlenet_deploy.device.targets.target import JETPACKS, NO_INT8, load_target
-from googlenet_deploy.device.tensorrt.trt_compat import TensorRT, load_tensorrt
+from googlenet_deploy.device.tensorrt.loading import load_tensorrt
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError
 
 _TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path

@@ -8,15 +8,13 @@ their values moved between 10 and 11.
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from googlenet_deploy.device.tensorrt.names import OLDEST, ONLY_STRONGLY_TYPED, Version, parse_version, when
+from googlenet_deploy.device.tensorrt.callbacks import LogSink, make_logger, make_monitor
+from googlenet_deploy.device.tensorrt.names import ONLY_STRONGLY_TYPED, Version, parse_version, when
+from googlenet_deploy.device.text import one_line
 from googlenet_deploy.errors import DeviceError
 
-LogSink = Callable[[str, str], None]
-
-BACKENDS = ("tensorrt", "tensorrt-rtx")
 # What an option of the toolkit is in builder flags. A stripped plan is refitted with the weights that it was built
 # from, which leaves TensorRT all of its optimisations; an engine that takes any weights cannot have them.
 FLAGS: Dict[str, Tuple[str, ...]] = {
@@ -45,52 +43,7 @@ class ParseProblem(NamedTuple):
     text: str
 
 
-def load_tensorrt(backend: str, oldest: Version = OLDEST) -> TensorRT:
-    """Imports TensorRT or TensorRT-RTX.
-
-    Args:
-        backend: One of `BACKENDS`.
-        oldest: First version that will do: `OLDEST` builds engines, `OLDEST_TO_RUN` runs them.
-
-    Raises:
-        DeviceError: It is not installed, cannot be loaded, or is too old.
-    """
-    name = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}[backend]
-    try:
-        module = import_module(name)
-    except ImportError as error:
-        raise DeviceError(f"{_LABELS[name]} cannot be loaded: {_one_line(error)}", _INSTALL[name]) from error
-    library = TensorRT(module, rtx=name == "tensorrt_rtx")
-    if not library.rtx and library.version < oldest:
-        raise DeviceError(
-            f"TensorRT {library.version_text} is installed; {'.'.join(map(str, oldest))} or later is needed",
-            "on JetPack 4 build with trtexec: `--dry-run --target jetpack-4.6 --also-trtexec` prints its command line",
-        )
-    return library
-
-
-_LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-_INSTALL = {
-    "tensorrt": "on a Jetson, TensorRT comes with JetPack (apt install python3-libnvinfer); "
-    "without a GPU, --dry-run plans and --backend tensorrt-rtx builds",
-    "tensorrt_rtx": "pip install 'googlenet-deploy[rtx]'",
-}
-
-
 _LOGGERS: Dict[Any, Any] = {}
-
-
-def _make_logger(base: Any) -> Any:  # noqa: ANN401 - it has no types
-    class _Logger(base):  # type: ignore[misc] # TensorRT's class is made at run time
-        def __init__(self) -> None:
-            super().__init__()
-            self.sink: Optional[LogSink] = None
-
-        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
-            if self.sink is not None:
-                self.sink(str(severity).rpartition(".")[2], message)
-
-    return _Logger()
 
 
 class TensorRT:
@@ -133,7 +86,7 @@ class TensorRT:
         TensorRT keeps to the first logger of a process and ignores any other, so there is one.
         """
         if self.module not in _LOGGERS:
-            _LOGGERS[self.module] = _make_logger(self.module.ILogger)
+            _LOGGERS[self.module] = make_logger(self.module.ILogger)
         logger = _LOGGERS[self.module]
         logger.sink = sink
         return logger
@@ -148,7 +101,7 @@ class TensorRT:
             builder = self.module.Builder(logger)
         except (RuntimeError, TypeError) as error:  # TypeError is pybind11's word for a factory that returned NULL
             raise DeviceError(
-                f"{self.label} cannot start a builder: {_one_line(error)}", "is there a GPU with a driver? see doctor"
+                f"{self.label} cannot start a builder: {one_line(error)}", "is there a GPU with a driver? see doctor"
             ) from error
         if builder is None:
             raise DeviceError(f"{self.label} cannot start a builder", "is there a GPU with a driver? see doctor")
@@ -281,22 +234,7 @@ class TensorRT:
         if base is None or not hasattr(config, "progress_monitor"):
             return None
 
-        class _Monitor(base):  # type: ignore[misc,valid-type] # TensorRT's class is made at run time
-            def __init__(self) -> None:
-                super().__init__()
-                self.totals: Dict[str, int] = {}
-
-            def phase_start(self, phase_name: str, parent_phase: Optional[str], num_steps: int) -> None:
-                del parent_phase
-                self.totals[phase_name] = num_steps
-
-            def phase_finish(self, phase_name: str) -> None:
-                self.totals.pop(phase_name, None)
-
-            def step_complete(self, phase_name: str, step_number: int) -> bool:
-                return step(phase_name, step_number + 1, self.totals.get(phase_name, 0))
-
-        monitor = _Monitor()
+        monitor = make_monitor(base, step)
         config.progress_monitor = monitor
         return monitor
 
@@ -388,7 +326,3 @@ class TensorRT:
     def _require(self, owner: Any, class_name: str, name: str) -> None:  # noqa: ANN401
         if not hasattr(owner, name):
             raise DeviceError(f"{self.label} has no {name}{when(class_name, name)}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from fake_builder import Behaviour, builder_module
 
+from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.names import OLDEST_TO_RUN, parse_version
-from googlenet_deploy.device.tensorrt.trt_compat import TensorRT, load_tensorrt
+from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError
 
 
