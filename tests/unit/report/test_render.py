@@ -173,3 +173,19 @@ def test_files_are_written(full: Results, tmp_path: Path) -> None:
     write_markdown(tmp_path / "report.md", full)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_html(full)
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == render_markdown(full)
+
+
+def test_cells_are_styled_by_what_they_hold(full: Results) -> None:
+    """Numbers stand to the right, hashes are small, sentences have room even on a phone."""
+    steps = (replace(full.steps[0], text="a sentence " * 8),)
+    text = render_html(replace(full, artefacts={"model.onnx": "0123abcd" * 8}, steps=steps))
+    assert f'<td class="hash">{"0123abcd" * 8}</td>' in text
+    assert f'<td class="words">{"a sentence " * 8}</td>' in text
+    assert '<td class="n">' in text
+
+
+def test_a_bound_is_its_floor_and_the_roofline_is_told_as_such(full: Results) -> None:
+    text = render_markdown(full)
+    assert "\N{GREATER-THAN OR EQUAL TO} 0.100 ms, roofline 0.260" in text
+    assert "\N{GREATER-THAN OR EQUAL TO} 8.83 MB |" in text
+    assert "0.260 ms |" not in text
