@@ -85,10 +85,6 @@ class BundleManifest:
                 return item
         raise BadBundleError(path, "is not in the bundle", _REMEDY)
 
-    def with_role(self, role: str) -> List[BundleFile]:
-        """The files of one role, in order."""
-        return [item for item in self.files if item.role == role]
-
     def _values(self) -> Dict[str, Any]:
         return {
             "format": FORMAT,

@@ -50,7 +50,6 @@ def test_a_whole_bundle_is_accepted_and_named(folder: Path) -> None:
     manifest = verify_folder(folder)
     assert manifest == manifest_of(CONTENT)
     assert manifest.file("build.sh").executable
-    assert [item.path for item in manifest.with_role("model")] == sorted(CONTENT)
 
 
 def test_a_file_that_is_not_there_has_no_record() -> None:
