@@ -9,7 +9,7 @@ from googlenet_deploy.deployment.diagnosis import first_problem
 from googlenet_deploy.deployment.job import Job
 from googlenet_deploy.evaluation.evidence import FINE
 from googlenet_deploy.evaluation.paired import SIGNIFICANT
-from googlenet_deploy.report.results import Check, Missing, Step
+from googlenet_deploy.report.outcomes import Check, Missing, Step
 from googlenet_deploy.report.text import plural
 
 _WHAT = {"export": "FP32 ONNX", "fp16": "FP16 ONNX"}

@@ -17,16 +17,8 @@ from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.errors import BadImageError
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
 from googlenet_deploy.report.decode import decode
-from googlenet_deploy.report.results import (
-    Answer,
-    Difference,
-    Disagreement,
-    Latency,
-    Quantity,
-    Sensitivity,
-    Share,
-    Variant,
-)
+from googlenet_deploy.report.details import Answer, Disagreement, Latency, Sensitivity
+from googlenet_deploy.report.variants import Difference, Quantity, Share, Variant
 
 THUMBNAIL = (240, 180)
 QUALITY = 72

@@ -18,20 +18,11 @@ from googlenet_deploy.deployment.state import tool_hash
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.report.collect.histograms import tensor_histograms
 from googlenet_deploy.report.decode import decode
+from googlenet_deploy.report.details import Layer, MemoryStep, ModeBound, TensorHistogram
 from googlenet_deploy.report.html import write_html
 from googlenet_deploy.report.markdown import write_markdown
-from googlenet_deploy.report.results import (
-    Gate,
-    Layer,
-    MemoryStep,
-    ModeBound,
-    Results,
-    Step,
-    Subject,
-    TensorHistogram,
-    load_results,
-    save_results,
-)
+from googlenet_deploy.report.outcomes import Gate, Step, Subject
+from googlenet_deploy.report.results import Results, load_results, save_results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

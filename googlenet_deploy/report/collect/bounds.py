@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.report.results import BOUND, Layer, MemoryStep, ModeBound, Quantity
+from googlenet_deploy.report.details import Layer, MemoryStep, ModeBound
+from googlenet_deploy.report.variants import BOUND, Quantity
 
 if TYPE_CHECKING:
     from googlenet_deploy.export.estimate import Estimate

@@ -9,7 +9,7 @@ from typing import Any, cast
 from googlenet_deploy.export.estimate import Estimate
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
 from googlenet_deploy.report.collect.bounds import bound_quantities
-from googlenet_deploy.report.results import BOUND, Quantity
+from googlenet_deploy.report.variants import BOUND, Quantity
 
 
 def result(**scopes: Any) -> dict[str, Any]:
