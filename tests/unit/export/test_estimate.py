@@ -155,8 +155,8 @@ def test_what_has_no_speed() -> None:
 
 
 def test_a_type_without_a_published_rate(two_layers: Callable[..., Path]) -> None:
-    with pytest.raises(DeviceError, match="xavier-nx has no published int8 rate"):
-        estimate(two_layers(quantized=True), load_target("xavier-nx"))
+    with pytest.raises(DeviceError, match="thor has no published int8 rate"):
+        estimate(two_layers(quantized=True), load_target("thor"))
 
 
 def test_lines_are_labelled_as_bounds_with_their_assumptions(two_layers: Callable[..., Path]) -> None:

@@ -48,15 +48,19 @@ def test_our_reader_and_pythons_agree(name: str) -> None:
 
 
 def test_peak_rates_match_what_is_published() -> None:
-    agx, nano = load_target("agx-orin").module, load_target("nano").module
+    agx, nano, xavier = (load_target(name).module for name in ("agx-orin", "nano", "agx-xavier"))
     assert agx is not None
     assert nano is not None
+    assert xavier is not None
     full = next(mode for mode in agx.power_modes if mode.name == "MAXN")
     # NVIDIA: 171 sparse INT8 TOPS on AGX Orin's GPU, 204.8 GB/s; 472 GFLOPS FP16 and 25.6 GB/s on Nano.
     assert agx.peak("int8", full) == pytest.approx(171e12 / 2, rel=0.01)
     assert agx.bandwidth(full) == pytest.approx(204.8e9, rel=0.001)
     assert nano.peak("fp16", nano.power_modes[0]) == pytest.approx(472e9, rel=0.001)
     assert nano.bandwidth(nano.power_modes[0]) == pytest.approx(25.6e9)
+    # NVIDIA: 11 TFLOPS FP16 and 22 TOPS INT8 on AGX Xavier's GPU, rounded down.
+    for kind, published in (("fp16", 11e12), ("int8", 22e12)):
+        assert xavier.peak(kind, xavier.power_modes[0]) == pytest.approx(published, rel=0.03)
 
 
 @pytest.mark.parametrize(
