@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-SHARED = ("run", "harness")
-# Half an hour and more, and peers that have to be installed first.
-LONG = ("quantization",)
+SHARED = ("run", "harness", "commands")
+# A quarter of an hour and more, or peers that have to be installed first.
+LONG = ("quantization", "qat")
 
 
 def available() -> list[str]:

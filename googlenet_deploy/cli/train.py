@@ -138,7 +138,8 @@ def _add_optimisation_arguments(group: argparse._ArgumentGroup) -> None:
         "--lr",
         type=float,
         metavar="X",
-        help="highest learning rate (default: bvlc 0.01, torchvision 0.05; a tenth when fine-tuning)",
+        help="highest learning rate (default: bvlc 0.01, torchvision 0.05; a tenth when fine-tuning more than a new "
+        "classifier)",
     )
     group.add_argument(
         "--schedule", default="cosine", metavar="S", help="cosine (default), or step: 4 %% less every 8 epochs"

@@ -146,6 +146,7 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
             raise UsageError(f"{option} {asked} contradicts {options.weights}, which has {has}")
     preprocessing = _adapted(checkpoint.preprocessing, options)
     kept = checkpoint.class_names == data.class_names
+    share = FINE_TUNING if kept or options.freeze != "trunk" else 1.0  # a fresh classifier that learns alone
     if not kept:
         replace_classifier(model, len(data.classes))
     options = replace(
@@ -154,7 +155,7 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
         width=model.width,
         input_size=preprocessing.crop[0],
         resize=preprocessing.resize,
-        learning_rate=options.learning_rate or FINE_TUNING * LEARNING_RATES[architecture.name],
+        learning_rate=options.learning_rate or share * LEARNING_RATES[architecture.name],
     )
     what = "classifier kept: the classes are the same" if kept else f"classifier replaced: {len(data.classes)} classes"
     notes = (f"fine-tuning {options.weights}; {what}",)

@@ -112,3 +112,10 @@ def test_auxiliary_classifiers_only_where_they_train_something(
 ) -> None:
     model = build_network(TrainingOptions(weights=weights, freeze=freeze_up_to), data("a", "b")).model
     assert (model.aux1 is not None) == auxiliary
+
+
+def test_a_new_classifier_that_learns_alone_learns_as_from_scratch(weights: str) -> None:
+    frozen = build_network(TrainingOptions(weights=weights, freeze="trunk"), data("a", "b"))
+    assert frozen.options.learning_rate == pytest.approx(0.01)
+    kept = build_network(TrainingOptions(weights=weights, freeze="trunk"), data("x", "y", "z"))
+    assert kept.options.learning_rate == pytest.approx(0.001)

@@ -1,0 +1,159 @@
+"""Training throughput at 224x224 beside a plain PyTorch loop: same network, images, augmentation and batch.
+
+Both decode every JPEG anew in each epoch, take a random crop of 8 to 100 % of the area, mirror, and change brightness,
+contrast and saturation in random order; both train with two auxiliary losses and SGD. The plain loop is what one writes
+over torch.utils.data.DataLoader with Pillow; once as most write it, once with channels_last. `train` is also
+measured with its cache of decoded images, which it has by default. Epochs take turns; forward and backward
+dominate on a CPU, so ratios near 1 are expected there.
+
+    python benchmarks/training.py [--rounds 3] [--images 128] [--batch 16] [--record]
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from harness import IMAGES, LABELS, ROOT, options, record, table
+from PIL import Image, ImageEnhance
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from googlenet_deploy.model.architecture import ARCHITECTURES
+from googlenet_deploy.model.googlenet import GoogLeNet, TrainingOutputs
+from googlenet_deploy.training.augmentation import random_box
+from googlenet_deploy.training.distributed import started_processes
+from googlenet_deploy.training.options import TrainingOptions
+from googlenet_deploy.training.prepare import DataPlaces, prepare
+from googlenet_deploy.training.task import classifier_task
+
+CLASSES, MEASURED = 4, 8
+PEER = "plain loop"
+ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+STRENGTH = 0.4
+
+
+class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Decodes, crops, mirrors and changes the colours of one image at a time."""
+
+    def __init__(self, rows: list[tuple[str, int]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        name, label = self.rows[index]
+        generator = np.random.default_rng()
+        with Image.open(IMAGES / name) as opened:
+            image = opened.convert("RGB")
+        box = random_box(image.width, image.height, 0.08, generator)
+        image = image.resize((224, 224), Image.Resampling.BILINEAR, box=box)
+        if generator.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        for enhancer in generator.permutation(len(ENHANCERS)):
+            image = ENHANCERS[enhancer](image).enhance(generator.uniform(1 - STRENGTH, 1 + STRENGTH))
+        values = torch.from_numpy(np.asarray(image, np.float32).transpose(2, 0, 1).copy())
+        return values.div_(255).sub_(0.5).div_(0.5), label
+
+
+def plain_loop(rows: list[tuple[str, int]], batch: int, *, channels_last: bool) -> Callable[[], float]:
+    """Gives a function that trains for one epoch and tells the images per second."""
+    model = GoogLeNet(ARCHITECTURES["torchvision"], CLASSES, auxiliary=True).train()
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    model.to(memory_format=memory)  # type: ignore[call-overload] # its stub lacks it
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=2e-4)
+    loader = torch.utils.data.DataLoader(
+        Images(rows), batch, shuffle=True, drop_last=True, num_workers=os.cpu_count() or 1, persistent_workers=True
+    )
+
+    def epoch() -> float:
+        start, seen = time.perf_counter(), 0
+        for images, labels in loader:
+            loss = losses(model, images.contiguous(memory_format=memory), labels)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            loss.item()
+            seen += len(labels)
+        return seen / (time.perf_counter() - start)
+
+    return epoch
+
+
+def losses(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    outputs = model(images)
+    assert isinstance(outputs, TrainingOutputs)
+    main, *auxiliary = (cross_entropy(logits, labels, label_smoothing=0.1) for logits in outputs)
+    return main + 0.3 * torch.stack(auxiliary).sum()
+
+
+def ours(listing: Path, batch: int, rounds: int, cache: int) -> Iterator[float]:
+    """Epochs of `train`, each as images per second of training alone."""
+    chosen = TrainingOptions(
+        architecture="torchvision", epochs=rounds + 1, batch_size=batch, device="cpu", cache_megabytes=cache
+    )
+    with started_processes("cpu") as processes:
+        places = DataPlaces(str(listing), images=str(IMAGES))
+        prepared = prepare(places, chosen, classifier_task, processes=processes, quiet=True)
+        for result in prepared.trainer.epochs():
+            yield result.images_per_second
+
+
+def sample(count: int) -> list[tuple[str, int]]:
+    """A seeded choice of images; what their classes are does not matter here."""
+    with LABELS.open(encoding="utf-8") as stream:
+        names = sorted(row["filename"] for row in csv.DictReader(stream))
+    return [(name, index % CLASSES) for index, name in enumerate(random.Random(0).sample(names, count))]
+
+
+def main() -> int:
+    parser = options(__doc__ or "", rounds=3)
+    parser.add_argument("--images", type=int, default=128, help="per epoch (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="default %(default)s")
+    arguments = parser.parse_args()
+    rows = sample(arguments.images + MEASURED)
+    listing = ROOT / "build" / "training.csv"
+    listing.parent.mkdir(exist_ok=True)
+    marked = [(*row, "val" if number < MEASURED else "train") for number, row in enumerate(rows)]
+    listing.write_text("".join(f"{name},{label},{split}\n" for name, label, split in marked), encoding="utf-8")
+    rates = measured(listing, rows[MEASURED:], arguments.batch, arguments.rounds)
+    ratios = {
+        name: statistics.median(own / peer for own, peer in zip(values, rates[PEER], strict=True))
+        for name, values in rates.items()
+    }
+    lines = [(name, f"{statistics.median(rates[name]):.2f}", f"{ratios[name]:.2f}") for name in rates]
+    table(("", "images/s", f"times {PEER}"), lines)
+    if arguments.record:
+        record("training", {"batch": arguments.batch, "images": arguments.images, "rates": rates, "ratios": ratios})
+    return 0
+
+
+def measured(listing: Path, rows: list[tuple[str, int]], batch: int, rounds: int) -> dict[str, list[float]]:
+    """Images per second of each candidate and round; the first epoch of each is not counted."""
+    decoding, cached = (ours(listing, batch, rounds, megabytes) for megabytes in (0, 1024))
+    candidates: dict[str, Callable[[], float]] = {
+        PEER: plain_loop(rows, batch, channels_last=False),
+        f"{PEER}, channels_last": plain_loop(rows, batch, channels_last=True),
+        "train": lambda: next(decoding),
+        "train, decoded images kept": lambda: next(cached),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + 1):
+        for name, epoch in candidates.items():
+            rate = epoch()
+            if number:
+                rates[name].append(rate)
+    return rates
+
+
+if __name__ == "__main__":
+    sys.exit(main())
