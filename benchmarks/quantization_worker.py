@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import BVLC
 
 STRIDE = 32
+# Damping of the weights' shift, relative to the inputs' mean variance; smaller is worse.
+ASYMMETRIC = 3.0
 
 
 def prepared(path: Path) -> np.ndarray:
@@ -113,17 +116,41 @@ def ours(*flags: str) -> Callable[[Path, Path, list[Path]], None]:
 
         listing = output.with_suffix(".txt")
         listing.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
-        command = ["quantize", str(model), "--images", str(listing), "--output", str(output), *flags]
+        command = ["quantize", str(model), "--images", str(listing), "--output", str(output), "--check-images", "0"]
+        command += flags
         if main(command) != 0:
             raise SystemExit(f"googlenet-deploy {' '.join(command)} failed")
 
     return run
 
 
+def ours_asymmetric(model: Path, output: Path, paths: list[Path]) -> None:
+    """Learned rounding that makes the codes explain the error of their inputs as well; see `learn_rounding`."""
+    from googlenet_deploy.calibration.batches import ImageSelection
+    from googlenet_deploy.calibration.calibrate import open_source
+    from googlenet_deploy.calibration.quantize import QuantizationOptions, quantize
+    from googlenet_deploy.calibration.refine.rounding import learn_rounding
+    from googlenet_deploy.device.images.sources import ImageSource
+    from googlenet_deploy.export.onnx_file import write_model
+
+    selection = ImageSelection(tuple(ImageSource(str(path)) for path in paths), ())
+    steps = [partial(learn_rounding, shift=ASYMMETRIC)]
+    result = quantize(open_source(model), None, selection, QuantizationOptions(checked=0), after=steps)
+    write_model(output, result.model)
+
+
 METHODS: dict[str, Callable[[Path, Path, list[Path]], None]] = {
-    "ours: plain symmetric scales": ours(),
-    "ours: + offset activations": ours("--offset-activations"),
-    "ours: + offset, learned rounding": ours("--offset-activations", "--adaround"),
+    "ours: plain rounding": ours("--refine", "none"),
+    "ours: equalize": ours("--refine", "equalize"),
+    "ours: weight-scales": ours("--refine", "weight-scales"),
+    "ours: bias (the default)": ours("--refine", "bias"),
+    "ours: rounding": ours("--refine", "rounding"),
+    "ours: rounding, asymmetric": ours_asymmetric,
+    "ours: best (weight-scales, rounding)": ours("--refine", "best"),
+    "ours: offset": ours("--refine", "offset"),
+    "ours: offset, bias": ours("--refine", "offset,bias"),
+    "ours: offset, rounding": ours("--refine", "offset,rounding"),
+    "ours: best, offset": ours("--refine", "best,offset"),
     "onnxruntime MinMax, default placement": onnxruntime_method("MinMax", inputs_only=False),
     "onnxruntime MinMax, inputs of Conv/Gemm": onnxruntime_method("MinMax", inputs_only=True),
     "onnxruntime Entropy, strides of 32, inputs": onnxruntime_method(

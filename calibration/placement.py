@@ -193,7 +193,7 @@ def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options
         (graph.is_constant(data), "its input is constant"),
         (not options.quantize_input and is_image(graph, data), "the network's input is not quantised"),
         (node.op_type == "Gemm" and not options.quantize_classifier, "the classifier is not quantised"),
-        (node.op_type == "Gemm" and _is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
+        (node.op_type == "Gemm" and is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
     )
     return next((reason for fails, reason in tests if fails), "")
 
@@ -206,7 +206,8 @@ def is_image(graph: GraphView, name: str) -> bool:
     return all(is_image(graph, source) for source in maker.input if source)
 
 
-def _is_scaled_gemm(node: onnx.NodeProto) -> bool:
+def is_scaled_gemm(node: onnx.NodeProto) -> bool:
+    """Whether a Gemm does more than a linear layer: it scales, or transposes its data."""
     scaled = attribute(node, "alpha", 1.0) != 1.0 or attribute(node, "beta", 1.0) != 1.0
     return bool(scaled or attribute(node, "transA", 0))
 

@@ -133,7 +133,7 @@ def quantize(
         VerificationError: The result breaks a rule of TensorRT, or yields NaN or infinite values.
     """
     chosen = options or QuantizationOptions()
-    _check_needs(table, selection, before, after)
+    _check_needs(table, selection, before)
     changed, notes = _apply_steps(source, before)
     skipped: Sequence[Skipped] = ()
     warnings: list[str] = []
@@ -146,8 +146,7 @@ def quantize(
     draft = make_draft(changed.model, table, chosen.placement, chosen.method, source.path)
     draft = replace(draft, notes=notes)
     for refinement in after:
-        assert selection is not None
-        draft = refinement(draft, _batches(changed, selection.chosen))
+        draft = refinement(draft, _batches(changed, selection.chosen if selection is not None else ()))
     judge, unseen = _judge(source, table, selection, chosen, judges or Judges(), used=used)
     if judge is not None:
         skipped = [*skipped, *judge.skipped]
@@ -186,7 +185,6 @@ def _check_needs(
     table: CalibrationTable | None,
     selection: ImageSelection | None,
     before: Sequence[ModelStep],
-    after: Sequence[Refinement],
 ) -> None:
     if table is None and selection is None:
         raise UsageError("images or a calibration table are needed")
@@ -194,8 +192,6 @@ def _check_needs(
         raise UsageError(
             "the model is changed ahead of calibration, so its table does not fit", "give --images, not --table"
         )
-    if after and selection is None:
-        raise UsageError("these refinements need images", "give --images too")
 
 
 def _apply_steps(source: CalibrationSource, steps: Sequence[ModelStep]) -> tuple[CalibrationSource, dict[str, str]]:

@@ -95,14 +95,14 @@ def part_of(graph: GraphView, section: Section, *, to_end: bool, output: str) ->
     part = onnx.helper.make_graph(
         [*constants, *inside],
         model.graph.name,
-        [_value(graph, section.tensor)],
-        [_value(graph, output)],
+        [value_of(graph, section.tensor)],
+        [value_of(graph, output)],
         [tensor for tensor in model.graph.initializer if tensor.name in read],
     )
     return onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _value(graph: GraphView, name: str) -> onnx.ValueInfoProto:
+def value_of(graph: GraphView, name: str) -> onnx.ValueInfoProto:
     """A tensor's own description where the model has one; else its name and type alone."""
     listed = (*graph.model.graph.input, *graph.model.graph.output, *graph.model.graph.value_info)
     known = next((value for value in listed if value.name == name), None)

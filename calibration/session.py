@@ -48,7 +48,7 @@ class TensorSession:
         self.outputs = list(own if outputs is None else outputs)
         try:
             self.session = onnxruntime.InferenceSession(
-                _with_outputs(model, self.outputs), _options(threads), providers=["CPUExecutionProvider"]
+                _with_outputs(model, self.outputs), session_options(threads), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BadModelError(path, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
@@ -116,7 +116,8 @@ def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
     return data
 
 
-def _options(threads: int | None) -> onnxruntime.SessionOptions:
+def session_options(threads: int | None) -> onnxruntime.SessionOptions:
+    """Without warnings, and without memory that is kept from batch to batch."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     if threads is not None:

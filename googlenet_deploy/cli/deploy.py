@@ -23,7 +23,7 @@ from googlenet_deploy.cli.arguments import gate
 
 OPTIONS = (
     "weights", "images", "labels", "target", "precision", "output", "calibration_images", "evaluation_images", "seed",
-    "method", "batch", "golden_images", "compute_capabilities", "threads",
+    "method", "refine", "batch", "golden_images", "compute_capabilities", "threads",
 )  # fmt: skip
 
 
@@ -57,6 +57,9 @@ def _add_details(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--evaluation-images", type=int, metavar="N", help="at most (default 0: all others)")
     group.add_argument("--seed", type=int, metavar="N", help="of the draw between them (default 0)")
     group.add_argument("--method", choices=("auto", "max", "percentile", "entropy", "mse"), help="thresholds")
+    group.add_argument(
+        "--refine", metavar="LIST", help="refinements of INT8, see `quantize` (default fast; none, best)"
+    )
     group.add_argument("--batch", metavar="N|MIN,OPT,MAX", help="of the engine (default 1,4,16)")
     group.add_argument("--golden-images", type=int, metavar="N", help="in the bundle's self-test (default 6)")
     group.add_argument("--compute-capabilities", type=_words, metavar="LIST", help="for tensorrt-rtx: such as 8.6,8.9")

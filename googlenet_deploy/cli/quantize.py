@@ -10,6 +10,7 @@ Examples:
   googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx --require agreement=98
   googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx --budget agreement=99
   googlenet-deploy quantize model.onnx --table t.json --output q.onnx --check-from val/ --labels l.csv --budget top1=0.1
+  googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx --refine best,offset
   googlenet-deploy quantize --lint somebodys.int8.onnx
   googlenet-deploy quantize --repair somebodys.int8.onnx --output repaired.onnx
 """
@@ -43,13 +44,13 @@ from googlenet_deploy.cli.mixed_precision import (
     print_precision,
     write_sensitivity,
 )
+from googlenet_deploy.cli.refinements import add_refinement_options, chosen_refinements
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
-    from googlenet_deploy.calibration.draft import Refinement
     from googlenet_deploy.calibration.placement import PlacementOptions
-    from googlenet_deploy.calibration.quantize import ModelStep, QuantizationOptions, QuantizationResult
+    from googlenet_deploy.calibration.quantize import QuantizationOptions, QuantizationResult
     from googlenet_deploy.calibration.severity import Finding
     from googlenet_deploy.calibration.table import CalibrationTable
 
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_weights_option(placement)
     add_method_options(parser.add_argument_group("calibration"))
     add_cache_options(parser.add_argument_group("TensorRT's own cache"))
+    add_refinement_options(parser.add_argument_group("better than rounding"))
     add_budget_options(parser.add_argument_group("mixed precision"))
     _add_check_options(parser.add_argument_group("check"))
     add_preprocessing_options(parser)
@@ -130,11 +132,13 @@ def run(arguments: argparse.Namespace) -> int:
         return _lint(arguments) if arguments.lint else _repair(arguments)
     _check_options(arguments)
     from googlenet_deploy.calibration.quantize import quantize
+    from googlenet_deploy.calibration.refine.steps import refinement_steps
     from googlenet_deploy.export.onnx_file import write_model
 
-    before, after = _steps(arguments)
+    names = chosen_refinements(arguments)
     source = open_model(arguments)
     _check_target(arguments, source)
+    before, after = refinement_steps(names)
     table = _table(arguments, source)
     selection = choose_images(arguments) if arguments.images else None
     options = _options(arguments)
@@ -180,11 +184,6 @@ def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> N
 
     for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):
         print(f"note: {note}", file=sys.stderr)
-
-
-def _steps(_arguments: argparse.Namespace) -> Tuple[Sequence[ModelStep], Sequence[Refinement]]:
-    """What the options ask for beyond plain rounding: changes of the FP32 model, then refinements of the draft."""
-    return (), ()
 
 
 def placement_options(arguments: argparse.Namespace) -> PlacementOptions:

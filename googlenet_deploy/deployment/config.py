@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from googlenet_deploy.calibration.refine.steps import EQUALIZE, parse_refinements
 from googlenet_deploy.device.targets.target import Target, load_target
 from googlenet_deploy.errors import UsageError
 
@@ -39,6 +40,7 @@ class DeployConfig:
         evaluation_images: How many others are evaluated at most; 0 for all.
         seed: Of the draw between the two.
         method: How thresholds are chosen, see `calibrate`.
+        refine: Refinements of the INT8 model, see `quantize`; without "equalize", which changes the FP32 one.
         batch: Batches of the engine: smallest, usual, largest.
         benchmark: Whether this machine's own latency is measured too.
         sensitivity: Whether it is measured what quantising each layer alone costs.
@@ -60,6 +62,7 @@ class DeployConfig:
     evaluation_images: int = 0
     seed: int = 0
     method: str = "auto"
+    refine: str = "fast"
     batch: tuple[int, ...] = (1, 4, 16)
     benchmark: bool = True
     sensitivity: bool = True
@@ -80,6 +83,8 @@ class DeployConfig:
                 raise UsageError(f"{name} must be at least {least}")
         if len(self.batch) != 3 or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
             raise UsageError("batch is smallest, usual, largest: such as 1,4,16")
+        if EQUALIZE in parse_refinements(self.refine):
+            raise UsageError("deploy cannot equalize: the FP32 model that it compares with stays as it is")
         _check_limits("budget", self.budget, BUDGETS)
         _check_limits("gate", self.gates, GATES)
 

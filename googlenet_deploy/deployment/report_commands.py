@@ -37,7 +37,7 @@ def command_of(config: DeployConfig) -> str:
         value = getattr(config, name)
         words += [f"--{name}", value] if value else []
     defaults = DeployConfig(weights="w", images="i", target="t", output="o")
-    for name in ("calibration_images", "evaluation_images", "seed", "method", "golden_images", "threads"):
+    for name in ("calibration_images", "evaluation_images", "seed", "method", "refine", "golden_images", "threads"):
         if getattr(config, name) != getattr(defaults, name):
             words += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     if config.batch != defaults.batch:

@@ -20,6 +20,9 @@ from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.observation import plan_observations
 from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.qdq import QdqOptions
+from googlenet_deploy.calibration.refine.equalization import equalize_channels
+from googlenet_deploy.calibration.refine.offset import offset_activations
+from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.repair import repair_model
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, ImageRecord, TensorRecord
 from googlenet_deploy.device.specification import Preprocessing
@@ -104,6 +107,19 @@ def test_our_models_are_built(rtx: Any, name: str, batch: int | None, weights: s
 )
 def test_other_placements_are_built(rtx: Any, placement: dict[str, Any]) -> None:
     assert rtx.build(serialize(quantised(load("bvlc", 1), **placement)))
+
+
+@pytest.mark.parametrize("name", ["bvlc", "torchvision"])
+@pytest.mark.parametrize("batch", [None, 2], ids=["dynamic", "static"])
+def test_offset_activations_are_built(rtx: Any, name: str, batch: int | None) -> None:
+    model = load(name, batch)
+    equalized, _ = equalize_channels(model)
+    draft = offset_activations(choose_weight_scales(make_draft(equalized, any_table(equalized))))
+    layers = layers_of(rtx.build(serialize(draft.build())))
+    clips = sum(node.op_type == "Clip" for node in draft.model.graph.node)
+    assert clips >= 36, "four branches of nine Inception modules"
+    activations = [layer for layer in layers if layer.type == rtx.trt.LayerType.ACTIVATION]
+    assert len(activations) == 57
 
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from googlenet_deploy.cli.main import main
 from googlenet_deploy.export.samples import smooth_pictures
 from googlenet_deploy.report.results import load_results
 from tests.unit.deployment.conftest import Ground, ground
@@ -108,9 +107,17 @@ def test_own_classes(repository: Path, settings: dict[str, str], tmp_path: Path)
 
 
 def test_int8_diagnosed(repository: Path, settings: dict[str, str], ground: Ground, tmp_path: Path) -> None:
-    model = tmp_path / "m.onnx"
-    assert main(["export", "--weights", str(ground.weights), "--output", str(model), "--quiet"]) == 0
-    settings["MODEL"] = str(model)
+    command = [
+        "-m",
+        "googlenet_deploy",
+        "export",
+        "--weights",
+        str(ground.weights),
+        "--output",
+        str(tmp_path / "m.onnx"),
+    ]
+    subprocess.run([sys.executable, *command, "--quiet"], check=True)
+    settings["MODEL"] = str(tmp_path / "m.onnx")
     printed = run_page(repository / "examples/int8-diagnosed.md", settings, tmp_path)
     assert "problem: the model and its reference prepare images differently" in printed
     assert (tmp_path / "work/diagnosis.txt").read_text().count("problem:") >= 1

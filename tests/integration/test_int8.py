@@ -240,11 +240,32 @@ class TestQuantize:
         assert operators(result).count("QuantizeLinear") > LAYERS
 
     def test_from_a_table_is_byte_for_byte_the_same(
-        self, run: Run, model: Path, quantised: tuple[Path, Path], tmp_path: Path
+        self, run: Run, model: Path, images: Path, quantised: tuple[Path, Path], tmp_path: Path
     ) -> None:
         result, table = quantised
-        run("quantize", model, "--table", table, "--output", tmp_path / "again.onnx", "--quiet")
+        command = ["quantize", model, "--table", table, "--output", tmp_path / "again.onnx", "--quiet"]
+        run(*command, "--refine", "fast", "--images", images, "--count", 40)
         assert (tmp_path / "again.onnx").read_bytes() == result.read_bytes()
+
+    def test_refinements_are_told_and_stored(self, run: Run, model: Path, images: Path, tmp_path: Path) -> None:
+        result = tmp_path / "best.onnx"
+        command = ["quantize", model, "--images", images, "--count", 40, "--output", result, "--quiet"]
+        out, _ = run(*command, "--refine", "best,offset,equalize")
+        record = json.loads(
+            {entry.key: entry.value for entry in onnx.load(result).metadata_props}["googlenet_deploy.quantization"]
+        )
+        assert list(record["steps"]) == ["equalisation", "weight scales", "offset activations", "learned rounding"]
+        assert all(f"{name}: {note}" in out for name, note in record["steps"].items())
+        assert "lint: nothing that TensorRT would refuse" in out
+        assert run("quantize", model, "--images", images, "--output", result, "--refine", "better", status=2)[1]
+        assert run(*command, "--refine", "equalize", "--save-table", tmp_path / "t.json", status=2)[1]
+
+    def test_a_table_alone_is_not_refined(
+        self, run: Run, model: Path, quantised: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        run("quantize", model, "--table", quantised[1], "--output", tmp_path / "plain.onnx", "--quiet")
+        properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "plain.onnx").metadata_props}
+        assert json.loads(properties["googlenet_deploy.quantization"])["steps"] == {}
 
     def test_what_the_model_carries(self, quantised: tuple[Path, Path], model: Path) -> None:
         properties = {entry.key: entry.value for entry in onnx.load(quantised[0]).metadata_props}
@@ -375,7 +396,7 @@ class TestMixedPrecision:
         self, run: Run, model: Path, images: Path, quantised: tuple[Path, Path], tmp_path: Path
     ) -> None:
         result, ranking = tmp_path / "q.onnx", tmp_path / "s.json"
-        command = ["quantize", model, "--table", quantised[1], "--output", result, "--quiet"]
+        command = ["quantize", model, "--table", quantised[1], "--output", result, "--quiet", "--refine", "fast"]
         out, _ = run(*command, "--images", images, "--count", "40", "--sensitivity", ranking)
         assert "most sensitive of 16 layers, each quantised alone" in out
         values = json.loads(ranking.read_text())

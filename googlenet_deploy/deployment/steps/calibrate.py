@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from googlenet_deploy.calibration.refine.steps import parse_refinements, refinement_steps
 from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Outcome, Step
 from googlenet_deploy.errors import UsageError
 
@@ -79,20 +80,25 @@ class Quantize(Step):
         return {
             "model": job.state.hash_of(FP32),
             "table": job.state.hash_of(TABLE),
+            "refine": parse_refinements(job.config.refine),
             "budget": dict(job.config.budget),
             "sensitivity": job.config.sensitivity,
-            "images": job.state.hash_of("images.json") if judged else "",
+            "images": job.state.hash_of("images.json") if judged or job.config.refine != "none" else "",
         }
 
     def run(self, job: Job) -> Outcome:
         """Quantises, with the fewest layers in floating point that keep the budget; evaluation compares with FP32."""
-        from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415 - ONNX Runtime
+        from googlenet_deploy.calibration.batches import ImageSelection  # noqa: PLC0415 - ONNX Runtime
+        from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415
         from googlenet_deploy.calibration.quantize import quantize  # noqa: PLC0415
         from googlenet_deploy.calibration.table import load_table  # noqa: PLC0415
         from googlenet_deploy.export.onnx_file import write_model  # noqa: PLC0415
 
         table, options = load_table(job.path(TABLE)), self._options(job)
-        result = quantize(open_source(job.path(FP32)), table, None, options, judges=self._judges(job))
+        selection = ImageSelection(tuple(job.sources(job.data("images")["calibration"])), ())
+        _, after = refinement_steps(parse_refinements(job.config.refine), quiet=job.quiet)
+        source = open_source(job.path(FP32))
+        result = quantize(source, table, selection, options, after=after, judges=self._judges(job))
         write_model(job.path(INT8), result.model)
         plan, precision = result.draft.plan, result.precision
         findings = [finding.text() for finding in result.findings]
@@ -103,7 +109,8 @@ class Quantize(Step):
             "precision": precision.to_dict() if precision is not None else None,
         }
         left = f", {len(plan.skipped)} layers in floating point" if plan.skipped else ""
-        text = f"{len(plan.nodes)} layers INT8 with {len(plan.groups)} activation scales{left}"
+        refined = "".join(f"; {name}: {note}" for name, note in result.draft.notes.items())
+        text = f"{len(plan.nodes)} layers INT8 with {len(plan.groups)} activation scales{left}{refined}"
         warnings = precision.warnings if precision is not None else ()
         return Outcome((INT8,), text, data, (*findings, *warnings))
 

@@ -73,27 +73,20 @@ def _plain(variants: list[Variant]) -> list[Point]:
 
 
 def _numbers(results: Results) -> Table:
-    """The costs; where all are of one machine, the caption names it and there is no column for it."""
-    places = {variant.latency.where for variant in results.variants if variant.latency}
-    several = len(places) > 1
-    columns = ("model", "latency", *(("on",) if several else ()), "energy", "memory", "file", "multiply-adds by type")
-    rows = [_row(variant, several=several) for variant in results.variants]
-    caption = "Costs of each precision" + (f", on {places.pop()}" if len(places) == 1 else "")
-    return table(caption, columns, rows, (0, 2, 6) if several else (0, 5))
-
-
-def _row(variant: Variant, *, several: bool) -> tuple[str, ...]:
-    where = (variant.latency.where if variant.latency else EMPTY,) if several else ()
-    shares = ", ".join(f"{precision(kind)} {100 * share:.0f} %" for kind, share in variant.shares.items())
-    return (
-        precision(variant.name),
-        _text(variant.latency),
-        *where,
-        _text(variant.energy),
-        _text(variant.memory),
-        size(variant.bytes),
-        shares or EMPTY,
-    )
+    columns = ("model", "latency", "on", "energy", "memory", "file", "multiply-adds by type")
+    rows = [
+        (
+            precision(variant.name),
+            _text(variant.latency),
+            variant.latency.where if variant.latency else EMPTY,
+            _text(variant.energy),
+            _text(variant.memory),
+            size(variant.bytes),
+            ", ".join(f"{precision(kind)} {100 * share:.0f} %" for kind, share in variant.shares.items()) or EMPTY,
+        )
+        for variant in results.variants
+    ]
+    return table("Costs of each precision", columns, rows, (0, 2, 6))
 
 
 def _text(quantity: Quantity | None) -> str:

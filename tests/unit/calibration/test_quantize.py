@@ -28,6 +28,8 @@ from googlenet_deploy.calibration.quantize import (
     quantize,
     table_hash,
 )
+from googlenet_deploy.calibration.refine.bias import correct_biases
+from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
@@ -131,8 +133,9 @@ def test_what_is_needed_is_asked_for(source: CalibrationSource, selection: Image
     with pytest.raises(UsageError, match="images or a calibration table are needed"):
         run(source, None, None)
     table = run(source, None, selection).table
-    with pytest.raises(UsageError, match="these refinements need images"):
-        run(source, table, None, after=[lambda draft, _: draft])
+    assert run(source, table, None, after=[choose_weight_scales]).draft.notes["weight scales"]
+    with pytest.raises(InputError, match="refinements"):
+        run(source, table, None, after=[correct_biases])
 
 
 def test_a_result_that_breaks_a_rule_is_not_given(source: CalibrationSource, selection: ImageSelection) -> None:

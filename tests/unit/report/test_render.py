@@ -185,16 +185,6 @@ def test_cells_are_styled_by_what_they_hold(full: Results) -> None:
     assert '<td class="n">' in text
 
 
-def test_costs_of_several_machines_say_which(full: Results) -> None:
-    text = render_markdown(full)
-    assert "| model | latency | on | energy |" in text
-    assert "| this machine |" in text
-    bounds = tuple(variant for variant in full.variants if variant.name != "fp16")
-    text = render_markdown(replace(full, variants=bounds))
-    assert "**Costs of each precision, on Jetson Orin Nano 8 GB, 25W**" in text
-    assert "| model | latency | energy |" in text
-
-
 def test_a_bound_is_its_floor_and_the_roofline_is_told_as_such(full: Results) -> None:
     text = render_markdown(full)
     assert "\N{GREATER-THAN OR EQUAL TO} 0.100 ms, roofline 0.260" in text

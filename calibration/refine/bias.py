@@ -1,0 +1,68 @@
+"""The bias that makes up for what quantisation does to a layer's mean output.
+
+Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction"
+(arXiv:1906.04721), section 4.2, which compares means ahead of the ReLU. Here they are compared behind it: most
+outputs of a GoogLeNet layer lie below zero, and a mean over those tells nothing about the values that are handed on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.calibration.refine.layerwise import Fitted, refine_layers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.calibration.refine.rows import LayerRows
+
+IMAGES = 128
+ROUNDS = 3
+# The mean of a channel that is hardly ever active is moved no further than by 20 times its gap.
+SMALLEST_SHARE = 0.05
+
+
+def correct_biases(draft: Draft, batches: Batches, *, quiet: bool = False) -> Draft:
+    """Corrects the bias of every layer, in graph order; see `refine_layers` for arguments and errors."""
+
+    def fit(rows: LayerRows, present: Fitted) -> Fitted:
+        return Fitted(present.codes, present.scales, fit_bias(rows, present.weight, present.bias))
+
+    result, layers, images = refine_layers(draft, batches, fit, images=IMAGES, title="biases", quiet=quiet)
+    return replace(result, notes={**result.notes, "bias correction": f"{layers} layers, on {images} images"})
+
+
+def fit_bias(
+    rows: LayerRows, weight: NDArray[np.float32], start: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """The bias with which quantised weights on quantised inputs give the FP32 layer's mean output behind its ReLU.
+
+    Behind a ReLU there is no closed form: each round moves a channel's bias by the gap of the means over the share
+    of its outputs that are active, which is the mean's derivative.
+
+    Args:
+        rows: The layer's inputs and wanted outputs.
+        weight: float32 (outputs, K), the quantised weights.
+        start: float32 (outputs,), where to begin; the bias that matches the means ahead of the ReLU where None.
+
+    Returns:
+        float32 (outputs,).
+    """
+    products = rows.given @ weight.T
+    if rows.floor is None or start is None:
+        matched: NDArray[np.float32] = (rows.wanted - products).mean(axis=0, dtype=np.float64).astype(np.float32)
+        if rows.floor is None:
+            return matched
+        start = matched
+    target = np.maximum(rows.wanted, rows.floor).mean(axis=0, dtype=np.float64)
+    bias = start.astype(np.float64)
+    for _ in range(ROUNDS):
+        outputs = products + bias.astype(np.float32)
+        active = np.maximum((outputs > rows.floor).mean(axis=0), SMALLEST_SHARE)
+        bias += (target - np.maximum(outputs, rows.floor).mean(axis=0, dtype=np.float64)) / active
+    return bias.astype(np.float32)

@@ -1,0 +1,167 @@
+"""Where the channels of an activation go: through pools and Concats, up to the layers that read them.
+
+Changes of the FP32 model that leave its result as it was (offset activations, equalisation) move something from a
+layer to all that read its channels, so they must know every reader, and that nothing else happens on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
+from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS, is_scaled_gemm
+from googlenet_deploy.errors import requires
+
+with requires("export"):
+    from onnx import numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx
+    from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+# Operators that keep channels apart and their order, one input and one output each.
+CARRIERS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Dropout", "Flatten"})
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The sources of a graph, and which tensors are made of them.
+
+    A source is the output of a ReLU whose only input is that of a layer with constant weights; it is named by its
+    tensor.
+
+    Attributes:
+        graph: The graph.
+        layers: The layer behind whose ReLU a source lies, by source.
+        parts: The sources whose channels a tensor holds, in order, by tensor; tensors of other origin are missing.
+    """
+
+    graph: GraphView
+    layers: Mapping[str, onnx.NodeProto]
+    parts: Mapping[str, tuple[str, ...]]
+
+    def tensors_of(self, source: str) -> list[str]:
+        """The tensors that hold a source's channels, in graph order."""
+        return [name for name, parts in self.parts.items() if source in parts]
+
+    def carries(self, node: onnx.NodeProto) -> bool:
+        """Whether a node hands its input's channels on to a tensor of `parts`."""
+        return bool(node.output) and node.output[0] in self.parts and node.op_type in CARRIERS | {"Concat"}
+
+    def families(self) -> Iterator[tuple[str, ...]]:
+        """Sets of sources that share a tensor, directly or through others."""
+        root = {source: source for source in self.layers}
+
+        def find(source: str) -> str:
+            while root[source] != source:
+                source = root[source]
+            return source
+
+        for parts in self.parts.values():
+            for source in parts:
+                root[find(source)] = find(parts[0])
+        for leader in dict.fromkeys(find(source) for source in self.layers):
+            yield tuple(source for source in self.layers if find(source) == leader)
+
+
+def trace_channels(graph: GraphView) -> Channels:
+    """Follows the channels of every source of a graph."""
+    layers: dict[str, onnx.NodeProto] = {}
+    parts: dict[str, tuple[str, ...]] = {}
+    for node in graph.nodes:
+        layer = _layer_behind(graph, node)
+        if layer is not None:
+            layers[node.output[0]] = layer
+            parts[node.output[0]] = (node.output[0],)
+        elif node.op_type in CARRIERS and node.input[0] in parts:
+            parts[node.output[0]] = parts[node.input[0]]
+        elif node.op_type == "Concat" and attribute(node, "axis") == 1 and all(name in parts for name in node.input):
+            parts[node.output[0]] = tuple(source for name in node.input for source in parts[name])
+    return Channels(graph, layers, parts)
+
+
+def _layer_behind(graph: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """The layer whose output a ReLU alone reads, if this node is such a ReLU."""
+    if node.op_type != "Relu" or node.input[0] in graph.outputs or len(graph.readers(node.input[0])) != 1:
+        return None
+    layer = graph.producers.get(node.input[0])
+    return (
+        layer if layer is not None and layer.op_type in QUANTIZED_OPERATORS and is_plain_layer(graph, layer) else None
+    )
+
+
+def is_plain_layer(graph: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a node is a convolution without groups, or a Gemm of the linear layer's form, with constant weights."""
+    if not all(graph.is_constant(name) for name in node.input[1:] if name):
+        return False
+    return attribute(node, "group", 1) == 1 if node.op_type == "Conv" else not is_scaled_gemm(node)
+
+
+def outputs_first(node: onnx.NodeProto, weight: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A layer's weights with the output channels as first axis and the input channels as second."""
+    turned = node.op_type == "Gemm" and not attribute(node, "transB", 0)
+    return np.swapaxes(weight, 0, 1) if turned else weight
+
+
+class LayerEditor:
+    """Changes weights and biases of a model's layers in place.
+
+    Args:
+        model: The model to change.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.graph = GraphView(model)
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._taken = {*self.graph.producers, *self.graph.initializers, *self.graph.inputs}
+
+    def weight(self, name: str) -> NDArray[np.float64]:
+        """A layer's weights, float64, shaped as they are stored."""
+        return self._read(self.graph.node(name).input[1])
+
+    def bias(self, name: str) -> NDArray[np.float64]:
+        """A layer's bias, float64 (output channels,); zeros where it has none."""
+        node = self.graph.node(name)
+        if len(node.input) > 2 and node.input[2]:
+            return self._read(node.input[2])
+        return np.zeros(outputs_first(node, self.weight(name)).shape[0])
+
+    def set_weight(self, name: str, value: NDArray[np.floating]) -> None:
+        """Gives a layer other weights, as float32."""
+        self._write(self.graph.node(name), 1, value)
+
+    def set_bias(self, name: str, value: NDArray[np.floating]) -> None:
+        """Gives a layer another bias, as float32, or its first."""
+        self._write(self.graph.node(name), 2, value)
+
+    def add(self, name: str, value: NDArray[np.floating]) -> str:
+        """Stores a float32 constant under a name of its own, which is returned."""
+        unique, number = name, 1
+        while unique in self._taken:
+            unique, number = f"{name}_{number}", number + 1
+        self._taken.add(unique)
+        self.model.graph.initializer.append(to_tensor(value.astype(np.float32), unique))
+        self._constants[unique] = self.model.graph.initializer[-1]
+        return unique
+
+    def _read(self, name: str) -> NDArray[np.float64]:
+        tensor = self._constants.get(name)
+        array = self.graph.constant(name) if tensor is None else numpy_helper.to_array(tensor)
+        return array.astype(np.float64)
+
+    def _write(self, node: onnx.NodeProto, position: int, value: NDArray[np.floating]) -> None:
+        while len(node.input) <= position:
+            node.input.append("")
+        name = node.input[position]
+        if name in self._constants and len(self.graph.consumers[name]) == 1:
+            self._constants[name].CopyFrom(to_tensor(value.astype(np.float32), name))
+        else:  # shared with another layer, a Constant node's, or absent
+            kind = "weight" if position == 1 else "bias"
+            node.input[position] = self.add(f"{self.graph.name_of(node)}/{kind}", value)

@@ -1,0 +1,94 @@
+"""Refines a draft's layers one after the other, each on what the refined ones ahead of it hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.calibration.refine.channels import outputs_first
+from googlenet_deploy.calibration.refine.frontier import Frontier
+from googlenet_deploy.calibration.refine.rows import LayerRows, can_sample, sample_rows
+from googlenet_deploy.calibration.weights import QuantizedWeight
+from googlenet_deploy.device.progress import progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.calibration.placement import QuantizedNode
+
+SEED = 0
+
+
+class Fitted:
+    """A layer's weights and bias.
+
+    Attributes:
+        codes: (outputs, K) in -127..127, K over input channels and then the kernel.
+        scales: float32 (outputs,).
+        bias: float32 (outputs,).
+    """
+
+    def __init__(self, codes: NDArray[np.int8], scales: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        self.codes, self.scales, self.bias = codes, scales, bias
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """What the codes stand for, float32 (outputs, K)."""
+        return self.codes.astype(np.float32) * self.scales[:, None]
+
+
+Fit = Callable[[LayerRows, Fitted], Fitted]
+
+
+def refine_layers(
+    draft: Draft, batches: Batches, fit: Fit, *, images: int, title: str, quiet: bool = False
+) -> tuple[Draft, int, int]:
+    """Walks through a draft and gives every layer what `fit` makes of its rows and its present weights.
+
+    Layers whose rows cannot be taken (groups, dilation) keep their weights and bias.
+
+    Args:
+        draft: The draft; it is not changed.
+        batches: Prepared images.
+        fit: Refines a layer.
+        images: At most so many images are used.
+        title: What the progress shows.
+        quiet: Show no progress.
+
+    Returns:
+        The refined draft, how many layers were refined, and on how many images.
+
+    Raises:
+        InputError: There are no images.
+        BadModelError: ONNX Runtime cannot run the model.
+    """
+    refined = 0
+    with progress(title, len(draft.plan.nodes), quiet=quiet) as advance:
+        frontier = Frontier(draft, batches, images)
+        while ready := frontier.ready():
+            weights, biases = {}, {}
+            for planned in ready:
+                present = frontier.draft.weights[planned.name]
+                weights[planned.name] = present
+                if can_sample(frontier.graph, frontier.graph.node(planned.name)):
+                    refined += 1
+                    weights[planned.name], biases[planned.name] = _refine(frontier, planned, present, fit)
+                advance(1)
+            frontier.refine(weights, biases)
+    return frontier.draft, refined, frontier.images
+
+
+def _refine(
+    frontier: Frontier, planned: QuantizedNode, present: QuantizedWeight, fit: Fit
+) -> tuple[QuantizedWeight, NDArray[np.float32]]:
+    node = frontier.graph.node(planned.name)
+    turned = outputs_first(node, present.values)
+    rows = sample_rows(frontier, planned, SEED)
+    bias = frontier.draft.biases.get(planned.name, rows.bias)
+    fitted = fit(rows, Fitted(turned.reshape(len(turned), -1), present.scales, bias))
+    values = np.ascontiguousarray(outputs_first(node, fitted.codes.reshape(turned.shape)))
+    return QuantizedWeight(values, fitted.scales, present.axis), fitted.bias

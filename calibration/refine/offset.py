@@ -1,0 +1,208 @@
+"""Offset activations: behind a ReLU, the codes below zero are put to use.
+
+Symmetric INT8 has 255 codes, but behind a ReLU no value is negative, so half of them are never used. Where all that
+reads a tensor is linear and pads nothing, the tensor may hold its values minus a constant c instead: the layers that
+make it get the bias b - c and ``Clip(min=-c)`` for the ReLU, those that read it the bias b + c * sum(weights). In
+FP32 nothing changes. In INT8 the range 0..A becomes -c..A-c, so that with c = 128/255 A all codes from -128 to 127
+are used and the step is halved. The zero point stays 0, which is all that TensorRT takes.
+
+A tensor may be offset when it is read by max-pools (which pad with minus infinity), average pools that leave
+their padding out, Concats whose other inputs are offset alike, layers of any kernel without zero padding, and the
+classifier. A 3x3 convolution with padding is no such reader: it would pad with c.
+
+c must be a whole number of steps, or the many zeros would all be rounded to the same side. In the quantised model
+the readers' bias takes the sum of their rounded weights, not of the exact ones: else c times the difference of the sums
+would be added to every output. In FP16 values around -c are c / 2048 apart, a sixteenth of an INT8 step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.calibration.draft import Draft
+from googlenet_deploy.calibration.graph import GraphView, attribute
+from googlenet_deploy.calibration.placement import AVERAGE_POOLS, QUANTIZED_OPERATORS
+from googlenet_deploy.calibration.refine.channels import (
+    Channels,
+    LayerEditor,
+    is_plain_layer,
+    outputs_first,
+    trace_channels,
+)
+from googlenet_deploy.errors import UsageError
+from googlenet_deploy.export.graph import copy_model, known_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.table import CalibrationTable
+
+LARGEST_CODE, SMALLEST_CODE = 127, -128
+# Below this saving in the error of rounding a family of tensors is left as it is.
+WORTHWHILE = 0.9
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What is subtracted from a family of tensors.
+
+    Attributes:
+        offset: c, a float32 above 0.
+        scales: The new scale of each of its quantised tensors; c is a whole number of each.
+    """
+
+    offset: float
+    scales: Mapping[str, float]
+
+
+def offset_activations(draft: Draft, _batches: Batches | None = None) -> Draft:
+    """Offsets every family of tensors that allows it and gains by it.
+
+    The table's records keep their meaning: they speak for the model as it was.
+
+    Args:
+        draft: The draft; it is not changed. Its weights may have been refined, its biases not yet.
+
+    Returns:
+        A draft with another FP32 model, which computes the same; scales of the tensors that moved, and biases of those
+        that read them.
+
+    Raises:
+        UsageError: The draft's biases were refined already.
+    """
+    if draft.biases:
+        raise UsageError("activations are offset before biases are refined, not after")
+    graph = GraphView(draft.model)
+    channels = trace_channels(graph)
+    shifts: dict[str, Shift] = {}  # by source
+    for family in channels.families():
+        tensors = [name for name, parts in channels.parts.items() if parts[0] in family]
+        if _may_move(channels, tensors):
+            shift = _choose(channels, tensors, draft)
+            shifts.update(dict.fromkeys(family, shift) if shift else {})
+    if not shifts:
+        return replace(draft, notes={**draft.notes, "offset activations": "no tensor allows it"})
+    offsets = {name: shifts[parts[0]].offset for name, parts in channels.parts.items() if parts[0] in shifts}
+    scales = dict(draft.scales)
+    for shift in shifts.values():
+        scales.update(shift.scales)
+    moved = sum(name in offsets for name in draft.plan.tensors)
+    note = f"{moved} of {len(draft.plan.tensors)} quantised tensors"
+    model = _move(draft.model, channels, {source: shift.offset for source, shift in shifts.items()}, offsets)
+    return replace(
+        draft,
+        model=model,
+        scales=scales,
+        biases=_anchored(draft, model, offsets),
+        notes={**draft.notes, "offset activations": note},
+    )
+
+
+def _anchored(draft: Draft, model: onnx.ModelProto, offsets: Mapping[str, float]) -> dict[str, NDArray[np.float32]]:
+    """Biases of the layers that read moved tensors, with the sums of the rounded weights."""
+    before, after = LayerEditor(draft.model), LayerEditor(model)
+    biases = {}
+    for planned in draft.plan.nodes:
+        offset = offsets.get(planned.input)
+        if offset is not None:
+            node = before.graph.node(planned.name)
+            rounding = draft.weights[planned.name].dequantize() - before.weight(planned.name)
+            sums = outputs_first(node, rounding).reshape(len(before.bias(planned.name)), -1).sum(axis=1)
+            biases[planned.name] = (after.bias(planned.name) + offset * sums).astype(np.float32)
+    return biases
+
+
+def _may_move(channels: Channels, tensors: Iterable[str]) -> bool:
+    return all(
+        name not in channels.graph.outputs and all(_allows(channels, node) for node in channels.graph.readers(name))
+        for name in tensors
+    )
+
+
+def _allows(channels: Channels, node: onnx.NodeProto) -> bool:
+    """Whether a reader's result moves by a constant that can be made up for."""
+    if node.op_type == "AveragePool" and attribute(node, "count_include_pad", 0):
+        return not any(attribute(node, "pads", [])) and channels.carries(node)
+    if channels.carries(node):
+        return True
+    if node.op_type not in QUANTIZED_OPERATORS or not is_plain_layer(channels.graph, node):
+        return False
+    padded = any(attribute(node, "pads", [])) or attribute(node, "auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}
+    return not padded
+
+
+def _choose(channels: Channels, tensors: list[str], draft: Draft) -> Shift | None:
+    """The offset with the smallest error over a family's quantised tensors; None where it is not worthwhile."""
+    groups = [group for group in draft.plan.groups if group.observed[0] in tensors]
+    largest = {group.observed[0]: draft.scales[group.observed[0]] * LARGEST_CODE for group in groups}
+    if not groups or any(_is_zero(draft.table, name) for name in largest):
+        return None
+    weights = _averaging(channels, draft.model, largest)
+    candidates = [
+        float(np.float32(amax * -SMALLEST_CODE / (LARGEST_CODE - SMALLEST_CODE))) for amax in largest.values()
+    ]
+
+    def error(offset: float) -> float:
+        return sum(weights[name] * (_scale(offset, amax) * LARGEST_CODE / amax) ** 2 for name, amax in largest.items())
+
+    best = min(candidates, key=error)
+    if error(best) > WORTHWHILE * sum(weights.values()):
+        return None
+    scales = {name: _scale(best, largest[group.observed[0]]) for group in groups for name in group.members}
+    return Shift(best, scales)
+
+
+def _scale(offset: float, amax: float) -> float:
+    """The smallest scale that represents -offset exactly and reaches up to amax - offset, float32."""
+    wanted = max(offset / -SMALLEST_CODE, (amax - offset) / LARGEST_CODE)
+    steps = max(1, min(-SMALLEST_CODE, int(offset / wanted * (1 + 1e-6))))
+    return float(np.float32(offset / steps))
+
+
+def _is_zero(table: CalibrationTable, name: str) -> bool:
+    record = table.record_of(name)
+    return record is not None and record.zero
+
+
+def _averaging(channels: Channels, model: onnx.ModelProto, names: Iterable[str]) -> dict[str, float]:
+    """How much a tensor's error counts: independent errors shrink with the number of values that are averaged."""
+    shapes = known_shapes(model)
+    weights = {}
+    for name in names:
+        readers = channels.graph.readers(name)
+        pools = [node for node in readers if node.op_type in AVERAGE_POOLS]
+        averaged = [_window(node, shapes.get(name, [])) for node in pools] if len(pools) == len(readers) else []
+        weights[name] = 1.0 / max(1, min(averaged, default=1))
+    return weights
+
+
+def _window(node: onnx.NodeProto, shape: list[int | str | None]) -> int:
+    sizes = attribute(node, "kernel_shape") or shape[2:]
+    return int(np.prod([size for size in sizes if isinstance(size, int)]))
+
+
+def _move(
+    model: onnx.ModelProto, channels: Channels, sources: Mapping[str, float], offsets: Mapping[str, float]
+) -> onnx.ModelProto:
+    """A copy of the model that computes the same with the tensors of `offsets` moved."""
+    result = copy_model(model)
+    editor = LayerEditor(result)
+    for source, offset in sources.items():
+        layer = channels.graph.name_of(channels.layers[source])
+        editor.set_bias(layer, editor.bias(layer) - offset)
+        activation = editor.graph.producers[source]
+        activation.op_type = "Clip"
+        activation.input.append(editor.add(f"{source}/lowest", np.float32(-offset)))
+    for node in channels.graph.nodes:
+        name = channels.graph.name_of(node)
+        if node.op_type in QUANTIZED_OPERATORS and node.input[0] in offsets:
+            sums = outputs_first(node, editor.weight(name)).reshape(len(editor.bias(name)), -1).sum(axis=1)
+            editor.set_bias(name, editor.bias(name) + offsets[node.input[0]] * sums)
+    return result

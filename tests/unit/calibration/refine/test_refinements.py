@@ -1,0 +1,202 @@
+"""Bias correction and learned rounding of whole nets: what they reach, and what they leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from mini_googlenet import Net
+
+from googlenet_deploy.calibration.batches import ArrayBatches
+from googlenet_deploy.calibration.calibrate import CalibrationResult
+from googlenet_deploy.calibration.draft import Draft, make_draft
+from googlenet_deploy.calibration.lint import lint_model
+from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.refine.bias import correct_biases, fit_bias
+from googlenet_deploy.calibration.refine.frontier import Frontier, Tensor
+from googlenet_deploy.calibration.refine.offset import offset_activations
+from googlenet_deploy.calibration.refine.rounding import learn_rounding
+from googlenet_deploy.calibration.refine.rows import LayerRows, sample_rows
+from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
+from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.calibration.table import CalibrationTable
+from googlenet_deploy.calibration.weights import QuantizedWeight
+from googlenet_deploy.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def images(pictures: Callable) -> np.ndarray:
+    return np.asarray(pictures(48, seed=11))
+
+
+@pytest.fixture(scope="module")
+def unseen(pictures: Callable) -> np.ndarray:
+    return np.asarray(pictures(64, seed=12))
+
+
+@pytest.fixture(scope="module")
+def rough(mini: Callable, mini_table: CalibrationTable) -> Draft:
+    """The small net with weights of about 5 bits, so that what weights cost stands out."""
+    draft = make_draft(mini(), mini_table)
+    weights = {}
+    for node in draft.plan.nodes:
+        fine = draft.weights[node.name]
+        codes = np.rint(fine.values / np.float32(8)).astype(np.int8)
+        weights[node.name] = QuantizedWeight(codes, fine.scales * np.float32(8), fine.axis)
+    return Draft(draft.model, draft.plan, draft.table, draft.scales, weights)
+
+
+def noise(draft: Draft, images: np.ndarray) -> float:
+    """Squared error of the scores."""
+    wanted, got = (TensorSession(model).run(images)["logits"] for model in (draft.model, draft.build()))
+    return float(np.square(wanted - got).sum())
+
+
+def test_bias_correction_brings_the_scores_nearer(rough: Draft, images: np.ndarray, unseen: np.ndarray) -> None:
+    result = correct_biases(rough, ArrayBatches(images), quiet=True)
+    assert noise(result, unseen) < 0.9 * noise(rough, unseen)
+    assert set(result.biases) == {node.name for node in rough.plan.nodes}
+    assert all(np.array_equal(weight.values, rough.weights[name].values) for name, weight in result.weights.items())
+    assert result.notes["bias correction"] == f"{len(rough.plan.nodes)} layers, on 48 images"
+
+
+def test_learned_rounding_is_better_still(rough: Draft, images: np.ndarray, unseen: np.ndarray) -> None:
+    biased = correct_biases(rough, ArrayBatches(images), quiet=True)
+    learned = learn_rounding(rough, ArrayBatches(images), quiet=True)
+    assert noise(learned, unseen) < noise(biased, unseen)
+    assert "layers" in learned.notes["learned rounding"]
+    assert lint_model(learned.build()) == []
+
+
+def test_all_refinements_together(mini: Callable, mini_table: CalibrationTable, images: np.ndarray) -> None:
+    draft = offset_activations(choose_weight_scales(make_draft(mini(), mini_table)))
+    result = learn_rounding(draft, ArrayBatches(images), quiet=True)
+    assert lint_model(result.build()) == []
+    assert noise(result, images) < noise(make_draft(mini(), mini_table), images)
+    assert list(result.notes) == ["weight scales", "offset activations", "learned rounding"]
+
+
+def test_same_images_give_the_same_model(rough: Draft, images: np.ndarray) -> None:
+    first, second = (learn_rounding(rough, ArrayBatches(images, 8), quiet=True).build() for _ in range(2))
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
+
+
+def test_layers_in_float_stay_as_they_are(mini: Callable, mini_table: CalibrationTable, images: np.ndarray) -> None:
+    name = make_draft(mini(), mini_table).plan.nodes[2].name
+    draft = make_draft(mini(), mini_table, PlacementOptions(excluded=frozenset({name})))
+    result = correct_biases(draft, ArrayBatches(images[:8]), quiet=True)
+    assert name not in result.biases
+    assert len(result.biases) == len(draft.plan.nodes)
+
+
+def test_grouped_and_dilated_layers_keep_weights_and_bias(
+    calibrated: Callable[..., CalibrationResult], images: np.ndarray
+) -> None:
+    net = Net(3)
+    top = net.conv("input", "conv1", 6, 3)
+    net.constant("grouped.weight", net.generator.standard_normal((6, 3, 1, 1)).astype(np.float32))
+    net.add("Conv", [top, "grouped.weight"], "grouped", kernel_shape=[1, 1], group=2)
+    net.constant("wide.weight", net.generator.standard_normal((6, 6, 3, 3)).astype(np.float32) / 8)
+    net.add("Conv", ["grouped", "wide.weight"], "wide", kernel_shape=[3, 3], dilations=[2, 2], pads=[2] * 4)
+    net.classifier("wide")
+    model = net.model()
+    draft = make_draft(model, calibrated(model).table)
+    result = correct_biases(draft, ArrayBatches(images[:8]), quiet=True)
+    assert {node.name for node in draft.plan.nodes} - set(result.biases) == {"grouped", "wide"}
+    assert result.notes["bias correction"].startswith("2 layers")
+
+
+def test_classifier_stored_the_other_way_round(
+    calibrated: Callable[..., CalibrationResult], images: np.ndarray
+) -> None:
+    net = Net(4)
+    net.classifier(net.conv("input", "conv1", 6, 3))
+    model = net.model()
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "fc.weight")
+    values = np.ascontiguousarray(onnx.numpy_helper.to_array(weight).T)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    del gemm.attribute[:]
+    draft = make_draft(model, calibrated(model).table)
+    result = learn_rounding(draft, ArrayBatches(images), quiet=True)
+    assert result.weights[draft.plan.nodes[-1].name].values.shape == values.shape
+    assert noise(result, images) < 1.5 * noise(draft, images)
+
+
+def test_pixels_as_input_stay_uint8(mini: Callable, calibrated: Callable[..., CalibrationResult]) -> None:
+    model = mini()
+    cast = onnx.helper.make_node("Cast", ["pixels"], ["input"], "cast", to=onnx.TensorProto.FLOAT)
+    model.graph.node.insert(0, cast)
+    model.graph.input[0].name = "pixels"
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 16, 16), np.uint8)
+    draft = make_draft(model, calibrated(model, pixels).table)
+    result = correct_biases(draft, ArrayBatches(pixels), quiet=True)
+    assert len(result.biases) == len(draft.plan.nodes)
+
+
+def test_no_images_is_a_clear_error(rough: Draft, images: np.ndarray) -> None:
+    with pytest.raises(InputError, match="refinements"):
+        correct_biases(rough, ArrayBatches(images[:0]), quiet=True)
+
+
+def test_walk_keeps_only_what_is_still_read(rough: Draft, images: np.ndarray) -> None:
+    frontier = Frontier(rough, ArrayBatches(images[:8], 4), 6)
+    assert frontier.sizes == [4, 2]
+    seen = []
+    while ready := frontier.ready():
+        seen += [node.name for node in ready]
+        assert set(frontier.wanted) == set(frontier.given)
+        frontier.refine({node.name: rough.weights[node.name] for node in ready}, {})
+    assert sorted(seen) == sorted(node.name for node in rough.plan.nodes)
+    assert "input" not in frontier.wanted
+
+
+def test_walk_gives_what_both_models_compute(rough: Draft, images: np.ndarray) -> None:
+    names = [node.input for node in rough.plan.nodes if node.input != "input"]
+    wanted = TensorSession(rough.model, names).run(images[:4])
+    given = TensorSession(rough.build(), [f"{name}/dequantized" for name in names]).run(images[:4])
+    frontier = Frontier(rough, ArrayBatches(images[:4], 4), 4)
+    while ready := frontier.ready():
+        for node in ready:
+            if node.input != "input":
+                pair = frontier.batch(node.input, 0)
+                assert np.abs(pair[1] - wanted[node.input]).max() <= 2e-3 * np.abs(wanted[node.input]).max()
+                # Codes differ by one where a sum in another order fell to the other side of a half.
+                exact = given[f"{node.input}/dequantized"]
+                assert np.square(pair[0] - exact).mean() <= 0.3 * np.square(exact - wanted[node.input]).mean()
+        frontier.refine({node.name: rough.weights[node.name] for node in ready}, {})
+
+
+def test_rows_are_what_the_layer_multiplies(rough: Draft, images: np.ndarray) -> None:
+    frontier = Frontier(rough, ArrayBatches(images[:4], 2), 4)
+    first = frontier.ready()[0]
+    rows = sample_rows(frontier, first, seed=0, rows=10**6)
+    made = TensorSession(rough.model, [frontier.graph.node(first.name).output[0]]).run(images[:4])
+    values = next(iter(made.values()))
+    flat = values.transpose(0, 2, 3, 1).reshape(-1, values.shape[1])
+    assert rows.wanted.shape == flat.shape
+    # Pixels are whole numbers, which float16 holds exactly; the positions come in another order.
+    assert np.sort(rows.wanted, axis=0) == pytest.approx(np.sort(flat, axis=0), abs=1e-3 * float(np.abs(flat).max()))
+
+
+def test_values_beyond_float16_are_kept_whole() -> None:
+    store = Tensor([])
+    store.append(np.array([1e5, -3], np.float32))
+    store.append(np.array([1, -3], np.float32))
+    assert store.batch(0).tolist() == [1e5, -3]
+    assert [each.dtype for each in store.batches] == [np.float32, np.float16]
+
+
+def test_bias_behind_a_relu_matches_the_mean_that_is_handed_on() -> None:
+    random = np.random.default_rng(0)
+    given = random.normal(size=(4000, 6)).astype(np.float32)
+    weight = random.normal(size=(3, 6)).astype(np.float32)
+    wanted = given @ weight.T - 1
+    rounded = (weight * 0.9).astype(np.float32)
+    rows = LayerRows(given, wanted.astype(np.float32), weight, np.full(3, -1, np.float32), 0.0)
+    bias = fit_bias(rows, rounded)
+    mean = np.maximum(given @ rounded.T + bias, 0).mean(axis=0)
+    assert mean == pytest.approx(np.maximum(wanted, 0).mean(axis=0), rel=0.01)
