@@ -147,7 +147,7 @@ def main() -> int:
             for name, figures in results.items()
         }
         record(
-            "quantization",
+            "quantization" + (f"-seed-{arguments.seed}" if arguments.seed else ""),
             {
                 "calibration_images": len(calibration),
                 "evaluation_images": len(held_out),
