@@ -8,10 +8,10 @@ looks for where it may use sparse kernels ("Structured Sparsity" in NVIDIA's Ten
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.device.onnx_model.metadata import trained_sparsity
 from googlenet_deploy.errors import VerificationError, requires
 from googlenet_deploy.export.graph import GraphIndex, integer
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 PATTERN = "2:4"
 GROUP, KEPT = 4, 2
-# Metadata that `train` leaves in a model: of the FP32 weights, and of quantisation-aware training.
-RECORDS = ("training_record", "quantization_training")
 WORTH_TELLING = 0.05
 SHOWN = 3
 _LAYERS = frozenset({"Conv", "Gemm"})
@@ -84,7 +82,7 @@ def require_pattern(model: ModelProto, entries: Mapping[str, str]) -> None:
     Raises:
         VerificationError: A layer lost it; the message names it.
     """
-    if not any(_promises(entries.get(key, "null")) for key in RECORDS):
+    if trained_sparsity(entries) != PATTERN:
         return
     lost = [layer.name for layer in layer_sparsity(model) if layer.fits and not layer.holds]
     if lost:
@@ -102,15 +100,6 @@ def sparsity_line(layers: Sequence[LayerSparsity]) -> str:
     rest = f"; not in {', '.join(without[:SHOWN])}{', ...' if len(without) > SHOWN else ''}" if without else ""
     share = f"{100 * zeros / weights:.1f} % of weights zero"
     return f"{PATTERN} pattern in {len(holding)} of {len(layers)} layers, {share}{rest}"
-
-
-def _promises(text: str) -> bool:
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    options = record.get("options") if isinstance(record, dict) else None
-    return isinstance(options, dict) and options.get("sparsity") == PATTERN
 
 
 def _of_layer(node: NodeProto, index: GraphIndex) -> LayerSparsity | None:

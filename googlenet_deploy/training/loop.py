@@ -190,8 +190,9 @@ class Trainer:
                 self.step += 1
                 self.after_step(self.meter.stop)
                 rate = (self.meter.images - before) / (time.perf_counter() - start)
-                note = f"loss {self.meter.mean_loss:.4f}  training {self.meter.percent_correct:.1f} %"
-                advance(self.feed.size, f"{note}  {rate:,.0f} images/s")
+                sums = f"loss {self.meter.mean_loss:.4f}  training {self.meter.percent_correct:.1f} %"
+                # The meter reads one step late, so there is nothing to tell of the first.
+                advance(self.feed.size, f"{sums}  {rate:,.0f} images/s" if self.meter.images else "")
         self.meter.flush()
         if self.meter.stop:
             self.after_step(True)

@@ -14,6 +14,7 @@ from googlenet_deploy.device.builder.checks import check_request
 from googlenet_deploy.device.builder.options import KEEP_FP32, BuildOptions
 from googlenet_deploy.device.builder.site import Site, site_of
 from googlenet_deploy.device.onnx_model.header import OnnxHeader
+from googlenet_deploy.device.onnx_model.metadata import trained_sparsity
 from googlenet_deploy.device.tensorrt.names import FIRST_STRONGLY_TYPED
 from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
 
@@ -61,6 +62,9 @@ def plan_build(header: OnnxHeader, path: str, options: BuildOptions, site: Site)
     notes: List[str] = []
     if header.dynamic_batch and options.batch is None:
         notes.append("no --batch given: the engine takes single images only")
+    sparsity = trained_sparsity(header.metadata.extra)
+    if sparsity and not options.sparsity and not site.rtx:
+        notes.append(f"the weights were trained to {sparsity} sparsity: --sparsity lets TensorRT skip their zeros")
     strip = header.quantized and not site.has_int8
     if strip:
         notes.append(f"{site.capability_text} has no INT8: the Q/DQ nodes are removed and the engine is built in FP16")

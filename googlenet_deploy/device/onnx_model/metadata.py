@@ -14,6 +14,8 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError
 
 PREFIX = "googlenet_deploy."
+# The records that `train` leaves in a model: of the FP32 weights, and of quantisation-aware training.
+TRAINING_RECORDS = ("training_record", "quantization_training")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,23 @@ class ModelMetadata:
             )
         except (ValueError, UsageError) as error:
             raise BadModelError(path, f"its metadata is damaged: {error}") from error
+
+
+def trained_sparsity(entries: Mapping[str, str]) -> str:
+    """The pattern of zeros, such as "2:4", that training gave the weights; empty where there is none.
+
+    Args:
+        entries: `ModelMetadata.extra`.
+    """
+    for key in TRAINING_RECORDS:
+        try:
+            options = json.loads(entries.get(key, "{}"))["options"]
+            pattern = options.get("sparsity") or "none"
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            continue
+        if isinstance(pattern, str) and pattern != "none":
+            return pattern
+    return ""
 
 
 def parse_names(text: str) -> Tuple[str, ...]:

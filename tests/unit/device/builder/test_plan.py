@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from googlenet_deploy.device.builder.options import BuildOptions, parse_batch, parse_capabilities, parse_size
@@ -246,3 +248,12 @@ def test_trtexec_gets_every_option() -> None:
     options = BuildOptions()
     made = trtexec_command(fixed, "m.onnx", "e", options, plan_build(fixed, "m.onnx", options, OLD), OLD)
     assert "Shapes" not in made
+
+
+def test_sparse_weights_are_pointed_out_where_the_engine_would_not_use_them() -> None:
+    metadata = ModelMetadata(extra={"training_record": '{"options": {"sparsity": "2:4"}}'})
+    sparse = replace(header(), metadata=metadata)
+    for site, asked, told in ((TEN, False, True), (TEN, True, False), (RTX, False, False)):
+        notes = plan_build(sparse, "m.onnx", BuildOptions(sparsity=asked), site).notes
+        assert any("--sparsity" in note for note in notes) is told
+    assert not any("--sparsity" in note for note in plan("fp32", TEN).notes)
