@@ -49,15 +49,14 @@ class Moments:
 def measure_moments(rows: LayerRows) -> Moments:
     """The moments of a layer's rows."""
     given = rows.given - rows.given.mean(axis=0)
-    wanted = rows.wanted - rows.wanted.mean(axis=0)
-    variances = np.einsum("rk,rk->k", given, given)
-    order = np.argsort(-variances, kind="stable")
-    given = np.ascontiguousarray(given[:, order])
     count = np.float32(len(given))
+    inputs = (given.T @ given) / count
+    outputs = (given.T @ (rows.wanted - rows.wanted.mean(axis=0))) / count
+    order = np.argsort(-np.diagonal(inputs), kind="stable")
     return Moments(
         order,
-        (given.T @ given) / count,
-        (given.T @ wanted) / count,
+        np.ascontiguousarray(inputs[np.ix_(order, order)]),
+        np.ascontiguousarray(outputs[order]),
         np.ascontiguousarray(rows.weight.T[order]),
     )
 
