@@ -27,9 +27,9 @@ def arguments(*words: str, **given: object) -> argparse.Namespace:
     [
         ("none", []),
         ("fast", ["bias"]),
-        ("best", ["weight-scales", "rounding"]),
+        ("best", ["rounding"]),
         ("rounding, offset", ["offset", "rounding"]),
-        ("best,offset,equalize", ["equalize", "weight-scales", "offset", "rounding"]),
+        ("best,offset,equalize", ["equalize", "offset", "rounding"]),
         ("bias,bias", ["bias"]),
     ],
 )
