@@ -206,7 +206,18 @@ def _report_losses(batches: FrameBatches, annotations: Annotations | None) -> No
 
 def _summarise(inputs: Inputs, tally: Tally, runner: Runner) -> None:
     report_skipped(tally.first_skipped, inputs.other_files, tally.skipped)
+    _report_left_over(inputs)
     for note in runner.notes:
         print(f"note: {note}", file=sys.stderr)
     rate = f"{tally.answered / tally.seconds:.1f} images/s" if tally.answered else "nothing classified"
     print(f"{tally.answered} images, {tally.skipped} skipped, {rate}, {runner.backend}", file=sys.stderr)
+
+
+def _report_left_over(inputs: Inputs) -> None:
+    try:
+        names = inputs.left_over() if inputs.left_over is not None else []
+    except GoogLeNetDeployError:  # the watched folder is gone, which was said
+        return
+    if names:
+        left = f"{len(names)} images were empty, not complete or too late"
+        print(f"note: {left}, and were not classified, such as {names[0]}", file=sys.stderr)

@@ -218,9 +218,11 @@ def test_a_watched_folder_until_a_signal(colour_model: Path, tmp_path: Path, num
     assert classes(process.line()) == ["red"]
     save(folder / "half.png", 1)  # it is complete now
     assert classes(process.line()) == ["green"]
+    (folder / "empty.png").write_bytes(b"")
     status, out, err = process.end(number)
     assert (status, out) == (0, "")
     assert "3 images, 1 skipped" in err
+    assert f"note: 1 images were empty, not complete or too late, and were not classified, such as {folder}/em" in err
     assert "half.png: " in err
     assert "Traceback" not in err
 

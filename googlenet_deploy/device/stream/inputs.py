@@ -6,7 +6,7 @@ import re
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 from googlenet_deploy.device.images.sources import ImageSource, find_images
 from googlenet_deploy.errors import GoogLeNetDeployError, MissingExtraError, UsageError
@@ -29,6 +29,7 @@ class Inputs(NamedTuple):
         total: How many frames there are; None where that is not known.
         other_files: Files in the folders that are no images.
         notes: What the user should know.
+        left_over: Tells, at the end, the files that were not taken; None where all are.
     """
 
     frames: Iterator[Union[ImageSource, Skipped]]
@@ -37,6 +38,7 @@ class Inputs(NamedTuple):
     total: Optional[int]
     other_files: List[str]
     notes: List[str]
+    left_over: Optional[Callable[[], List[str]]] = None
 
 
 def open_inputs(arguments: Sequence[str], watch: Optional[str], stop: threading.Event) -> Inputs:
@@ -85,7 +87,7 @@ def _watched(arguments: Sequence[str], watch: str, stop: threading.Event) -> Inp
         raise UsageError("--watch stands alone", f"leave {arguments[0]} out, or run another command for it")
     folder = WatchedFolder(watch, stop)
     notes = [f"{folder.present} images were there before and are left alone"] if folder.present else []
-    return Inputs(iter(folder), False, True, None, [], notes)
+    return Inputs(iter(folder), False, True, None, [], notes, folder.left_over)
 
 
 def _finite(arguments: Sequence[str]) -> Inputs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.images.decode import SUFFIXES
@@ -72,6 +72,10 @@ class WatchedFolder:
             yield name
         for name in set(self._taken) - set(now):  # one of that name may come again
             del self._taken[name]
+
+    def left_over(self) -> List[str]:
+        """The images that were never given out, because they are empty, still grow, or came at the end; by name."""
+        return sorted(name for name, signature in self._look().items() if self._taken.get(name) != signature)
 
     def _is_new(self, name: str, signature: Signature) -> bool:
         return signature[0] > 0 and self._last.get(name) == signature and self._taken.get(name) != signature

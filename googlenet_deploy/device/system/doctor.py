@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -15,11 +15,22 @@ from googlenet_deploy.device.power.meter import NotMeasured, total_name
 from googlenet_deploy.device.power.select import open_meter
 from googlenet_deploy.device.system.gpu import Gpu, find_gpu
 from googlenet_deploy.device.system.jetson import Jetson, find_jetson
+from googlenet_deploy.device.system.processor import instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.device.targets.target import JETPACKS, NO_INT8, load_target
 from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError
 
+# What a package is called, and the extra that brings it; "" for the package's own dependencies.
+_PACKAGES = {
+    "numpy": ("NumPy", ""),
+    "PIL": ("Pillow", ""),
+    "cv2": ("OpenCV", "opencv"),
+    "onnxruntime": ("ONNX Runtime", "runtime"),
+    "openvino": ("OpenVINO", "openvino"),
+    "onnx": ("onnx", "export"),
+    "torch": ("torch", "export"),
+}
 _TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path
 
 
@@ -68,7 +79,7 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
     jetson = find_jetson(root)
     parts = {
         "python": Finding("Python", True, f"{platform.python_version()} on {platform.platform()}"),
-        **{name: _package(name) for name in ("numpy", "PIL", "cv2", "onnxruntime", "onnx", "torch")},
+        **{name: _openvino() if name == "openvino" else _package(name) for name in _PACKAGES},
     }
     parts["gpu"], gpu = _gpu()
     parts["cuda"] = _cuda()
@@ -84,8 +95,7 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
 
 
 def _package(name: str) -> Finding:
-    label = {"PIL": "Pillow", "cv2": "OpenCV", "onnxruntime": "ONNX Runtime", "numpy": "NumPy"}.get(name, name)
-    extra = {"onnxruntime": "runtime", "onnx": "export", "torch": "export", "cv2": "opencv"}.get(name)
+    label, extra = _PACKAGES[name]
     try:
         module = import_module(name)
     except ImportError:
@@ -97,6 +107,22 @@ def _package(name: str) -> Finding:
         providers = [provider.replace("ExecutionProvider", "") for provider in module.get_available_providers()]
         text += f" ({', '.join(providers)})"
     return Finding(label, True, text)
+
+
+def _openvino() -> Finding:
+    """What `--backend auto` takes it for here; see `runner.select`."""
+    if not is_x86():
+        return Finding(_PACKAGES["openvino"][0], False, "not looked for (only x86 processors gain by it)")
+    found = _package("openvino")
+    if not found.ok:
+        return found
+    if "avx2" not in instructions():
+        uses = "which --backend auto leaves alone: this processor has no AVX2"
+    elif not sums_int8_exactly():
+        uses = "which --backend auto takes for float models only: this processor has neither VNNI nor AMX"
+    else:
+        uses = "which --backend auto takes for ONNX models"
+    return replace(found, text=f"{found.text}, {uses}")
 
 
 def _gpu() -> Tuple[Finding, Optional[Gpu]]:

@@ -44,6 +44,16 @@ def test_a_file_is_taken_once_and_only_when_it_no_longer_grows(watched: WatchedF
 def test_an_empty_file_is_not_complete(watched: WatchedFolder, tmp_path: Path) -> None:
     write(tmp_path / "a.jpg", "")
     assert [names(watched) for _ in range(3)] == [[], [], []]
+    assert watched.left_over() == [str(tmp_path / "a.jpg")]
+
+
+def test_what_was_given_out_is_not_left_over(watched: WatchedFolder, tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", "x", time=2)
+    assert watched.left_over() == [str(tmp_path / "a.jpg")]
+    assert [names(watched), names(watched)] == [[], ["a.jpg"]]
+    assert watched.left_over() == []
+    write(tmp_path / "before.jpg", "changed", time=5)
+    assert watched.left_over() == [str(tmp_path / "before.jpg")]
 
 
 def test_a_file_that_is_changed_later_is_taken_again(watched: WatchedFolder, tmp_path: Path) -> None:

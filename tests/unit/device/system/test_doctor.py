@@ -11,7 +11,7 @@ from fake_builder import Behaviour, FakeDriver, builder_module
 from fake_cuda import FakeGpu, install
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.system import doctor
+from googlenet_deploy.device.system import doctor, processor
 from googlenet_deploy.device.system.doctor import Diagnosis, Finding, diagnose, diagnosis_lines
 
 
@@ -22,7 +22,7 @@ def part(diagnosis: Diagnosis, name: str) -> Finding:
 @pytest.fixture(autouse=True)
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for packages that take seconds to import."""
-    for name in ("torch", "cv2"):
+    for name in ("torch", "cv2", "openvino"):
         module: Any = ModuleType(name)
         module.__version__ = "1.2.3"
         monkeypatch.setitem(sys.modules, name, module)
@@ -125,6 +125,32 @@ def test_a_broken_package_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     monkeypatch.setattr(doctor, "import_module", load)
     assert part(diagnose(tmp_path), "onnx").text == "installed but broken: undefined symbol"
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ({"sse2"}, "leaves alone: this processor has no AVX2"),
+        ({"avx2"}, "takes for float models only: this processor has neither VNNI nor AMX"),
+        ({"avx2", "avx512_vnni"}, "takes for ONNX models"),
+    ],
+)
+def test_what_openvino_is_taken_for(
+    features: set[str], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("googlenet_deploy.device.system.processor.platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset(features))
+    monkeypatch.setattr(doctor, "instructions", lambda: frozenset(features))
+    found = part(diagnose(tmp_path), "OpenVINO")
+    assert (found.ok, found.text) == (True, f"1.2.3, which --backend auto {words}")
+
+
+def test_openvino_that_is_missing_or_no_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(doctor, "is_x86", lambda: True)
+    assert part(diagnose(tmp_path), "OpenVINO").remedy == "pip install 'googlenet-deploy[openvino]'"
+    monkeypatch.setattr(doctor, "is_x86", lambda: False)
+    assert part(diagnose(tmp_path), "OpenVINO").remedy == ""
 
 
 def test_a_tensorrt_without_parser(behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
