@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 FOLDS = 2
 STATE_FORMAT = "googlenet-deploy calibration state 1"
+_BEGIN_ANEW = "remove the file to begin anew"
 
 
 @dataclass
@@ -176,26 +176,39 @@ def load_state(path: PathLike, fingerprint: str) -> Collection:
     Raises:
         InputError: The file is damaged, or belongs to another model, other images or other options.
     """
-    remedy = "remove the file to begin anew"
     try:
         with np.load(Path(path), allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes())
-            if header["format"] != STATE_FORMAT:
-                raise InputError(path, "was written by another version", remedy)
-            if header["fingerprint"] != fingerprint:
-                raise InputError(path, "belongs to another model, other images or other options", remedy)
-            histograms = {
-                str(tensor): tuple(_histogram(arrays, f"{number}.{fold}.") for fold in range(FOLDS))
-                for number, tensor in enumerate(header["tensors"])
-            }
-            names, skipped = [str(name) for name in header["names"]], [Skipped(*image) for image in header["skipped"]]
-            counts = (int(header[key]) for key in ("images", "consumed", "uniform"))
-            images, consumed, uniform = counts
-            return Collection(histograms, images, names, skipped, consumed, uniform)
+            _check_header(header, path, fingerprint)
+            return _collection(header, arrays)
+    except InputError:
+        raise
     except OSError as error:
-        raise InputError(path, f"cannot be read: {reason(error)}", remedy) from error
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(path, "is no calibration state, or is damaged", remedy) from error
+        raise InputError(path, f"cannot be read: {reason(error)}", _BEGIN_ANEW) from error
+    except Exception as error:  # what zipfile, zlib and NumPy raise for damaged files shares no base class
+        raise InputError(path, "is no calibration state, or is damaged", _BEGIN_ANEW) from error
+
+
+def _check_header(header: dict[str, Any], path: PathLike, fingerprint: str) -> None:
+    if header["format"] != STATE_FORMAT:
+        raise InputError(path, "was written by another version", _BEGIN_ANEW)
+    if header["fingerprint"] != fingerprint:
+        raise InputError(path, "belongs to another model, other images or other options", _BEGIN_ANEW)
+
+
+def _collection(header: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Collection:
+    histograms = {
+        str(tensor): tuple(_histogram(arrays, f"{number}.{fold}.") for fold in range(FOLDS))
+        for number, tensor in enumerate(header["tensors"])
+    }
+    return Collection(
+        histograms,
+        images=int(header["images"]),
+        names=[str(name) for name in header["names"]],
+        skipped=[Skipped(*image) for image in header["skipped"]],
+        consumed=int(header["consumed"]),
+        uniform=int(header["uniform"]),
+    )
 
 
 def _histogram(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Histogram:

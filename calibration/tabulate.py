@@ -86,7 +86,7 @@ def check_images(collection: Collection) -> None:
     if collection.uniform == collection.images:
         raise InputError(
             "images",
-            f"each of the {collection.images} is of one colour throughout",
+            f"each of the {collection.images} is of one colour throughout (the first: {collection.names[0]})",
             "give photographs like those the model will see",
         )
 

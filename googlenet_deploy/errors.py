@@ -21,11 +21,29 @@ both and no traceback. This file runs on Python 3.8 and imports nothing outside 
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, Optional, Union
+from pathlib import Path
+from typing import Iterator, Optional, Union
 
-if TYPE_CHECKING:
-    import os
+# The package of each extra that the device part uses, for when that part travels alone.
+_PACKAGES = {
+    "cuda": "cuda-bindings",
+    "opencv": "opencv-python-headless",
+    "openvino": "openvino",
+    "pycuda": "pycuda",
+    "rtx": "tensorrt-rtx-cu13",
+    "runtime": "onnxruntime",
+}
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra; inside ``googlenet-device.pyz`` its package, since no extra is there."""
+    if Path(__file__).is_file():
+        return f"pip install 'googlenet-deploy[{extra}]'"
+    if extra in _PACKAGES:
+        return f"pip install {_PACKAGES[extra]}"
+    return "this is done on a workstation, with the whole of googlenet-deploy"
 
 
 class GoogLeNetDeployError(Exception):
@@ -67,7 +85,7 @@ class MissingExtraError(GoogLeNetDeployError, ImportError):
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(
             f"this step needs the Python package '{module}', which is not installed",
-            f"pip install 'googlenet-deploy[{extra}]'",
+            install_command(extra),
         )
         self.extra = extra
 

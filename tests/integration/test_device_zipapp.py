@@ -94,6 +94,8 @@ def test_it_says_that_tensorrt_is_absent(run: Run) -> None:
     assert "- TensorRT " in result.stdout
     assert "TensorRT cannot be loaded: No module named 'tensorrt'" in result.stdout
     assert "JetPack (apt install python3-libnvinfer)" in result.stdout
+    assert "pip install tensorrt-rtx-cu13" in result.stdout  # no extra: the toolkit itself is not installed here
+    assert "googlenet-deploy[" not in result.stdout
     assert run("doctor", "--require", "run").returncode == 3
 
 
@@ -105,7 +107,7 @@ def test_numpy_and_pillow_alone_start_every_command(run: Run, colour_model: Path
             assert command in result.stdout
     result = run("infer", colour_model, colour_images, without="onnxruntime")
     assert result.returncode == 1
-    assert "'onnxruntime', which is not installed" in result.stderr
+    assert "'onnxruntime', which is not installed\n  pip install onnxruntime" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -10,6 +10,7 @@ from googlenet_deploy.errors import (
     MissingExtraError,
     OutputError,
     UsageError,
+    install_command,
     requires,
 )
 
@@ -37,6 +38,18 @@ def test_a_missing_package_names_the_command_that_installs_it(module: str) -> No
     assert "'package_that_is_nowhere'" in caught.value.message
     assert caught.value.remedy == "pip install 'googlenet-deploy[export]'"
     assert isinstance(caught.value, ImportError)  # so that pkgutil and importlib treat it as one
+
+
+@pytest.mark.parametrize(
+    ("extra", "command"),
+    [
+        ("runtime", "pip install onnxruntime"),
+        ("export", "this is done on a workstation, with the whole of googlenet-deploy"),
+    ],
+)
+def test_what_travels_alone_names_packages(extra: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "__file__", "/nowhere/googlenet-device.pyz/googlenet_deploy/errors.py")
+    assert install_command(extra) == command
 
 
 def test_the_innermost_extra_is_the_one_that_is_named() -> None:

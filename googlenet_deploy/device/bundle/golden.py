@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Tuple
 import numpy as np
 
 from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.text import one_line
 from googlenet_deploy.errors import BadBundleError
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def read_array(folder: PathLike, name: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(str(path), allow_pickle=False)
     except OSError as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
-    except ValueError as error:
-        raise BadBundleError(path, f"is no array: {error}") from error
+    except Exception as error:  # damaged headers raise what the parser of their text raises
+        raise BadBundleError(path, f"is no array: {one_line(error)}") from error
     return array
 
 

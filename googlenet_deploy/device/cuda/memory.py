@@ -12,7 +12,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple, Type
 
 from numpy.typing import NDArray
 
-from googlenet_deploy.errors import DeviceError
+from googlenet_deploy.errors import DeviceError, install_command
 
 BACKENDS = ("cuda-bindings", "pycuda")
 _MODULES = {"cuda-bindings": "bindings", "pycuda": "pycuda"}
@@ -174,7 +174,7 @@ def open_cuda(backend: Optional[str] = None) -> Cuda:
             return cuda
     raise DeviceError(
         f"no Python access to CUDA ({'; '.join(problems)})",
-        "pip install 'googlenet-deploy[cuda]' (cuda-bindings), or pycuda",
+        f"{install_command('cuda')} (cuda-bindings), or pycuda",
     )
 
 

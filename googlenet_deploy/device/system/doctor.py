@@ -19,7 +19,7 @@ from googlenet_deploy.device.system.processor import instructions, is_x86, sums_
 from googlenet_deploy.device.targets.target import JETPACKS, NO_INT8, load_target
 from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
-from googlenet_deploy.errors import DeviceError
+from googlenet_deploy.errors import DeviceError, install_command
 
 # What a package is called, and the extra that brings it; "" for the package's own dependencies.
 _PACKAGES = {
@@ -99,7 +99,7 @@ def _package(name: str) -> Finding:
     try:
         module = import_module(name)
     except ImportError:
-        return Finding(label, False, "not installed", f"pip install 'googlenet-deploy[{extra}]'" if extra else "")
+        return Finding(label, False, "not installed", install_command(extra) if extra else "")
     except Exception as error:  # noqa: BLE001 - a broken installation can raise anything, and that is the finding
         return Finding(label, False, f"installed but broken: {error}", "install it again")
     text = str(getattr(module, "__version__", "of unknown version"))

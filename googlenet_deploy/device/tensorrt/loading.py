@@ -7,14 +7,14 @@ from importlib import import_module
 from googlenet_deploy.device.tensorrt.names import OLDEST, Version
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.device.text import one_line
-from googlenet_deploy.errors import DeviceError
+from googlenet_deploy.errors import DeviceError, install_command
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
 _LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 _INSTALL = {
     "tensorrt": "on a Jetson, TensorRT comes with JetPack (apt install python3-libnvinfer); "
     "without a GPU, --dry-run plans and --backend tensorrt-rtx builds",
-    "tensorrt_rtx": "pip install 'googlenet-deploy[rtx]'",
+    "tensorrt_rtx": install_command("rtx"),
 }
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from googlenet_deploy.calibration.collect import (
     FOLDS,
@@ -113,6 +115,26 @@ def test_damaged_states_are_refused(collection: Collection, tmp_path: Path) -> N
             load_state(path, "print")
     with pytest.raises(InputError, match="cannot be read"):
         load_state(tmp_path / "missing", "print")
+
+
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), everywhere=st.booleans())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_byte_is_refused_or_changes_nothing(
+    place: float, value: int, everywhere: bool, collection: Collection, tmp_path: Path
+) -> None:
+    path = tmp_path / "state"
+    save_state(path, collection, "print")
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) if everywhere else 200))] = value  # the head says how the rest is packed
+    path.write_bytes(bytes(content))
+    try:
+        loaded = load_state(path, "print")
+    except InputError:
+        return
+    save_state(path, loaded, "print")
+    whole = path.read_bytes()
+    save_state(path, collection, "print")
+    assert whole == path.read_bytes()
 
 
 def test_the_collector_counts_what_the_session_yields(mini: Callable[..., onnx.ModelProto], pictures: Callable) -> None:
