@@ -94,15 +94,11 @@ def learn_codes(
     Returns:
         int8 (outputs, K) in -127..127.
     """
-    quadratic = _damped(moments, damping)
-    exact = weight / scales
-    codes = np.clip(np.rint(exact), -LARGEST_CODE, LARGEST_CODE)
-    lower = np.clip(np.floor(exact), -LARGEST_CODE, LARGEST_CODE)
-    limits = (lower, np.minimum(lower + 1, LARGEST_CODE))
-    gradient = quadratic @ (codes * scales - weight)
+    search = _Search(_damped(moments, damping), weight, scales)
     for _ in range(sweeps):
-        if not _sweep(quadratic, gradient, codes, scales, limits):
+        if not search.sweep():
             break
+    codes = search.codes
     restored = np.empty_like(codes)
     restored[moments.order] = codes
     return np.ascontiguousarray(restored.T).astype(np.int8)
@@ -115,40 +111,49 @@ def _damped(moments: Moments, damping: float) -> NDArray[np.float32]:
     return quadratic
 
 
-def _sweep(
-    quadratic: NDArray[np.float32],
-    gradient: NDArray[np.float32],
-    codes: NDArray[np.float32],
-    scales: NDArray[np.float32],
-    limits: tuple[NDArray[np.float32], NDArray[np.float32]],
-) -> bool:
-    """Sets each code to the best one while all others stay, in place; tells whether any changed."""
-    changed = False
-    for start in range(0, len(codes), BLOCK):
-        block = slice(start, start + BLOCK)
-        before = codes[block].copy()
-        _descend(quadratic[block, block], gradient[block], codes[block], scales, (limits[0][block], limits[1][block]))
-        steps = (codes[block] - before) * scales
-        if steps.any():
-            changed = True
-            # The block's own gradient has been kept up already; this computes it once more from the old one.
-            gradient[:start] += quadratic[:start, block] @ steps
-            gradient[start + BLOCK :] += quadratic[start + BLOCK :, block] @ steps
-    return changed
+class _Search:
+    """Codes, and the gradient of the objective, that are kept up together.
 
+    Args:
+        quadratic: float32 (K, K), the damped covariance.
+        weight: float32 (K, outputs), what is rounded.
+        scales: float32 (outputs,).
 
-def _descend(
-    quadratic: NDArray[np.float32],
-    gradient: NDArray[np.float32],
-    codes: NDArray[np.float32],
-    scales: NDArray[np.float32],
-    limits: tuple[NDArray[np.float32], NDArray[np.float32]],
-) -> None:
-    for k in range(len(codes)):
-        curvature = quadratic[k, k]
-        if curvature <= 0:
-            continue
-        best = np.clip(np.rint(codes[k] - gradient[k] / (curvature * scales)), limits[0][k], limits[1][k])
-        steps = (best - codes[k]) * scales
-        codes[k] = best
-        gradient += np.outer(quadratic[:, k], steps)
+    Attributes:
+        codes: float32 (K, outputs), the present ones.
+    """
+
+    def __init__(
+        self, quadratic: NDArray[np.float32], weight: NDArray[np.float32], scales: NDArray[np.float32]
+    ) -> None:
+        exact = weight / scales
+        self.quadratic, self.scales = quadratic, scales
+        self.codes: NDArray[np.float32] = np.clip(np.rint(exact), -LARGEST_CODE, LARGEST_CODE)
+        self.lower = np.clip(np.floor(exact), -LARGEST_CODE, LARGEST_CODE)
+        self.upper = np.minimum(self.lower + 1, LARGEST_CODE)
+        self.gradient = quadratic @ (self.codes * scales - weight)
+
+    def sweep(self) -> bool:
+        """Sets each code in turn to the best one while all others stay; tells whether any changed."""
+        changed = False
+        for start in range(0, len(self.codes), BLOCK):
+            block = slice(start, start + BLOCK)
+            before = self.codes[block].copy()
+            self._descend(block)
+            steps = (self.codes[block] - before) * self.scales
+            if steps.any():
+                changed = True
+                for others in (slice(start), slice(start + BLOCK, None)):
+                    self.gradient[others] += self.quadratic[others, block] @ steps
+        return changed
+
+    def _descend(self, block: slice) -> None:
+        """One block, with its own part of the gradient alone."""
+        codes, gradient, quadratic = self.codes[block], self.gradient[block], self.quadratic[block, block]
+        for k, (lowest, highest) in enumerate(zip(self.lower[block], self.upper[block], strict=True)):
+            if quadratic[k, k] <= 0:
+                continue
+            best = np.clip(np.rint(codes[k] - gradient[k] / (quadratic[k, k] * self.scales)), lowest, highest)
+            steps = (best - codes[k]) * self.scales
+            codes[k] = best
+            gradient += np.outer(quadratic[:, k], steps)
