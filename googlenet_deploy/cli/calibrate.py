@@ -102,7 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrates, writes the table and the cache, and prints what was found."""
     check_cache_options(arguments)
     from googlenet_deploy.calibration.calibrate import calibrate
+    from googlenet_deploy.device.files import check_writable
 
+    check_writable(arguments.output, arguments.cache, arguments.resume)
     source = open_model(arguments)
     selection = choose_images(arguments)
     options = calibration_options(arguments)

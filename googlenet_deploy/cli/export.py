@@ -113,8 +113,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--image-count must be at least 1")
     note: Callable[[str], None] = _ignore if arguments.quiet else _note
     options = _options(arguments)
+    from googlenet_deploy.device.files import check_writable, write_json
+
+    check_writable(arguments.output, arguments.json)
     source, result = (_from_onnx if arguments.onnx else _from_weights)(arguments, options, note)
-    from googlenet_deploy.device.files import write_json
     from googlenet_deploy.export.onnx_file import write_model
     from googlenet_deploy.export.summary import summary_json, summary_lines
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from googlenet_deploy.cli.arguments import add_preprocessing_options, gate, report_skipped
 from googlenet_deploy.cli.calibrate import (
@@ -34,6 +34,7 @@ from googlenet_deploy.cli.calibrate import (
     resumable,
     write_cache,
 )
+from googlenet_deploy.cli.lint import lint_or_repair, print_findings
 from googlenet_deploy.cli.mixed_precision import (
     add_budget_options,
     apply_budget,
@@ -51,11 +52,9 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
     from googlenet_deploy.calibration.placement import PlacementOptions
     from googlenet_deploy.calibration.quantize import QuantizationOptions, QuantizationResult
-    from googlenet_deploy.calibration.severity import Finding
     from googlenet_deploy.calibration.table import CalibrationTable
 
 GATES = ("agreement", "sqnr")
-SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,12 +128,14 @@ def _add_check_options(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Quantises, lints or repairs."""
     if arguments.lint or arguments.repair:
-        return _lint(arguments) if arguments.lint else _repair(arguments)
+        return lint_or_repair(arguments)
     _check_options(arguments)
     from googlenet_deploy.calibration.quantize import quantize
     from googlenet_deploy.calibration.refine.steps import refinement_steps
+    from googlenet_deploy.device.files import check_writable
     from googlenet_deploy.export.onnx_file import write_model
 
+    check_writable(arguments.output, arguments.save_table, arguments.cache, arguments.sensitivity, arguments.resume)
     names = chosen_refinements(arguments)
     source = open_model(arguments)
     _check_target(arguments, source)
@@ -237,7 +238,7 @@ def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
         print(f"  {name}: {note}")
     if result.precision is not None:
         print_precision(result.precision)
-    _print_findings(result.findings, "lint: nothing that TensorRT would refuse")
+    print_findings(result.findings, "lint: nothing that TensorRT would refuse")
     if result.agreement is not None:
         share = 100 * result.agreement.equal / result.agreement.images
         seen = "not used for calibration" if result.unseen else "OF THE CALIBRATION, so optimistic"
@@ -248,15 +249,6 @@ def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
     print(f"model: {arguments.output}")
 
 
-def _print_findings(findings: Sequence[Finding], clean: str) -> None:
-    if not findings:
-        print(clean)
-    for finding in findings[:SHOWN]:
-        print(f"{finding.severity}: {finding.text()}")
-    if len(findings) > SHOWN:
-        print(f"... and {len(findings) - SHOWN} more")
-
-
 def _apply_gates(gates: List[Tuple[str, float]], result: QuantizationResult) -> None:
     assert result.agreement is not None or not gates
     for name, wanted in gates:
@@ -265,40 +257,3 @@ def _apply_gates(gates: List[Tuple[str, float]], result: QuantizationResult) -> 
         value = share if name == "agreement" else result.agreement.sqnr
         if value < wanted:
             raise GateError(f"{name} is {value:.2f}, required was {wanted}")
-
-
-def _lint(arguments: argparse.Namespace) -> int:
-    from googlenet_deploy.calibration.lint import ERROR, has_quantisation, lint_model
-    from googlenet_deploy.export.onnx_file import load_model
-
-    model = load_model(arguments.lint)
-    findings = lint_model(model)
-    if not has_quantisation(model):
-        print(f"{arguments.lint}: is not quantised")
-        return 0
-    _print_findings(findings, f"{arguments.lint}: nothing that TensorRT would refuse")
-    errors = sum(finding.severity == ERROR for finding in findings)
-    mendable = sum(finding.mendable for finding in findings)
-    if findings:
-        print(f"{errors} errors, {len(findings) - errors} warnings; --repair mends {mendable}")
-    if errors:
-        raise GateError(f"{arguments.lint}: TensorRT would refuse it", "quantize --repair mends what can be mended")
-    return 0
-
-
-def _repair(arguments: argparse.Namespace) -> int:
-    if not arguments.output:
-        raise UsageError("--repair needs --output for the mended model")
-    from googlenet_deploy.calibration.repair import repair_model
-    from googlenet_deploy.export.onnx_file import load_model, write_model
-
-    result = repair_model(load_model(arguments.repair), arguments.repair)
-    for line in result.changes:
-        print(f"mended: {line}")
-    _print_findings(result.left, "lint: nothing that TensorRT would refuse")
-    print(result.difference)
-    write_model(arguments.output, result.model)
-    print(f"model: {arguments.output}")
-    if any(finding.severity == "error" for finding in result.left):
-        raise GateError(f"{arguments.output}: TensorRT would still refuse it", "quantise the FP32 model anew")
-    return 0

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Union
+from typing import Any, BinaryIO, Iterator, Optional, Union
 
 from googlenet_deploy.errors import InputError, OutputError
 
@@ -57,6 +57,31 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def check_writable(*paths: Optional[PathLike]) -> None:
+    """Refuses, before long work begins, places where its results could not be written; makes nothing there.
+
+    Args:
+        paths: Files to come; None for those that were not asked for. Devices and pipes are left alone.
+
+    Raises:
+        OutputError: A place is a folder, or no file can be made there.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            if _is_stream(Path(path)):
+                continue
+            target = Path(os.path.realpath(str(path)))
+            if target.is_dir():
+                raise IsADirectoryError("it is a folder")
+            folder = next(parent for parent in target.parents if parent.exists())
+            with tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=str(folder)):
+                pass
+        except OSError as error:
+            raise _output_error(path, error) from error
 
 
 @contextmanager

@@ -19,11 +19,13 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from googlenet_deploy.calibration.collect import Collector
+from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.calibration.tensorrt_cache import load_cache
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
+from googlenet_deploy.errors import OutputError
 from googlenet_deploy.export.onnx_file import write_model
 from googlenet_deploy.export.samples import smooth_pictures
 
@@ -131,11 +133,23 @@ class TestCalibrate:
     ) -> None:
         state = tmp_path / "state"
         command = ["calibrate", model, "--images", images, "--count", "4", "--quiet", "--resume", state]
-        _, err = run(*command, "--output", tmp_path, status=1)
+        with mock.patch.object(CalibrationTable, "save", side_effect=OutputError("t.json", "cannot be written: full")):
+            _, err = run(*command, "--output", tmp_path / "t.json", status=1)
         assert "cannot be written" in err
         assert str(state) in err
         with mock.patch.object(Collector, "add", side_effect=AssertionError("all is counted")):
             run(*command, "--output", tmp_path / "t.json")
+
+    @pytest.mark.parametrize("option", ["--output", "--cache", "--resume"])
+    def test_a_place_that_cannot_be_written_is_told_before_the_work(
+        self, run: Run, model: Path, images: Path, tmp_path: Path, option: str
+    ) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        places = {"--output": tmp_path / "t.json", "--cache": tmp_path / "c", option: tmp_path / "file" / "x"}
+        options = [word for pair in places.items() for word in pair]
+        with mock.patch.object(Collector, "add", side_effect=AssertionError("it calibrates")):
+            _, err = run("calibrate", model, "--images", images, *options, "--tensorrt-version", "8.5.2", status=1)
+        assert f"{tmp_path / 'file' / 'x'}: cannot be written" in err
 
     @pytest.mark.parametrize(
         ("arguments", "status", "words"),
@@ -525,9 +539,28 @@ class TestLint:
 
     def test_no_model(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "text.onnx").write_text("no model")
-        for mode in ("--lint", "--repair"):
-            _, err = run("quantize", mode, tmp_path / "text.onnx", "--output", tmp_path / "q.onnx", status=1)
+        for mode in (["--lint"], ["--output", tmp_path / "q.onnx", "--repair"]):
+            _, err = run("quantize", *mode, tmp_path / "text.onnx", status=1)
             assert "is not an ONNX model" in err
+
+    def test_a_float_model_has_nothing_to_mend(self, run: Run, model: Path, tmp_path: Path) -> None:
+        _, err = run("quantize", "--repair", model, "--output", tmp_path / "q.onnx")
+        assert "is not quantised, so there is nothing to mend" in err
+
+    @pytest.mark.parametrize(
+        ("mode", "others", "words"),
+        [
+            ("--lint", ["--output", "q.onnx"], "not --output, since it writes nothing"),
+            ("--lint", ["--images", "photos"], "not --images"),
+            ("--repair", ["float.onnx", "--output", "q.onnx"], "not a second model"),
+            ("--repair", ["--table", "t.json", "--output", "q.onnx"], "not --table"),
+        ],
+    )
+    def test_options_that_would_be_ignored_are_refused(
+        self, run: Run, mode: str, others: list[str], words: str
+    ) -> None:
+        _, err = run("quantize", mode, "theirs.onnx", *others, status=2)
+        assert words in err
 
 
 class TestDiagnosis:

@@ -12,6 +12,7 @@ import pytest
 from googlenet_deploy.device.files import (
     atomic_open,
     atomic_path,
+    check_writable,
     reason,
     sha256_file,
     write_bytes,
@@ -142,6 +143,17 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         assert link.is_symlink()
         assert file.read_bytes() == content
     assert names(file.parent) == ["file"]
+
+
+def test_places_are_tried_without_leaving_anything(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    check_writable(tmp_path / "old", None, tmp_path / "new" / "deep" / "file", "/dev/null")
+    assert names(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_text() == "old"
+    for place in (tmp_path, tmp_path / "old" / "file", tmp_path / ("x" * 300)):
+        with pytest.raises(OutputError, match="cannot be written: "):
+            check_writable(tmp_path / "fine", place)
+    assert names(tmp_path) == ["old"]
 
 
 def test_json_is_readable_utf8_and_refuses_what_json_cannot_hold(tmp_path: Path) -> None:

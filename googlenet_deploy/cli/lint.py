@@ -1,0 +1,81 @@
+"""`quantize --lint` and `quantize --repair`: Q/DQ models of any tool by TensorRT's rules."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Sequence
+
+from googlenet_deploy.errors import GateError, UsageError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.calibration.severity import Finding
+
+SHOWN = 20
+
+
+def lint_or_repair(arguments: argparse.Namespace) -> int:
+    """What --lint or --repair asks for; gives the exit status."""
+    _check_alone(arguments)
+    return _lint(arguments) if arguments.lint else _repair(arguments)
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    """--lint and --repair bring their model and take no options of quantisation, which would be ignored silently."""
+    mode = "--lint" if arguments.lint else "--repair"
+    others = {"a second model": arguments.model, "--images": arguments.images, "--table": arguments.table}
+    others["--output, since it writes nothing"] = arguments.output if arguments.lint else None
+    for name, value in others.items():
+        if value:
+            raise UsageError(f"{mode} takes one quantised model, not {name}")
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from googlenet_deploy.calibration.lint import ERROR, has_quantisation, lint_model
+    from googlenet_deploy.export.onnx_file import load_model
+
+    model = load_model(arguments.lint)
+    findings = lint_model(model)
+    if not has_quantisation(model):
+        print(f"{arguments.lint}: is not quantised")
+        return 0
+    print_findings(findings, f"{arguments.lint}: nothing that TensorRT would refuse")
+    errors = sum(finding.severity == ERROR for finding in findings)
+    mendable = sum(finding.mendable for finding in findings)
+    if findings:
+        print(f"{errors} errors, {len(findings) - errors} warnings; --repair mends {mendable}")
+    if errors:
+        raise GateError(f"{arguments.lint}: TensorRT would refuse it", "quantize --repair mends what can be mended")
+    return 0
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    if not arguments.output:
+        raise UsageError("--repair needs --output for the mended model")
+    from googlenet_deploy.calibration.lint import has_quantisation
+    from googlenet_deploy.calibration.repair import repair_model
+    from googlenet_deploy.export.onnx_file import load_model, write_model
+
+    model = load_model(arguments.repair)
+    result = repair_model(model, arguments.repair)
+    if not has_quantisation(model):
+        print(f"note: {arguments.repair}: is not quantised, so there is nothing to mend", file=sys.stderr)
+    for line in result.changes:
+        print(f"mended: {line}")
+    print_findings(result.left, "lint: nothing that TensorRT would refuse")
+    print(result.difference)
+    write_model(arguments.output, result.model)
+    print(f"model: {arguments.output}")
+    if any(finding.severity == "error" for finding in result.left):
+        raise GateError(f"{arguments.output}: TensorRT would still refuse it", "quantise the FP32 model anew")
+    return 0
+
+
+def print_findings(findings: Sequence[Finding], clean: str) -> None:
+    """The findings, or a sentence that says that there are none."""
+    if not findings:
+        print(clean)
+    for finding in findings[:SHOWN]:
+        print(f"{finding.severity}: {finding.text()}")
+    if len(findings) > SHOWN:
+        print(f"... and {len(findings) - SHOWN} more")
