@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
-from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions
+from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions, runs_engine
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -81,8 +81,36 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
+def refuse_unused(arguments: argparse.Namespace, defaults: Mapping[str, object], why: str) -> None:
+    """Refuses options that nothing would read, instead of ignoring them silently.
+
+    Args:
+        arguments: The command line.
+        defaults: The options, by their names in `arguments`, with the values that they have when they are not given.
+        why: Ends the sentence that begins with the option.
+
+    Raises:
+        UsageError: One of them was given.
+    """
+    for name, default in defaults.items():
+        if getattr(arguments, name) != default:
+            raise UsageError(f"--{name.replace('_', '-')} {why}")
+
+
 def gpu_options(arguments: argparse.Namespace, streams: int) -> GpuOptions:
-    """What `add_gpu_options` asked for, with `streams` batches at once."""
+    """What `add_gpu_options` asked for, with `streams` batches at once.
+
+    Raises:
+        UsageError: The model is none that they would apply to.
+    """
+    if not runs_engine(arguments.model, arguments.backend):
+        unset = {
+            "cuda_backend": None,
+            "cuda_graph": False,
+            "zero_copy": "auto",
+            "no_manifest": False,
+        }
+        refuse_unused(arguments, unset, f"is for engines, which {arguments.model} is not")
     return GpuOptions(
         cuda_backend=arguments.cuda_backend,
         streams=streams,

@@ -17,7 +17,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator, Optional
 
-from googlenet_deploy.cli.arguments import add_preprocessing_options, positive, report_skipped
+from googlenet_deploy.cli.arguments import add_preprocessing_options, positive, refuse_unused, report_skipped
 from googlenet_deploy.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def resumable(options: CalibrationOptions) -> Iterator[None]:
 def check_cache_options(arguments: argparse.Namespace) -> None:
     """Refuses a cache for an unknown version before any work is done."""
     if arguments.cache is None:
+        unset = {"tensorrt_version": None, "algorithm": ALGORITHMS[0]}
+        refuse_unused(arguments, unset, "tells what --cache writes: give --cache FILE too")
         return
     if arguments.tensorrt_version is None:
         raise UsageError("--cache needs --tensorrt-version, such as 8.5.2 for JetPack 5.1")

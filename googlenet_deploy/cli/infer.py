@@ -31,9 +31,11 @@ from googlenet_deploy.cli.arguments import (
     gpu_options,
     milliseconds,
     positive,
+    refuse_unused,
     report_skipped,
     resolve_preprocessing,
 )
+from googlenet_deploy.device.runner.select import runs_engine
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.stream.frames import FrameBatches
     from googlenet_deploy.device.stream.inputs import Inputs
 
+STREAMS = 2
 LIVE_LATENCY = 0.1
 SILENCE = 10.0
 SIGNALLED = 128  # a shell's exit status of a program that a signal ended
@@ -76,7 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_runner_options(parser)
     add_gpu_options(parser).add_argument(
-        "--streams", type=positive, default=2, metavar="N", help="batches at once on the GPU (default 2)"
+        "--streams",
+        type=positive,
+        default=STREAMS,
+        metavar="N",
+        help="batches at once on the GPU (default 2)",
     )
     add_preprocessing_options(parser)
 
@@ -87,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.stream.classify import Tally, stop_on_signals
     from googlenet_deploy.device.stream.inputs import open_inputs
 
-    _check_outputs(arguments)
+    _check_options(arguments)
     stop, tally = threading.Event(), Tally()
     inputs = open_inputs(arguments.paths, arguments.watch, stop)
     with open_runner(
@@ -109,7 +116,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_outputs(arguments: argparse.Namespace) -> None:
+def _check_options(arguments: argparse.Namespace) -> None:
+    if not runs_engine(arguments.model, arguments.backend):
+        refuse_unused(arguments, {"streams": STREAMS}, f"is for engines, which {arguments.model} is not")
     if arguments.json == "-" and arguments.csv == "-":
         raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
 

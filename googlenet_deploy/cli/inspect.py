@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
-from googlenet_deploy.cli.arguments import positive
+from googlenet_deploy.cli.arguments import positive, refuse_unused
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     if sum(value is not None for value in given) != 1:
         raise UsageError("inspect takes exactly one of MODEL, --model and --weights")
     if arguments.path is not None:
+        network = {"by_layer": False, "classes": 1000, "input_size": None}
+        refuse_unused(arguments, network, "is for --model and --weights, not for a file")
         _inspect_file(arguments)
     else:
+        refuse_unused(arguments, {"totals": False, "batch": 1}, "is for a file, not for --model and --weights")
         _inspect_network(arguments)
     return 0
 

@@ -21,8 +21,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
-from googlenet_deploy.cli.arguments import add_preprocessing_options, gate, report_skipped
+from googlenet_deploy.cli.arguments import add_preprocessing_options, gate, refuse_unused, report_skipped
 from googlenet_deploy.cli.calibrate import (
+    DEFAULT_PERCENTILE,
     add_cache_options,
     add_image_options,
     add_method_options,
@@ -165,6 +166,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UsageError("give --images to calibrate on, or --table with a calibration")
     if arguments.save_table and arguments.table:
         raise UsageError("--save-table keeps the table of --images; there is a --table already")
+    if arguments.table:
+        unset = {"percentile": DEFAULT_PERCENTILE, "tensors": "all", "resume": None}
+        refuse_unused(arguments, unset, "is for calibrating, but --table brings a calibration")
     if arguments.check_images is not None and arguments.check_images < 0:
         raise UsageError("--check-images cannot be below 0")
     for name, _ in arguments.require:

@@ -106,6 +106,22 @@ def test_exactly_one_thing_is_inspected(arguments: list[str], capsys: pytest.Cap
     assert "takes exactly one of MODEL, --model and --weights" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["m.onnx", "--by-layer"], "--by-layer is for --model and --weights"),
+        (["m.onnx", "--input-size", "64"], "--input-size is for --model and --weights"),
+        (["--model", "bvlc", "--totals"], "--totals is for a file"),
+        (["--model", "bvlc", "--batch", "4"], "--batch is for a file"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_nonsense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "--model", "bvlc", "--input-size", "8"]) == 2
     assert "at least 32" in capsys.readouterr().err

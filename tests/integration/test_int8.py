@@ -157,6 +157,8 @@ class TestCalibrate:
             (["--count", "0"], 2, "0 is below 1"),
             (["--percentile", "101"], 2, "a percentile lies above 0"),
             (["--cache", "c"], 2, "--cache needs --tensorrt-version"),
+            (["--tensorrt-version", "8.5.2"], 2, "--tensorrt-version tells what --cache writes"),
+            (["--algorithm", "MinMaxCalibration"], 2, "--algorithm tells what --cache writes"),
             (["--cache", "c", "--tensorrt-version", "11.4.1"], 2, "no calibration caches"),
             (["--cache", "c", "--tensorrt-version", "eight"], 2, "is no TensorRT version"),
         ],
@@ -487,6 +489,14 @@ class TestMixedPrecision:
         command = ["quantize", model, "--images", images, "--output", tmp_path / "q.onnx"]
         _, err = run(*command, *options, status=2)
         assert words in err
+
+    @pytest.mark.parametrize("option", [["--percentile", "90"], ["--tensors", "quantized"], ["--resume", "state"]])
+    def test_a_table_is_not_calibrated_again(
+        self, run: Run, model: Path, quantised: tuple[Path, Path], tmp_path: Path, option: list[str]
+    ) -> None:
+        command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx", *option]
+        _, err = run(*command, status=2)
+        assert f"{option[0]} is for calibrating, but --table brings a calibration" in err
 
     def test_images_are_needed(self, run: Run, model: Path, quantised: tuple[Path, Path], tmp_path: Path) -> None:
         command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx"]

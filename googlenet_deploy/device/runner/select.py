@@ -73,12 +73,12 @@ def open_runner(
     """
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    is_engine = Path(path).suffix.lower() in ENGINE_SUFFIXES
+    is_engine = _is_engine(path)
     if is_engine and backend != "auto" and backend not in _ENGINES:
         raise UsageError(f"{path}: is a TensorRT engine, which {backend} does not run", "leave --backend out")
     if backend in _ENGINES and Path(path).suffix.lower() == ".onnx":
         raise UsageError(f"{path}: {backend} runs engines", f"build one first: googlenet-deploy build {path}")
-    if backend in _ENGINES or is_engine:
+    if runs_engine(path, backend):
         return _open_engine(path, backend, gpu or GpuOptions())
     if as_is and backend == "openvino":
         raise UsageError("--as-is is for ONNX Runtime: OpenVINO changes every graph", "leave one of them out")
@@ -92,6 +92,15 @@ def open_runner(
     return OnnxRuntimeRunner(
         path, providers=[provider] if provider else None, threads=threads, batch=batch, as_is=as_is
     )
+
+
+def runs_engine(path: PathLike, backend: str) -> bool:
+    """Whether `open_runner` takes this file as an engine."""
+    return backend in _ENGINES or _is_engine(path)
+
+
+def _is_engine(path: PathLike) -> bool:
+    return Path(path).suffix.lower() in ENGINE_SUFFIXES
 
 
 def gains_by_openvino(path: PathLike) -> bool:

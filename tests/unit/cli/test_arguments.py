@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from googlenet_deploy.cli.arguments import (
+    add_gpu_options,
     add_preprocessing_options,
     add_runner_options,
     check_class_count,
     class_names,
     gate,
+    gpu_options,
     optional_output,
     positive,
     report_skipped,
@@ -35,6 +37,21 @@ def parse(*options: str) -> argparse.Namespace:
 def runner(own: Preprocessing | None = None, shape: Any = (None, 3, 224, 224)) -> Any:
     metadata = ModelMetadata(preprocessing=own, class_names=("a", "b"))
     return SimpleNamespace(path="m.onnx", input=TensorSpec("x", shape, "float32"), metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "option", [["--cuda-backend", "pycuda"], ["--cuda-graph"], ["--zero-copy", "off"], ["--no-manifest"]]
+)
+def test_options_of_engines_are_not_ignored_silently(option: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    add_runner_options(parser)
+    add_gpu_options(parser)
+    assert gpu_options(parser.parse_args(["m.engine", *option]), 3).streams == 3
+    assert gpu_options(parser.parse_args(["m.bin", "--backend", "tensorrt", *option]), 3).streams == 3
+    assert gpu_options(parser.parse_args(["m.onnx"]), 3).streams == 3
+    with pytest.raises(UsageError, match=f"{option[0]} is for engines, which m.onnx is not"):
+        gpu_options(parser.parse_args(["m.onnx", *option]), 3)
 
 
 def test_a_model_that_says_how_needs_no_options(capsys: pytest.CaptureFixture[str]) -> None:
