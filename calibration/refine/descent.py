@@ -2,10 +2,12 @@
 
 The objective is AdaRound's (Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization",
 arXiv:2004.10568, section 3.3): the mean squared difference of the layer's outputs. AdaRound relaxes the codes and
-descends on samples. But for one layer the objective is a quadratic form of its weights: the covariance of its
-inputs is enough to know, and exact descent along one code at a time, all output channels at once, takes a second per
-layer instead of minutes. That, and that codes are best set in the order of the covariance's diagonal, is from
-Frantar et al. 2022, "GPTQ" (arXiv:2210.17323), section 3.
+descends on samples. But for one layer the objective is a quadratic form of its weights: the covariance of its inputs
+is enough to know, and codes can be searched for directly, for all output channels at once, in a second per layer.
+
+First each weight is rounded to the nearest while those not yet rounded make up for the errors of those that are, in
+the order of the inputs' variance: Frantar et al. 2022, "GPTQ" (arXiv:2210.17323), section 3. Then coordinate descent
+sets each code to the best one while all others stay, until none changes.
 
 The mean is left to the bias, so covariances are centred. `damping` makes each weight's own rounding error count too,
 which keeps inputs that the images hardly show from being misused to make up for the rest.
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.refine.rows import LayerRows
 
 LARGEST_CODE = 127
-SWEEPS = 3
+SWEEPS = 5
+# How many codes away from where the first pass put it descent may move a weight.
+REACH = 2
+SMALLEST_DAMPING = 1e-6
 # Codes are changed in blocks: within one, only its own gradient is kept up; all others follow in one product.
 BLOCK = 64
 
@@ -82,7 +87,7 @@ def best_weights(moments: Moments, damping: float) -> NDArray[np.float32]:
 def learn_codes(
     moments: Moments, weight: NDArray[np.float32], scales: NDArray[np.float32], damping: float, sweeps: int = SWEEPS
 ) -> NDArray[np.int8]:
-    """Rounds weights up or down so that the layer's output changes least; coordinate descent from the nearest codes.
+    """Rounds weights so that the layer's output changes least.
 
     Args:
         moments: Of the layer.
@@ -111,6 +116,45 @@ def _damped(moments: Moments, damping: float) -> NDArray[np.float32]:
     return quadratic
 
 
+def feed_back(
+    quadratic: NDArray[np.float32], weight: NDArray[np.float32], scales: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Rounds one input's weights after the other to the nearest; the following ones make up for each error.
+
+    What they take over of it is the row of the Cholesky factor of the inverse covariance (GPTQ, section 3, step 3).
+
+    Args:
+        quadratic: float32 (K, K), positive definite but for inputs that never vary.
+        weight: float32 (K, outputs).
+        scales: float32 (outputs,).
+
+    Returns:
+        Codes, float32 (K, outputs), in -127..127.
+    """
+    factor = _inverse_factor(quadratic)
+    left, codes = weight.astype(np.float32, copy=True), np.empty_like(weight)
+    for start in range(0, len(weight), BLOCK):
+        block = slice(start, min(start + BLOCK, len(weight)))
+        rows, part = left[block], factor[block, block]
+        errors = np.empty_like(rows)
+        for k in range(len(rows)):
+            codes[start + k] = np.clip(np.rint(rows[k] / scales), -LARGEST_CODE, LARGEST_CODE)
+            errors[k] = (rows[k] - codes[start + k] * scales) / part[k, k]
+            rows[k + 1 :] -= np.outer(part[k, k + 1 :], errors[k])
+        left[block.stop :] -= factor[block, block.stop :].T @ errors
+    return codes
+
+
+def _inverse_factor(quadratic: NDArray[np.float32]) -> NDArray[np.float32]:
+    """U, upper triangular, with U^T U the inverse of a covariance; float32 (K, K)."""
+    exact = quadratic.astype(np.float64)
+    diagonal = np.diagonal(exact)
+    # Inputs that never vary, and rounding errors of the sums, must not make it singular.
+    exact[np.diag_indices_from(exact)] += SMALLEST_DAMPING * max(float(diagonal.mean()), np.finfo(np.float32).tiny)
+    factor: NDArray[np.float32] = np.linalg.cholesky(np.linalg.inv(exact)).T.astype(np.float32)
+    return factor
+
+
 class _Search:
     """Codes, and the gradient of the objective, that are kept up together.
 
@@ -126,11 +170,10 @@ class _Search:
     def __init__(
         self, quadratic: NDArray[np.float32], weight: NDArray[np.float32], scales: NDArray[np.float32]
     ) -> None:
-        exact = weight / scales
         self.quadratic, self.scales = quadratic, scales
-        self.codes: NDArray[np.float32] = np.clip(np.rint(exact), -LARGEST_CODE, LARGEST_CODE)
-        self.lower = np.clip(np.floor(exact), -LARGEST_CODE, LARGEST_CODE)
-        self.upper = np.minimum(self.lower + 1, LARGEST_CODE)
+        self.codes = feed_back(quadratic, weight, scales)
+        self.lower = np.maximum(self.codes - REACH, -LARGEST_CODE)
+        self.upper = np.minimum(self.codes + REACH, LARGEST_CODE)
         self.gradient = quadratic @ (self.codes * scales - weight)
 
     def sweep(self) -> bool:
