@@ -82,14 +82,16 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
     """
     if count is not None and count < 1:
         raise UsageError("the number of calibration images must be at least 1")
-    images = (read_image_list(place) if is_list(place) else find_images([place])).images
+    found = read_image_list(place) if is_list(place) else find_images([place])
+    images = found.images
     if not images:
         raise InputError(place, "holds no images", "give a folder with photographs like those the model will see")
     if count is None or count >= len(images):
-        return ImageSelection(tuple(images), (), _shortage(count, len(images)))
+        return ImageSelection(tuple(images), (), (*_shortage(count, len(images)), *_others(found.other_files)))
     drawn = random.Random(seed).sample(range(len(images)), count)  # noqa: S311 - a reproducible draw, no secret
     rest = sorted(set(range(len(images))) - set(drawn))
-    return ImageSelection(tuple(images[index] for index in drawn), tuple(images[index] for index in rest))
+    chosen, others = (tuple(images[index] for index in part) for part in (drawn, rest))
+    return ImageSelection(chosen, others, _others(found.other_files))
 
 
 def spread(images: Sequence[ImageSource], count: int) -> list[ImageSource]:
@@ -132,3 +134,7 @@ def _shortage(wanted: int | None, available: int) -> tuple[str, ...]:
     if wanted is None or wanted == available:
         return ()
     return (f"{wanted} images were asked for, there are only {available}: all of them are used",)
+
+
+def _others(files: Sequence[str]) -> tuple[str, ...]:
+    return (f"{len(files)} other files in the folder are no images, such as {files[0]}",) if files else ()

@@ -48,7 +48,7 @@ def add_image_options(group: argparse._ArgumentGroup, *, required: bool) -> None
         "--images",
         required=required,
         metavar="PATH",
-        help="a folder, a pattern, or a .txt file that lists one image per line",
+        help="a folder, a pattern, or a .txt file that lists one image per line, relative to itself",
     )
     group.add_argument(
         "--count",

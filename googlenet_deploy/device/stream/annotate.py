@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from googlenet_deploy.device.files import atomic_path, reason
+from googlenet_deploy.device.images.decode import SUFFIXES
 from googlenet_deploy.device.labels import short_name
+from googlenet_deploy.device.stream.inputs import VIDEO_SUFFIXES
 from googlenet_deploy.errors import OutputError, UsageError, requires
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Annotations:
         resized: Frames that were brought to the size of a video's first.
 
     Raises:
-        UsageError: An image file is asked for, but there may be several frames.
+        UsageError: An image file is asked for, but there may be several frames, or a form that is not written.
         MissingExtraError: OpenCV is not installed.
         OutputError: Something cannot be written.
     """
@@ -61,6 +63,9 @@ class Annotations:
         self._is_image = suffix in IMAGE_SUFFIXES
         self._video: Optional[_Video] = _Video(self.path) if suffix in VIDEO_CODES else None
         self._used: Set[str] = set()
+        if suffix in (SUFFIXES | VIDEO_SUFFIXES) - {*IMAGE_SUFFIXES, *VIDEO_CODES} and not self.path.is_dir():
+            known = ", ".join((*VIDEO_CODES, *IMAGE_SUFFIXES))
+            raise UsageError(f"--annotate {path}: {suffix} files are not written", f"give a folder, or one of {known}")
         if self._is_image and not single:
             raise UsageError(f"--annotate {path}: is one image, but there may be several", "give a folder or a video")
 

@@ -28,6 +28,10 @@ def names(images: tuple[ImageSource, ...]) -> list[str]:
     return [Path(image.name).name for image in images]
 
 
+def other_files(folder: Path) -> str:
+    return f"1 other files in the folder are no images, such as {folder / 'notes.md'}"
+
+
 def test_a_draw_is_reproducible_and_leaves_the_others(folder: Path) -> None:
     first, again, other = (select_images(folder, 4, seed) for seed in (7, 7, 8))
     assert first == again
@@ -35,19 +39,23 @@ def test_a_draw_is_reproducible_and_leaves_the_others(folder: Path) -> None:
     assert len(first.chosen) == 4
     assert sorted(names(first.chosen + first.others)) == sorted(f"{index}.png" for index in range(10))
     assert list(first.others) == sorted(first.others)
-    assert first.notes == ()
+    assert first.notes == (other_files(folder),)
 
 
 def test_all_images_in_their_own_order_without_a_count(folder: Path) -> None:
     selection = select_images(folder, None)
     assert names(selection.chosen) == [*(f"{i}.png" for i in (0, 2, 4, 6, 8)), *(f"{i}.png" for i in (1, 3, 5, 7, 9))]
-    assert selection.others == selection.notes == ()
+    assert selection.others == ()
+    assert selection.notes == (other_files(folder),)
 
 
 def test_fewer_images_than_asked_for_are_all_used_and_that_is_said(folder: Path) -> None:
     selection = select_images(folder, 50)
     assert len(selection.chosen) == 10
-    assert selection.notes == ("50 images were asked for, there are only 10: all of them are used",)
+    shortage = "50 images were asked for, there are only 10: all of them are used"
+    assert selection.notes == (shortage, other_files(folder))
+    assert select_images(folder, 10).notes == (other_files(folder),)
+    (folder / "notes.md").unlink()
     assert select_images(folder, 10).notes == ()
 
 

@@ -134,6 +134,16 @@ def test_one_image_goes_to_one_file(tmp_path: Path) -> None:
         Annotations(str(tmp_path / "a.jpg"), single=False)
 
 
+@pytest.mark.parametrize("suffix", [".mov", ".webm", ".tiff"])
+def test_forms_that_are_not_written_become_no_folder(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UsageError, match=f"{suffix} files are not written"):
+        Annotations(str(tmp_path / f"a{suffix}"), single=True)
+    (tmp_path / f"old{suffix}").mkdir()
+    with Annotations(str(tmp_path / f"old{suffix}"), single=False) as writer:
+        writer.write(images(32), answers("x.png"))
+    assert (tmp_path / f"old{suffix}" / "x.png").is_file()
+
+
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])
 def test_a_video_of_all_frames(tmp_path: Path, suffix: str) -> None:
     cv2: Any = pytest.importorskip("cv2", reason="OpenCV is not installed (the extra opencv brings it)")
