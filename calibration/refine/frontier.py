@@ -91,8 +91,7 @@ class Frontier:
 
     def __init__(self, draft: Draft, batches: Batches, images: int, threads: int | None = None) -> None:
         self.draft, self.graph, self.threads = draft, GraphView(draft.model), threads
-        self._layers = {node.name: node for node in draft.plan.nodes}
-        self._open = set(self._layers)
+        self._open = {node.name for node in draft.plan.nodes}
         self._left = [node for node in self.graph.nodes if node.op_type != "Constant"]
         name = self.graph.inputs[0]
         self.wanted = {name: Tensor([])}
@@ -202,7 +201,7 @@ def open_part(
     part = onnx.helper.make_graph(
         inside,
         model.graph.name,
-        [value_of(graph, name) for name in inputs],
+        [_of_any_shape(value_of(graph, name)) for name in inputs],
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [tensor for name, tensor in graph.initializers.items() if name in read and name not in graph.producers],
     )
@@ -214,6 +213,12 @@ def open_part(
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise BadModelError("model", f"ONNX Runtime cannot run a part of it: {error}") from error
     return session, inputs
+
+
+def _of_any_shape(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    """The same without its shape: a model of a fixed batch takes the smaller last one too."""
+    kind = value.type.tensor_type.elem_type
+    return onnx.helper.make_tensor_value_info(value.name, kind or onnx.TensorProto.FLOAT, None)
 
 
 def _between(graph: GraphView, known: set[str], outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[str]]:

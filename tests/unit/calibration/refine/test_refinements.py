@@ -125,6 +125,15 @@ def test_classifier_stored_the_other_way_round(
     assert noise(result, images) < 1.5 * noise(draft, images)
 
 
+def test_model_of_a_fixed_batch_takes_any_number_of_images(
+    mini: Callable, calibrated: Callable[..., CalibrationResult], images: np.ndarray
+) -> None:
+    model = mini(batch=4)
+    draft = make_draft(model, calibrated(model).table)
+    result = correct_biases(draft, ArrayBatches(images[:10], 4), quiet=True)
+    assert result.notes["bias correction"].endswith("on 10 images")
+
+
 def test_pixels_as_input_stay_uint8(mini: Callable, calibrated: Callable[..., CalibrationResult]) -> None:
     model = mini()
     cast = onnx.helper.make_node("Cast", ["pixels"], ["input"], "cast", to=onnx.TensorProto.FLOAT)
