@@ -21,7 +21,7 @@ MINMAX = "onnxruntime MinMax, inputs of Conv/Gemm"
 METHODS = {
     "ours: plain rounding": COUNTS,
     "ours: bias (the default)": COUNTS,
-    "ours: rounding (best)": COUNTS,
+    "ours: rounding": COUNTS,
     MINMAX: COUNTS,
     "onnxruntime Entropy, strides of 32, inputs": (256,),
 }

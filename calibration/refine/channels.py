@@ -13,10 +13,6 @@ import numpy as np
 
 from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS, is_scaled_gemm
-from googlenet_deploy.errors import requires
-
-with requires("export"):
-    from onnx import numpy_helper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+WEIGHT, BIAS = 1, 2  # positions among a layer's inputs
 # Operators that keep channels apart and their order, one input and one output each.
 CARRIERS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Dropout", "Flatten"})
 
@@ -110,7 +107,9 @@ def outputs_first(node: onnx.NodeProto, weight: NDArray[Scalar]) -> NDArray[Scal
 
 
 class LayerEditor:
-    """Changes weights and biases of a model's layers in place.
+    """Changes weights and biases of a model's layers; `apply` writes them into it.
+
+    They are kept in float64 until then, so that any number of changes costs neither precision nor memory.
 
     Args:
         model: The model to change.
@@ -121,25 +120,26 @@ class LayerEditor:
         self.graph = GraphView(model)
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._taken = {*self.graph.producers, *self.graph.initializers, *self.graph.inputs}
+        self._changed: dict[tuple[str, int], NDArray[np.float64]] = {}  # by layer and position of the input
 
     def weight(self, name: str) -> NDArray[np.float64]:
         """A layer's weights, float64, shaped as they are stored."""
-        return self._read(self.graph.node(name).input[1])
+        return self._value(name, WEIGHT)
 
     def bias(self, name: str) -> NDArray[np.float64]:
         """A layer's bias, float64 (output channels,); zeros where it has none."""
         node = self.graph.node(name)
-        if len(node.input) > 2 and node.input[2]:
-            return self._read(node.input[2])
+        if (name, BIAS) in self._changed or (len(node.input) > BIAS and node.input[BIAS]):
+            return self._value(name, BIAS)
         return np.zeros(outputs_first(node, self.weight(name)).shape[0])
 
-    def set_weight(self, name: str, value: NDArray[np.floating]) -> None:
-        """Gives a layer other weights, as float32."""
-        self._write(self.graph.node(name), 1, value)
+    def set_weight(self, name: str, value: NDArray[np.float64]) -> None:
+        """Gives a layer other weights."""
+        self._changed[name, WEIGHT] = value
 
-    def set_bias(self, name: str, value: NDArray[np.floating]) -> None:
-        """Gives a layer another bias, as float32, or its first."""
-        self._write(self.graph.node(name), 2, value)
+    def set_bias(self, name: str, value: NDArray[np.float64]) -> None:
+        """Gives a layer another bias, or its first."""
+        self._changed[name, BIAS] = value
 
     def add(self, name: str, value: NDArray[np.floating]) -> str:
         """Stores a float32 constant under a name of its own, which is returned."""
@@ -147,21 +147,27 @@ class LayerEditor:
         while unique in self._taken:
             unique, number = f"{name}_{number}", number + 1
         self._taken.add(unique)
-        self.model.graph.initializer.append(to_tensor(value.astype(np.float32), unique))
-        self._constants[unique] = self.model.graph.initializer[-1]
+        self.model.graph.initializer.append(to_tensor(np.asarray(value, np.float32), unique))
         return unique
 
-    def _read(self, name: str) -> NDArray[np.float64]:
-        tensor = self._constants.get(name)
-        array = self.graph.constant(name) if tensor is None else numpy_helper.to_array(tensor)
-        return array.astype(np.float64)
+    def apply(self) -> None:
+        """Writes all changes into the model, as float32."""
+        for (name, position), value in self._changed.items():
+            self._write(self.graph.node(name), position, value)
+        self._changed.clear()
 
-    def _write(self, node: onnx.NodeProto, position: int, value: NDArray[np.floating]) -> None:
+    def _value(self, name: str, position: int) -> NDArray[np.float64]:
+        changed = self._changed.get((name, position))
+        if changed is not None:
+            return changed
+        return self.graph.constant(self.graph.node(name).input[position]).astype(np.float64)
+
+    def _write(self, node: onnx.NodeProto, position: int, value: NDArray[np.float64]) -> None:
         while len(node.input) <= position:
             node.input.append("")
         name = node.input[position]
         if name in self._constants and len(self.graph.consumers[name]) == 1:
             self._constants[name].CopyFrom(to_tensor(value.astype(np.float32), name))
         else:  # shared with another layer, a Constant node's, or absent
-            kind = "weight" if position == 1 else "bias"
+            kind = "weight" if position == WEIGHT else "bias"
             node.input[position] = self.add(f"{self.graph.name_of(node)}/{kind}", value)

@@ -49,6 +49,7 @@ def equalize_channels(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[
         rounds += 1
         if max(_equalize(editor, channels, source, factors) for source in free) < CONVERGED:
             break
+    editor.apply()
     spread = [float(factor.max() / factor.min()) for factor in factors.values()]
     note = f"{len(free)} of {len(channels.layers)} layers, factors up to {max(spread, default=1.0):.3g} apart"
     return result, {"equalisation": note}

@@ -205,4 +205,5 @@ def _move(
         if node.op_type in QUANTIZED_OPERATORS and node.input[0] in offsets:
             sums = outputs_first(node, editor.weight(name)).reshape(len(editor.bias(name)), -1).sum(axis=1)
             editor.set_bias(name, editor.bias(name) + offsets[node.input[0]] * sums)
+    editor.apply()
     return result

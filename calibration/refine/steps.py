@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EQUALIZE, WEIGHT_SCALES, OFFSET, BIAS, ROUNDING = "equalize", "weight-scales", "offset", "bias", "rounding"
 # Each builds on those ahead of it.
 REFINEMENTS = (EQUALIZE, WEIGHT_SCALES, OFFSET, BIAS, ROUNDING)
-SETS = {"none": (), "fast": (BIAS,), "best": (ROUNDING,)}
+SETS = {"none": (), "fast": (BIAS,), "best": (WEIGHT_SCALES, ROUNDING)}
 DEFAULT = "fast"
 
 

@@ -12,7 +12,7 @@ HELP = (
     "a comma-separated list of refinements: equalize (like ranges for channels of one tensor, by scaling neighbouring "
     "layers), weight-scales (smallest squared error instead of the largest weight), offset (use the codes below zero "
     "behind ReLUs, where nothing pads), bias (make up for the shift of each layer's mean), rounding (learned rounding "
-    "of the weights, with bias); or none, fast (bias), best (rounding). All are free on the device, but "
+    "of the weights, with bias); or none, fast (bias), best (weight-scales, rounding). All are free on the device, but "
     "offset, which turns some ReLUs into clips. Default: fast, with a --table none"
 )
 

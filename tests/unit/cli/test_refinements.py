@@ -27,9 +27,9 @@ def arguments(*words: str, **given: object) -> argparse.Namespace:
     [
         ("none", []),
         ("fast", ["bias"]),
-        ("best", ["rounding"]),
+        ("best", ["weight-scales", "rounding"]),
         ("rounding, offset", ["offset", "rounding"]),
-        ("best,offset,equalize", ["equalize", "offset", "rounding"]),
+        ("best,offset,equalize", ["equalize", "weight-scales", "offset", "rounding"]),
         ("bias,bias", ["bias"]),
     ],
 )
