@@ -125,6 +125,19 @@ def options(description: str, rounds: int = 5) -> argparse.ArgumentParser:
     return parser
 
 
+def peak_megabytes(process: int | str = "self") -> float:
+    """Peak resident memory of a running process, in MiB: VmHWM of ``/proc/PID/status`` (proc(5)); 0 once it has ended.
+
+    getrusage and wait4 would count the memory of the process that started it too, which is shared until exec.
+    """
+    try:
+        text = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    kilobytes = next((line.split()[1] for line in text.splitlines() if line.startswith("VmHWM:")), "0")
+    return int(kilobytes) / 1024
+
+
 def bvlc_onnx() -> Path:
     """``build/bvlc.onnx``, exported from the published weights where it is not there yet."""
     path = ROOT / "build" / "bvlc.onnx"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,19 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from harness import IMAGES, ROOT, Timing, bvlc_int8_onnx, bvlc_onnx, interleaved, options, record, say, table
+from harness import (
+    IMAGES,
+    ROOT,
+    Timing,
+    bvlc_int8_onnx,
+    bvlc_onnx,
+    interleaved,
+    options,
+    peak_megabytes,
+    record,
+    say,
+    table,
+)
 from PIL import Image
 
 from googlenet_deploy.cli.main import main as googlenet_deploy
@@ -34,6 +45,7 @@ MEAN = np.array([104.0, 117.0, 123.0], np.float32)
 ANSWERS = ROOT / "build" / "answers.csv"
 PLAIN = "plain loop"
 FASTER, START_SECONDS, PEAK_MB = 4.0, 1.0, 500.0
+POLL = 0.01  # seconds between two looks at a process's memory
 
 
 def plain_preprocess(path: Path) -> np.ndarray:
@@ -97,10 +109,14 @@ def process(*arguments: str) -> tuple[float, float]:
         ],
         stderr=subprocess.DEVNULL,
     )
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
+    peak = 0.0
+    while child.poll() is None:
+        peak = max(peak, peak_megabytes(child.pid))
+        time.sleep(POLL)
+    seconds = time.perf_counter() - start
+    if child.returncode:
         raise SystemExit("infer failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return seconds, peak
 
 
 def variants() -> dict[str, tuple[Path, tuple[str, ...]]]:

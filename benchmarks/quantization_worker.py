@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import sys
 import time
 import warnings
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from harness import peak_megabytes
 
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.preprocess import preprocess
@@ -170,8 +170,7 @@ def main() -> int:
     start = time.perf_counter()
     METHODS[method](Path(model), Path(output), paths)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_megabytes": peak}))
+    print(json.dumps({"seconds": seconds, "peak_megabytes": peak_megabytes()}))
     return 0
 
 
