@@ -155,8 +155,8 @@ def describe(path: PathLike, batch: int = 1) -> Description:
 def _sparsity(path: PathLike, model: ModelProto) -> tuple[LayerSparsity, ...]:
     try:
         return tuple(layer_sparsity(model))
-    except (ValueError, TypeError) as error:
-        raise BadModelError(path, f"holds a weight whose data do not fit its shape: {error}") from error
+    except (ValueError, TypeError, LookupError) as error:  # a LookupError: a type that no ONNX has
+        raise BadModelError(path, f"holds a weight whose data do not fit its type or shape: {error}") from error
 
 
 def table_lines(description: Description, *, layers: bool = True) -> list[str]:

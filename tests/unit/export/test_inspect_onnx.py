@@ -161,3 +161,11 @@ def test_a_weight_whose_data_do_not_fit_is_refused(tiny_classifier: Any, describ
     weight.float_data[:] = [*values, 1.0]
     with pytest.raises(BadModelError):
         described(model)
+
+
+def test_a_weight_of_a_type_that_there_is_not_is_refused(tiny_classifier: Any, described: Any) -> None:
+    model = tiny_classifier()
+    for weight in model.graph.initializer:
+        weight.data_type = 29
+    with pytest.raises(BadModelError):
+        described(model)
