@@ -104,9 +104,9 @@ def record(name: str, figures: Mapping[str, Any]) -> Path:
 
 
 def say(text: str) -> None:
-    """Prints a line, which `record` keeps."""
+    """Prints a line, which `record` keeps without the folders of this machine."""
     print(text, flush=True)
-    _said.append(text)
+    _said.append(text.replace(f"{DATA}/", "$DATA/").replace(f"{ROOT}/", ""))
 
 
 def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
