@@ -145,8 +145,10 @@ def quantize(
         warnings += calibration.warnings
     draft = make_draft(changed.model, table, chosen.placement, chosen.method, source.path)
     draft = replace(draft, notes=notes)
+    batches = _batches(changed, selection.chosen if selection is not None else ())
     for refinement in after:
-        draft = refinement(draft, _batches(changed, selection.chosen if selection is not None else ()))
+        draft = refinement(draft, batches)
+    skipped = skipped or tuple(batches.skipped)  # those of a calibration are these and perhaps more
     judge, unseen = _judge(source, table, selection, chosen, judges or Judges(), used=used)
     if judge is not None:
         skipped = [*skipped, *judge.skipped]

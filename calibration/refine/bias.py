@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.refine.layerwise import Fitted, refine_layers
+from googlenet_deploy.calibration.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.batches import Batches
     from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.calibration.refine.layerwise import Fitted
     from googlenet_deploy.calibration.refine.rows import LayerRows
 
 IMAGES = 128
@@ -27,13 +28,15 @@ ROUNDS = 3
 SMALLEST_SHARE = 0.05
 
 
-def correct_biases(draft: Draft, batches: Batches, *, quiet: bool = False) -> Draft:
+def correct_biases(draft: Draft, batches: Batches, *, threads: int | None = None, quiet: bool = False) -> Draft:
     """Corrects the bias of every layer, in graph order; see `refine_layers` for arguments and errors."""
 
     def fit(rows: LayerRows, present: Fitted) -> Fitted:
-        return Fitted(present.codes, present.scales, fit_bias(rows, present.weight, present.bias))
+        return replace(present, bias=fit_bias(rows, present.weight, present.bias))
 
-    result, layers, images = refine_layers(draft, batches, fit, images=IMAGES, title="biases", quiet=quiet)
+    result, layers, images = refine_layers(
+        draft, batches, fit, images=IMAGES, title="biases", threads=threads, quiet=quiet
+    )
     return replace(result, notes={**result.notes, "bias correction": f"{layers} layers, on {images} images"})
 
 

@@ -10,7 +10,8 @@ the order of the inputs' variance: Frantar et al. 2022, "GPTQ" (arXiv:2210.17323
 sets each code to the best one while all others stay, until none changes.
 
 The mean is left to the bias, so covariances are centred. `damping` makes each weight's own rounding error count too,
-which keeps inputs that the images hardly show from being misused to make up for the rest.
+which keeps inputs that the images hardly show from being misused to make up for the rest. A weight of exactly zero
+keeps code 0: it was pruned, and a 2:4 pattern must outlive quantisation.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.calibration.weights import LARGEST_CODE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.refine.rows import LayerRows
 
-LARGEST_CODE = 127
 SWEEPS = 5
 # How many codes away from where the first pass put it descent may move a weight.
 REACH = 2
@@ -99,7 +101,7 @@ def learn_codes(
     Returns:
         int8 (outputs, K) in -127..127.
     """
-    search = _Search(_damped(moments, damping), weight, scales)
+    search = _Search(_damped(moments, damping), weight, scales, moments.weight != 0)
     for _ in range(sweeps):
         if not search.sweep():
             break
@@ -117,7 +119,10 @@ def _damped(moments: Moments, damping: float) -> NDArray[np.float32]:
 
 
 def feed_back(
-    quadratic: NDArray[np.float32], weight: NDArray[np.float32], scales: NDArray[np.float32]
+    quadratic: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    scales: NDArray[np.float32],
+    free: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Rounds one input's weights after the other to the nearest; the following ones make up for each error.
 
@@ -127,10 +132,12 @@ def feed_back(
         quadratic: float32 (K, K), positive definite but for inputs that never vary.
         weight: float32 (K, outputs).
         scales: float32 (outputs,).
+        free: bool (K, outputs), false where the code is to be 0; all are free where None.
 
     Returns:
         Codes, float32 (K, outputs), in -127..127.
     """
+    largest = np.full(weight.shape, LARGEST_CODE, np.float32) if free is None else np.where(free, LARGEST_CODE, 0)
     factor = _inverse_factor(quadratic)
     left, codes = weight.astype(np.float32, copy=True), np.empty_like(weight)
     for start in range(0, len(weight), BLOCK):
@@ -138,7 +145,7 @@ def feed_back(
         rows, part = left[block], factor[block, block]
         errors = np.empty_like(rows)
         for k in range(len(rows)):
-            codes[start + k] = np.clip(np.rint(rows[k] / scales), -LARGEST_CODE, LARGEST_CODE)
+            codes[start + k] = np.clip(np.rint(rows[k] / scales), -largest[start + k], largest[start + k])
             errors[k] = (rows[k] - codes[start + k] * scales) / part[k, k]
             rows[k + 1 :] -= np.outer(part[k, k + 1 :], errors[k])
         left[block.stop :] -= factor[block, block.stop :].T @ errors
@@ -162,18 +169,24 @@ class _Search:
         quadratic: float32 (K, K), the damped covariance.
         weight: float32 (K, outputs), what is rounded.
         scales: float32 (outputs,).
+        free: bool (K, outputs), false where the code stays 0.
 
     Attributes:
         codes: float32 (K, outputs), the present ones.
     """
 
     def __init__(
-        self, quadratic: NDArray[np.float32], weight: NDArray[np.float32], scales: NDArray[np.float32]
+        self,
+        quadratic: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        scales: NDArray[np.float32],
+        free: NDArray[np.bool_],
     ) -> None:
         self.quadratic, self.scales = quadratic, scales
-        self.codes = feed_back(quadratic, weight, scales)
-        self.lower = np.maximum(self.codes - REACH, -LARGEST_CODE)
-        self.upper = np.minimum(self.codes + REACH, LARGEST_CODE)
+        self.codes = feed_back(quadratic, weight, scales, free)
+        reach = np.where(free, np.float32(REACH), np.float32(0))
+        self.lower = np.maximum(self.codes - reach, -LARGEST_CODE)
+        self.upper = np.minimum(self.codes + reach, LARGEST_CODE)
         self.gradient = quadratic @ (self.codes * scales - weight)
 
     def sweep(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SEED = 0
 
 
+@dataclass(frozen=True)
 class Fitted:
     """A layer's weights and bias.
 
@@ -32,8 +34,9 @@ class Fitted:
         bias: float32 (outputs,).
     """
 
-    def __init__(self, codes: NDArray[np.int8], scales: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-        self.codes, self.scales, self.bias = codes, scales, bias
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
     @property
     def weight(self) -> NDArray[np.float32]:
@@ -45,7 +48,14 @@ Fit = Callable[[LayerRows, Fitted], Fitted]
 
 
 def refine_layers(
-    draft: Draft, batches: Batches, fit: Fit, *, images: int, title: str, quiet: bool = False
+    draft: Draft,
+    batches: Batches,
+    fit: Fit,
+    *,
+    images: int,
+    title: str,
+    threads: int | None = None,
+    quiet: bool = False,
 ) -> tuple[Draft, int, int]:
     """Walks through a draft and gives every layer what `fit` makes of its rows and its present weights.
 
@@ -57,6 +67,7 @@ def refine_layers(
         fit: Refines a layer.
         images: At most so many images are used.
         title: What the progress shows.
+        threads: Threads of ONNX Runtime; one per core where None.
         quiet: Show no progress.
 
     Returns:
@@ -68,7 +79,7 @@ def refine_layers(
     """
     refined = 0
     with progress(title, len(draft.plan.nodes), quiet=quiet) as advance:
-        frontier = Frontier(draft, batches, images)
+        frontier = Frontier(draft, batches, images, threads)
         while ready := frontier.ready():
             weights, biases = {}, {}
             for planned in ready:

@@ -4,7 +4,7 @@ The codes reproduce what the FP32 weights make of the quantised inputs; the bias
 FP32 layer on FP32 inputs, and so makes up for the part of the activations' error that does not average out. AdaRound
 lets the codes explain that error as well (its asymmetric form, `shift` below infinity). For a layer with a thousand
 inputs, of which a few hundred images show few independent values, that fits noise:
-`benchmarks/refinements.py` measures both on images that were not learned from.
+`benchmarks/quantization.py` measures both on images that were not learned from.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 
 from googlenet_deploy.calibration.refine.bias import fit_bias
 from googlenet_deploy.calibration.refine.descent import best_weights, learn_codes, measure_moments
-from googlenet_deploy.calibration.refine.layerwise import Fitted, refine_layers
+from googlenet_deploy.calibration.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.batches import Batches
     from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.calibration.refine.layerwise import Fitted
     from googlenet_deploy.calibration.refine.rows import LayerRows
 
 IMAGES = 256
@@ -29,7 +30,13 @@ DAMPING = 0.03
 
 
 def learn_rounding(
-    draft: Draft, batches: Batches, *, shift: float = np.inf, damping: float = DAMPING, quiet: bool = False
+    draft: Draft,
+    batches: Batches,
+    *,
+    shift: float = np.inf,
+    damping: float = DAMPING,
+    threads: int | None = None,
+    quiet: bool = False,
 ) -> Draft:
     """Learns the rounding of every layer's weights, and its bias; see `refine_layers` for other arguments and errors.
 
@@ -38,14 +45,17 @@ def learn_rounding(
         batches: Prepared images.
         shift: Damping of `best_weights`; infinite: the FP32 weights are what is rounded.
         damping: Of `learn_codes`.
+        threads: Threads of ONNX Runtime; one per core where None.
         quiet: Show no progress.
     """
 
     def fit(rows: LayerRows, present: Fitted) -> Fitted:
         moments = measure_moments(rows)
         codes = learn_codes(moments, best_weights(moments, shift), present.scales, damping)
-        learned = Fitted(codes, present.scales, present.bias)
-        return Fitted(codes, present.scales, fit_bias(rows, learned.weight))
+        learned = replace(present, codes=codes)
+        return replace(learned, bias=fit_bias(rows, learned.weight))
 
-    result, layers, images = refine_layers(draft, batches, fit, images=IMAGES, title="rounding", quiet=quiet)
+    result, layers, images = refine_layers(
+        draft, batches, fit, images=IMAGES, title="rounding", threads=threads, quiet=quiet
+    )
     return replace(result, notes={**result.notes, "learned rounding": f"{layers} layers, on {images} images"})

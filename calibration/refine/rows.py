@@ -26,8 +26,6 @@ ROWS = 8192
 class LayerRows:
     """A layer's inputs and the outputs that it should have.
 
-    Rows of one image stand together, in the order of the images.
-
     Attributes:
         given: float32 (rows, K): inputs in the quantised model. K runs over input channels, then the kernel.
         wanted: float32 (rows, outputs): what the FP32 layer makes of the FP32 model's inputs, ahead of the ReLU.
@@ -41,10 +39,6 @@ class LayerRows:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     floor: float | None
-
-    def part(self, rows: slice) -> LayerRows:
-        """The same layer with some of the rows."""
-        return LayerRows(self.given[rows], self.wanted[rows], self.weight, self.bias, self.floor)
 
 
 def can_sample(graph: GraphView, node: onnx.NodeProto) -> bool:

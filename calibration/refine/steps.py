@@ -39,7 +39,9 @@ def need_images(names: Sequence[str]) -> bool:
     return BIAS in names or ROUNDING in names
 
 
-def refinement_steps(names: Sequence[str], *, quiet: bool = False) -> tuple[list[ModelStep], list[Refinement]]:
+def refinement_steps(
+    names: Sequence[str], *, threads: int | None = None, quiet: bool = False
+) -> tuple[list[ModelStep], list[Refinement]]:
     """The functions behind the names: changes of the FP32 model ahead of calibration, and refinements of the draft."""
     from googlenet_deploy.calibration.refine.bias import correct_biases  # noqa: PLC0415 - ONNX Runtime
     from googlenet_deploy.calibration.refine.equalization import equalize_channels  # noqa: PLC0415
@@ -50,8 +52,8 @@ def refinement_steps(names: Sequence[str], *, quiet: bool = False) -> tuple[list
     known: dict[str, Refinement] = {
         WEIGHT_SCALES: choose_weight_scales,
         OFFSET: offset_activations,
-        BIAS: partial(correct_biases, quiet=quiet),
-        ROUNDING: partial(learn_rounding, quiet=quiet),
+        BIAS: partial(correct_biases, threads=threads, quiet=quiet),
+        ROUNDING: partial(learn_rounding, threads=threads, quiet=quiet),
     }
     # Learned rounding finds the biases that belong to its codes.
     applied = [name for name in names if name != BIAS or ROUNDING not in names]

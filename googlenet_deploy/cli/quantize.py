@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = chosen_refinements(arguments)
     source = open_model(arguments)
     _check_target(arguments, source)
-    before, after = refinement_steps(names)
+    before, after = refinement_steps(names, threads=arguments.threads, quiet=arguments.quiet)
     table = _table(arguments, source)
     selection = choose_images(arguments) if arguments.images else None
     options = _options(arguments)

@@ -562,6 +562,7 @@ class TestLint:
         [
             ("--lint", ["--output", "q.onnx"], "not --output, since it writes nothing"),
             ("--lint", ["--images", "photos"], "not --images"),
+            ("--lint", ["--refine", "best"], "not --refine"),
             ("--repair", ["float.onnx", "--output", "q.onnx"], "not a second model"),
             ("--repair", ["--table", "t.json", "--output", "q.onnx"], "not --table"),
         ],

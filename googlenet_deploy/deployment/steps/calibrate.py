@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.calibration.refine.steps import parse_refinements, refinement_steps
+from googlenet_deploy.calibration.refine.steps import need_images, parse_refinements, refinement_steps
 from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Outcome, Step
 from googlenet_deploy.errors import UsageError
 
@@ -77,13 +77,14 @@ class Quantize(Step):
     def inputs(self, job: Job) -> dict[str, Any]:
         """The model and its table, the budget, and the images that judge."""
         judged = bool(job.config.budget) or job.config.sensitivity
+        refinements = parse_refinements(job.config.refine)
         return {
             "model": job.state.hash_of(FP32),
             "table": job.state.hash_of(TABLE),
-            "refine": parse_refinements(job.config.refine),
+            "refine": refinements,
             "budget": dict(job.config.budget),
             "sensitivity": job.config.sensitivity,
-            "images": job.state.hash_of("images.json") if judged or job.config.refine != "none" else "",
+            "images": job.state.hash_of("images.json") if judged or need_images(refinements) else "",
         }
 
     def run(self, job: Job) -> Outcome:
@@ -96,7 +97,7 @@ class Quantize(Step):
 
         table, options = load_table(job.path(TABLE)), self._options(job)
         selection = ImageSelection(tuple(job.sources(job.data("images")["calibration"])), ())
-        _, after = refinement_steps(parse_refinements(job.config.refine), quiet=job.quiet)
+        _, after = refinement_steps(parse_refinements(job.config.refine), threads=job.threads, quiet=job.quiet)
         source = open_source(job.path(FP32))
         result = quantize(source, table, selection, options, after=after, judges=self._judges(job))
         write_model(job.path(INT8), result.model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -136,6 +137,17 @@ def test_what_is_needed_is_asked_for(source: CalibrationSource, selection: Image
     assert run(source, table, None, after=[choose_weight_scales]).draft.notes["weight scales"]
     with pytest.raises(InputError, match="refinements"):
         run(source, table, None, after=[correct_biases])
+
+
+def test_images_that_a_refinement_could_not_use_are_told(
+    source: CalibrationSource, selection: ImageSelection, tmp_path: Path
+) -> None:
+    table = run(source, None, selection).table
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"no picture")
+    some = ImageSelection((ImageSource(str(damaged)), *selection.chosen), ())
+    result = run(source, table, some, after=[partial(correct_biases, quiet=True)], checked=0)
+    assert str(damaged) in [image.name for image in result.skipped]
 
 
 def test_a_result_that_breaks_a_rule_is_not_given(source: CalibrationSource, selection: ImageSelection) -> None:

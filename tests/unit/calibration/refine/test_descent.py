@@ -134,3 +134,12 @@ def test_layer_whose_inputs_never_vary_rounds_to_the_nearest() -> None:
     scales = coarse(rows.weight)
     codes = learn_codes(measure_moments(rows), measure_moments(rows).weight, scales, 0.01)
     assert np.array_equal(codes, np.rint(rows.weight / scales[:, None]))
+
+
+def test_pruned_weights_stay_zero() -> None:
+    rows = layer(6, inputs=80)
+    rows.weight[:, ::2] = 0
+    scales = coarse(rows.weight)
+    codes = learn_codes(measure_moments(rows), measure_moments(rows).weight, scales, 0.01)
+    assert not codes[:, ::2].any()
+    assert codes[:, 1::2].any()
