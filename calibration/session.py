@@ -14,7 +14,7 @@ with requires("runtime"):
     import onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,12 +46,7 @@ class TensorSession:
         self.path = path
         own = [value.name for value in model.graph.output]
         self.outputs = list(own if outputs is None else outputs)
-        try:
-            self.session = onnxruntime.InferenceSession(
-                _with_outputs(model, self.outputs), session_options(threads), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise BadModelError(path, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+        self.session = open_session(_with_outputs(model, self.outputs), threads, path)
         inputs = self.session.get_inputs()
         if len(inputs) != 1:
             raise BadModelError(path, f"has {len(inputs)} inputs, an image classifier has one")
@@ -78,10 +73,7 @@ class TensorSession:
         fed = batch
         if fixed is not None and size < fixed:  # the last batch: filled up, and what it adds is cut off again
             fed = np.concatenate([batch, np.repeat(batch[-1:], fixed - size, axis=0)])
-        try:
-            values = self.session.run(made, {self.input_name: fed}) if made else []
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise BadModelError(self.path, f"ONNX Runtime fails on a batch of images: {_first_line(error)}") from error
+        values = run_session(self.session, made, {self.input_name: fed}, self.path) if made else []
         result = {name: value[:size] for name, value in zip(made, values, strict=True)}
         if self.input_name in self.outputs:
             result[self.input_name] = batch
@@ -116,8 +108,39 @@ def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
     return data
 
 
-def session_options(threads: int | None) -> onnxruntime.SessionOptions:
-    """Without warnings, and without memory that is kept from batch to batch."""
+def open_session(model: bytes, threads: int | None = None, path: str = "model") -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, without warnings, and without memory that is kept from batch to batch.
+
+    Args:
+        model: The model, serialised.
+        threads: Threads of the computation; as many as there are cores where None.
+        path: The model's file, for error messages.
+
+    Raises:
+        BadModelError: ONNX Runtime cannot run the model.
+    """
+    try:
+        return onnxruntime.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise BadModelError(path, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, outputs: Sequence[str], fed: Mapping[str, NDArray[Any]], path: str = "model"
+) -> list[NDArray[Any]]:
+    """The values of `outputs` for one batch.
+
+    Raises:
+        BadModelError: ONNX Runtime refuses the batch.
+    """
+    try:
+        values: list[NDArray[Any]] = session.run(list(outputs), dict(fed))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise BadModelError(path, f"ONNX Runtime fails on a batch of images: {_first_line(error)}") from error
+    return values
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     if threads is not None:

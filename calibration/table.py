@@ -29,7 +29,8 @@ FORMAT = "googlenet-deploy calibration table"
 FORMAT_VERSION = 1
 METHODS = ("max", "percentile", "entropy", "mse")
 AUTO = "auto"
-LARGEST_CODE = 127
+# Scales are symmetric around zero; what they scale may use the code below -127 too.
+LARGEST_CODE, SMALLEST_CODE = 127, -128
 # A tensor that is always zero has no range; any scale keeps it zero, and 1 step of 1/127 overflows nothing.
 FALLBACK_AMAX = 1.0
 # Below it a scale of amax / 127 is no normal float32 any more; such a tensor counts as always zero.

@@ -13,6 +13,7 @@ import numpy as np
 
 from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS, is_scaled_gemm
+from googlenet_deploy.export.graph import unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,10 +144,7 @@ class LayerEditor:
 
     def add(self, name: str, value: NDArray[np.floating]) -> str:
         """Stores a float32 constant under a name of its own, which is returned."""
-        unique, number = name, 1
-        while unique in self._taken:
-            unique, number = f"{name}_{number}", number + 1
-        self._taken.add(unique)
+        unique = unique_name(name, self._taken)
         self.model.graph.initializer.append(to_tensor(np.asarray(value, np.float32), unique))
         return unique
 

@@ -11,8 +11,8 @@ counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -37,26 +37,97 @@ CONVERGED = 1e-3
 LARGEST_FACTOR = 1e4
 
 
+class Reader(NamedTuple):
+    """A layer, and which of its input channels are a source's."""
+
+    name: str
+    channels: slice
+
+
 def equalize_channels(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[str, str]]:
     """A copy of a model that computes the same with equalised channels, and a note of what was done."""
     result = copy_model(model)
-    editor = LayerEditor(result)
     channels = trace_channels(GraphView(model))
-    free = [source for source in channels.layers if _is_free(channels, source)]
-    factors = {source: np.ones(len(editor.bias(_layer(channels, source)))) for source in free}
-    rounds = 0
-    while free and rounds < ROUNDS:
-        rounds += 1
-        if max(_equalize(editor, channels, source, factors) for source in free) < CONVERGED:
+    equalizer = _Equalizer(LayerEditor(result), channels)
+    for _ in range(ROUNDS):
+        if equalizer.sweep() < CONVERGED:
             break
-    editor.apply()
-    spread = [float(factor.max() / factor.min()) for factor in factors.values()]
-    note = f"{len(free)} of {len(channels.layers)} layers, factors up to {max(spread, default=1.0):.3g} apart"
+    equalizer.editor.apply()
+    spread = max((float(factor.max() / factor.min()) for factor in equalizer.factors.values()), default=1.0)
+    note = f"{len(equalizer.factors)} of {len(channels.layers)} layers, factors up to {spread:.3g} apart"
     return result, {"equalisation": note}
 
 
-def _layer(channels: Channels, source: str) -> str:
-    return channels.graph.name_of(channels.layers[source])
+class _Equalizer:
+    """Scales the layers around each source until the ranges meet.
+
+    Args:
+        editor: Of the model that is changed.
+        channels: Where its channels go.
+
+    Attributes:
+        editor: The editor.
+        factors: By source: what its channels were divided by so far; sources that something else reads are missing.
+    """
+
+    def __init__(self, editor: LayerEditor, channels: Channels) -> None:
+        self.editor, self.channels = editor, channels
+        self._makers = {source: channels.graph.name_of(layer) for source, layer in channels.layers.items()}
+        self._widths = {source: len(editor.bias(name)) for source, name in self._makers.items()}
+        free = [source for source in channels.layers if _is_free(channels, source)]
+        self._readers = {source: list(self._find_readers(source)) for source in free}
+        self.factors = {source: np.ones(self._widths[source]) for source in free}
+
+    def sweep(self) -> float:
+        """Equalises every source's channels once; gives the largest change, as a logarithm."""
+        return max((self._equalize(source) for source in self.factors), default=0.0)
+
+    def _find_readers(self, source: str) -> Iterator[Reader]:
+        graph = self.channels.graph
+        for tensor in self.channels.tensors_of(source):
+            layers = [graph.name_of(node) for node in graph.readers(tensor) if node.op_type in QUANTIZED_OPERATORS]
+            start = 0
+            for part in self.channels.parts[tensor]:
+                stop = start + self._widths[part]
+                if part == source:
+                    yield from (Reader(name, slice(start, stop)) for name in layers)
+                start = stop
+
+    def _equalize(self, source: str) -> float:
+        maker, readers = self._makers[source], self._readers[source]
+        if not readers:
+            return 0.0
+        made = np.abs(self._outputs(maker)).max(axis=1)
+        read = np.max([np.abs(self._inputs(name)[:, part]).max(axis=(0, 2)) for name, part in readers], axis=0)
+        alive = (made > 0) & (read > 0)
+        step = np.ones_like(made)
+        step[alive] = np.sqrt(made[alive] / read[alive])
+        bounded = np.clip(self.factors[source] * step, 1 / LARGEST_FACTOR, LARGEST_FACTOR)
+        step, self.factors[source] = bounded / self.factors[source], bounded
+        self._set(maker, self._outputs(maker) / step[:, None])
+        self.editor.set_bias(maker, self.editor.bias(maker) / step)
+        for name, part in readers:
+            weight = self._inputs(name).copy()
+            weight[:, part] *= step[:, None]
+            self._set(name, weight)
+        return float(np.abs(np.log(step)).max())
+
+    def _outputs(self, name: str) -> NDArray[np.float64]:
+        """A layer's weights as (outputs, everything else)."""
+        weight = outputs_first(self.editor.graph.node(name), self.editor.weight(name))
+        return weight.reshape(len(weight), -1)
+
+    def _inputs(self, name: str) -> NDArray[np.float64]:
+        """A layer's weights as (outputs, channels of what it reads, positions)."""
+        parts = self.channels.parts[self.channels.graph.node(name).input[0]]
+        weight = self._outputs(name)
+        return weight.reshape(len(weight), sum(self._widths[part] for part in parts), -1)
+
+    def _set(self, name: str, weight: NDArray[np.float64]) -> None:
+        """Gives a layer weights in the shape of `_outputs` or `_inputs`."""
+        node = self.editor.graph.node(name)
+        shape = outputs_first(node, self.editor.weight(name)).shape
+        self.editor.set_weight(name, outputs_first(node, weight.reshape(shape)))
 
 
 def _is_free(channels: Channels, source: str) -> bool:
@@ -70,76 +141,3 @@ def _is_free(channels: Channels, source: str) -> bool:
             if not plain and not channels.carries(node):
                 return False
     return True
-
-
-def _equalize(editor: LayerEditor, channels: Channels, source: str, factors: dict[str, NDArray[np.float64]]) -> float:
-    """Equalises one source's channels; gives the largest change, as a logarithm."""
-    maker, readers = _layer(channels, source), _readers(channels, source)
-    if not readers:
-        return 0.0
-    first = _by_channel(editor, maker)
-    made = np.abs(first).max(axis=1)
-    read = np.max([np.abs(_slice(editor, channels, name, part)).max(axis=(0, 2)) for name, part in readers], axis=0)
-    alive = (made > 0) & (read > 0)
-    step = np.ones_like(made)
-    step[alive] = np.sqrt(made[alive] / read[alive])
-    bounded = np.clip(factors[source] * step, 1 / LARGEST_FACTOR, LARGEST_FACTOR)
-    step, factors[source] = bounded / factors[source], bounded
-    _scale_outputs(editor, maker, 1 / step)
-    for name, part in readers:
-        _scale_inputs(editor, channels, name, part, step)
-    return float(np.abs(np.log(step)).max())
-
-
-def _readers(channels: Channels, source: str) -> list[tuple[str, tuple[int, int]]]:
-    """The layers that read a source's channels, and the range of their inputs that these are."""
-    found: list[tuple[str, tuple[int, int]]] = []
-    for name in channels.tensors_of(source):
-        start = 0
-        for part in channels.parts[name]:
-            width = _width(channels, part)
-            if part == source:
-                layers = (node for node in channels.graph.readers(name) if node.op_type in QUANTIZED_OPERATORS)
-                found += [(channels.graph.name_of(node), (start, start + width)) for node in layers]
-            start += width
-    return found
-
-
-def _width(channels: Channels, source: str) -> int:
-    layer = channels.layers[source]
-    return int(outputs_first(layer, channels.graph.constant(layer.input[1])).shape[0])
-
-
-def _by_channel(editor: LayerEditor, name: str) -> NDArray[np.float64]:
-    """A layer's weights as (outputs, everything else)."""
-    weight = outputs_first(editor.graph.node(name), editor.weight(name))
-    return weight.reshape(len(weight), -1)
-
-
-def _slice(editor: LayerEditor, channels: Channels, name: str, part: tuple[int, int]) -> NDArray[np.float64]:
-    """A layer's weights for some input channels, (outputs, channels, positions)."""
-    weight = outputs_first(editor.graph.node(name), editor.weight(name))
-    return weight.reshape(len(weight), _inputs(channels, name), -1)[:, part[0] : part[1]]
-
-
-def _inputs(channels: Channels, name: str) -> int:
-    node = channels.graph.node(name)
-    return sum(_width(channels, part) for part in channels.parts[node.input[0]])
-
-
-def _scale_outputs(editor: LayerEditor, name: str, factor: NDArray[np.float64]) -> None:
-    node, weight = editor.graph.node(name), editor.weight(name)
-    turned = outputs_first(node, weight)
-    turned = turned * factor.reshape(-1, *[1] * (weight.ndim - 1))
-    editor.set_weight(name, outputs_first(node, turned))
-    editor.set_bias(name, editor.bias(name) * factor)
-
-
-def _scale_inputs(
-    editor: LayerEditor, channels: Channels, name: str, part: tuple[int, int], factor: NDArray[np.float64]
-) -> None:
-    node, weight = editor.graph.node(name), editor.weight(name)
-    turned = outputs_first(node, weight)
-    split = turned.reshape(len(turned), _inputs(channels, name), -1).copy()
-    split[:, part[0] : part[1]] *= factor[:, None]
-    editor.set_weight(name, outputs_first(node, split.reshape(turned.shape)))

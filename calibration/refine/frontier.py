@@ -14,17 +14,17 @@ import numpy as np
 
 from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.sections import value_of
-from googlenet_deploy.calibration.session import session_options
-from googlenet_deploy.errors import BadModelError, InputError, requires
+from googlenet_deploy.calibration.session import open_session, run_session
+from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
+from googlenet_deploy.errors import InputError, requires
 
 with requires("export"):
     import onnx
-with requires("runtime"):
-    import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import onnxruntime
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.batches import Batches
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.placement import QuantizedNode
     from googlenet_deploy.calibration.weights import QuantizedWeight
 
-LOWEST_CODE, LARGEST_CODE = -128, 127
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -68,7 +67,7 @@ class Tensor:
 
 def encode(values: NDArray[np.float32], scale: np.float32) -> NDArray[np.int8]:
     """The codes that QuantizeLinear gives: halves to even, clipped to -128..127."""
-    return np.clip(np.rint(values / scale), LOWEST_CODE, LARGEST_CODE).astype(np.int8)
+    return np.clip(np.rint(values / scale), SMALLEST_CODE, LARGEST_CODE).astype(np.int8)
 
 
 class Frontier:
@@ -173,7 +172,7 @@ class Frontier:
         session, inputs = open_part(model, set(store), outputs, self.threads)
         for index in range(len(self.sizes)):
             fed = {name: store[name].batch(index) for name in inputs}
-            for name, value in zip(outputs, session.run(list(outputs), fed), strict=True):
+            for name, value in zip(outputs, run_session(session, outputs, fed), strict=True):
                 made[name].append(value)
         store.update(made)
 
@@ -206,13 +205,7 @@ def open_part(
         [tensor for name, tensor in graph.initializers.items() if name in read and name not in graph.producers],
     )
     whole = onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
-    try:
-        session = onnxruntime.InferenceSession(
-            whole.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise BadModelError("model", f"ONNX Runtime cannot run a part of it: {error}") from error
-    return session, inputs
+    return open_session(whole.SerializeToString(), threads), inputs
 
 
 def _of_any_shape(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:

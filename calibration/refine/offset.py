@@ -32,6 +32,7 @@ from googlenet_deploy.calibration.refine.channels import (
     outputs_first,
     trace_channels,
 )
+from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.export.graph import copy_model, known_shapes
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.batches import Batches
     from googlenet_deploy.calibration.table import CalibrationTable
 
-LARGEST_CODE, SMALLEST_CODE = 127, -128
 # Below this saving in the error of rounding a family of tensors is left as it is.
 WORTHWHILE = 0.9
 
@@ -114,9 +114,15 @@ def _anchored(draft: Draft, model: onnx.ModelProto, offsets: Mapping[str, float]
         if offset is not None:
             node = before.graph.node(planned.name)
             rounding = draft.weights[planned.name].dequantize() - before.weight(planned.name)
-            sums = outputs_first(node, rounding).reshape(len(before.bias(planned.name)), -1).sum(axis=1)
-            biases[planned.name] = (after.bias(planned.name) + offset * sums).astype(np.float32)
+            biases[planned.name] = (after.bias(planned.name) + offset * _sums(node, rounding)).astype(np.float32)
     return biases
+
+
+def _sums(node: onnx.NodeProto, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each output's weights: what an input that is 1 everywhere gives."""
+    turned = outputs_first(node, weight)
+    total: NDArray[np.float64] = turned.reshape(len(turned), -1).sum(axis=1)
+    return total
 
 
 def _may_move(channels: Channels, tensors: Iterable[str]) -> bool:
@@ -203,7 +209,6 @@ def _move(
     for node in channels.graph.nodes:
         name = channels.graph.name_of(node)
         if node.op_type in QUANTIZED_OPERATORS and node.input[0] in offsets:
-            sums = outputs_first(node, editor.weight(name)).reshape(len(editor.bias(name)), -1).sum(axis=1)
-            editor.set_bias(name, editor.bias(name) + offsets[node.input[0]] * sums)
+            editor.set_bias(name, editor.bias(name) + offsets[node.input[0]] * _sums(node, editor.weight(name)))
     editor.apply()
     return result

@@ -13,7 +13,6 @@ import numpy as np
 
 from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.weights import (
-    along_axis,
     float_weight,
     max_scales,
     quantize_weight,
@@ -34,9 +33,7 @@ def choose_weight_scales(draft: Draft, _batches: Batches | None = None) -> Draft
     """Gives every layer the scales of `mse_scales` and rounds its weights to the nearest; needs no images."""
     graph = GraphView(draft.model)
     scales = {node.name: mse_scales(float_weight(graph, node), node.axis) for node in draft.plan.nodes}
-    narrowed = sum(
-        int((scales[node.name] < max_scales(float_weight(graph, node), node.axis)).sum()) for node in draft.plan.nodes
-    )
+    narrowed = sum(int((chosen < draft.weights[name].scales).sum()) for name, chosen in scales.items())
     note = f"{narrowed} of {sum(map(len, scales.values()))} channels clipped for a smaller mean squared error"
     weights = quantize_weights(graph, draft.plan, scales)
     return replace(draft, weights=weights, notes={**draft.notes, "weight scales": note})
@@ -58,8 +55,8 @@ def mse_scales(weight: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32
     others = tuple(index for index in range(weight.ndim) if index != axis % weight.ndim)
     for share in SHARES:
         scales = (largest * np.float32(share)).astype(np.float32)
-        rounded = quantize_weight(weight, scales, axis).values * along_axis(scales, weight.ndim, axis)
-        errors = np.square(rounded - weight).sum(axis=others, dtype=np.float64)
+        difference = quantize_weight(weight, scales, axis).dequantize() - weight
+        errors = np.square(difference).sum(axis=others, dtype=np.float64)
         better = errors < smallest
         best[better], smallest[better] = scales[better], errors[better]
     return best
