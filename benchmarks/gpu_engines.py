@@ -3,7 +3,7 @@
 The models come from ``gpu_models_worker.py``, which runs anywhere; here TensorRT, NumPy, Pillow and cuda-bindings or
 PyCUDA are enough. Latency and energy are those of ``googlenet-deploy benchmark``, trtexec's beside where there is one.
 
-    python benchmarks/gpu_engines.py [--rounds 5] [--kinds FP32,INT8] [--record]
+    python benchmarks/gpu_engines.py [--rounds 5] [--kind FP32 --kind 'INT8 from Q/DQ'] [--record]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def measure(kind: EngineKind, folder: Path, rounds: int) -> dict[str, Any]:
     if googlenet_deploy(build_command(kind, engine, "--quiet")) != 0:
         return {"kind": kind.name, "failed": True}
     manifest = load_manifest(engine)
-    decibels, agreement = compare(answers_of(engine), np.load(models_folder() / "answers.npz")["fp32"])
+    decibels, agreement = compare(answers_of(engine), np.load(models_folder() / "answers.npz")[kind.baseline])
     command = ["benchmark", str(engine), "--batch", ",".join(BATCHES), "--rounds", str(rounds), "--quiet"]
     images = ["--images", str(models_folder() / "check"), "--json", str(report)]
     if googlenet_deploy([*command, *images]) != 0:
@@ -47,6 +47,8 @@ def measure(kind: EngineKind, folder: Path, rounds: int) -> dict[str, Any]:
         "megabytes": manifest.engine_bytes / 1e6,
         "device_memory_megabytes": (manifest.device_memory_bytes or 0) / 1e6,
         "precision": manifest.precision_shares,
+        "sparse_kernels": sum("sparse" in layer["tactic"].lower() for layer in manifest.layers),
+        "compared_with": kind.baseline,
         "sqnr_to_fp32_decibels": decibels,
         "agreement_with_fp32": agreement,
         "benchmark": json.loads(report.read_text(encoding="utf-8")),
@@ -86,16 +88,16 @@ def configuration_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def main() -> int:
     parser = options(__doc__ or "")
-    parser.add_argument("--kinds", metavar="NAME,NAME", help=f"of {', '.join(kind.name for kind in KINDS)}")
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--kind", action="append", choices=names, help="may be given again (default: all)")
     arguments = parser.parse_args()
     reason = why_not()
     if reason:
         say(f"nothing to measure here: {reason}")
         return 0
-    wanted = arguments.kinds.split(",") if arguments.kinds else [kind.name for kind in KINDS]
     results = []
     for kind in KINDS:
-        if kind.name not in wanted:
+        if kind.name not in (arguments.kind or names):
             continue
         if can_build(kind):
             say(f"{kind.name}: left out, {can_build(kind)}")
@@ -103,7 +105,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             results.append(measure(kind, Path(folder), arguments.rounds))
     done = [result for result in results if not result.get("failed")]
-    headings = ("engine", "MB", "build s", "context MB", "SQNR dB", "agreement", "multiply-adds")
+    headings = ("engine", "MB", "build s", "context MB", "SQNR dB", "agreement", "sparse kernels", "multiply-adds")
     table(
         headings,
         [
@@ -114,6 +116,7 @@ def main() -> int:
                 f"{result['device_memory_megabytes']:.1f}",
                 f"{result['sqnr_to_fp32_decibels']:.1f}",
                 f"{result['agreement_with_fp32']:.1%}",
+                str(result["sparse_kernels"]),
                 precision_text(result),
             )
             for result in done

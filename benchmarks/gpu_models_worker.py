@@ -1,7 +1,7 @@
 """Makes what the tests on GPUs and ``gpu_engines.py`` work on, so that the GPU's machine needs neither torch nor onnx.
 
-Writes the published BVLC net as FP32, FP16, INT8 (Q/DQ) and INT8 over FP16, its calibration cache, the images, and what
-ONNX Runtime answers for them.
+Writes the published BVLC net as FP32, FP16, INT8 (Q/DQ) and INT8 over FP16, its calibration cache, the same net with
+its weights pruned to 2:4 as FP32 and INT8, the images, and what ONNX Runtime answers for them.
 
     python benchmarks/gpu_models_worker.py [--output build/gpu] [--calibrate 256] [--check 128]
 """
@@ -20,8 +20,14 @@ from googlenet_deploy.cli.main import main as googlenet_deploy
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
+from googlenet_deploy.export.onnx_file import load_model
+from googlenet_deploy.export.sparsity import layer_sparsity
+from googlenet_deploy.model.checkpoint import save_checkpoint
+from googlenet_deploy.model.weights import load_weights
+from googlenet_deploy.training.sparsity import prune
 
 BATCH = 8
+ANSWERED = ("fp32", "int8", "sparse", "sparse-int8")
 
 
 def run(*arguments: object) -> None:
@@ -39,6 +45,21 @@ def make_models(folder: Path, count: int, version: str) -> None:
     calibration += ("--tensorrt-version", version)
     run("quantize", fp32, "--output", int8, *calibration)
     run("export", "--onnx", int8, "--fp16", "--output", folder / "int8-over-fp16.onnx", "--images", IMAGES)
+
+
+def make_sparse_models(folder: Path, count: int) -> None:
+    """The pruned net, whose accuracy no training has brought back, in FP32 and INT8."""
+    checkpoint, weights = load_weights(WEIGHTS), folder / "sparse.safetensors"
+    print(prune(checkpoint.model))
+    save_checkpoint(weights, checkpoint)
+    sparse, int8 = folder / "sparse.onnx", folder / "sparse-int8.onnx"
+    run("export", "--weights", weights, "--output", sparse)
+    run("quantize", sparse, "--output", int8, "--images", folder / "calibration", "--count", count)
+    weights.unlink()
+    for path in (sparse, int8):
+        lost = [layer.name for layer in layer_sparsity(load_model(path)) if layer.fits and not layer.holds]
+        if lost:
+            raise SystemExit(f"{path}: {', '.join(lost)} lost the pattern")
 
 
 def copy_images(folder: Path, calibrate: int, check: int) -> None:
@@ -72,7 +93,8 @@ def main() -> int:
     folder: Path = arguments.output
     copy_images(folder, arguments.calibrate, arguments.check)
     make_models(folder, arguments.calibrate, arguments.tensorrt_version)
-    np.savez(folder / "answers.npz", **{kind: answer(folder, kind) for kind in ("fp32", "int8")})
+    make_sparse_models(folder, arguments.calibrate)
+    np.savez(folder / "answers.npz", **{kind: answer(folder, kind) for kind in ANSWERED})
     print(f"everything lies in {folder}")
     return 0
 

@@ -61,20 +61,22 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int, war
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, Python and the versions of the packages that matter."""
-    versions = {}
+    """Processor, cores, a discrete GPU where there is one, Python and the versions of the packages that matter."""
+    versions = {"googlenet-deploy": _own_version()}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    gpu = _gpu()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "packages": versions,
+        **({"gpu": gpu} if gpu else {}),
+        "packages": dict(sorted(versions.items(), key=lambda item: PACKAGES.index(item[0]))),
     }
 
 
@@ -86,10 +88,11 @@ def record(name: str, figures: Mapping[str, Any]) -> Path:
     content = {"benchmark": name, "date": date, "machine": where, **figures}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     versions = ", ".join(f"{package} {version}" for package, version in where["packages"].items())
+    gpu = f", {where['gpu']['name']} with driver {where['gpu']['driver']}" if "gpu" in where else ""
     lines = [
         f"# {name}",
         "",
-        f"{date}, {where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}.",
+        f"{date}, {where['processor']}, {where['cores']} cores{gpu}, {where['system']}, Python {where['python']}.",
         f"Versions: {versions}.",
         "",
         f"`python {Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}` in `benchmarks/` printed:",
@@ -158,6 +161,25 @@ def bvlc_int8_onnx() -> Path:
         if main(["quantize", str(bvlc_onnx()), "--images", str(IMAGES), "--output", str(path)]) != 0:
             raise SystemExit("the quantisation failed")
     return path
+
+
+def _own_version() -> str:
+    """Of the code that runs, which need not be installed."""
+    from googlenet_deploy import __version__
+
+    return __version__
+
+
+def _gpu() -> dict[str, str]:
+    """Name and driver of the GPU that CUDA counts first; nothing where NVML does not answer."""
+    from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
+    from googlenet_deploy.errors import DeviceError
+
+    try:
+        with Nvml(cuda_bus_id()) as gpu:
+            return {"name": gpu.name(), "driver": gpu.driver()}
+    except DeviceError:
+        return {}
 
 
 def _processor() -> str:

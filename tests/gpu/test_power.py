@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from gpu_kit import tactic_options
 
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.power.energy import Energy, window_for
@@ -61,7 +62,7 @@ def test_the_counter_never_falls(meter: NvmlMeter) -> None:
 def test_images_per_second_and_watt_of_an_engine(meter: NvmlMeter, colour_model: Path, tmp_path: Path) -> None:
     meter.close()
     engine, result = tmp_path / "colours.engine", tmp_path / "result.json"
-    if main(["build", str(colour_model), "--output", str(engine)]) != 0:
+    if main(["build", str(colour_model), "--output", str(engine), *tactic_options()]) != 0:
         pytest.skip("TensorRT cannot build here")
     options = ["--rounds", "2", "--seconds", "2", "--batch", "1", "--json", str(result), "--quiet"]
     assert main(["benchmark", str(engine), *options]) == 0

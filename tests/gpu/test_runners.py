@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpu_kit import tactic_options
 from small_nets import build_net
 
 from googlenet_deploy.cli.main import main
@@ -34,6 +35,11 @@ def images(count: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(0, 1, (count, 3, 16, 16)).astype(np.float32)
 
 
+def build(model: Path, backend: str, engine: Path) -> None:
+    options = ["--batch", "1,4,8", "--output", str(engine), "--quiet", *tactic_options(backend)]
+    assert main(["build", str(model), "--backend", backend, *options]) == 0
+
+
 @pytest.fixture(scope="module", params=list(LIBRARIES))
 def backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -52,9 +58,7 @@ def built(request: pytest.FixtureRequest, backend: str, tmp_path_factory: pytest
     folder = tmp_path_factory.mktemp("engines")
     model = build_net(folder / "net.onnx", quantized=request.param)
     engine = folder / "net.engine"
-    assert (
-        main(["build", str(model), "--backend", backend, "--batch", "1,4,8", "--output", str(engine), "--quiet"]) == 0
-    )
+    build(model, backend, engine)
     return engine, model, request.param
 
 
@@ -129,9 +133,7 @@ def test_infer_gives_the_same_classes_from_an_engine(
     backend: str, colour_classifier: Callable[..., Path], colour_images: Path, tmp_path: Path, capsys: Any
 ) -> None:
     model, engine = colour_classifier(tmp_path / "m.onnx"), tmp_path / "m.engine"
-    assert (
-        main(["build", str(model), "--backend", backend, "--batch", "1,4,8", "--output", str(engine), "--quiet"]) == 0
-    )
+    build(model, backend, engine)
     capsys.readouterr()
     answers = []
     for path in (model, engine):

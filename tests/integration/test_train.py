@@ -14,34 +14,14 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from textures import write_textures
 
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.model.checkpoint import load_checkpoint
 
 SMALL = ["--width", "0.125", "--input-size", "32", "--augmentation", "light", "--batch-size", "16", "--workers", "1"]
-
-
-def draw(name: str, generator: np.random.Generator) -> Image.Image:
-    """Stripes or a chequerboard of random period, phase and contrast, on noise."""
-    period = generator.uniform(5, 8)
-    x, y = (np.sin(2 * np.pi * (np.arange(32) / period + generator.uniform())) for _ in range(2))
-    waves = {"columns": x[np.newaxis, :], "rows": y[:, np.newaxis], "squares": x[np.newaxis, :] * y[:, np.newaxis]}
-    contrast = generator.uniform(60, 110)
-    grey = 128 + contrast * np.broadcast_to(waves[name], (32, 32)) + generator.normal(0, 10, (32, 32))
-    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-
-
-def write_textures(root: Path, names: tuple[str, ...], count: int, seed: int = 0) -> Path:
-    generator = np.random.default_rng(seed)
-    for name in names:
-        (root / name).mkdir(parents=True)
-        for index in range(count):
-            draw(name, generator).save(root / name / f"{index:03d}.png")
-    return root
 
 
 @pytest.fixture(scope="module")

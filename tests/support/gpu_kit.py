@@ -26,6 +26,7 @@ class EngineKind(NamedTuple):
         decibels: Least signal-to-noise ratio of its logits against those answers.
         agreement: Least share of images with the same best class.
         strongly_typed: Whether it needs TensorRT 10.12 or later.
+        baseline: The float model that the benchmark compares its answers with.
     """
 
     name: str
@@ -36,6 +37,7 @@ class EngineKind(NamedTuple):
     decibels: float
     agreement: float
     strongly_typed: bool = False
+    baseline: str = "fp32"
 
 
 IMAGES = "{folder}/calibration"
@@ -56,6 +58,29 @@ KINDS = (
     ),
     EngineKind("FP16 by the model", "fp16", (), "fp16", "fp32", 45, 0.98, strongly_typed=True),
     EngineKind("INT8 over FP16", "int8-over-fp16", (), "int8", "int8", 25, 0.93, strongly_typed=True),
+    # Pruned without being trained again: for speed, and for answers that are those of the same zeros elsewhere.
+    EngineKind(
+        "FP16 of 2:4 weights by sparse kernels",
+        "sparse",
+        ("--precision", "fp16", "--sparsity"),
+        "fp16",
+        "sparse",
+        45,
+        0.98,
+        baseline="sparse",
+    ),
+    EngineKind("FP16 of 2:4 weights", "sparse", ("--precision", "fp16"), "fp16", "sparse", 45, 0.98, baseline="sparse"),
+    EngineKind(
+        "INT8 of 2:4 weights by sparse kernels",
+        "sparse-int8",
+        ("--sparsity",),
+        "int8",
+        "sparse-int8",
+        25,
+        0.93,
+        baseline="sparse",
+    ),
+    EngineKind("INT8 of 2:4 weights", "sparse-int8", (), "int8", "sparse-int8", 25, 0.93, baseline="sparse"),
 )
 BATCHES = ("1", "8", "32", "128")
 
@@ -85,10 +110,15 @@ def build_command(kind: EngineKind, engine: Path, *more: str) -> list[str]:
     """The command line that builds an engine."""
     folder = models_folder()
     options = [option.replace("{folder}", str(folder)) for option in kind.options]
-    tactics = os.environ.get("GOOGLENET_DEPLOY_TACTIC_SOURCES")
-    options += [] if tactics is None else ["--tactic-sources", tactics]
     sizes = ["--batch", f"{BATCHES[0]},{BATCHES[1]},{BATCHES[-1]}"]
-    return ["build", str(folder / f"{kind.model}.onnx"), "--output", str(engine), *sizes, *options, *more]
+    files = [str(folder / f"{kind.model}.onnx"), "--output", str(engine)]
+    return ["build", *files, *sizes, *options, *tactic_options(), *more]
+
+
+def tactic_options(backend: str = "tensorrt") -> list[str]:
+    """Options of the build command for the libraries of kernels that may be used here."""
+    chosen = os.environ.get("GOOGLENET_DEPLOY_TACTIC_SOURCES")
+    return [] if chosen is None or backend != "tensorrt" else ["--tactic-sources", chosen]
 
 
 def can_build(kind: EngineKind) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from plain_runtime import run, sqnr
 from torch import nn
 
 from googlenet_deploy.calibration.batches import select_images
@@ -94,23 +94,6 @@ def prepared(source: CalibrationSource, images: Path) -> np.ndarray:
 
     array: np.ndarray = next(iter(ImageBatches(find_images([images]).images[:8], source.preprocessing, 8))).array
     return array
-
-
-def run(model: onnx.ModelProto, batch: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
-    """The Q/DQ graph node by node, without the fusions that change how it rounds."""
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    del shown.graph.output[:]
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(outputs, session.run(outputs, {"input": batch}), strict=True))
-
-
-def sqnr(reference: np.ndarray, other: np.ndarray) -> float:
-    return float(10 * np.log10((reference**2).sum() / max(1e-30, ((reference - other) ** 2).sum())))
 
 
 @pytest.mark.parametrize("placement", list(PLACEMENTS.values()), ids=list(PLACEMENTS))
