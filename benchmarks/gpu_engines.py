@@ -3,11 +3,12 @@
 The models come from ``gpu_models_worker.py``, which runs anywhere; here TensorRT, NumPy, Pillow and cuda-bindings or
 PyCUDA are enough. Latency and energy are those of ``googlenet-deploy benchmark``, trtexec's beside where there is one.
 
-    python benchmarks/gpu_engines.py [--rounds 5] [--kind FP32 --kind 'INT8 from Q/DQ'] [--record]
+    python benchmarks/gpu_engines.py [--rounds 5] [--kind FP32 --kind 'INT8 from Q/DQ'] [--keep FILE] [--record]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -23,21 +24,23 @@ from gpu_kit import BATCHES, KINDS, EngineKind, build_command, can_build, compar
 
 from googlenet_deploy.cli.main import main as googlenet_deploy
 from googlenet_deploy.device.engine.manifest import load_manifest
+from googlenet_deploy.device.files import write_json
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner
 
 
-def measure(kind: EngineKind, folder: Path, rounds: int) -> dict[str, Any]:
+def measure(kind: EngineKind, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """Builds one engine, compares its answers, and benchmarks it."""
     engine, report = folder / "m.engine", folder / "m.json"
     if googlenet_deploy(build_command(kind, engine, "--quiet")) != 0:
         return {"kind": kind.name, "failed": True}
     manifest = load_manifest(engine)
     decibels, agreement = compare(answers_of(engine), np.load(models_folder() / "answers.npz")[kind.baseline])
-    command = ["benchmark", str(engine), "--batch", ",".join(BATCHES), "--rounds", str(rounds), "--quiet"]
+    command = ["benchmark", str(engine), "--batch", ",".join(BATCHES), "--quiet"]
+    length = ["--rounds", str(rounds), "--seconds", str(seconds)]
     images = ["--images", str(models_folder() / "check"), "--json", str(report)]
-    if googlenet_deploy([*command, *images]) != 0:
+    if googlenet_deploy([*command, *length, *images]) != 0:
         return {"kind": kind.name, "failed": True}
     return {
         "kind": kind.name,
@@ -86,45 +89,62 @@ def configuration_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def main() -> int:
-    parser = options(__doc__ or "")
-    names = [kind.name for kind in KINDS]
-    parser.add_argument("--kind", action="append", choices=names, help="may be given again (default: all)")
-    arguments = parser.parse_args()
-    reason = why_not()
-    if reason:
-        say(f"nothing to measure here: {reason}")
-        return 0
-    results = []
+def measured_kinds(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The results of all kinds that were asked for and exist; each is kept as soon as it is there."""
+    keep: Path | None = arguments.keep
+    kept = json.loads(keep.read_text(encoding="utf-8")) if keep and keep.exists() else []
+    results = {result["kind"]: result for result in kept if not result.get("failed")}
     for kind in KINDS:
-        if kind.name not in (arguments.kind or names):
+        if kind.name in results or (arguments.kind and kind.name not in arguments.kind):
             continue
         if can_build(kind):
             say(f"{kind.name}: left out, {can_build(kind)}")
             continue
         with tempfile.TemporaryDirectory() as folder:
-            results.append(measure(kind, Path(folder), arguments.rounds))
-    done = [result for result in results if not result.get("failed")]
+            results[kind.name] = measure(kind, Path(folder), arguments.rounds, arguments.seconds)
+        if keep:
+            write_json(keep, list(results.values()))
+    return [results[kind.name] for kind in KINDS if kind.name in results]
+
+
+def show(done: list[dict[str, Any]]) -> None:
+    """Both tables."""
     headings = ("engine", "MB", "build s", "context MB", "SQNR dB", "agreement", "sparse kernels", "multiply-adds")
-    table(
-        headings,
-        [
-            (
-                result["kind"],
-                f"{result['megabytes']:.2f}",
-                f"{result['build_seconds']:.1f}",
-                f"{result['device_memory_megabytes']:.1f}",
-                f"{result['sqnr_to_fp32_decibels']:.1f}",
-                f"{result['agreement_with_fp32']:.1%}",
-                str(result["sparse_kernels"]),
-                precision_text(result),
-            )
-            for result in done
-        ],
-    )
+    rows = [
+        (
+            result["kind"],
+            f"{result['megabytes']:.2f}",
+            f"{result['build_seconds']:.1f}",
+            f"{result['device_memory_megabytes']:.1f}",
+            f"{result['sqnr_to_fp32_decibels']:.1f}",
+            f"{result['agreement_with_fp32']:.1%}",
+            str(result["sparse_kernels"]),
+            precision_text(result),
+        )
+        for result in done
+    ]
+    table(headings, rows)
     say("")
     rows = [row for result in done for row in configuration_rows(result)]
     table(("engine and batch", "p50 ms", "p99 ms", "images/s", "mJ/image"), rows)
+
+
+def main() -> int:
+    parser = options(__doc__ or "")
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--kind", action="append", choices=names, help="may be given again (default: all)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="least length of a round (default %(default)s)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="keep results there after each kind, and go on from them"
+    )
+    arguments = parser.parse_args()
+    reason = why_not()
+    if reason:
+        say(f"nothing to measure here: {reason}")
+        return 0
+    results = measured_kinds(arguments)
+    done = [result for result in results if not result.get("failed")]
+    show(done)
     if arguments.record:
         record("gpu_engines", {"engines": results})
     return 1 if len(done) < len(results) else 0

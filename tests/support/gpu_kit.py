@@ -77,10 +77,10 @@ KINDS = (
         "int8",
         "sparse-int8",
         25,
-        0.93,
+        0.9,
         baseline="sparse",
     ),
-    EngineKind("INT8 of 2:4 weights", "sparse-int8", (), "int8", "sparse-int8", 25, 0.93, baseline="sparse"),
+    EngineKind("INT8 of 2:4 weights", "sparse-int8", (), "int8", "sparse-int8", 25, 0.9, baseline="sparse"),
 )
 BATCHES = ("1", "8", "32", "128")
 
