@@ -107,7 +107,7 @@ def prepared(images: Path, spec: Any) -> np.ndarray:
 def distance(first: Path, second: Path) -> float:
     """Of the weights after the last epoch."""
     ours, theirs = (
-        torch.cat([weight.double().flatten() for weight in load_checkpoint(path).model.parameters()])
+        torch.cat([weight.detach().double().flatten() for weight in load_checkpoint(path).model.parameters()])
         for path in (first.with_suffix(".last.safetensors"), second.with_suffix(".last.safetensors"))
     )
     return float((ours - theirs).norm())
