@@ -37,6 +37,7 @@ class Draft:
         scales: Scale of every tensor of the plan.
         weights: Integers of every quantised node, by node name.
         biases: Biases that replace the model's, by node name.
+        offsets: What was subtracted from tensors that hold shifted values, by tensor; see `refine/offset.py`.
         notes: What was done, in the order in which it was; printed and stored in the model.
     """
 
@@ -46,6 +47,7 @@ class Draft:
     scales: Mapping[str, float]
     weights: Mapping[str, QuantizedWeight]
     biases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    offsets: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, options: QdqOptions | None = None, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:

@@ -10,9 +10,8 @@ A tensor may be offset when it is read by max-pools (which pad with minus infini
 their padding out, Concats whose other inputs are offset alike, layers of any kernel without zero padding, and the
 classifier. A 3x3 convolution with padding is no such reader: it would pad with c.
 
-c must be a whole number of steps, or the many zeros would all be rounded to the same side. In the quantised model
-the readers' bias takes the sum of their rounded weights, not of the exact ones: else c times the difference of the sums
-would be added to every output. In FP16 values around -c are c / 2048 apart, a sixteenth of an INT8 step.
+c must be a whole number of steps, or the many zeros would all be rounded to the same side. In FP16 values around -c
+are c / 2048 apart, a sixteenth of an INT8 step.
 """
 
 from __future__ import annotations
@@ -25,22 +24,16 @@ import numpy as np
 from googlenet_deploy.calibration.draft import Draft
 from googlenet_deploy.calibration.graph import GraphView, attribute
 from googlenet_deploy.calibration.placement import AVERAGE_POOLS, QUANTIZED_OPERATORS
-from googlenet_deploy.calibration.refine.channels import (
-    Channels,
-    LayerEditor,
-    is_plain_layer,
-    outputs_first,
-    trace_channels,
-)
+from googlenet_deploy.calibration.refine.channels import Channels, is_plain_layer, trace_channels
+from googlenet_deploy.calibration.refine.shifted import shift_tensors
 from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.export.graph import copy_model, known_shapes
+from googlenet_deploy.export.graph import known_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import onnx
-    from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.batches import Batches
     from googlenet_deploy.calibration.table import CalibrationTable
@@ -95,34 +88,8 @@ def offset_activations(draft: Draft, _batches: Batches | None = None) -> Draft:
         scales.update(shift.scales)
     moved = sum(name in offsets for name in draft.plan.tensors)
     note = f"{moved} of {len(draft.plan.tensors)} quantised tensors"
-    model = _move(draft.model, channels, {source: shift.offset for source, shift in shifts.items()}, offsets)
-    return replace(
-        draft,
-        model=model,
-        scales=scales,
-        biases=_anchored(draft, model, offsets),
-        notes={**draft.notes, "offset activations": note},
-    )
-
-
-def _anchored(draft: Draft, model: onnx.ModelProto, offsets: Mapping[str, float]) -> dict[str, NDArray[np.float32]]:
-    """Biases of the layers that read moved tensors, with the sums of the rounded weights."""
-    before, after = LayerEditor(draft.model), LayerEditor(model)
-    biases = {}
-    for planned in draft.plan.nodes:
-        offset = offsets.get(planned.input)
-        if offset is not None:
-            node = before.graph.node(planned.name)
-            rounding = draft.weights[planned.name].dequantize() - before.weight(planned.name)
-            biases[planned.name] = (after.bias(planned.name) + offset * _sums(node, rounding)).astype(np.float32)
-    return biases
-
-
-def _sums(node: onnx.NodeProto, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each output's weights: what an input that is 1 everywhere gives."""
-    turned = outputs_first(node, weight)
-    total: NDArray[np.float64] = turned.reshape(len(turned), -1).sum(axis=1)
-    return total
+    shifted = shift_tensors(replace(draft, scales=scales), offsets)
+    return replace(shifted, notes={**draft.notes, "offset activations": note})
 
 
 def _may_move(channels: Channels, tensors: Iterable[str]) -> bool:
@@ -192,23 +159,3 @@ def _averaging(channels: Channels, model: onnx.ModelProto, names: Iterable[str])
 def _window(node: onnx.NodeProto, shape: list[int | str | None]) -> int:
     sizes = attribute(node, "kernel_shape") or shape[2:]
     return int(np.prod([size for size in sizes if isinstance(size, int)]))
-
-
-def _move(
-    model: onnx.ModelProto, channels: Channels, sources: Mapping[str, float], offsets: Mapping[str, float]
-) -> onnx.ModelProto:
-    """A copy of the model that computes the same with the tensors of `offsets` moved."""
-    result = copy_model(model)
-    editor = LayerEditor(result)
-    for source, offset in sources.items():
-        layer = channels.graph.name_of(channels.layers[source])
-        editor.set_bias(layer, editor.bias(layer) - offset)
-        activation = editor.graph.producers[source]
-        activation.op_type = "Clip"
-        activation.input.append(editor.add(f"{source}/lowest", np.float32(-offset)))
-    for node in channels.graph.nodes:
-        name = channels.graph.name_of(node)
-        if node.op_type in QUANTIZED_OPERATORS and node.input[0] in offsets:
-            editor.set_bias(name, editor.bias(name) + offsets[node.input[0]] * _sums(node, editor.weight(name)))
-    editor.apply()
-    return result

@@ -178,6 +178,12 @@ def _add_quantization_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="X",
         help="0: learn from labels; 1: from the FP32 model's scores alone; between: from both (default: 0.5)",
     )
+    group.add_argument(
+        "--refine",
+        metavar="LIST",
+        help="refinements that the start gets ahead of training, on training images, as `quantize --refine` has them; "
+        "none: the table alone (default: best)",
+    )
     add_placement_options(group)
 
 
@@ -240,7 +246,7 @@ def _qat_task(arguments: argparse.Namespace) -> MakeTask:
     from googlenet_deploy.training.qat import qat_task
 
     quantization = QuantizationOptions(placement=placement_options(arguments), method=arguments.method)
-    return qat_task(arguments.qat, arguments.table, quantization)
+    return qat_task(arguments.qat, arguments.table, quantization, quiet=arguments.quiet)
 
 
 def _options(arguments: argparse.Namespace) -> TrainingOptions:
@@ -248,7 +254,7 @@ def _options(arguments: argparse.Namespace) -> TrainingOptions:
 
     from googlenet_deploy.training.options import QatOptions, TrainingOptions
 
-    qat = QatOptions(arguments.scales, arguments.distillation) if arguments.qat else None
+    qat = QatOptions(arguments.scales, arguments.distillation, arguments.refine) if arguments.qat else None
     given: Dict[str, Any] = {RENAMED.get(name, name): value for name, value in vars(arguments).items()}
     given["qat"] = qat
     known = {field.name for field in fields(TrainingOptions)}

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.calibration.graph import SHAPE_OPERATORS
-from googlenet_deploy.calibration.weights import LARGEST_CODE, QuantizedWeight, max_scales
+from googlenet_deploy.calibration.refine.channels import outputs_first
+from googlenet_deploy.calibration.refine.shifted import biases_without_shifts
+from googlenet_deploy.calibration.weights import LARGEST_CODE, QuantizedWeight
 from googlenet_deploy.errors import BadModelError, requires
 from googlenet_deploy.training.onnx_network import (
     REMEDY,
@@ -33,14 +35,14 @@ with requires("train"):
     from googlenet_deploy.training.quantizers import ActivationQuantizer, WeightQuantizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.placement import QuantizationPlan
+    from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.calibration.placement import QuantizationPlan, ScaleGroup
 
 QUANTIZERS = "quantizers"  # the name of the network's module that holds those of activations
+INSIDE = 0.48  # of a step: how far a weight may be from its code's middle at the start, where 0.5 is the next code
 
 
 @dataclass(frozen=True)
@@ -51,61 +53,64 @@ class TrainedQuantization:
         model: The FP32 model with the trained weights and biases.
         scales: The scale of every tensor of the plan.
         weights: The integers of every quantised node, by node name.
+        offsets: What the INT8 model subtracts from tensors, by tensor.
         changes: The factors by which scales were changed: smallest and largest.
     """
 
     model: onnx.ModelProto
     scales: dict[str, float]
     weights: dict[str, QuantizedWeight]
+    offsets: dict[str, float]
     changes: tuple[float, float]
 
 
-def insert_fake_quantization(
-    network: OnnxNetwork, plan: QuantizationPlan, scales: Mapping[str, float], *, learned: bool
-) -> None:
-    """Changes a network in place so that it computes what the quantised model will.
+def insert_fake_quantization(network: OnnxNetwork, draft: Draft, *, learned: bool) -> None:
+    """Changes a network in place so that it computes what a draft of the quantised model does.
 
     Args:
         network: The network.
-        plan: Which tensors and nodes are quantised.
-        scales: The scale of every tensor of the plan; equal within a group.
+        draft: The quantised model to start from, plain or refined.
         learned: Let training change the scales of activations and weights.
 
     Raises:
-        BadModelError: A point of the plan has no counterpart in the network.
+        BadModelError: A point of the draft's plan has no counterpart in the network.
     """
-    model = network.model
+    model, plan = network.model, draft.plan
     quantizers = nn.ModuleList()
     for group in plan.groups:
-        quantizer = ActivationQuantizer(scales[group.members[0]], learned=learned)
+        quantizer = _quantizer_of(group, draft, learned=learned)
         quantizers.append(quantizer)
         for tensor in group.members:
             if not _is_quantised_already(tensor, network, plan):
                 _attach(quantizer, tensor, network, plan)
     model.add_module(QUANTIZERS, quantizers)
+    for name, bias in biases_without_shifts(draft).items():
+        layer = _layer(model, name)
+        assert layer.bias is not None
+        layer.bias.data.copy_(torch.from_numpy(bias))
     for node in plan.nodes:
-        layer = find_module(model, node.name)
-        assert isinstance(layer, (nn.Conv2d, nn.Linear))
-        initial = torch.from_numpy(max_scales(layer.weight.detach().numpy()))
-        parametrize.register_parametrization(layer, "weight", WeightQuantizer(initial, learned=learned))
+        _quantise_weight(_layer(model, node.name), network.graph.node(node.name), draft.weights[node.name], learned)
 
 
-def extract(network: OnnxNetwork, model: GoogLeNet, plan: QuantizationPlan) -> TrainedQuantization:
+def extract(network: OnnxNetwork, model: GoogLeNet, draft: Draft) -> TrainedQuantization:
     """Reads the trained weights and scales out of a network.
 
     Args:
         network: As it was opened.
         model: A network that `insert_fake_quantization` changed, or a copy of it, after training.
-        plan: The plan that it was changed by.
+        draft: The draft that it was changed by.
     """
+    plan = draft.plan
     quantizers = model.get_submodule(QUANTIZERS)
     assert isinstance(quantizers, nn.ModuleList)
-    scales, changes = {}, []
+    scales, changes, moved = {}, [], {}
     for group, quantizer in zip(plan.groups, quantizers, strict=True):
         assert isinstance(quantizer, ActivationQuantizer)
         scales.update(dict.fromkeys(group.members, float(quantizer.scale().item())))
         changes.append(quantizer.scale.change())
-    floats = {name: _float_weights(model, name) for name, _ in layers(network.graph)}
+        if quantizer.steps:
+            moved[draft.offsets[group.observed[0]]] = quantizer.offset()
+    floats = {name: plain_layer(model, name) for name, _ in layers(network.graph)}
     weights = {}
     for node in plan.nodes:
         quantizer = _weight_quantizer(model, node.name)
@@ -115,7 +120,38 @@ def extract(network: OnnxNetwork, model: GoogLeNet, plan: QuantizationPlan) -> T
         values = np.ascontiguousarray(codes.T if transposed else codes)
         weights[node.name] = QuantizedWeight(values, quantizer.scale().detach().cpu().numpy(), node.axis)
     every = torch.cat(changes)
-    return TrainedQuantization(with_weights(network, floats), scales, weights, (float(every.min()), float(every.max())))
+    return TrainedQuantization(
+        model=with_weights(network, floats),
+        scales=scales,
+        weights=weights,
+        offsets={tensor: moved[offset] for tensor, offset in draft.offsets.items()},
+        changes=(float(every.min()), float(every.max())),
+    )
+
+
+def _quantizer_of(group: ScaleGroup, draft: Draft, *, learned: bool) -> ActivationQuantizer:
+    """The quantiser of a group; one that shares its offset with other groups keeps its scale, to keep the offset."""
+    scale = draft.scales[group.observed[0]]
+    offset = draft.offsets.get(group.observed[0], 0.0)
+    sharing = sum(draft.offsets.get(other.observed[0]) == offset for other in draft.plan.groups)
+    return ActivationQuantizer(scale, round(offset / scale), learned=learned and sharing <= 1)
+
+
+def _quantise_weight(layer: nn.Module, node: onnx.NodeProto, start: QuantizedWeight, learned: bool) -> None:
+    """Lets a layer round its weights, to begin with to the codes given.
+
+    A weight that the codes round another way than to the nearest moves to the edge of its code's cell, from where a
+    small step takes it back.
+    """
+    scales = torch.from_numpy(start.scales.copy())
+    parametrize.register_parametrization(layer, "weight", WeightQuantizer(scales, learned=learned))
+    weight = layer.get_submodule("parametrizations.weight").get_parameter("original")
+    steps = scales.view(-1, *[1] * (weight.dim() - 1))
+    codes = torch.from_numpy(np.ascontiguousarray(outputs_first(node, start.values))).float()
+    low, high = (codes - INSIDE).clamp_min(-LARGEST_CODE), (codes + INSIDE).clamp_max(LARGEST_CODE)
+    given = weight.data / steps
+    nearest = given.round().clamp(-LARGEST_CODE, LARGEST_CODE) == codes
+    weight.data.copy_(torch.where(nearest, weight.data, torch.clamp(given, low, high) * steps))
 
 
 def _is_quantised_already(tensor: str, network: OnnxNetwork, plan: QuantizationPlan) -> bool:
@@ -147,19 +183,22 @@ def _attach(quantizer: ActivationQuantizer, tensor: str, network: OnnxNetwork, p
         module.register_forward_pre_hook(quantizer.on_input)
 
 
-def _weight_quantizer(model: GoogLeNet, name: str) -> WeightQuantizer:
+def _layer(model: GoogLeNet, name: str) -> nn.Conv2d | nn.Linear:
     layer = find_module(model, name)
-    assert layer is not None
-    chain = layer.get_submodule("parametrizations.weight")
+    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+    return layer
+
+
+def _weight_quantizer(model: GoogLeNet, name: str) -> WeightQuantizer:
+    chain = _layer(model, name).get_submodule("parametrizations.weight")
     quantizer = list(chain.children())[-1]
     assert isinstance(quantizer, WeightQuantizer)
     return quantizer
 
 
-def _float_weights(model: GoogLeNet, name: str) -> tuple[Tensor, Tensor]:
+def plain_layer(model: GoogLeNet, name: str) -> tuple[Tensor, Tensor]:
     """A layer's weight ahead of its quantisation, and its bias."""
-    layer = find_module(model, name)
-    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+    layer = _layer(model, name)
     bias = layer.bias
     assert bias is not None
     if not parametrize.is_parametrized(layer, "weight"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from googlenet_deploy.calibration.refine.steps import parse_refinements
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,15 +31,18 @@ class QatOptions:
     Attributes:
         scales: "learned" lets training change the scales of activations and weights, "fixed" keeps the table's.
         distillation: Weight of the distance to the FP32 network's scores in the loss; the labels have the rest.
+        refine: What refines the model that training starts from, as for `quantize`; None for the best that there is.
     """
 
     scales: str = "learned"
     distillation: float = 0.5
+    refine: str | None = None
 
     def __post_init__(self) -> None:
         _choice("--scales", self.scales, SCALES)
         if not 0 <= self.distillation <= 1:
             raise UsageError(f"--distillation must be from 0 to 1, is {self.distillation:g}")
+        parse_refinements(self.refine or "")
 
 
 @dataclass(frozen=True)

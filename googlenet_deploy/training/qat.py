@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.calibration.calibrate import open_source
 from googlenet_deploy.calibration.draft import Draft
-from googlenet_deploy.calibration.placement import QuantizationPlan, place
 from googlenet_deploy.calibration.quantize import QuantizationOptions, build_checked, table_hash
-from googlenet_deploy.calibration.table import CalibrationTable, check_matches, group_scales, load_table
+from googlenet_deploy.calibration.refine.shifted import shift_tensors
+from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.export.onnx_file import read_metadata, store_metadata, write_model
 from googlenet_deploy.export.sparsity import require_pattern
@@ -30,6 +30,7 @@ with requires("train"):
     from googlenet_deploy.training.network import Network, set_dropout
     from googlenet_deploy.training.onnx_network import OnnxNetwork, open_network
     from googlenet_deploy.training.qat_optimizer import qat_optimizer
+    from googlenet_deploy.training.qat_start import chosen_refinements, starting_draft
     from googlenet_deploy.training.sparsity import choose_sparsity
     from googlenet_deploy.training.task import Task
 
@@ -50,39 +51,46 @@ class _Start:
     """What quantisation-aware training starts from."""
 
     network: OnnxNetwork
-    plan: QuantizationPlan
-    table: CalibrationTable
+    draft: Draft
     quantization: QuantizationOptions
 
 
-def qat_task(model: str | Path, table: str | Path, quantization: QuantizationOptions | None = None) -> MakeTask:
+def qat_task(
+    model: str | Path, table: str | Path, quantization: QuantizationOptions | None = None, *, quiet: bool = False
+) -> MakeTask:
     """What `train` trains and writes where an FP32 model is to be quantised with care.
 
     Args:
         model: The FP32 model that `export` wrote.
         table: The calibration table of that model.
         quantization: What is quantised and how it is written, as for `quantize`.
+        quiet: Show no progress.
     """
     chosen = quantization or QuantizationOptions()
 
     def make(options: TrainingOptions, data: TrainingData) -> Task:
         assert options.qat is not None
         _check_options(options)
+        names = chosen_refinements(options.qat.refine, data)
         source, loaded = open_source(model), load_table(table)
         check_matches(loaded, table, source.sha256, source.preprocessing)
         network = open_network(source)
-        start = _Start(network, place(network.graph, chosen.placement), loaded, chosen)
-        return _task(start, options, options.qat, relabelled(data, read_metadata(model, source.model), network.model))
+        data = relabelled(data, read_metadata(model, source.model), network.model)
+        teacher = copy.deepcopy(network.model).requires_grad_(False).eval()
+        sparsity, told = choose_sparsity(options, network.model, trained=True)
+        draft = starting_draft(network, loaded, chosen, names, data, seed=options.seed, quiet=quiet)
+        options = replace(options, sparsity=sparsity, qat=replace(options.qat, refine=",".join(names) or "none"))
+        return _task(_Start(network, draft, chosen), teacher, options, data, told)
 
     return make
 
 
-def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: TrainingData) -> Task:
-    network, source = start.network, start.network.source
-    teacher = copy.deepcopy(network.model).requires_grad_(False).eval()
-    scales = group_scales(start.plan.groups, start.table, start.quantization.method)
-    sparsity, told = choose_sparsity(options, network.model, trained=True)
-    insert_fake_quantization(network, start.plan, scales, learned=qat.scales == "learned")
+def _task(
+    start: _Start, teacher: GoogLeNet, options: TrainingOptions, data: TrainingData, told: tuple[str, ...]
+) -> Task:
+    network, source, qat = start.network, start.network.source, options.qat
+    assert qat is not None
+    insert_fake_quantization(network, start.draft, learned=qat.scales == "learned")
     architecture = network.model.architecture
     options = replace(
         options,
@@ -93,7 +101,6 @@ def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: Traini
         learning_rate=options.learning_rate or LEARNING_RATE,
         dropout=0.0,
         auxiliary_weight=0.0,
-        sparsity=sparsity,
     )
     set_dropout(network.model, options)
     trained = Network(
@@ -102,7 +109,7 @@ def _task(start: _Start, options: TrainingOptions, qat: QatOptions, data: Traini
         preprocessing=source.preprocessing,
         options=options,
         weights_sha256=source.sha256,
-        table_sha256=table_hash(start.table),
+        table_sha256=table_hash(start.draft.table),
         notes=(_note(start, qat), *told),
     )
 
@@ -136,26 +143,27 @@ def _check_options(options: TrainingOptions) -> None:
 
 
 def _note(start: _Start, qat: QatOptions) -> str:
-    plan = start.plan
+    plan = start.draft.plan
     what = f"{len(plan.nodes)} layers, {len(plan.tensors)} tensors of {len(plan.groups)} {qat.scales} scales"
     learns = "labels" if qat.distillation == 0 else "the FP32 network" if qat.distillation == 1 else "both"
     left = "".join(f"; in float: {name} ({reason})" for name, reason in plan.skipped.items())
-    return f"quantisation-aware: {what}, learns from {learns}{left}"
+    begins = ", ".join(f"{name}: {said}" for name, said in start.draft.notes.items()) or "the table alone"
+    return f"quantisation-aware: {what}, learns from {learns}{left}; begins with {begins}"
 
 
 def _write(path: Path, model: GoogLeNet, record: dict[str, Any], start: _Start, qat: QatOptions) -> None:
-    trained = extract(start.network, model, start.plan)
+    trained = extract(start.network, model, start.draft)
     low, high = trained.changes
     note = f"{qat.scales} scales, changed by factors of {low:.3f} to {high:.3f}, epoch {record.get('epoch')}"
     draft = Draft(
         model=trained.model,
-        plan=start.plan,
-        table=start.table,
+        plan=start.draft.plan,
+        table=start.draft.table,
         scales=trained.scales,
         weights=trained.weights,
-        notes={"quantisation-aware training": note},
+        notes={**start.draft.notes, "quantisation-aware training": note},
     )
-    quantised, _ = build_checked(draft, start.network.source, start.quantization)
+    quantised, _ = build_checked(shift_tensors(draft, trained.offsets), start.network.source, start.quantization)
     metadata = read_metadata(path, quantised)
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     store_metadata(quantised, replace(metadata, extra={**metadata.extra, RECORD: text}))

@@ -26,36 +26,37 @@ SMALLEST_CHANGE, LARGEST_CHANGE = 0.25, 4.0
 
 class _FakeQuantize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, factor: float) -> Tensor:  # noqa: ANN401 - torch's own
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, factor: float) -> Tensor:  # noqa: ANN401
         steps = x / scale
-        codes = steps.round().clamp_(low, LARGEST_CODE)
+        codes = steps.round().clamp_(low, high)
         ctx.save_for_backward(steps, codes)
-        ctx.low, ctx.factor, ctx.shape = low, factor, scale.shape
+        ctx.low, ctx.high, ctx.factor, ctx.shape = low, high, factor, scale.shape
         return codes * scale
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's own
         (gradient,) = gradients
         steps, codes = ctx.saved_tensors
-        inside = (steps >= ctx.low) & (steps <= LARGEST_CODE)
+        inside = (steps >= ctx.low) & (steps <= ctx.high)
         to_values = gradient * inside if ctx.needs_input_grad[0] else None
         to_scale = None
         if ctx.needs_input_grad[1]:
             slopes = torch.where(inside, codes - steps, codes)
             to_scale = (gradient * slopes).sum_to_size(ctx.shape) * ctx.factor
-        return to_values, to_scale, None, None
+        return to_values, to_scale, None, None, None
 
 
-def fake_quantize(x: Tensor, scale: Tensor, low: int = LOW, factor: float = 1.0) -> Tensor:
+def fake_quantize(x: Tensor, scale: Tensor, low: int = LOW, high: int = LARGEST_CODE, factor: float = 1.0) -> Tensor:
     """Rounds values to multiples of a scale.
 
     Args:
         x: float32 values of any shape.
         scale: float32, above 0, of a shape that broadcasts to `x`.
-        low: Smallest code; the largest is 127.
+        low: Smallest code.
+        high: Largest code.
         factor: Multiplies the scale's gradient.
     """
-    result: Tensor = _FakeQuantize.apply(x, scale, low, factor)  # type: ignore[no-untyped-call]
+    result: Tensor = _FakeQuantize.apply(x, scale, low, high, factor)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -89,18 +90,25 @@ class ActivationQuantizer(nn.Module):
 
     Args:
         scale: The group's scale.
-        learned: Let training change it.
+        steps: Of that scale, how many the INT8 model subtracts from the tensors, so that code 0 stands for them.
+        learned: Let training change the scale.
     """
 
-    def __init__(self, scale: float, *, learned: bool) -> None:
+    def __init__(self, scale: float, steps: int = 0, *, learned: bool) -> None:
         super().__init__()
         self.scale = Scale(torch.tensor([scale], dtype=torch.float32), learned=learned)
+        self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 (N, ...) to the same."""
         count = x.numel() // max(1, len(x))
         with torch.autocast(x.device.type, enabled=False):
-            return fake_quantize(x.float(), self.scale(), LOW, 1.0 / math.sqrt(count * LARGEST_CODE))
+            low, high = self.steps + LOW, self.steps + LARGEST_CODE
+            return fake_quantize(x.float(), self.scale(), low, high, 1.0 / math.sqrt(count * high))
+
+    def offset(self) -> float:
+        """What the INT8 model subtracts."""
+        return self.steps * float(self.scale().item())
 
     # Bound methods, so that a copy of the network has hooks that call the copy's quantisers.
     def on_output(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
@@ -129,4 +137,4 @@ class WeightQuantizer(nn.Module):
         """float32 weights, output channels first, to the same."""
         scales = self.scale().view(-1, *[1] * (weight.dim() - 1))
         count = weight.numel() // len(weight)
-        return fake_quantize(weight, scales, -LARGEST_CODE, 1.0 / math.sqrt(count * LARGEST_CODE))
+        return fake_quantize(weight, scales, -LARGEST_CODE, LARGEST_CODE, 1.0 / math.sqrt(count * LARGEST_CODE))

@@ -52,14 +52,16 @@ def float_model(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def qat(model: Path, data: Path, output: Path, *options: str) -> int:
     table = str(model.with_suffix(".json"))
     files = ["--qat", str(model), "--table", table, "--data", str(data), "--output", str(output)]
-    return main(["train", *files, "--batch-size", "16", "--workers", "1", "--augmentation", "none", *options])
+    start = [] if "--refine" in options else ["--refine", "none"]  # which saves half a minute of learned rounding
+    fixed = ["--batch-size", "16", "--workers", "1", "--augmentation", "none"]
+    return main(["train", *files, *fixed, *start, *options])
 
 
 def test_from_a_float_model_to_a_checked_int8_model(
     float_model: Path, stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output, report = tmp_path / "model.int8.onnx", tmp_path / "r.json"
-    assert qat(float_model, stripes, output, "--epochs", "2", "--json", str(report)) == 0
+    assert qat(float_model, stripes, output, "--epochs", "2", "--json", str(report), "--refine", "best") == 0
     out, err = capsys.readouterr()
     assert "quantisation-aware: 58 layers" in err
     assert "before training:" in err
@@ -71,7 +73,8 @@ def test_from_a_float_model_to_a_checked_int8_model(
     steps = json.loads(metadata.extra["quantization"])["steps"]
     assert "learned scales" in steps["quantisation-aware training"]
     record = json.loads(metadata.extra["quantization_training"])
-    assert record["options"]["qat"] == {"scales": "learned", "distillation": 0.5}
+    assert record["options"]["qat"] == {"scales": "learned", "distillation": 0.5, "refine": "weight-scales,rounding"}
+    assert "learned rounding" in steps
     values = json.loads(report.read_text())
     assert values["fp32"]["top1_percent"] >= 90
     assert {"logit_sqnr_db", "agreement"} <= set(values["validation"])
@@ -108,6 +111,21 @@ def test_learning_from_the_float_model_alone_needs_no_right_labels(
     assert "fixed scales, learns from the FP32 network" in err
 
 
+def test_offset_activations_are_kept(
+    float_model: Path, stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, report = tmp_path / "m.onnx", tmp_path / "r.json"
+    options = ("--refine", "offset,bias", "--distillation", "1", "--epochs", "2", "--json", str(report))
+    assert qat(float_model, stripes, output, *options) == 0
+    err = capsys.readouterr().err
+    assert "offset activations: 25 of 45 quantised tensors, bias correction: 58 layers" in err
+    model = load_model(output)
+    assert lint_model(model) == []
+    assert sum(node.op_type == "Clip" for node in model.graph.node) > 10
+    values = json.loads(report.read_text())
+    assert values["validation"]["logit_sqnr_db"] > values["before_training"]["logit_sqnr_db"] - 1
+
+
 def test_a_run_that_goes_on_ends_in_the_same_bytes(
     float_model: Path, stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +156,8 @@ def test_a_run_that_goes_on_ends_in_the_same_bytes(
         (["--dropout", "0.1"], "--dropout has no meaning with --qat"),
         (["--distillation", "2"], "--distillation must be from 0 to 1"),
         (["--scales", "maybe"], "--scales is 'maybe'"),
+        (["--refine", "magic"], "unknown refinement 'magic'"),
+        (["--refine", "equalize"], "--refine equalize changes the FP32 model"),
         (["--output", "m.safetensors"], "an INT8 model's name ends in .onnx"),
         (["--exclude", "conv9"], "there is no node named 'conv9'"),
     ],
