@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.task import Task
 
-MAX_WORKERS = 8
+MAX_WORKERS = 16
 
 
 @dataclass(frozen=True)
