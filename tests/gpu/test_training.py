@@ -200,7 +200,9 @@ def test_the_int8_model_answers_as_the_network_that_was_trained(
 
         return replace(task, write=write)
 
-    options = TrainingOptions(epochs=1, batch_size=16, augmentation="none", device=device, qat=QatOptions(refine="none"))
+    options = TrainingOptions(
+        epochs=1, batch_size=16, augmentation="none", device=device, qat=QatOptions(refine="none")
+    )
     result = train_run(DataPlaces(str(textures)), Outputs(output), options, make_task=keeping, quiet=True)
     assert result.best is not None
     network = networks[0]

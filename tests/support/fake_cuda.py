@@ -39,6 +39,7 @@ class FakeGpu:
         self.captures: dict[int, list[Work]] = {}
         self.graphs: dict[int, list[Work]] = {}
         self.times: dict[int, float] = {}
+        self.recorded: dict[int, int] = {}  # the streams of events that have not passed yet
         self.copies: list[str] = []
         self.broken = ""
         self._number = 1000
@@ -86,14 +87,20 @@ class FakeGpu:
     def record(self, event: int, stream: int) -> None:
         def work() -> float:
             self.times[event] = self.now
+            self.recorded.pop(event, None)
             return 0.0
 
+        self.recorded[event] = stream
         self.put(stream, work)
 
     def wait(self, stream: int) -> None:
-        for work in self.queues[stream]:
-            self.now += work()
-        self.queues[stream] = []
+        while self.queues[stream]:
+            self.now += self.queues[stream].pop(0)()
+
+    def wait_for_event(self, event: int) -> None:
+        """What comes behind the event on its stream stays undone."""
+        while event in self.recorded:
+            self.now += self.queues[self.recorded[event]].pop(0)()
 
     def run_graph(self, graph: int, stream: int) -> None:
         self.launches += 1
@@ -175,6 +182,12 @@ def runtime_module(gpu: FakeGpu, *, cuda: int = 13) -> ModuleType:
 
     def cudaEventRecord(event: Handle, stream: Handle) -> tuple[Any, ...]:
         gpu.record(int(event), int(stream))
+        return (ok,)
+
+    def cudaEventSynchronize(event: Handle) -> tuple[Any, ...]:
+        if gpu.broken:
+            return (Status[gpu.broken],)
+        gpu.wait_for_event(int(event))
         return (ok,)
 
     def cudaEventElapsedTime(start: Handle, end: Handle) -> tuple[Any, ...]:
@@ -292,6 +305,11 @@ def pycuda_module(gpu: FakeGpu) -> ModuleType:
 
         def record(self, stream: Stream) -> None:
             gpu.record(self.number, stream.handle)
+
+        def synchronize(self) -> None:
+            if gpu.broken:
+                raise Error(gpu.broken)
+            gpu.wait_for_event(self.number)
 
         def time_till(self, other: Event) -> float:
             return (gpu.times[other.number] - gpu.times[self.number]) * 1e3

@@ -39,8 +39,9 @@ _NUMPY = {_Type.FLOAT: np.float32, _Type.HALF: np.float16}
 
 
 class _Context:
-    def __init__(self, gpu: FakeGpu, config: dict[str, Any]) -> None:
-        self.gpu, self.config = gpu, config
+    def __init__(self, gpu: FakeGpu, config: dict[str, Any], log: Any, *, without_profile: bool) -> None:
+        self.gpu, self.config, self.log = gpu, config, log
+        self.without_profile = without_profile
         self.number = gpu.number("context of an engine")
         self.sizes = tuple(config["input"])
         self.addresses: dict[str, int] = {}
@@ -62,6 +63,9 @@ class _Context:
         return self.sizes if is_input else (self.sizes[0], self.config["classes"])
 
     def _execute(self, stream: int, source: int, target: int) -> bool:
+        if self.without_profile:
+            self.log("[convBaseRunner.cpp::execute] Error Code 1: Cask (Cask convolution execution)")
+            return False
         if self.config.get("refuses") or (self.config.get("uncapturable") and stream in self.gpu.captures):
             return False
         sizes, classes = self.sizes, self.config["classes"]
@@ -106,6 +110,7 @@ class _BindingContext(_Context):
 
 
 class _Engine:
+    exclusive_profiles = False
     device_memory_size = 3 * 2**20
 
     def __init__(self, gpu: FakeGpu, config: dict[str, Any], log: Any) -> None:
@@ -123,7 +128,9 @@ class _Engine:
         if live >= self.config.get("contexts", 99):
             self.log("[executionContext.cpp] Cuda error: out of memory")
             return None
-        return kind(self.gpu, self.config)
+        # As TensorRT 8.5.2 does: the first context has the only profile, and any other fails at its first batch.
+        taken = live > 0 and self.config["input"][0] == -1 and self.exclusive_profiles
+        return kind(self.gpu, self.config, self.log, without_profile=taken)
 
 
 class _NamedEngine(_Engine):
@@ -217,7 +224,9 @@ def tensorrt_module(gpu: FakeGpu, version: str = "10.3.0") -> ModuleType:
             if config.get("too_large"):
                 log("IRuntime::deserializeCudaEngine: Error Code 2: OutOfMemory (Requested size was 8 GiB)")
                 return None
-            return (_NamedEngine if named else _BindingEngine)(gpu, config, log)
+            engine = (_NamedEngine if named else _BindingEngine)(gpu, config, log)
+            engine.exclusive_profiles = int(version.split(".", maxsplit=1)[0]) < 10
+            return engine
 
     def nptype(dtype: _Type) -> Any:
         if dtype not in _NUMPY:

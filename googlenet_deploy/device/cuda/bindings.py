@@ -81,6 +81,9 @@ class _CudaBindings(Cuda):
     def record(self, event: int, stream: int) -> None:
         self._call("cudaEventRecord", self._objects[event], self._objects[stream])
 
+    def wait(self, event: int) -> None:
+        self._call("cudaEventSynchronize", self._objects[event])
+
     def elapsed(self, start: int, end: int) -> float:
         return float(self._call("cudaEventElapsedTime", self._objects[start], self._objects[end])) * MILLISECONDS
 

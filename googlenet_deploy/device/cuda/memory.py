@@ -101,6 +101,10 @@ class Cuda:
         """Marks the stream's present position with an event."""
         raise NotImplementedError
 
+    def wait(self, event: int) -> None:
+        """Waits until an event that was recorded has passed."""
+        raise NotImplementedError
+
     def elapsed(self, start: int, end: int) -> float:
         """Seconds between two events that have both passed."""
         raise NotImplementedError

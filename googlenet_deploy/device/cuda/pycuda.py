@@ -89,8 +89,11 @@ class _PyCuda(Cuda):
         del self._objects[stream]  # PyCUDA's destructor ends it
 
     def synchronize(self, stream: int) -> None:
+        self._wait_for(self._objects[stream])
+
+    def _wait_for(self, work: Any) -> None:  # noqa: ANN401 - a stream or an event
         try:
-            self._objects[stream].synchronize()
+            work.synchronize()
         except self.driver.Error as error:
             raise DeviceError(f"CUDA: the work on the GPU failed: {error}", "see doctor") from error
 
@@ -105,6 +108,9 @@ class _PyCuda(Cuda):
 
     def record(self, event: int, stream: int) -> None:
         self._objects[event].record(self._objects[stream])
+
+    def wait(self, event: int) -> None:
+        self._wait_for(self._objects[event])
 
     def elapsed(self, start: int, end: int) -> float:
         return float(self._objects[start].time_till(self._objects[end])) * MILLISECONDS

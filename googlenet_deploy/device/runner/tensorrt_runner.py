@@ -19,7 +19,7 @@ from googlenet_deploy.device.engine.manifest import EngineManifest, check_fit, l
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import ScopedTimes, TensorSpec, image_input
-from googlenet_deploy.device.runner.tensorrt_slot import Slot
+from googlenet_deploy.device.runner.tensorrt_slot import Lane, Slot
 from googlenet_deploy.device.tensorrt.execution import Engine, EngineTensor
 from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.names import OLDEST_TO_RUN
@@ -36,7 +36,8 @@ class TensorRTRunner:
         path: An engine with its manifest beside it.
         backend: "tensorrt" or "tensorrt-rtx"; None goes by the manifest.
         cuda_backend: "cuda-bindings" or "pycuda"; None takes what is installed.
-        slots: Batches that are worked on at once, each with an execution context and memory of its own.
+        slots: Batches that are worked on at once, each with memory of its own, and with an execution
+            context where the engine can have several.
         cuda_graph: Whether to run the network as a CUDA graph; falls back with a note where that is impossible.
         zero_copy: Whether the GPU reads the host's memory; None does on integrated GPUs only.
         checked: False runs an engine without a manifest, such as trtexec's; nothing is then known of its images.
@@ -60,6 +61,7 @@ class TensorRTRunner:
         self.path = str(path)
         self.notes: List[str] = []
         self._engine: Optional[Engine] = None
+        self._lanes: List[Lane] = []
         self._slots: List[Slot] = []
         self._idle: Deque[int] = deque()
         self._running: Dict[int, Slot] = {}
@@ -125,6 +127,8 @@ class TensorRTRunner:
         self._idle.clear()
         while self._slots:
             self._slots.pop().close()
+        while self._lanes:
+            self._lanes.pop().close()
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -188,9 +192,11 @@ class TensorRTRunner:
             cuda_graph = False
         shared = self._cuda.integrated() if zero_copy is None else zero_copy
         for index in range(count):
+            if index == 0 or self._engine.shares_profiles:
+                self._lanes.append(Lane(self._cuda, self._engine.context()))
             slot = Slot(
                 self._cuda,
-                self._engine.context(),
+                self._lanes[-1],
                 self._engine.tensors,
                 zero_copy=shared,
                 graphs=cuda_graph,

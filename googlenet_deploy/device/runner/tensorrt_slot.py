@@ -1,6 +1,9 @@
-"""One execution context with its own stream, buffers and CUDA graphs: a place in which one batch is worked on.
+"""Places in which one batch each is worked on, with buffers and CUDA graphs of their own.
 
-Two slots make double buffering: while one computes, the other's input is copied in and its outputs are read.
+Two slots make double buffering: while one computes, the other's input is copied in and its outputs are read. A slot
+works on a lane, an execution context with its stream. Where TensorRT lets contexts share the engine's optimisation
+profile, each slot has a lane; before TensorRT 10 a second context of an engine with open dimensions has no profile and
+fails (PreviewFeature.kPROFILE_SHARING_0806, NvInfer.h), so there all slots take turns on one.
 """
 
 from __future__ import annotations
@@ -48,12 +51,33 @@ class _Buffer:
             self.host = None
 
 
+class Lane:
+    """An execution context, the stream that it runs on, and the slot whose shape and addresses it has at present."""
+
+    def __init__(self, cuda: Cuda, context: Context) -> None:
+        self.cuda, self.context = cuda, context
+        self.user: Optional[Slot] = None
+        self.stream = 0
+        try:
+            self.stream = cuda.stream()
+        except DeviceError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Frees both, once the slots are closed; may be called again."""
+        if self.stream:
+            self.cuda.destroy_stream(self.stream)
+            self.stream = 0
+        self.context.close()
+
+
 class Slot:
     """See the module.
 
     Args:
         cuda: CUDA.
-        context: An execution context of the engine, used by this slot alone.
+        lane: What its batches run on.
         tensors: The engine's tensors.
         zero_copy: Whether the GPU reads and writes the host's memory, as integrated ones can.
         graphs: Whether to capture the network as a CUDA graph from the second batch of a shape on.
@@ -63,7 +87,7 @@ class Slot:
     def __init__(
         self,
         cuda: Cuda,
-        context: Context,
+        lane: Lane,
         tensors: Sequence[EngineTensor],
         *,
         zero_copy: bool,
@@ -71,16 +95,15 @@ class Slot:
         notes: List[str],
     ) -> None:
         self.cuda, self.zero_copy, self.graphs, self.notes = cuda, zero_copy, graphs, notes
-        self.context = context
+        self.lane, self.context, self._stream = lane, lane.context, lane.stream
         self.input = next(tensor for tensor in tensors if tensor.is_input)
         self.outputs = [tensor for tensor in tensors if not tensor.is_input]
         self.shape: Tuple[int, ...] = ()
+        self._shapes: Dict[str, Tuple[int, ...]] = {}
         self._buffers: Dict[str, _Buffer] = {}
         self._graphs: Dict[Tuple[int, ...], int] = {}
         self._events: List[int] = []
-        self._stream = 0
         try:
-            self._stream = cuda.stream()
             for _ in range(_EVENTS):
                 self._events.append(cuda.event())
         except DeviceError:
@@ -93,9 +116,11 @@ class Slot:
         Raises:
             DeviceError: The engine does not take this shape, there is no memory, or TensorRT refuses.
         """
-        known = self.shape == batch.shape
-        if not known:
+        if self.shape != batch.shape:
             self._fit(batch.shape)
+        known = self.lane.user is self
+        if not known:
+            self._take_lane()
         np.copyto(self._buffers[self.input.name].view(batch.shape, self.input.dtype), batch)
         self._mark(0)
         if not self.zero_copy:
@@ -112,7 +137,7 @@ class Slot:
 
     def finish(self) -> Dict[str, NDArray[np.generic]]:
         """Waits for what `start` began and gives the outputs, as arrays of their own."""
-        self.cuda.synchronize(self._stream)
+        self.cuda.wait(self._events[-1])
         return {tensor.name: self._output(tensor).copy() for tensor in self.outputs}
 
     def times(self) -> ScopedTimes:
@@ -124,24 +149,29 @@ class Slot:
         """Frees everything; may be called again."""
         if self._stream:
             self.cuda.synchronize(self._stream)
+            self._stream = 0
         self._drop_graphs()
         for buffer in self._buffers.values():
             buffer.free()
         self._buffers = {}
         while self._events:
             self.cuda.destroy_event(self._events.pop())
-        if self._stream:
-            self.cuda.destroy_stream(self._stream)
-            self._stream = 0
-        self.context.close()
 
     def _fit(self, shape: Tuple[int, ...]) -> None:
-        self.shape = ()
+        self.shape, self.lane.user = (), None
         self.context.set_shape(self.input.name, shape)
+        self._shapes = {tensor.name: self.context.shape(tensor.name) for tensor in self.outputs}
         self._reserve(self.input, shape)
         for tensor in self.outputs:
-            self._reserve(tensor, self.context.shape(tensor.name))
+            self._reserve(tensor, self._shapes[tensor.name])
         self.shape = shape
+
+    def _take_lane(self) -> None:
+        """Gives the context this slot's shape and addresses, where another slot or shape had it."""
+        self.context.set_shape(self.input.name, self.shape)
+        for tensor in (self.input, *self.outputs):
+            self.context.set_address(tensor.name, self._buffers[tensor.name].address)
+        self.lane.user = self
 
     def _reserve(self, tensor: EngineTensor, shape: Sequence[int]) -> None:
         """Memory for a tensor; what is there is kept as long as it is large enough."""
@@ -152,10 +182,9 @@ class Slot:
                 self._drop_graphs()  # they hold the old addresses
                 self._buffers.pop(tensor.name).free()
             self._buffers[tensor.name] = _Buffer(self.cuda, size, zero_copy=self.zero_copy)
-            self.context.set_address(tensor.name, self._buffers[tensor.name].address)
 
     def _output(self, tensor: EngineTensor) -> NDArray[Any]:
-        return self._buffers[tensor.name].view(self.context.shape(tensor.name), tensor.dtype)
+        return self._buffers[tensor.name].view(self._shapes[tensor.name], tensor.dtype)
 
     def _mark(self, index: int) -> None:
         self.cuda.record(self._events[index], self._stream)
@@ -172,7 +201,7 @@ class Slot:
 
     def _enqueue_plainly(self) -> None:
         if not self.context.enqueue(self._stream):
-            raise DeviceError("TensorRT cannot run the engine: it refused the batch", "see doctor")
+            raise DeviceError(f"TensorRT refused the batch: {self.context.log.reason}", "see doctor")
 
     def _capture(self) -> None:
         problem: Optional[DeviceError] = None

@@ -38,8 +38,8 @@ class EngineTensor(NamedTuple):
 class Context:
     """One execution context: set the input's shape and all addresses, then put it on a stream."""
 
-    def __init__(self, context: Any) -> None:  # noqa: ANN401 - TensorRT has no types
-        self.context = context
+    def __init__(self, context: Any, log: BuildLog) -> None:  # noqa: ANN401 - TensorRT has no types
+        self.context, self.log = context, log
 
     def close(self) -> None:
         """Drops TensorRT's context, which frees it."""
@@ -86,8 +86,8 @@ class _NamedContext(Context):
 class _BindingContext(Context):
     """TensorRT 8.2 to 8.4: tensors have numbers."""
 
-    def __init__(self, context: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - TensorRT has no types
-        super().__init__(context)
+    def __init__(self, context: Any, log: BuildLog, names: Sequence[str]) -> None:  # noqa: ANN401
+        super().__init__(context, log)
         self.index = {name: index for index, name in enumerate(names)}
         self.addresses = [0] * len(names)
 
@@ -150,7 +150,15 @@ class Engine:
                 f"device memory: {self.log.reason}",
                 _MEMORY,
             )
-        return _NamedContext(context) if self.named else _BindingContext(context, [item.name for item in self.tensors])
+        if self.named:
+            return _NamedContext(context, self.log)
+        return _BindingContext(context, self.log, [tensor.name for tensor in self.tensors])
+
+    @property
+    def shares_profiles(self) -> bool:
+        """Whether several execution contexts may be used: with open dimensions only where they share the profile."""
+        is_open = any(tensor.profile is not None for tensor in self.tensors)
+        return not is_open or self.library.shares_profiles
 
     @property
     def context_memory(self) -> int:

@@ -17,6 +17,8 @@ Version = Tuple[int, ...]
 FIRST_STRONGLY_TYPED: Version = (10, 12)
 # From here on a network is always strongly typed, and precision flags and calibrators are gone.
 ONLY_STRONGLY_TYPED: Version = (11, 0)
+# From here on PreviewFeature.kPROFILE_SHARING_0806 is on and cannot be changed (NvInfer.h of TensorRT 10.0).
+ALWAYS_SHARES_PROFILES: Version = (10, 0)
 OLDEST: Version = (8, 5)
 # JetPack 4.6's: its engines run here, and trtexec builds them.
 OLDEST_TO_RUN: Version = (8, 2)

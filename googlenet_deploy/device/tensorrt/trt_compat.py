@@ -11,7 +11,13 @@ import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from googlenet_deploy.device.tensorrt.callbacks import LogSink, make_logger, make_monitor
-from googlenet_deploy.device.tensorrt.names import ONLY_STRONGLY_TYPED, Version, parse_version, when
+from googlenet_deploy.device.tensorrt.names import (
+    ALWAYS_SHARES_PROFILES,
+    ONLY_STRONGLY_TYPED,
+    Version,
+    parse_version,
+    when,
+)
 from googlenet_deploy.device.text import one_line
 from googlenet_deploy.errors import DeviceError
 
@@ -79,6 +85,11 @@ class TensorRT:
     def strongly_typed_only(self) -> bool:
         """Whether it has no precision flags and no calibration."""
         return self.rtx or self.version >= ONLY_STRONGLY_TYPED
+
+    @property
+    def shares_profiles(self) -> bool:
+        """Whether execution contexts share an optimisation profile without having been asked to at the build."""
+        return self.rtx or self.version >= ALWAYS_SHARES_PROFILES
 
     def logger(self, sink: LogSink) -> Any:  # noqa: ANN401
         """The logger, which from now on hands (severity, message) to `sink`: "INTERNAL_ERROR" ... "VERBOSE".

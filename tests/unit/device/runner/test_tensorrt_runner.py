@@ -175,6 +175,49 @@ def test_batches_overlap_in_slots_and_come_back_in_order(gpu: FakeGpu, make_engi
         assert max(under_way) == 2
 
 
+@pytest.mark.parametrize("cuda", ["cuda-bindings", "pycuda"])
+@pytest.mark.parametrize("version", ["8.2.1", "8.5.2", "8.6.2"])
+def test_slots_take_turns_on_one_context_where_a_second_one_has_no_profile(
+    gpu: FakeGpu, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, version: str, cuda: str
+) -> None:
+    """A second context of an engine with open dimensions fails before TensorRT 10."""
+    install(monkeypatch, gpu, cuda)
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_module(gpu, version))
+    engine = make_engine(tensorrt_version=version)
+    batches = [Batch(images(count, number), [str(number)]) for number, count in enumerate((4, 2, 4, 4, 1, 3))]
+    with TensorRTRunner(engine, slots=2, cuda_graph=cuda == "cuda-bindings") as runner:
+        assert sum(kind == "context of an engine" for kind, _ in gpu.live) == 1
+        for batch, outputs in run_overlapped(runner, batches):
+            np.testing.assert_array_equal(outputs["logits"], expected(batch.array))
+        first, second = runner.submit(images(2, 7)), runner.submit(images(3, 8))
+        answers = [runner.collect(ticket)["logits"] for ticket in (first, second)]
+        np.testing.assert_array_equal(answers[0], expected(images(2, 7)))
+        np.testing.assert_array_equal(answers[1], expected(images(3, 8)))
+    assert gpu.live == set()
+
+
+def test_a_fixed_shape_needs_no_profile_so_contexts_are_as_many_as_slots(
+    gpu: FakeGpu, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_module(gpu, "8.5.2"))
+    engine = make_engine(engine={"input": [2, 3, 4, 4]}, tensorrt_version="8.5.2", batch=(2, 2, 2))
+    with TensorRTRunner(engine, slots=2) as runner:
+        assert sum(kind == "context of an engine" for kind, _ in gpu.live) == 2
+        np.testing.assert_array_equal(runner.run(images(2))["logits"], expected(images(2)))
+
+
+def test_collecting_a_batch_does_not_wait_for_the_next_one(
+    gpu: FakeGpu, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_module(gpu, "8.5.2"))
+    with TensorRTRunner(make_engine(tensorrt_version="8.5.2"), slots=2) as runner:
+        first, second = runner.submit(images(2)), runner.submit(images(2))
+        runner.collect(first)
+        done = gpu.now
+        runner.collect(second)
+        assert gpu.now >= done + 0.005
+
+
 def test_answers_are_not_held_back_while_the_next_batch_is_awaited(gpu: FakeGpu, make_engine: MakeEngine) -> None:
     with TensorRTRunner(make_engine(), slots=2) as runner:
         answered: list[str] = []
