@@ -77,6 +77,7 @@ def configuration_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     for entry in result["benchmark"]["configurations"]:
         run = entry["milliseconds"]["run"]
         energy = entry["energy"]["run"].get("millijoules_per_image", {}).get("value")
+        rate = entry["energy"]["run"].get("images_per_second_per_watt")
         rows.append(
             (
                 f"{result['kind']}, batch {entry['batch']}",
@@ -84,6 +85,7 @@ def configuration_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
                 f"{run['p99']['value']:.3f}" if run.get("p99", {}).get("value") is not None else "-",
                 f"{entry['images_per_second']['value']:,.0f}",
                 "-" if energy is None else f"{energy:.2f}",
+                "-" if rate is None else f"{rate:.2f}",
             )
         )
     return rows
@@ -126,7 +128,7 @@ def show(done: list[dict[str, Any]]) -> None:
     table(headings, rows)
     say("")
     rows = [row for result in done for row in configuration_rows(result)]
-    table(("engine and batch", "p50 ms", "p99 ms", "images/s", "mJ/image"), rows)
+    table(("engine and batch", "p50 ms", "p99 ms", "images/s", "mJ/image", "images/s/W"), rows)
 
 
 def main() -> int:

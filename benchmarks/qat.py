@@ -1,9 +1,10 @@
 """Quantisation-aware training of BVLC GoogLeNet: how much nearer to FP32 it comes than calibration does.
 
-256 seeded images calibrate. Of the same images 224 are learned from, by imitating the FP32 network without their
-labels, and 32 choose the epoch. Everything is measured on the other images, by the real commands.
+256 seeded images calibrate and refine. Of the same images 224 are learned from, by imitating the FP32 network without
+their labels, and 32 choose the epoch. Training starts from the table alone, and from each refined calibration.
+Everything is measured on the other images, by the real commands.
 
-    python benchmarks/qat.py [--epochs 4] [--record]
+    python benchmarks/qat.py [--epochs 4] [--refined-epochs 2] [--device auto] [--record]
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
-from commands import command, evaluate
+from commands import Cost, command, evaluate
 from harness import IMAGES, LABELS, ROOT, bvlc_onnx, options, record, say, table
 from quantization import split
 
 CALIBRATION, CHOOSING = 256, 32
 METHODS = ("auto", "mse", "max")
+STARTS = ("none", "fast", "best", "best,offset")
+COMPARED = (("refined, best", "best"), ("refined, best,offset", "best,offset"))
 COLUMNS = ("sqnr", "agreement", "kl_divergence", "top1")
 
 
@@ -42,36 +46,68 @@ def listings(folder: Path) -> tuple[str, str, str]:
     return str(calibrate), listing(learn, choosing, labels, ",val"), listing(measure, held_out, labels)
 
 
+def calibrated(model: Path, calibrate: str, folder: Path, against: tuple[str | Path, ...]) -> dict[str, Any]:
+    """What calibration alone reaches, by thresholds and by refinements."""
+    results = {}
+    for method in METHODS:
+        output = folder / f"{method}.onnx"
+        options = ("--table", folder / "table.json", "--method", method, "--output", output, "--quiet")
+        command("quantize", model, *options)
+        results[f"calibrated, {method}"] = evaluate(output, IMAGES, *against)
+    for start in STARTS[1:]:
+        output = folder / f"{start.replace(',', '-')}.onnx"
+        options = ("--images", calibrate, "--refine", start, "--output", output, "--check-images", "0", "--quiet")
+        command("quantize", model, *options)
+        results[f"refined, {start}"] = evaluate(output, IMAGES, *against)
+    return results
+
+
+def trained(
+    model: Path, learn: str, folder: Path, start: str, epochs: int, device: str, against: tuple[str | Path, ...]
+) -> tuple[dict[str, Any], Cost]:
+    """What training reaches from a start, at the epoch that 32 images choose and at the last one."""
+    output = folder / f"trained-{start.replace(',', '-')}.onnx"
+    cost = command(
+        *("train", "--data", learn, "--images", IMAGES, "--qat", model, "--table", folder / "table.json"),
+        *("--output", output, "--refine", start, "--epochs", str(epochs), "--device", device),
+        *("--distillation", "1", "--batch-size", "8", "--min-area", "0.6", "--quiet"),
+    )
+    last = output.with_name(f"{output.stem}.last.onnx")
+    return {
+        f"trained from {start}, chosen epoch": evaluate(output, IMAGES, *against),
+        f"trained from {start}, last epoch": evaluate(last, IMAGES, *against),
+    }, cost
+
+
 def main() -> int:
     parser = options(__doc__ or "")
-    parser.add_argument("--epochs", type=int, default=4, help="default %(default)s")
+    parser.add_argument("--epochs", type=int, default=4, help="from the table alone (default %(default)s)")
+    parser.add_argument("--refined-epochs", type=int, default=2, help="from refined calibration (default %(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default %(default)s)")
     arguments = parser.parse_args()
     folder = ROOT / "build" / "qat"
     folder.mkdir(parents=True, exist_ok=True)
     model, (calibrate, learn, measure) = bvlc_onnx(), listings(folder)
-    table_file, results = folder / "table.json", {}
-    command("calibrate", model, "--images", calibrate, "--output", table_file, "--quiet")
+    command("calibrate", model, "--images", calibrate, "--output", folder / "table.json", "--quiet")
     against = ("--labels", measure, "--reference", model, "--layers", "0")
-    for method in METHODS:
-        output = folder / f"{method}.onnx"
-        command("quantize", model, "--table", table_file, "--method", method, "--output", output, "--quiet")
-        results[f"calibrated, {method}"] = evaluate(output, IMAGES, *against)
-    trained = folder / "trained.onnx"
-    cost = command(
-        *("train", "--data", learn, "--images", IMAGES, "--qat", model, "--table", table_file, "--output", trained),
-        *("--distillation", "1", "--epochs", str(arguments.epochs), "--batch-size", "8", "--min-area", "0.6"),
-        "--quiet",
-    )
-    results["trained, chosen epoch"] = evaluate(trained, IMAGES, *against)
-    results["trained, last epoch"] = evaluate(trained.with_name("trained.last.onnx"), IMAGES, *against)
-    took = f"{cost.seconds:.0f} s, {cost.core_seconds:.0f} of all cores"
-    say(f"training: {arguments.epochs} epochs of {CALIBRATION - CHOOSING} images, {took}")
+    results, costs = calibrated(model, calibrate, folder, against), {}
+    for start in ("none", "best", "best,offset"):
+        epochs = arguments.epochs if start == "none" else arguments.refined_epochs
+        found, cost = trained(model, learn, folder, start, epochs, arguments.device, against)
+        results.update(found)
+        costs[start] = cost._asdict()
+        say(f"{epochs} epochs of {CALIBRATION - CHOOSING} images from {start}: {cost.seconds:.0f} s")
     lines = [(name, *(f"{figures[column]:.4g}" for column in COLUMNS)) for name, figures in results.items()]
     table(("", "SQNR dB", "agree %", "KL", "top-1 %"), lines)
     if arguments.record:
-        record("qat", {"epochs": arguments.epochs, **cost._asdict(), "results": results})
-    best = max(figures["sqnr"] for name, figures in results.items() if name.startswith("calibrated"))
-    return 0 if results["trained, chosen epoch"]["sqnr"] > best else 3
+        record("qat", {"costs": costs, "results": results})
+    return 0 if all(gained(results, *pair) for pair in (("calibrated, auto", "none"), *COMPARED)) else 3
+
+
+def gained(results: dict[str, Any], before: str, start: str) -> bool:
+    """Whether training raised the signal-to-noise ratio above where it started."""
+    after: float = results[f"trained from {start}, chosen epoch"]["sqnr"]
+    return after > results[before]["sqnr"]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.graph import GraphView, to_tensor
+from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
 from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.export.graph import copy_model, opset_of
 from googlenet_deploy.export.passes.convert_opset import ConvertOpset
@@ -164,6 +164,7 @@ class _Writer:
         else:
             pair = self._pair(stem, self._add(f"{stem}/float", weight.dequantize()), constants, axis=weight.axis)
         node.input[1] = pair[-1].output[0]
+        _state_kernel(node, weight)
         self.before.setdefault(planned.name, []).extend(pair)
         if bias is not None:
             del node.input[2:]
@@ -191,6 +192,15 @@ class _Writer:
         del self.model.graph.node[:]
         self.model.graph.node.extend(nodes)
         _drop_unread(self.model, self.added)
+
+
+def _state_kernel(node: onnx.NodeProto, weight: QuantizedWeight) -> None:
+    """ONNX may leave a convolution's kernel to its weights' shape; TensorRT 8.5's parser refuses that behind a pair.
+
+    It says "The input tensor shape misaligns with the input kernel shape" (seen with 8.5.2).
+    """
+    if node.op_type == "Conv" and not attribute(node, "kernel_shape"):
+        node.attribute.append(helper.make_attribute("kernel_shape", weight.values.shape[2:]))
 
 
 def _drop_unread(model: onnx.ModelProto, added: Iterable[onnx.TensorProto]) -> None:

@@ -303,5 +303,6 @@ def failures_in_words() -> Iterator[None]:
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        first_line = str(error).strip().partition("\n")[0]
-        raise DeviceError(f"torch.compile fails: {first_line}", "leave --compile out") from error
+        # The first line names the stage, the second what happened in it.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise DeviceError(f"torch.compile fails: {' '.join(lines[:2])}", "leave --compile out") from error

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.prepare import MakeTask
     from googlenet_deploy.training.validation import Validation
 
-LEARNING_RATE = 0.004  # in steps of INT8; see `qat_optimizer.py`
+# In steps of INT8; see `qat_optimizer.py`. What refinements found is lost where weights move fast.
+LEARNING_RATE, REFINED_LEARNING_RATE = 0.004, 0.0005
 RECORD = "quantization_training"  # the key of the training record in the model's metadata
 
 
@@ -98,7 +99,7 @@ def _task(
         width=network.model.width,
         input_size=source.preprocessing.crop[0],
         resize=source.preprocessing.resize,
-        learning_rate=options.learning_rate or LEARNING_RATE,
+        learning_rate=options.learning_rate or (LEARNING_RATE if qat.refine == "none" else REFINED_LEARNING_RATE),
         dropout=0.0,
         auxiliary_weight=0.0,
     )

@@ -153,4 +153,4 @@ def test_an_engine_cut_short_is_refused(engines: Engines, tmp_path: Path) -> Non
 def test_sizes_shrink_with_the_types(engines: Engines) -> None:
     sizes = [engines(kind).stat().st_size for kind in KINDS[:3]]
     assert sizes[0] > sizes[1] > sizes[2]
-    assert sizes[2] < 9e6
+    assert sizes[2] < 10e6  # 8.9 to 9.3 MB, by the kernels that TensorRT times as fastest

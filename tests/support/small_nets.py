@@ -56,7 +56,8 @@ def build_net(path: Path, *, quantized: bool, stored: bool = False, opset: int =
         inputs = [source, weight(f"{target}/w", (*channels, size, size))]
         inputs.append(constant(f"{target}/b", rng.normal(0, 0.1, channels[0]).astype(np.float32)))
         pads = [size // 2] * 4
-        nodes.append(helper.make_node("Conv", inputs, [f"{target}/conv"], f"{target}/conv", pads=pads))
+        kernel = {"kernel_shape": [size, size], "pads": pads}
+        nodes.append(helper.make_node("Conv", inputs, [f"{target}/conv"], f"{target}/conv", **kernel))
         nodes.append(helper.make_node("Relu", [f"{target}/conv"], [target], target))
         return target
 

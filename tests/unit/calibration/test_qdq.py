@@ -178,6 +178,23 @@ def test_a_layer_without_a_bias_can_get_one(net: Callable, calibrated: Callable)
     assert len(GraphView(changed).node("conv1/conv").input) == 3
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_quantised_convolutions_state_their_kernel(net: Callable, calibrated: Callable, stated: bool) -> None:
+    """TensorRT 8.5 refuses a quantised convolution whose kernel only the weights' shape tells."""
+    graph = net()
+    top = graph.conv("input", "conv1", 4)
+    graph.classifier(top)
+    if not stated:
+        kept = [attribute for attribute in graph.nodes[0].attribute if attribute.name != "kernel_shape"]
+        del graph.nodes[0].attribute[:]
+        graph.nodes[0].attribute.extend(kept)
+    model = graph.model()
+    changed = make_draft(model, calibrated(model).table).build()
+    node = GraphView(changed).node("conv1/conv")
+    assert [each.name for each in node.attribute].count("kernel_shape") == 1
+    assert list(attribute(node, "kernel_shape")) == list(GraphView(model).constant("conv1.weight").shape[2:])
+
+
 def test_metadata_is_added_and_sorted(draft: Draft) -> None:
     model = draft.build(metadata={"zzz": "last", "aaa": "first"})
     keys = [entry.key for entry in model.metadata_props]
