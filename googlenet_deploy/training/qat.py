@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.validation import Validation
 
 # In steps of INT8; see `qat_optimizer.py`. What refinements found is lost where weights move fast.
-LEARNING_RATE, REFINED_LEARNING_RATE = 0.004, 0.0005
+LEARNING_RATE, REFINED_LEARNING_RATE = 0.001, 0.0005
 RECORD = "quantization_training"  # the key of the training record in the model's metadata
 
 
