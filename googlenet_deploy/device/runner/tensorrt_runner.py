@@ -190,6 +190,13 @@ class TensorRTRunner:
         if cuda_graph and not self._cuda.has_graphs:
             self.notes.append(f"CUDA graphs are off: {self._cuda.name} has none (cuda-bindings has)")
             cuda_graph = False
+        if count > 1 and not self._engine.shares_profiles:
+            # A graph must not outlive a change of its context (TensorRT Developer Guide, CUDA Graphs).
+            count = 1 if cuda_graph else count
+            self.notes.append(
+                f"{self._engine.library.label} runs one batch of an engine with open dimensions at a time"
+                + ("" if cuda_graph else ": those under way share a context")
+            )
         shared = self._cuda.integrated() if zero_copy is None else zero_copy
         for index in range(count):
             if index == 0 or self._engine.shares_profiles:

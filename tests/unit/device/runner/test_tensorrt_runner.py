@@ -185,7 +185,9 @@ def test_slots_take_turns_on_one_context_where_a_second_one_has_no_profile(
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_module(gpu, version))
     engine = make_engine(tensorrt_version=version)
     batches = [Batch(images(count, number), [str(number)]) for number, count in enumerate((4, 2, 4, 4, 1, 3))]
-    with TensorRTRunner(engine, slots=2, cuda_graph=cuda == "cuda-bindings") as runner:
+    with TensorRTRunner(engine, slots=2) as runner:
+        assert runner.slots == 2
+        assert "those under way share a context" in runner.notes[0]
         assert sum(kind == "context of an engine" for kind, _ in gpu.live) == 1
         for batch, outputs in run_overlapped(runner, batches):
             np.testing.assert_array_equal(outputs["logits"], expected(batch.array))
@@ -194,6 +196,19 @@ def test_slots_take_turns_on_one_context_where_a_second_one_has_no_profile(
         np.testing.assert_array_equal(answers[0], expected(images(2, 7)))
         np.testing.assert_array_equal(answers[1], expected(images(3, 8)))
     assert gpu.live == set()
+
+
+def test_a_graph_has_the_only_context_for_itself(
+    gpu: FakeGpu, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_module(gpu, "8.5.2"))
+    with TensorRTRunner(make_engine(tensorrt_version="8.5.2"), slots=2, cuda_graph=True) as runner:
+        assert runner.slots == 1
+        assert runner.notes == ["TensorRT 8.5.2 runs one batch of an engine with open dimensions at a time"]
+        batches = [Batch(images(2, number), [str(number)]) for number in range(4)]
+        for batch, outputs in run_overlapped(runner, batches):
+            np.testing.assert_array_equal(outputs["logits"], expected(batch.array))
+        assert gpu.launches == 3
 
 
 def test_a_fixed_shape_needs_no_profile_so_contexts_are_as_many_as_slots(
