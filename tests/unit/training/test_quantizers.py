@@ -112,7 +112,9 @@ def test_in_mixed_precision_rounding_is_in_float32() -> None:
 
 
 def test_a_copy_of_a_network_has_quantisers_of_its_own() -> None:
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    nn.init.constant_(net[0].bias, 2.0)  # so that the ReLU lets something through
     quantizer = ActivationQuantizer(0.1, learned=True)
     net.add_module("quantizer", nn.ModuleList([quantizer]))
     net[0].register_forward_pre_hook(quantizer.on_input)
