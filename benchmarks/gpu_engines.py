@@ -20,14 +20,11 @@ from harness import ROOT, options, record, say, table
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from gpu_kit import BATCHES, KINDS, EngineKind, build_command, can_build, compare, models_folder, why_not
+from gpu_kit import BATCHES, KINDS, EngineKind, answers_of, build_command, can_build, compare, models_folder, why_not
 
 from googlenet_deploy.cli.main import main as googlenet_deploy
 from googlenet_deploy.device.engine.manifest import load_manifest
 from googlenet_deploy.device.files import write_json
-from googlenet_deploy.device.images.pipeline import ImageBatches
-from googlenet_deploy.device.images.sources import find_images
-from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner
 
 
 def measure(kind: EngineKind, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
@@ -56,15 +53,6 @@ def measure(kind: EngineKind, folder: Path, rounds: int, seconds: float) -> dict
         "agreement_with_fp32": agreement,
         "benchmark": json.loads(report.read_text(encoding="utf-8")),
     }
-
-
-def answers_of(engine: Path) -> np.ndarray:
-    """Logits for the images to check with."""
-    with TensorRTRunner(engine) as runner:
-        spec = runner.metadata.preprocessing
-        assert spec is not None
-        batches = ImageBatches(find_images([models_folder() / "check"]).images, spec, 8)
-        return np.concatenate([runner.run(batch.array)["logits"] for batch in batches])
 
 
 def precision_text(result: dict[str, Any]) -> str:

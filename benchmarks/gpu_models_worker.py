@@ -1,7 +1,7 @@
 """Makes what the tests on GPUs and ``gpu_engines.py`` work on, so that the GPU's machine needs neither torch nor onnx.
 
 Writes the published BVLC net as FP32, FP16, INT8 (Q/DQ) and INT8 over FP16, its calibration cache, the same net with
-its weights pruned to 2:4 as FP32 and INT8, the images, and what ONNX Runtime answers for them.
+its weights pruned to 2:4 as FP32 and INT8, the images, as files and prepared, and what ONNX Runtime answers for them.
 
     python benchmarks/gpu_models_worker.py [--output build/gpu] [--calibrate 256] [--check 128]
 """
@@ -20,6 +20,7 @@ from googlenet_deploy.cli.main import main as googlenet_deploy
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
+from googlenet_deploy.device.specification import BVLC
 from googlenet_deploy.export.onnx_file import load_model
 from googlenet_deploy.export.sparsity import layer_sparsity
 from googlenet_deploy.model.checkpoint import save_checkpoint
@@ -74,13 +75,22 @@ def copy_images(folder: Path, calibrate: int, check: int) -> None:
             shutil.copy(path, folder / name)
 
 
-def answer(folder: Path, kind: str) -> np.ndarray:
-    """ONNX Runtime's logits for the images to check with, in the order of their names."""
+def prepare(folder: Path) -> np.ndarray:
+    """The images to check with as the networks read them, in the order of their names, kept for the GPU's machine."""
+    images = find_images([folder / "check"]).images
+    prepared = np.concatenate([batch.array for batch in ImageBatches(images, BVLC, BATCH)])
+    kept = prepared.astype(np.float16)  # whole numbers, since BVLC subtracts whole means from pixels
+    assert np.array_equal(kept, prepared)
+    np.savez_compressed(folder / "inputs.npz", images=kept)
+    return prepared
+
+
+def answer(folder: Path, kind: str, images: np.ndarray) -> np.ndarray:
+    """ONNX Runtime's logits for prepared images."""
     with OnnxRuntimeRunner(folder / f"{kind}.onnx") as runner:
-        spec = runner.metadata.preprocessing
-        assert spec is not None
-        batches = ImageBatches(find_images([folder / "check"]).images, spec, BATCH)
-        return np.concatenate([runner.run(batch.array)["logits"] for batch in batches])
+        assert runner.metadata.preprocessing == BVLC
+        parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        return np.concatenate([runner.run(part)["logits"] for part in parts])
 
 
 def main() -> int:
@@ -94,7 +104,8 @@ def main() -> int:
     copy_images(folder, arguments.calibrate, arguments.check)
     make_models(folder, arguments.calibrate, arguments.tensorrt_version)
     make_sparse_models(folder, arguments.calibrate)
-    np.savez(folder / "answers.npz", **{kind: answer(folder, kind) for kind in ANSWERED})
+    images = prepare(folder)
+    np.savez(folder / "answers.npz", **{kind: answer(folder, kind, images) for kind in ANSWERED})
     print(f"everything lies in {folder}")
     return 0
 

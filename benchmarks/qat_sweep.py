@@ -16,18 +16,15 @@ from typing import Any
 
 from commands import command, evaluate
 from harness import IMAGES, ROOT, bvlc_onnx, options, record, table
-from qat import listings
+from qat import listings, train
 
 
 def run(folder: Path, start: str, rate: str, epochs: str, device: str) -> dict[str, Any]:
     """One run of `train`, and what it reached."""
-    model, (_, learn, measure) = bvlc_onnx(), listings(folder)
+    _, learn, measure = listings(folder)
     output, log = folder / f"{start}-{rate}-{epochs}.onnx", folder / f"{start}-{rate}-{epochs}.csv"
-    cost = command(
-        *("train", "--data", learn, "--images", IMAGES, "--qat", model, "--table", folder / "table.json"),
-        *("--output", output, "--log", log, "--refine", start.replace("+", ","), "--distillation", "1", "--quiet"),
-        *("--lr", rate, "--epochs", epochs, "--batch-size", "32", "--min-area", "0.6", "--device", device),
-    )
+    more = ("--log", str(log), "--lr", rate, "--batch-size", "32", "--device", device)
+    cost = train(learn, folder, output, start.replace("+", ","), int(epochs), *more)
     with log.open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     last = output.with_name(f"{output.stem}.last.onnx")
@@ -37,7 +34,7 @@ def run(folder: Path, start: str, rate: str, epochs: str, device: str) -> dict[s
         "epochs": int(epochs),
         "seconds": cost.seconds,
         "choosing_sqnr": float(rows[-1]["logit_sqnr_db"]),
-        "measured": evaluate(last, IMAGES, "--labels", measure, "--reference", model, "--layers", "0"),
+        "measured": evaluate(last, IMAGES, "--labels", measure, "--reference", bvlc_onnx(), "--layers", "0"),
     }
 
 

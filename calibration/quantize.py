@@ -145,7 +145,7 @@ def quantize(
         warnings += calibration.warnings
     draft = make_draft(changed.model, table, chosen.placement, chosen.method, source.path)
     draft = replace(draft, notes=notes)
-    batches = _batches(changed, selection.chosen if selection is not None else ())
+    batches = batches_of(changed, selection.chosen if selection is not None else ())
     for refinement in after:
         draft = refinement(draft, batches)
     skipped = skipped or tuple(batches.skipped)  # those of a calibration are these and perhaps more
@@ -204,7 +204,8 @@ def _apply_steps(source: CalibrationSource, steps: Sequence[ModelStep]) -> tuple
     return replace(source, model=model), notes
 
 
-def _batches(source: CalibrationSource, images: Sequence[ImageSource]) -> ImageBatches:
+def batches_of(source: CalibrationSource, images: Sequence[ImageSource]) -> ImageBatches:
+    """Images prepared for a model, in batches of its size."""
     return ImageBatches(images, source.preprocessing, _batch_size(source))
 
 

@@ -43,14 +43,13 @@ def shift_tensors(draft: Draft, offsets: Mapping[str, float]) -> Draft:
 def biases_without_shifts(draft: Draft) -> dict[str, NDArray[np.float32]]:
     """The bias of every layer, float32 (output channels,), as it were if no tensor of the draft was moved."""
     editor = LayerEditor(draft.model)
-    made_by = {tensor: editor.graph.name_of(node) for tensor, node in _clipped(editor.graph, draft.offsets).items()}
-    back = {layer: draft.offsets[tensor] for tensor, layer in made_by.items()}
+    subtracted = _subtracted(editor.graph, draft.offsets)
     biases = {}
     for node in editor.graph.nodes:
         if node.op_type not in QUANTIZED_OPERATORS:
             continue
         name = editor.graph.name_of(node)
-        bias = np.asarray(draft.biases.get(name, editor.bias(name)), np.float64) + back.get(name, 0.0)
+        bias = np.asarray(draft.biases.get(name, editor.bias(name)), np.float64) + subtracted.get(name, 0.0)
         if node.input[0] in draft.offsets:
             quantised = draft.weights.get(name)
             weight = editor.weight(name) if quantised is None else quantised.dequantize().astype(np.float64)
@@ -59,14 +58,13 @@ def biases_without_shifts(draft: Draft) -> dict[str, NDArray[np.float32]]:
     return biases
 
 
-def _clipped(graph: GraphView, offsets: Mapping[str, float]) -> dict[str, onnx.NodeProto]:
-    """The layers behind whose Clip a moved tensor lies, by tensor."""
-    found = {}
-    for tensor in offsets:
-        maker = graph.producers.get(tensor)
-        if maker is not None and maker.op_type == "Clip":
-            found[tensor] = graph.producers[maker.input[0]]
-    return found
+def _subtracted(graph: GraphView, offsets: Mapping[str, float]) -> dict[str, float]:
+    """What the layers ahead of a moved tensor's Clip subtract, by layer."""
+    return {
+        graph.name_of(graph.producers[clip.input[0]]): offsets[clip.output[0]]
+        for clip in graph.nodes
+        if clip.op_type == "Clip" and clip.output[0] in offsets
+    }
 
 
 def _moved(model: onnx.ModelProto, offsets: Mapping[str, float]) -> onnx.ModelProto:

@@ -234,8 +234,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_names(arguments: argparse.Namespace) -> None:
     if arguments.qat and not arguments.table:
         raise UsageError("--qat needs --table: `googlenet-deploy calibrate` makes it")
-    if arguments.table and not arguments.qat:
-        raise UsageError("--table belongs to --qat")
+    for option in ("table", "refine"):
+        if getattr(arguments, option) and not arguments.qat:
+            raise UsageError(f"--{option} belongs to --qat")
     suffix, what = (".onnx", "an INT8 model") if arguments.qat else (".safetensors", "a checkpoint")
     if not str(arguments.output).endswith(suffix):
         raise UsageError(f"--output {arguments.output}: {what}'s name ends in {suffix}")

@@ -21,7 +21,6 @@ from googlenet_deploy.training.onnx_network import (
     REMEDY,
     OnnxNetwork,
     find_module,
-    is_transposed,
     layers,
     with_weights,
 )
@@ -116,8 +115,7 @@ def extract(network: OnnxNetwork, model: GoogLeNet, draft: Draft) -> TrainedQuan
         quantizer = _weight_quantizer(model, node.name)
         changes.append(quantizer.scale.change())
         codes = _codes(floats[node.name][0], quantizer)
-        transposed = is_transposed(network.graph.node(node.name))
-        values = np.ascontiguousarray(codes.T if transposed else codes)
+        values = np.ascontiguousarray(outputs_first(network.graph.node(node.name), codes))
         weights[node.name] = QuantizedWeight(values, quantizer.scale().detach().cpu().numpy(), node.axis)
     every = torch.cat(changes)
     return TrainedQuantization(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
+from googlenet_deploy.calibration.graph import GraphView, to_tensor
+from googlenet_deploy.calibration.refine.channels import outputs_first
 from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.model.architecture import ARCHITECTURES, STEM_WIDTHS
@@ -112,24 +113,15 @@ def with_weights(network: OnnxNetwork, weights: Mapping[str, tuple[Tensor, Tenso
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for name, node in layers(GraphView(model, network.source.path)):
         weight, bias = (value.detach().cpu().float().numpy() for value in weights[name])
-        stored = _as_stored(node, weight)
+        stored = outputs_first(node, weight)  # which turns it back, too
         tensors[node.input[1]].CopyFrom(to_tensor(np.ascontiguousarray(stored), node.input[1]))
         tensors[node.input[2]].CopyFrom(to_tensor(bias, node.input[2]))
     return model
 
 
-def is_transposed(node: onnx.NodeProto) -> bool:
-    """Whether a Gemm stores its weight with output channels last, other than PyTorch."""
-    return bool(node.op_type == "Gemm" and not attribute(node, "transB", 0))
-
-
-def _as_stored(node: onnx.NodeProto, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    return weight.T if is_transposed(node) else weight
-
-
 def _weight(graph: GraphView, node: onnx.NodeProto) -> NDArray[np.float32]:
     """A layer's weight as PyTorch has it: output channels first."""
-    return _as_stored(node, graph.constant(node.input[1]).astype(np.float32))
+    return outputs_first(node, graph.constant(node.input[1]).astype(np.float32))
 
 
 def _without_batch_norm(model: GoogLeNet) -> None:

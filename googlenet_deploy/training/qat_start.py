@@ -6,8 +6,8 @@ import random
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.draft import make_draft
+from googlenet_deploy.calibration.quantize import batches_of
 from googlenet_deploy.calibration.refine.steps import EQUALIZE, need_images, parse_refinements, refinement_steps
-from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.training.onnx_network import layers, with_weights
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.onnx_network import OnnxNetwork
 
 DEFAULT = "best"
-IMAGES, BATCH = 256, 2  # as `quantize` has them
+IMAGES = 256  # as `quantize` draws
 
 
 def chosen_refinements(asked: str | None, data: TrainingData) -> list[str]:
@@ -73,7 +73,7 @@ def starting_draft(
     source = network.source
     weights = {name: plain_layer(network.model, name) for name, _ in layers(network.graph)}
     draft = make_draft(with_weights(network, weights), table, quantization.placement, quantization.method, source.path)
-    batches = ImageBatches(_images(data, seed), source.preprocessing, BATCH)
+    batches = batches_of(source, _images(data, seed))
     for refinement in refinement_steps(names, quiet=quiet)[1]:
         draft = refinement(draft, batches)
     return draft

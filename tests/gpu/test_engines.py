@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_kit import KINDS, EngineKind, build_command, can_build, compare, models_folder, why_not
+from gpu_kit import KINDS, EngineKind, answers_of, build_command, can_build, compare, models_folder, why_not
 
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.engine.manifest import EngineManifest, load_manifest
-from googlenet_deploy.device.images.pipeline import ImageBatches
-from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner
 from googlenet_deploy.device.system.gpu import find_gpu
 from googlenet_deploy.device.tensorrt.loading import load_tensorrt
@@ -62,18 +60,9 @@ def cuda_library(name: str) -> str:
     return name
 
 
-def logits(engine: Path, batch: int, **options: Any) -> Any:
-    """What an engine answers for the images to check with."""
-    with TensorRTRunner(engine, **options) as runner:
-        spec = runner.metadata.preprocessing
-        assert spec is not None
-        images = ImageBatches(find_images([models_folder() / "check"]).images, spec, batch)
-        return np.concatenate([runner.run(item.array)["logits"] for item in images])
-
-
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_answers_are_those_of_onnx_runtime(engines: Engines, answers: Any, kind: EngineKind) -> None:
-    decibels, agreement = compare(logits(engines(kind), 8), answers[kind.reference])
+    decibels, agreement = compare(answers_of(engines(kind), 8), answers[kind.reference])
     assert decibels >= kind.decibels
     assert agreement >= kind.agreement
 
@@ -104,7 +93,7 @@ def test_the_manifest_tells_this_machine(engines: Engines, kind: EngineKind) -> 
 
 @pytest.mark.parametrize("library", MEMORY)
 def test_both_libraries_of_device_memory_give_the_same_answers(engines: Engines, answers: Any, library: str) -> None:
-    found = logits(engines(KINDS[1]), 8, cuda_backend=cuda_library(library))
+    found = answers_of(engines(KINDS[1]), 8, cuda_backend=cuda_library(library))
     assert compare(found, answers["fp32"])[0] >= KINDS[1].decibels
 
 
@@ -122,7 +111,7 @@ def test_live_calibration_with_both_libraries(tmp_path: Path, library: str) -> N
 @pytest.mark.parametrize("batch", [1, 32, 128])
 def test_every_batch_of_the_profile_gives_the_same_answers(engines: Engines, answers: Any, batch: int) -> None:
     kind = KINDS[1]
-    assert compare(logits(engines(kind), batch), answers["fp32"])[0] >= kind.decibels
+    assert compare(answers_of(engines(kind), batch), answers["fp32"])[0] >= kind.decibels
 
 
 def test_a_second_build_finds_its_timings(tmp_path: Path) -> None:

@@ -182,6 +182,8 @@ def test_a_table_is_needed_and_must_be_the_models(
     assert "--qat needs --table" in capsys.readouterr().err
     assert main([*files, "--table", "t.json"]) == 2
     assert "--table belongs to --qat" in capsys.readouterr().err
+    assert main([*files, "--refine", "best"]) == 2
+    assert "--refine belongs to --qat" in capsys.readouterr().err
     other = tmp_path / "model.onnx"
     other.write_bytes(float_model.read_bytes() + b"\x0a\x00")
     shutil.copy(float_model.with_suffix(".json"), other.with_suffix(".json"))
