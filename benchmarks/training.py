@@ -156,6 +156,15 @@ def sample(count: int) -> list[tuple[str, int]]:
     return rows
 
 
+def write_listing(count: int) -> tuple[Path, list[tuple[str, int]]]:
+    """A CSV file of `sample`'s images: the first few to measure with, `count` to train on; and all of them."""
+    rows = sample(count + MEASURED)
+    listing = FOLDER / "listing.csv"
+    marked = [(*row, "val" if number < MEASURED else "train") for number, row in enumerate(rows)]
+    listing.write_text("".join(f"{name},{label},{split}\n" for name, label, split in marked), encoding="utf-8")
+    return listing, rows
+
+
 def main() -> int:
     parser = options(__doc__ or "", rounds=3)
     parser.add_argument("--images", type=int, default=128, help="per epoch (default %(default)s)")
@@ -164,10 +173,7 @@ def main() -> int:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default %(default)s")
     arguments = parser.parse_args()
     place = Place(arguments.device, arguments.precision)
-    rows = sample(arguments.images + MEASURED)
-    listing = FOLDER / "listing.csv"
-    marked = [(*row, "val" if number < MEASURED else "train") for number, row in enumerate(rows)]
-    listing.write_text("".join(f"{name},{label},{split}\n" for name, label, split in marked), encoding="utf-8")
+    listing, rows = write_listing(arguments.images)
     rates = measured(listing, rows[MEASURED:], arguments.batch, arguments.rounds, place)
     ratios = {
         name: statistics.median(own / peer for own, peer in zip(values, rates[PEER], strict=True))

@@ -21,10 +21,11 @@ both and no traceback. This file runs on Python 3.8 and imports nothing outside 
 
 from __future__ import annotations
 
+import copyreg
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Union
+from typing import Iterator, Optional, Tuple, Union
 
 # The package of each extra that the device part uses, for when that part travels alone.
 _PACKAGES = {
@@ -60,6 +61,10 @@ class GoogLeNetDeployError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+
+    def __reduce__(self) -> Tuple[object, ...]:
+        """So that an error survives the way from another process, whatever its constructor takes."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(GoogLeNetDeployError):

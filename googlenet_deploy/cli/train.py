@@ -201,7 +201,13 @@ def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
         help="keep images in NCHW order; NHWC, the default, is faster on most machines",
     )
     group.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
-    group.add_argument("--workers", type=int, metavar="N", help="threads that read images (default: one per core)")
+    group.add_argument("--workers", type=int, metavar="N", help="how many read images (default: one per core)")
+    group.add_argument(
+        "--worker-type",
+        choices=("auto", "threads", "processes"),
+        default="auto",
+        help="what reads images: processes beside a GPU, else threads (default: %(default)s)",
+    )
     group.add_argument(
         "--save-every", type=int, default=1000, metavar="STEPS", help="save the state (default: %(default)s)"
     )

@@ -40,11 +40,16 @@ with requires("train"):
     from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.images import Form
     from googlenet_deploy.training.options import TrainingOptions
+
+    Colour = Callable[[Tensor, Tensor], Tensor]
+    Order = tuple[tuple[Colour, ...], Tensor]  # changes, and the rows of the images that take them
 
 # Uniform numbers per image. Photographs: mirroring, brightness, contrast, saturation, their order, three of lighting.
 RANDOM_NUMBERS = 8
@@ -57,6 +62,12 @@ INTERPOLATIONS = (
     Image.Resampling.BOX,
     Image.Resampling.NEAREST,
     Image.Resampling.BICUBIC,
+)
+# Changes of colour by a factor per image; the last one is for coloured images alone.
+COLOURS: tuple[Colour, ...] = (
+    adjust_brightness_accumulative,
+    adjust_contrast_with_mean_subtraction,
+    adjust_saturation_with_gray_subtraction,
 )
 # Principal components of the RGB values (0..1) of ImageNet's training images: vectors in columns, and the square
 # roots of their variances; as in facebook's fb.resnet.torch, from Krizhevsky et al. 2012, section 4.1.
@@ -134,7 +145,7 @@ class BatchTransform(nn.Module):
     def forward(self, batch: Tensor, numbers: Tensor) -> Tensor:
         """uint8 (N, C, H, W) in RGB order to float32 (N, C, H, W) in the specification's order.
 
-        `numbers`, float32 (N, `RANDOM_NUMBERS`), are uniform in 0..1.
+        `numbers`, float32 (N, `RANDOM_NUMBERS`), are uniform in 0..1 and lie on the CPU.
         """
         x = batch.float() / 255.0
         if self.augment is not None:
@@ -169,30 +180,35 @@ class Photometric(nn.Module):
         self.register_buffer("components", torch.tensor(LIGHTING_VECTORS) * values)
 
     def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """float32 (N, C, H, W) in 0..1 to the same."""
+        """float32 (N, C, H, W) in 0..1 to the same; `numbers` on the CPU."""
+        orders = self._orders(numbers[:, 4], x)
+        numbers = numbers.to(x.device, non_blocking=True)
         mirrored = (numbers[:, 0] < 0.5).view(-1, 1, 1, 1)
-        x = self._colours(torch.where(mirrored, x.flip(3), x), numbers)
+        x = self._colours(torch.where(mirrored, x.flip(3), x), numbers, orders)
         if self.lighting and x.shape[1] == 3:
             noise = torch.special.ndtri(numbers[:, 5:8].clamp(1e-6, 1 - 1e-6)) @ self.components.T
             x = (x + noise.view(-1, 3, 1, 1)).clamp_(0.0, 1.0)
         return x
 
-    def _colours(self, x: Tensor, numbers: Tensor) -> Tensor:
-        steps = [adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction]
-        if x.shape[1] == 3:
-            steps.append(adjust_saturation_with_gray_subtraction)
-        orders = list(itertools.permutations(range(len(steps))))
+    def _colours(self, x: Tensor, numbers: Tensor, orders: Sequence[Order]) -> Tensor:
         factors = 1.0 + self.strength * (2.0 * numbers[:, 1:4] - 1.0)
-        chosen = (numbers[:, 4] * len(orders)).long().clamp(max=len(orders) - 1)
         result = torch.empty_like(x)
-        for number, order in enumerate(orders):
-            rows = (chosen == number).nonzero().squeeze(1)
+        for steps, rows in orders:
             if len(rows):
-                part = x[rows]
-                for step in order:
-                    part = steps[step](part, factors[rows, step])
+                part, own = x[rows], factors[rows]
+                for change in steps:
+                    part = change(part, own[:, COLOURS.index(change)])
                 result[rows] = part
         return result
+
+    @staticmethod
+    def _orders(numbers: Tensor, x: Tensor) -> list[Order]:
+        """Found on the CPU: reading from a GPU which images take which order would wait for it."""
+        orders = list(itertools.permutations(COLOURS if x.shape[1] == 3 else COLOURS[:2]))
+        chosen = (numbers * len(orders)).long().clamp(max=len(orders) - 1)
+        counts = chosen.bincount(minlength=len(orders)).tolist()
+        rows = chosen.argsort(stable=True).to(x.device, non_blocking=True)
+        return list(zip(orders, torch.split(rows, counts), strict=True))
 
 
 class Affine(nn.Module):
@@ -201,7 +217,7 @@ class Affine(nn.Module):
     def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
         """float32 (N, C, H, W) in 0..1 to the same."""
         height, width = x.shape[2:]
-        signed = 2.0 * numbers - 1.0
+        signed = 2.0 * numbers.to(x.device, non_blocking=True) - 1.0
         size = torch.tensor([width, height], dtype=x.dtype, device=x.device)
         matrix = get_affine_matrix2d(
             translations=signed[:, 1:3] * LIGHT_SHIFT * size,

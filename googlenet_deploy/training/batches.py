@@ -1,20 +1,19 @@
 """Batches in an order, and with random numbers, that depend on seed, epoch and position alone.
 
-So neither the number of threads or processes nor what ran before changes a batch, and a run can go on from any step.
+So neither who makes it nor what ran before changes a batch, and a run can go on from any step.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.training.images import pixels
+from googlenet_deploy.training.images import pixels, sample_bytes
+from googlenet_deploy.training.workers import made_once, pool_of
 
 with requires("train"):
     import torch
@@ -23,7 +22,7 @@ with requires("train"):
     from googlenet_deploy.training.augmentation import RANDOM_NUMBERS, cut_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from PIL import Image
@@ -32,11 +31,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions
+    from googlenet_deploy.training.workers import Pool, Workers
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
-
-BATCHES_AHEAD = 3
 # Keeps the seeds of orders, samples and steps apart.
 ORDER, SAMPLE, STEP = 1, 2, 3
 
@@ -113,6 +109,10 @@ class Feed(Protocol):
         """This process's part of every step of an epoch, counted from 1, from step `first` on."""
         ...
 
+    def close(self) -> None:
+        """Ends whoever reads images, until batches are asked for again."""
+        ...
+
 
 def steps_per_epoch(feed: Feed) -> int:
     """Only full batches: an epoch leaves out the remainder, which shuffling makes a different one each time."""
@@ -127,7 +127,7 @@ class ImageFeed:
         store: The training images.
         options: The run's options.
         size: Images of a step, over all processes; at most as many as there are.
-        workers: Threads that decode and crop ahead.
+        workers: Who decodes and crops ahead.
         rank: This process.
         processes: How many share each step.
         skipped: None: every image was decoded ahead.
@@ -136,7 +136,7 @@ class ImageFeed:
     store: ImageStore
     options: TrainingOptions
     size: int
-    workers: int
+    workers: Workers
     rank: int = 0
     processes: int = 1
     skipped: tuple[Skipped, ...] = ()
@@ -151,21 +151,36 @@ class ImageFeed:
 
         Raises:
             BadImageError: An image can no longer be read.
+            GoogLeNetDeployError: A process that reads images has died.
         """
-        store, labels = self.store, self.store.labels
-        order = np.random.default_rng((self.options.seed, ORDER, epoch)).permutation(len(store))
-        rows = Rows(0, self.size, self.size).part(self.rank, self.processes)
-
-        def sample(index: int) -> Sampled:
-            generator = np.random.default_rng((self.options.seed, SAMPLE, epoch, index))
-            return sampled(store[index], labels[index], store.spec, self.options, generator)
-
+        order = np.random.default_rng((self.options.seed, ORDER, epoch)).permutation(len(self.store)).tolist()
+        rows = self._rows
         groups = (
-            order[step * self.size + rows.start : step * self.size + rows.stop].tolist()
+            [(epoch, index) for index in order[step * self.size + rows.start : step * self.size + rows.stop]]
             for step in range(first, steps_per_epoch(self))
         )
-        for group in prefetched(groups, sample, self.workers):
-            yield collate(group, rows)
+        for group in self._pool.made(groups):
+            yield collate(group, rows, pinned=self.workers.pinned)
+
+    def close(self) -> None:
+        """See `Feed`."""
+        self._pool.close()
+
+    @property
+    def _rows(self) -> Rows:
+        return Rows(0, self.size, self.size).part(self.rank, self.processes)
+
+    @cached_property
+    def _pool(self) -> Pool[tuple[int, int], Sampled]:
+        start, stop, _ = self._rows
+        return pool_of(self._sample, self.workers, stop - start, sample_bytes(self.store.spec))
+
+    def _sample(self, place: tuple[int, int]) -> Sampled:
+        """That of an epoch and an image."""
+        epoch, index = place
+        store = self.store
+        generator = np.random.default_rng((self.options.seed, SAMPLE, epoch, index))
+        return sampled(store[index], store.samples[index].label, store.spec, self.options, generator)
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
@@ -183,10 +198,10 @@ def sampled(
     return Sampled(cut, label, numbers, share)
 
 
-def collate(samples: Sequence[Sampled], rows: Rows) -> Batch:
-    """Puts samples together."""
+def collate(samples: Sequence[Sampled], rows: Rows, *, pinned: bool = False) -> Batch:
+    """Copies samples into a batch, whose pixels lie in page-locked memory where `pinned`."""
     return Batch(
-        stacked([sample.pixels for sample in samples]),
+        stacked([sample.pixels for sample in samples], pinned=pinned),
         torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         torch.from_numpy(np.stack([sample.numbers for sample in samples])),
         torch.tensor([sample.share for sample in samples], dtype=torch.float32),
@@ -194,35 +209,16 @@ def collate(samples: Sequence[Sampled], rows: Rows) -> Batch:
     )
 
 
-def stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+def stacked(images: Sequence[NDArray[np.uint8]], *, pinned: bool = False) -> Tensor:
     """uint8 (H, W, C) each as one tensor (N, C, H, W)."""
+    together = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=pinned)
+    np.stack(images, out=together.numpy())
     # (N, H, W, C) seen as (N, C, H, W) is what torch calls channels_last, so nothing is moved in memory.
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-
-def prefetched(groups: Iterable[Sequence[Item]], make: Callable[[Item], Made], workers: int) -> Iterator[list[Made]]:
-    """Groups in order, a few of them made ahead in threads: Pillow lets go of Python's lock while it works."""
-
-    def submit(group: Sequence[Item]) -> list[Future[Made]]:
-        return [pool.submit(make, item) for item in group]
-
-    waiting = iter(groups)
-    running: deque[list[Future[Made]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
-        try:
-            running.extend(submit(group) for group in itertools.islice(waiting, BATCHES_AHEAD))
-            while running:
-                futures = running.popleft()
-                running.extend(submit(following) for following in itertools.islice(waiting, 1))
-                yield [future.result() for future in futures]
-        finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
-            for futures in running:
-                for future in futures:
-                    future.cancel()
+    return together.permute(0, 3, 1, 2)
 
 
 def validation_batches(
-    store: ImageStore, batch_size: int, workers: int, rank: int = 0, processes: int = 1
+    store: ImageStore, batch_size: int, workers: Workers, rank: int = 0, processes: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images of a store in its order, as inference sees them: uint8 (N, C, H, W) in RGB order, and labels (N,).
 
@@ -235,5 +231,6 @@ def validation_batches(
     def sample(index: int) -> tuple[NDArray[np.uint8], int]:
         return pixels(store[index]), labels[index]
 
-    for group in prefetched(groups, sample, workers):
+    who = workers.threads if store.is_kept else workers
+    for group in made_once(groups, sample, who, batch_size, sample_bytes(store.spec)):
         yield stacked([image for image, _ in group]), torch.tensor([label for _, label in group], dtype=torch.int64)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.validation import Validation
+    from googlenet_deploy.training.workers import Workers
 
 BYTES_PER_FEATURE = 4
 
@@ -62,7 +63,7 @@ def head(model: GoogLeNet) -> nn.Sequential:
 
 @torch.no_grad()
 def compute_features(
-    model: GoogLeNet, store: ImageStore, options: TrainingOptions, workers: int, processes: Processes, quiet: bool
+    model: GoogLeNet, store: ImageStore, options: TrainingOptions, workers: Workers, processes: Processes, quiet: bool
 ) -> Tensor:
     """What the trunk makes of all images of a store of centre crops, float32 (N, channels) on the run's device."""
     trunk = copy.copy(model)  # the same parameters, with other modules behind them
@@ -115,6 +116,9 @@ class FeatureFeed:
         for step in range(first, steps_per_epoch(self)):
             indices = torch.from_numpy(order[step * self.size + rows.start : step * self.size + rows.stop])
             yield Batch(self.features[indices], self.labels[indices], unused, unused, rows)
+
+    def close(self) -> None:
+        """Nobody reads images."""
 
 
 class FeatureValidator:

@@ -7,9 +7,9 @@ random crops the whole image with its short side resized. Keeping it or decoding
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.preprocess import crop_pixels, resized_size
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadImageError, UsageError
+from googlenet_deploy.training.workers import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.data import Sample
     from googlenet_deploy.training.distributed import Processes
+    from googlenet_deploy.training.workers import Workers
 
     Form = Callable[[Image.Image, Preprocessing], Image.Image]
+    Item = TypeVar("Item")
 
-SHARES_AHEAD = 64
+SHARE = 64
 
 
 def centre(image: Image.Image, spec: Preprocessing) -> Image.Image:
@@ -60,7 +63,7 @@ class ImageStore:
         form: Form,
         *,
         budget: int,
-        workers: int,
+        workers: Workers,
         processes: Processes | None = None,
         label: str = "read images",
         quiet: bool = False,
@@ -72,7 +75,7 @@ class ImageStore:
             spec: How they are prepared.
             form: What is kept of each: `centre` or `whole`.
             budget: Bytes of pixels that may be kept in memory.
-            workers: Threads.
+            workers: Who decodes.
             processes: The processes of the run; None for this one alone.
             label: What the progress calls it.
             quiet: Show no progress.
@@ -83,12 +86,15 @@ class ImageStore:
         self.hashes: list[str] = []
         self.memory = 0
         self._kept: dict[str, Image.Image] = {}
+        self._full = False
         self._lock = threading.Lock()
         rank, count = (processes.rank, processes.count) if processes else (0, 1)
         checked = self._check_all(samples[rank::count], workers, label, quiet)
         gathered = processes.gather(checked) if processes else [checked]
         for index, sample in enumerate(samples):
             self._take(sample, gathered[index % count][index // count])
+        if workers.forked:
+            self._keep_others(workers)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -104,6 +110,11 @@ class ImageStore:
         return self._decode(sample)[0] if kept is None else kept
 
     @property
+    def is_kept(self) -> bool:
+        """Whether all images are in memory."""
+        return len(self._kept) >= len(self.samples)
+
+    @property
     def labels(self) -> list[int]:
         """The class index of each sample."""
         return [sample.label for sample in self.samples]
@@ -112,14 +123,31 @@ class ImageStore:
         """Name and SHA-256 of each sample, for the hash of the data set."""
         return zip((sample.name for sample in self.samples), self.hashes, strict=True)
 
-    def _check_all(self, samples: Sequence[Sample], workers: int, label: str, quiet: bool) -> list[str | Skipped]:
+    def _check_all(self, samples: Sequence[Sample], workers: Workers, label: str, quiet: bool) -> list[str | Skipped]:
         results: list[str | Skipped] = []
-        with ThreadPoolExecutor(workers) as pool, progress(label, len(samples), quiet=quiet) as advance:
-            for start in range(0, len(samples), SHARES_AHEAD):
-                share = samples[start : start + SHARES_AHEAD]
-                results.extend(pool.map(self._check, share))
-                advance(len(share))
+        shares = (samples[start : start + SHARE] for start in range(0, len(samples), SHARE))
+        with progress(label, len(samples), quiet=quiet) as advance:
+            # What a thread decodes can be kept; once memory is full, forked processes check faster.
+            first = self._while_room(shares) if workers.forked else shares
+            for part, by in ((first, workers.threads), (shares, workers)):
+                for checked in made_once(part, self._check, by, SHARE):
+                    results.extend(checked)
+                    advance(len(checked))
         return results
+
+    def _while_room(self, shares: Iterator[Sequence[Item]]) -> Iterator[Sequence[Item]]:
+        while not self._full:
+            share = next(shares, None)
+            if share is None:
+                return
+            yield share
+
+    def _keep_others(self, workers: Workers) -> None:
+        """Fills the memory with what other processes of the run have checked: a forked process keeps nothing."""
+        others = (index for index, sample in enumerate(self.samples) if sample.name not in self._kept)
+        shares = iter(lambda: list(itertools.islice(others, SHARE)), [])
+        for _ in made_once(self._while_room(shares), self.__getitem__, workers.threads, SHARE):
+            pass
 
     def _check(self, sample: Sample) -> str | Skipped:
         try:
@@ -138,9 +166,12 @@ class ImageStore:
         image = self.form(decode(data, str(sample.path), self.spec), self.spec)
         size = image.width * image.height * len(image.getbands())
         with self._lock:
-            if sample.name not in self._kept and self.memory + size <= self.budget:
-                self._kept[sample.name] = image
-                self.memory += size
+            if sample.name not in self._kept:
+                if self.memory + size > self.budget:
+                    self._full = True
+                else:
+                    self._kept[sample.name] = image
+                    self.memory += size
         return image, hashlib.sha256(data).hexdigest()
 
     def _take(self, sample: Sample, result: str | Skipped) -> None:
@@ -164,3 +195,9 @@ def pixels(image: Image.Image) -> np.ndarray[tuple[int, int, int], np.dtype[np.u
     """uint8 (H, W, C) of an image."""
     array = np.asarray(image, np.uint8)
     return array[:, :, np.newaxis] if array.ndim == 2 else array
+
+
+def sample_bytes(spec: Preprocessing) -> int:
+    """Bytes of the pixels of one sample."""
+    height, width = spec.crop
+    return height * width * len(spec.channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,8 +140,7 @@ class Trainer:
 
     def prepare(self, batch: Batch) -> Tensor:
         """The network's input, on its device."""
-        pixels, numbers = (tensor.to(self.device, non_blocking=True) for tensor in (batch.pixels, batch.numbers))
-        inputs: Tensor = self.transform(pixels, numbers)
+        inputs: Tensor = self.transform(batch.pixels.to(self.device, non_blocking=True), batch.numbers)
         return inputs
 
     def epochs(self) -> Iterator[EpochResult]:
@@ -152,7 +151,7 @@ class Trainer:
             BadImageError: An image can no longer be read.
             DeviceError: The device's memory is too small, or torch.compile fails.
         """
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), closing(self.feed):
             while self.epoch <= self.options.epochs:
                 with failures_in_words():
                     result = self._epoch()

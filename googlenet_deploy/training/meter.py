@@ -1,7 +1,8 @@
 """What the steps of an epoch amount to: loss and right answers, over all processes, read one step late.
 
-Reading a number from a GPU waits until the GPU has reached it. So each step's numbers are read when the next step has
-been launched; whoever needs them at once calls `flush`.
+Reading a number from a GPU waits until the GPU has done all that it was told before. So each step's numbers set out for
+this side right behind the step, and are read when the next step has been launched; whoever needs them at once calls
+`flush`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Meter:
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
         self.stop = False
-        self._pending: tuple[Tensor, str] | None = None
+        self._pending: tuple[Copied, str] | None = None
         self.reset()
 
     def reset(self, loss: float = 0.0, correct: int = 0, images: int = 0) -> None:
@@ -52,8 +53,10 @@ class Meter:
         Raises:
             GoogLeNetDeployError: The loss of the step before is not a finite number, or a process has died.
         """
-        counts = torch.tensor([images, stop], dtype=torch.float64, device=loss.device)
-        values = self.processes.sum(torch.cat([torch.stack([loss.double(), correct.double()]), counts]))
+        sums = [loss.double(), correct.double()]
+        # Filled on the device: copying them there would wait for it.
+        counts = [torch.full_like(sums[0], value) for value in (images, stop)]
+        values = Copied(self.processes.sum(torch.stack([*sums, *counts])))
         self.flush()
         self._pending = values, where
 
@@ -67,7 +70,7 @@ class Meter:
             return
         values, where = self._pending
         self._pending = None
-        loss, correct, images, stop = values.tolist()
+        loss, correct, images, stop = values.read()
         require_finite(loss / images, f"the loss in {where}")
         self.loss += loss
         self.correct += int(correct)
@@ -83,6 +86,28 @@ class Meter:
     def percent_correct(self) -> float:
         """Share of right answers so far, in percent."""
         return 100.0 * self.correct / max(1, self.images)
+
+
+class Copied:
+    """Numbers on their way here from a device, which nothing that the device is told later holds up.
+
+    Args:
+        values: Float64 (N,) on the device.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.values, self.arrived = values, None
+        if values.is_cuda:
+            self.values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self.values.copy_(values, non_blocking=True)
+            self.arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.arrived.record()
+
+    def read(self) -> list[float]:
+        """Waits for them."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return [float(value) for value in self.values]
 
 
 def require_finite(value: float, what: str) -> None:

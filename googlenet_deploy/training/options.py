@@ -15,12 +15,13 @@ SCHEDULES = ("cosine", "step")
 AUGMENTATIONS = ("natural", "paper", "light", "none")
 RANDOM_CROPS = frozenset({"natural", "paper"})
 DEVICES = ("auto", "cpu", "cuda")
+WORKER_TYPES = ("auto", "threads", "processes")
 PRECISIONS = ("fp32", "bf16", "fp16")
 SPARSITIES = ("none", "2:4")
 MIN_INPUT_SIZE = 32
 # How the work is divided and where it is done; with the same numbers, up to the order of floating-point sums.
 EXECUTION = ("accumulate", "device", "channels_last", "compile")
-NOT_RECORDED = ("workers", "cache_megabytes", "save_every")
+NOT_RECORDED = ("workers", "worker_type", "cache_megabytes", "save_every")
 SCALES = ("learned", "fixed")
 
 
@@ -82,7 +83,8 @@ class TrainingOptions:
         precision: "fp32", or "bf16" or "fp16" for mixed precision.
         channels_last: Keep images and kernels in NHWC memory order.
         compile: Run the network through torch.compile.
-        workers: Threads that read images; None takes one per core, at most 8.
+        workers: How many read images; None takes one per core, at most 16.
+        worker_type: "threads", "processes", or "auto" for processes beside a GPU and threads elsewhere.
         cache_megabytes: Memory that decoded images may fill, in MB, per process.
         qat: Quantisation-aware training; None trains in float.
         save_every: Steps between two savings of the training state; it is saved after every epoch as well.
@@ -120,6 +122,7 @@ class TrainingOptions:
     channels_last: bool = True
     compile: bool = False
     workers: int | None = None
+    worker_type: str = "auto"
     cache_megabytes: int = 1024
     save_every: int = 1000
     qat: QatOptions | None = None
@@ -147,6 +150,7 @@ class TrainingOptions:
             ("--schedule", self.schedule, SCHEDULES),
             ("--augmentation", self.augmentation, AUGMENTATIONS),
             ("--device", self.device, DEVICES),
+            ("--worker-type", self.worker_type, WORKER_TYPES),
             ("--precision", self.precision, PRECISIONS),
             ("--sparsity", self.sparsity, SPARSITIES),
         ):

@@ -13,6 +13,7 @@ import itertools
 import random
 import tarfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,12 +30,12 @@ from googlenet_deploy.training.batches import (
     Rows,
     Sampled,
     collate,
-    prefetched,
     sampled,
     stacked,
     steps_per_epoch,
 )
-from googlenet_deploy.training.images import centre, decode, pixels
+from googlenet_deploy.training.images import centre, decode, pixels, sample_bytes
+from googlenet_deploy.training.workers import made_once, pool_of
 
 with requires("train"):
     import torch
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.evaluation.dataset import ClassIndex
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.options import TrainingOptions
+    from googlenet_deploy.training.workers import Pool, Workers
 
 LABEL = "cls"
 IMAGES = tuple(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
@@ -129,7 +131,7 @@ class ShardFeed:
         options: The run's options.
         images: Images of an epoch, over all processes.
         size: Images of a step, over all processes.
-        workers: Threads that decode and crop ahead.
+        workers: Who decodes and crops ahead.
         rank: This process.
         processes: How many share each step; each reads shards of its own.
         skipped: Images that could not be used, each once.
@@ -141,7 +143,7 @@ class ShardFeed:
     options: TrainingOptions
     images: int
     size: int
-    workers: int
+    workers: Workers
     rank: int = 0
     processes: int = 1
     skipped: list[Skipped] = field(default_factory=list)
@@ -152,24 +154,37 @@ class ShardFeed:
         Raises:
             InputError: A shard is damaged or missing, or not one image of a batch can be used.
         """
-        rows = Rows(0, self.size, self.size).part(self.rank, self.processes)
+        rows = self._rows
         count = rows.stop - rows.start
         steps = steps_per_epoch(self)
         # Places are counted, not images, so what was done before is skipped without decoding it.
         stream = itertools.islice(self._stream(epoch), first * count, steps * count)
-        groups = iter(lambda: list(itertools.islice(stream, count)), [])
-        form = kept_form(self.options)
+        groups = iter(lambda: [(epoch, encoded) for encoded in itertools.islice(stream, count)], [])
+        for group in self._pool.made(groups):
+            yield collate(self._filled(group), rows, pinned=self.workers.pinned)
 
-        def sample(encoded: Encoded) -> Sampled | Skipped:
-            generator = np.random.default_rng((self.options.seed, SAMPLE, epoch, _number(encoded.key)))
-            try:
-                image = form(decode(encoded.data, encoded.key, self.spec), self.spec)
-            except (BadImageError, UsageError) as error:
-                return Skipped(encoded.key, getattr(error, "problem", error.message))
-            return sampled(image, encoded.label, self.spec, self.options, generator)
+    def close(self) -> None:
+        """See `Feed`."""
+        self._pool.close()
 
-        for group in prefetched(groups, sample, self.workers):
-            yield collate(self._filled(group), rows)
+    @property
+    def _rows(self) -> Rows:
+        return Rows(0, self.size, self.size).part(self.rank, self.processes)
+
+    @cached_property
+    def _pool(self) -> Pool[tuple[int, Encoded], Sampled | Skipped]:
+        start, stop, _ = self._rows
+        return pool_of(self._sample, self.workers, stop - start, sample_bytes(self.spec))
+
+    def _sample(self, place: tuple[int, Encoded]) -> Sampled | Skipped:
+        """That of an epoch and an image."""
+        epoch, encoded = place
+        generator = np.random.default_rng((self.options.seed, SAMPLE, epoch, _number(encoded.key)))
+        try:
+            image = kept_form(self.options)(decode(encoded.data, encoded.key, self.spec), self.spec)
+        except (BadImageError, UsageError) as error:
+            return Skipped(encoded.key, getattr(error, "problem", error.message))
+        return sampled(image, encoded.label, self.spec, self.options, generator)
 
     def _stream(self, epoch: int) -> Iterator[Encoded]:
         """This process's samples, from the beginning again when they come to an end."""
@@ -225,7 +240,7 @@ def validation_stream(
     spec: Preprocessing,
     *,
     batch_size: int,
-    workers: int,
+    workers: Workers,
     skipped: list[Skipped],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images of shards in their order, as inference sees them: uint8 (N, C, H, W) in RGB order, and labels (N,).
@@ -235,7 +250,7 @@ def validation_stream(
         classes: Finds a label's class.
         spec: How images are prepared.
         batch_size: Images per batch.
-        workers: Threads that decode ahead.
+        workers: Who decodes ahead.
         skipped: Receives the images that cannot be used.
     """
     stream = read_shards(shards, classes)
@@ -247,7 +262,7 @@ def validation_stream(
         except (BadImageError, UsageError) as error:
             return Skipped(encoded.key, getattr(error, "problem", error.message))
 
-    for group in prefetched(groups, sample, workers):
+    for group in made_once(groups, sample, workers, batch_size, sample_bytes(spec)):
         known = {item.name for item in skipped}
         skipped += [item for item in group if isinstance(item, Skipped) and item.name not in known]
         good = [item for item in group if not isinstance(item, Skipped)]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.batches import Feed, ImageFeed, validation_batches
 from googlenet_deploy.training.data import data_hash, require_every_class
 from googlenet_deploy.training.distributed import Processes, check_division
 from googlenet_deploy.training.images import ImageStore, centre
+from googlenet_deploy.training.workers import Workers, choose_workers
 
 with requires("train"):
     import torch
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.loop import Evaluate
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.task import Task
-
-MAX_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,10 @@ def make_supply(task: Task, processes: Processes, quiet: bool) -> Supply:
 
     Raises:
         InputError: A class has no usable images, or a shard is damaged.
-        UsageError: A step cannot be divided among the processes.
+        UsageError: A step cannot be divided among the processes, or this system cannot fork.
     """
     options = task.network.options
-    workers = options.workers or min(MAX_WORKERS, available_cores())
+    workers = choose_workers(options, processes)
     if task.data.shards:
         return _from_shards(task, workers, processes)
     train, validation = _read_images(task, workers, processes, quiet)
@@ -94,7 +92,7 @@ def _validator(task: Task, images: Any, processes: Processes) -> Validator:  # n
     return Validator(images, network.preprocessing, classes, processes=processes, reference=task.reference)
 
 
-def _from_shards(task: Task, workers: int, processes: Processes) -> Supply:
+def _from_shards(task: Task, workers: Workers, processes: Processes) -> Supply:
     data, options, spec = task.data, task.network.options, task.network.preprocessing
     for shards in (data.shards, data.validation_shards):
         if len(shards) < processes.count:
@@ -126,7 +124,7 @@ def _from_shards(task: Task, workers: int, processes: Processes) -> Supply:
     return Supply(feed, _validator(task, measured, processes), used, notes=tuple(notes))
 
 
-def _read_images(task: Task, workers: int, processes: Processes, quiet: bool) -> tuple[ImageStore, ImageStore]:
+def _read_images(task: Task, workers: Workers, processes: Processes, quiet: bool) -> tuple[ImageStore, ImageStore]:
     data, options = task.data, task.network.options
     budget = options.cache_megabytes * 1_000_000
     spec = task.network.preprocessing

@@ -34,11 +34,13 @@ from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner 
 from googlenet_deploy.export.onnx_file import load_model  # noqa: E402
 from googlenet_deploy.model.checkpoint import load_checkpoint  # noqa: E402
 from googlenet_deploy.training import session  # noqa: E402
+from googlenet_deploy.training.distributed import started_processes  # noqa: E402
 from googlenet_deploy.training.options import QatOptions, TrainingOptions  # noqa: E402
 from googlenet_deploy.training.outputs import Outputs  # noqa: E402
-from googlenet_deploy.training.prepare import DataPlaces  # noqa: E402
+from googlenet_deploy.training.prepare import DataPlaces, prepare  # noqa: E402
 from googlenet_deploy.training.qat import qat_task  # noqa: E402
 from googlenet_deploy.training.run import train as train_run  # noqa: E402
+from googlenet_deploy.training.task import classifier_task  # noqa: E402
 
 SMALL = ("--width", "0.125", "--input-size", "32", "--augmentation", "light", "--batch-size", "16", "--quiet")
 # Without BatchNorm, whose statistics of small batches multiply any rounding a thousand times in every step.
@@ -157,6 +159,43 @@ def test_a_run_that_goes_on_ends_where_an_uninterrupted_one_does(
         assert train(output, *options) == 130
     assert train(output, *options, "--resume") == 0
     assert apart(train, whole, output) <= 1e-3
+
+
+def test_who_reads_the_images_changes_nothing(train: Train, tmp_path: Path, reproducible: None) -> None:
+    paths = [tmp_path / "threads.safetensors", tmp_path / "processes.safetensors"]
+    for path in paths:
+        options = (*STEADY, *NO_DROPOUT, "--workers", "2", "--worker-type", path.stem)
+        assert train(path, "--epochs", "2", "--augmentation", "natural", *options) == 0
+    assert apart(train, *paths) <= 1e-3
+
+
+@pytest.mark.parametrize("augmentation", ["natural", "paper", "none"])
+def test_no_step_waits_for_the_gpu(device: str, textures: Path, augmentation: str) -> None:
+    """PyTorch itself reports whatever waits; all of an epoch's steps are launched without."""
+    if device == "cpu":
+        pytest.skip("there is nothing to wait for")
+    options = TrainingOptions(
+        width=0.125, input_size=32, epochs=2, batch_size=16, augmentation=augmentation, mixup=0.2, precision="bf16"
+    )
+    with started_processes(device) as processes:
+        run = prepare(DataPlaces(str(textures)), options, classifier_task, processes=processes, quiet=True).trainer
+        evaluate, steps = run.evaluate, []
+
+        def after_step(_stop: bool) -> None:
+            steps.append(run.step)
+            if run.epoch == 2:  # the first one allocates
+                torch.cuda.set_sync_debug_mode("error")
+
+        def measured(*arguments: Any) -> Any:
+            torch.cuda.set_sync_debug_mode("default")
+            return evaluate(*arguments)
+
+        run.after_step, run.evaluate = after_step, measured
+        try:
+            assert len(list(run.epochs())) == 2
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(steps) == 2 * run.steps > 6
 
 
 def test_other_batches_lead_elsewhere(train: Train, tmp_path: Path, reproducible: None) -> None:

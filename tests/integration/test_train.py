@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import shutil
 import signal
@@ -51,14 +52,19 @@ def train(data: Path, output: Path, *options: str) -> int:
 
 
 def interrupted(number: signal.Signals, line: str, data: Path, output: Path, *options: str) -> tuple[int, str, str]:
-    """Runs the command in a process of its own and sends a signal after a line; its status, stdout and stderr."""
+    """Runs the command in a group of its own, as a terminal does, and signals it; its status, stdout and stderr."""
     command = [sys.executable, "-m", "googlenet_deploy", "train", "--data", str(data), "--output", str(output)]
     with subprocess.Popen(
-        [*command, *SMALL, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        [*command, *SMALL, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
     ) as process:
         assert process.stderr is not None
         assert any(line in said for said in process.stderr)
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
@@ -166,14 +172,16 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(textures: Path, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"m.safetensors", "m.last.safetensors", "m.state.safetensors"}
 
 
+@pytest.mark.parametrize("worker_type", ["threads", "processes"])
 def test_a_run_that_was_terminated_goes_on_to_the_same_bytes(
-    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], worker_type: str
 ) -> None:
     options = ("--epochs", "3", "--save-every", "2", "--log")
     whole, output = tmp_path / "whole.safetensors", tmp_path / "m.safetensors"
     assert train(textures, whole, *options, str(tmp_path / "whole.csv"), "--quiet") == 0
     log = str(tmp_path / "m.csv")
-    status, out, err = interrupted(signal.SIGTERM, "epoch 1/3", textures, output, *options, log)
+    who = ("--worker-type", worker_type)
+    status, out, err = interrupted(signal.SIGTERM, "epoch 1/3", textures, output, *options, log, *who)
     assert status == 0
     assert re.search(r"stopped: .*m.state.safetensors holds .*epoch", out)
     assert "Traceback" not in err

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from googlenet_deploy import errors
@@ -64,3 +66,20 @@ def test_requires_leaves_other_errors_and_working_imports_alone() -> None:
     assert json
     with pytest.raises(ZeroDivisionError), requires("export"):
         1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GoogLeNetDeployError("it failed", "do this"),
+        UsageError("wrong"),
+        BadImageError("a/b.jpg", "is empty", "take another"),
+        MissingExtraError("onnx", "export"),
+    ],
+)
+def test_an_error_survives_the_way_from_another_process(error: GoogLeNetDeployError) -> None:
+    error.remedy = "a remedy that was added later"
+    there = pickle.loads(pickle.dumps(error))
+    assert type(there) is type(error)
+    assert there.args == error.args
+    assert vars(there) == vars(error)

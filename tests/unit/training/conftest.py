@@ -18,6 +18,7 @@ from googlenet_deploy.training.loop import Trainer
 from googlenet_deploy.training.network import build_network
 from googlenet_deploy.training.options import TrainingOptions
 from googlenet_deploy.training.validation import Validator
+from googlenet_deploy.training.workers import Workers
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -58,11 +59,11 @@ def make_trainer(tmp_path: Path, make_folder: MakeFolder) -> MakeTrainer:
     def make(decay: float = 0.9, **options: Any) -> Trainer:
         network = build_network(TrainingOptions(**{**small, **options}), data)
         stores = [
-            ImageStore(part, network.preprocessing, centre, budget=10**9, workers=1, quiet=True)
+            ImageStore(part, network.preprocessing, centre, budget=10**9, workers=Workers(1), quiet=True)
             for part in (data.train, data.validation)
         ]
-        feed = ImageFeed(stores[0], network.options, network.options.batch_size, workers=1)
-        validator = Validator(lambda: validation_batches(stores[1], 3, 1), stores[1].spec, 2, processes=ALONE)
+        feed = ImageFeed(stores[0], network.options, network.options.batch_size, Workers(1))
+        validator = Validator(lambda: validation_batches(stores[1], 3, Workers(1)), stores[1].spec, 2, processes=ALONE)
         return Trainer(network, feed, validator, decay=decay, processes=ALONE, quiet=True)
 
     return make

@@ -70,6 +70,14 @@ def test_augmentation_depends_on_the_numbers_alone_and_stays_in_range(name: str,
     assert low - 1e-5 <= float(first.min()) <= float(first.max()) <= high + 1e-5
 
 
+@pytest.mark.parametrize("name", ["natural", "paper"])
+@pytest.mark.parametrize("spec", [TORCHVISION, GREY], ids=["rgb", "grey"])
+def test_nothing_is_read_back_from_the_device(name: str, spec: Preprocessing) -> None:
+    """On the meta device reading a value fails; on a GPU it would wait for all that was launched before."""
+    transform = BatchTransform(spec, name).to("meta")
+    assert transform(batch(len(spec.channels)).to("meta"), numbers()).shape == (6, len(spec.channels), 24, 20)
+
+
 @pytest.mark.parametrize("name", VARIED)
 def test_an_image_is_varied_the_same_whatever_stands_beside_it(name: str) -> None:
     transform, images, drawn = BatchTransform(TORCHVISION, name), batch(), numbers()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import BadImageError
 from googlenet_deploy.training.augmentation import RANDOM_NUMBERS, kept_form
 from googlenet_deploy.training.batches import (
     Batch,
@@ -24,9 +25,11 @@ from googlenet_deploy.training.data import Sample
 from googlenet_deploy.training.folders import read_folders
 from googlenet_deploy.training.images import ImageStore, centre
 from googlenet_deploy.training.options import TrainingOptions
+from googlenet_deploy.training.workers import Workers
 
 SPEC = Preprocessing(resize=36, crop=(32, 32))
 OPTIONS = TrainingOptions(batch_size=4, seed=3)
+ALONE = Workers(1)
 
 
 @pytest.fixture
@@ -39,12 +42,12 @@ def feed(
     samples: Sequence[Sample],
     options: TrainingOptions = OPTIONS,
     *,
-    workers: int = 1,
+    workers: Workers = ALONE,
     budget: int = 10**9,
     rank: int = 0,
     processes: int = 1,
 ) -> ImageFeed:
-    store = ImageStore(samples, SPEC, kept_form(options), budget=budget, workers=1, quiet=True)
+    store = ImageStore(samples, SPEC, kept_form(options), budget=budget, workers=ALONE, quiet=True)
     size = min(options.batch_size, len(store))
     return ImageFeed(store, options, size, workers, rank, processes)
 
@@ -55,9 +58,20 @@ def equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
     )
 
 
-def test_neither_threads_nor_memory_change_a_batch(samples: Sequence[Sample]) -> None:
-    many = feed(samples, workers=4, budget=0)
-    assert equal(list(feed(samples).batches(1)), list(many.batches(1)))
+@pytest.mark.parametrize("workers", [Workers(4), Workers(3, forked=True)], ids=["threads", "processes"])
+@pytest.mark.parametrize("budget", [0, 10**9])
+def test_neither_workers_nor_memory_change_a_batch(samples: Sequence[Sample], workers: Workers, budget: int) -> None:
+    many = feed(samples, replace(OPTIONS, augmentation="paper", mixup=0.2), workers=workers, budget=budget)
+    alone = feed(samples, replace(OPTIONS, augmentation="paper", mixup=0.2))
+    for epoch in (1, 2):
+        assert equal(list(alone.batches(epoch)), list(many.batches(epoch)))
+
+
+def test_an_image_that_vanishes_while_processes_read_is_an_error(samples: Sequence[Sample]) -> None:
+    images = feed(samples, workers=Workers(2, forked=True), budget=0)
+    samples[3].path.unlink()
+    with pytest.raises(BadImageError, match=f"{samples[3].path.name}: cannot be read: no such file"):
+        list(images.batches(1))
 
 
 def test_epochs_and_seeds_differ(samples: Sequence[Sample]) -> None:
@@ -124,15 +138,18 @@ def test_fewer_images_than_a_batch_make_one_smaller_batch(samples: Sequence[Samp
 
 
 def test_validation_takes_all_images_in_order(samples: Sequence[Sample]) -> None:
-    store = ImageStore(samples, SPEC, centre, budget=0, workers=2, quiet=True)
-    labels = [labels for _, labels in validation_batches(store, 4, 2)]
+    store = ImageStore(samples, SPEC, centre, budget=0, workers=Workers(2), quiet=True)
+    batches = list(validation_batches(store, 4, Workers(2)))
+    labels = [labels for _, labels in batches]
     assert torch.cat(labels).tolist() == store.labels
     assert len(labels[-1]) == len(samples) % 4
+    forked = validation_batches(store, 4, Workers(2, forked=True))
+    assert all(torch.equal(x, y) for a, b in zip(batches, forked, strict=True) for x, y in zip(a, b, strict=True))
 
 
 def test_several_processes_take_every_validation_image_once(samples: Sequence[Sample]) -> None:
-    store = ImageStore(samples, SPEC, centre, budget=0, workers=2, quiet=True)
-    seen = [images.numpy() for rank in range(3) for images, _ in validation_batches(store, 4, 1, rank, 3)]
+    store = ImageStore(samples, SPEC, centre, budget=0, workers=Workers(2), quiet=True)
+    seen = [images.numpy() for rank in range(3) for images, _ in validation_batches(store, 4, ALONE, rank, 3)]
     assert len({image.tobytes() for image in np.concatenate(seen)}) == len(samples)
 
 

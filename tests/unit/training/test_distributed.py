@@ -133,7 +133,7 @@ def test_a_process_that_dies_ends_the_others_with_clear_words(colours: Path, tmp
     lines_until(group.processes[0], "epoch 1/")
     group.processes[1].kill()
     (status, err), (other, _) = group.wait()
-    assert (status, other) == (1, -signal.SIGKILL)
+    assert (status, other) == (1, -signal.SIGKILL), err
     assert "error: another process of this run has stopped" in err
     assert "start the run again with --resume" in err
     assert "Traceback" not in err

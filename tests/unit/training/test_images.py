@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from googlenet_deploy.device.images.decode import load_image
@@ -14,8 +16,10 @@ from googlenet_deploy.device.preprocess import crop_pixels
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError
 from googlenet_deploy.training.data import Sample
+from googlenet_deploy.training.distributed import Processes
 from googlenet_deploy.training.folders import read_folders
 from googlenet_deploy.training.images import ImageStore, centre, pixels, whole
+from googlenet_deploy.training.workers import Workers
 
 SPEC = Preprocessing(resize=36, crop=(32, 32))
 
@@ -27,7 +31,7 @@ def samples(tmp_path: Path, make_folder: Callable[..., Path]) -> Sequence[Sample
 
 
 def store(samples: Sequence[Sample], form: Callable[..., Image.Image] = centre, budget: int = 10**9) -> ImageStore:
-    return ImageStore(samples, SPEC, form, budget=budget, workers=2, quiet=True)
+    return ImageStore(samples, SPEC, form, budget=budget, workers=Workers(2), quiet=True)
 
 
 @pytest.mark.parametrize("form", [centre, whole])
@@ -45,6 +49,43 @@ def test_the_budget_is_kept(samples: Sequence[Sample]) -> None:
     assert store(samples, budget=2 * one + 5).memory == 2 * one
 
 
+def test_processes_check_what_memory_has_no_room_for(samples: Sequence[Sample]) -> None:
+    samples[-1].path.write_bytes(b"")
+    threads, processes = (
+        ImageStore(samples, SPEC, centre, budget=32 * 32 * 3 + 5, workers=Workers(2, forked=forked), quiet=True)
+        for forked in (False, True)
+    )
+    assert list(processes.content()) == list(threads.content())
+    assert processes.skipped == threads.skipped
+    assert processes.memory == 32 * 32 * 3
+
+
+class Share(Processes):
+    """The first of two processes, which tell it `theirs`."""
+
+    theirs: ClassVar[list[Any]] = []
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, self.theirs]
+
+
+@pytest.mark.parametrize(("forked", "kept"), [(True, 4), (False, 2)])
+def test_what_another_process_checked_is_kept_before_processes_read(
+    samples: Sequence[Sample], forked: bool, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads keep it when they first need it, which a forked process cannot."""
+    assert len(samples) == 4
+    others = ImageStore(samples[1::2], SPEC, centre, budget=0, workers=Workers(1), quiet=True)
+    monkeypatch.setattr(Share, "theirs", others.hashes)
+    shared = Share(0, 2, torch.device("cpu"))
+    workers = Workers(2, forked=forked)
+    images = ImageStore(samples, SPEC, centre, budget=10**9, workers=workers, processes=shared, quiet=True)
+    assert len(images) == 4
+    assert images.memory == kept * 32 * 32 * 3
+    small = ImageStore(samples, SPEC, centre, budget=7000, workers=workers, processes=shared, quiet=True)
+    assert small.memory == 2 * 32 * 32 * 3
+
+
 def test_the_centre_is_what_inference_sees(samples: Sequence[Sample]) -> None:
     expected = crop_pixels(load_image(samples[0].path), SPEC)
     assert np.array_equal(pixels(store(samples)[0]), expected)
@@ -56,7 +97,7 @@ def test_the_whole_keeps_its_shape(samples: Sequence[Sample]) -> None:
 
 def test_grey_images_have_one_channel(samples: Sequence[Sample]) -> None:
     spec = Preprocessing(resize=32, crop=(32, 32), channels="L", mean=(0.5,), std=(0.5,))
-    images = ImageStore(samples, spec, centre, budget=10**9, workers=1, quiet=True)
+    images = ImageStore(samples, spec, centre, budget=10**9, workers=Workers(1), quiet=True)
     assert pixels(images[0]).shape == (32, 32, 1)
 
 

@@ -29,6 +29,7 @@ from googlenet_deploy.training.shards import (
     shards_hash,
     validation_stream,
 )
+from googlenet_deploy.training.workers import Workers
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 SPEC = Preprocessing(resize=32, crop=(32, 32))
@@ -65,8 +66,14 @@ def shards(tmp_path: Path) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def feed(shards: tuple[str, ...], images: int = 12, options: TrainingOptions = PLAIN, **more: Any) -> ShardFeed:
-    return ShardFeed(shards, CLASSES, SPEC, options, images, 4, workers=1, **more)
+def feed(
+    shards: tuple[str, ...],
+    images: int = 12,
+    options: TrainingOptions = PLAIN,
+    workers: Workers = Workers(1),  # noqa: B008 - immutable
+    **more: Any,
+) -> ShardFeed:
+    return ShardFeed(shards, CLASSES, SPEC, options, images, 4, workers, **more)
 
 
 def greys(batches: list[Batch]) -> list[int]:
@@ -88,6 +95,17 @@ def test_an_epoch_can_begin_at_any_step(shards: tuple[str, ...]) -> None:
     whole, rest = (list(feed(shards, options=natural).batches(3, first)) for first in (0, 2))
     assert len(rest) == 1
     assert all(torch.equal(a, b) for a, b in zip(whole[2][:4], rest[0][:4], strict=True))
+
+
+def test_processes_decode_what_threads_do(tmp_path: Path, shards: tuple[str, ...]) -> None:
+    damaged = str(write(tmp_path / "d.tar", {"a.png": b"no image", "a.cls": b"0"}))
+    natural = TrainingOptions(batch_size=4, mixup=0.2, input_size=32)
+    streams = [feed((*shards, damaged), 12, natural, Workers(2, forked=forked)) for forked in (False, True)]
+    threads, processes = (list(stream.batches(1)) for stream in streams)
+    assert len(threads) == 3
+    for ours, theirs in zip(threads, processes, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours[:4], theirs[:4], strict=True))
+    assert streams[0].skipped == streams[1].skipped
 
 
 def test_an_epoch_may_be_longer_than_the_shards(shards: tuple[str, ...]) -> None:
@@ -128,7 +146,7 @@ def test_a_batch_of_damaged_images_is_an_error(tmp_path: Path) -> None:
 def test_validation_reads_in_order_and_leaves_damaged_images_out(tmp_path: Path, shards: tuple[str, ...]) -> None:
     damaged = str(write(tmp_path / "d.tar", {"a.png": b"no image", "a.cls": b"0"}))
     skipped: list[Any] = []
-    stream = validation_stream((*shards, damaged), CLASSES, SPEC, batch_size=5, workers=2, skipped=skipped)
+    stream = validation_stream((*shards, damaged), CLASSES, SPEC, batch_size=5, workers=Workers(2), skipped=skipped)
     batches = list(stream)
     assert [len(labels) for _, labels in batches] == [5, 5, 2]
     assert [int(image[0, 0, 0]) // 20 for images, _ in batches for image in images] == list(range(12))

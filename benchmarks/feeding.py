@@ -1,0 +1,94 @@
+"""How fast decoded, cropped images reach a training loop, and how much of its own time that costs it.
+
+The network is replaced by what a very fast GPU leaves of it for the CPU to do: launching some thousand operations per
+step, here on tensors of 16 numbers. Beside `train`'s feed, with threads and with processes, with and without its cache
+of decoded images, stands a plain torch.utils.data.DataLoader with a worker per core over Pillow; see `training.py`.
+
+    python benchmarks/feeding.py [--rounds 3] [--images 1920] [--batch 128] [--launches 1000] [--record]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from harness import options, record, table
+from torch import Tensor
+from training import CACHE, FOLDER, MEASURED, Images, write_listing
+
+from googlenet_deploy.device.system.processor import available_cores
+from googlenet_deploy.training.batches import ImageFeed
+from googlenet_deploy.training.distributed import started_processes
+from googlenet_deploy.training.options import TrainingOptions
+from googlenet_deploy.training.prepare import DataPlaces, prepare
+from googlenet_deploy.training.task import classifier_task
+
+PEER = "DataLoader"
+
+
+def launched(batches: Iterator[Tensor], launches: int) -> float:
+    """Images per second of a loop that launches so many operations per step."""
+    values, start, images = torch.zeros(16), time.perf_counter(), 0
+    for batch in batches:
+        images += len(batch)
+        for _ in range(launches):
+            values.add_(1.0)
+    return images / (time.perf_counter() - start)
+
+
+def plain(rows: list[tuple[str, int]], batch: int) -> Callable[[], Iterator[Tensor]]:
+    """Epochs of a DataLoader."""
+    loader = torch.utils.data.DataLoader(
+        Images(rows), batch, shuffle=True, drop_last=True, num_workers=available_cores(), persistent_workers=True
+    )
+    return lambda: (images for images, _ in loader)
+
+
+def fed(listing: Path, batch: int, worker_type: str, cache: int) -> Callable[[], Iterator[Tensor]]:
+    """Epochs of `train`'s feed, the first one first."""
+    chosen = TrainingOptions(
+        architecture="torchvision", batch_size=batch, device="cpu", worker_type=worker_type, cache_megabytes=cache
+    )
+    with started_processes("cpu") as processes:
+        places = DataPlaces(str(listing), images=str(FOLDER))
+        feed = prepare(places, chosen, classifier_task, processes=processes, quiet=True).trainer.feed
+    assert isinstance(feed, ImageFeed)
+    epochs = iter(range(1, sys.maxsize))
+    return lambda: (batch.pixels for batch in feed.batches(next(epochs)))
+
+
+def main() -> int:
+    parser = options(__doc__ or "", rounds=3)
+    parser.add_argument("--images", type=int, default=1920, help="per epoch (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=128, help="default %(default)s")
+    parser.add_argument("--launches", type=int, default=1000, help="operations per step (default %(default)s)")
+    arguments = parser.parse_args()
+    listing, rows = write_listing(arguments.images)
+    candidates = {PEER: plain(rows[MEASURED:], arguments.batch)}
+    for cache, kept in ((0, ""), (CACHE, ", decoded images kept")):
+        for worker_type in ("threads", "processes"):
+            candidates[f"train, {worker_type}{kept}"] = fed(listing, arguments.batch, worker_type, cache)
+    rates: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(arguments.rounds + 1):
+        for name, epoch in candidates.items():
+            rate = launched(epoch(), arguments.launches)
+            if number:
+                rates[name].append(rate)
+    ratios = {
+        name: statistics.median(own / peer for own, peer in zip(values, rates[PEER], strict=True))
+        for name, values in rates.items()
+    }
+    lines = [(name, f"{statistics.median(rates[name]):,.0f}", f"{ratios[name]:.2f}") for name in rates]
+    table(("", "images/s", f"times {PEER}"), lines)
+    if arguments.record:
+        figures = {"batch": arguments.batch, "images": arguments.images, "launches": arguments.launches}
+        record("feeding", {**figures, "rates": rates, "ratios": ratios})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

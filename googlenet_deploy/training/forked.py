@@ -1,0 +1,170 @@
+"""Samples made by forked processes and handed over in shared memory, so that nobody waits for an interpreter's lock.
+
+A forked process sees what this one has in memory, decoded images included, without a copy. Arrays come back through an
+anonymous shared mapping, whose size no container limits as it does /dev/shm's; everything else through a pipe.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import mmap
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import warnings
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from googlenet_deploy.errors import GoogLeNetDeployError
+from googlenet_deploy.training.stop import SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    Running = list[tuple[Future["Handed"], int]]  # the chunks of a group, and where their arrays will lie
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+CHUNK = 8  # items per message: each costs this process a fraction of a millisecond
+CHUNKS_PER_WORKER = 2  # one that it works on, one that waits
+ALIGNMENT = 64
+SPARE = 1024  # bytes per item for small arrays beside the large one
+
+
+class Handed(NamedTuple):
+    """What a process hands over.
+
+    Attributes:
+        data: The pickled objects, without their arrays.
+        lengths: Bytes of each array in shared memory, which lie behind each other, aligned.
+    """
+
+    data: bytes
+    lengths: tuple[int, ...]
+
+
+class ForkedPool(Generic[Item, Made]):
+    """Processes that make something of items. They are forked when they are first needed, and live until `close`.
+
+    Args:
+        make: What is called with each item, as it is when the processes are forked. Items and results are pickled.
+        count: How many processes there are.
+        group: Items of the largest group.
+        item_bytes: Bytes of the arrays in what is made of an item; where there are more, they come through the pipe.
+    """
+
+    def __init__(self, make: Callable[[Item], Made], count: int, group: int, item_bytes: int) -> None:
+        self.make, self.count = make, count
+        self.chunks = -(-group // CHUNK)
+        self.groups_ahead = -(-CHUNKS_PER_WORKER * count // self.chunks)
+        self.room = CHUNK * (_aligned(item_bytes) + SPARE)
+        self._memory: mmap.mmap | None = None
+        self._pool: ProcessPoolExecutor | None = None
+        self._children: list[multiprocessing.process.BaseProcess] = []
+
+    def made(self, groups: Iterable[Sequence[Item]]) -> Iterator[list[Made]]:
+        """Makes something of each item, some groups ahead, and gives the groups in order.
+
+        Arrays are valid until the next group is asked for: then their memory is used again.
+
+        Raises:
+            GoogLeNetDeployError: A process has died; and whatever `make` raises.
+        """
+        running: deque[Running] = deque()
+        try:
+            for number, group in enumerate(groups):
+                running.append(self._submit(group, number % (self.groups_ahead + 1) * self.chunks * self.room))
+                if len(running) > self.groups_ahead:
+                    yield self._result(running.popleft())
+            while running:
+                yield self._result(running.popleft())
+        except BrokenProcessPool as error:
+            for child in self._children:
+                child.kill()  # the executor's own SIGTERM they ignore
+            self.close()
+            raise GoogLeNetDeployError(
+                "a process that reads images has died",
+                "where memory was short, take fewer --workers or a smaller --cache; go on with --resume",
+            ) from error
+        finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
+            wait([future for group in running for future, _ in group if not future.cancel()])
+
+    def close(self) -> None:
+        """Ends the processes; `made` would fork new ones."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = self._memory = None
+
+    def _submit(self, group: Sequence[Item], start: int) -> Running:
+        pool = self._pool or self._fork()
+        parts = (group[first : first + CHUNK] for first in range(0, len(group), CHUNK))
+        places = itertools.count(start, self.room)
+        return [(pool.submit(_work, part, place, self.room), place) for part, place in zip(parts, places, strict=False)]
+
+    def _result(self, running: Running) -> list[Made]:
+        assert self._memory is not None
+        memory, made = memoryview(self._memory), []
+        for future, place in running:
+            data, lengths = future.result()
+            ends = itertools.accumulate(map(_aligned, lengths), initial=place)
+            views = [memory[start : start + length] for start, length in zip(ends, lengths, strict=False)]
+            made.extend(pickle.loads(data, buffers=views))  # noqa: S301 - this process forked the one that pickled
+        return made
+
+    def _fork(self) -> ProcessPoolExecutor:
+        before = set(multiprocessing.active_children())
+        self._memory = mmap.mmap(-1, (self.groups_ahead + 1) * self.chunks * self.room)
+        context = multiprocessing.get_context("fork")
+        self._pool = ProcessPoolExecutor(self.count, context, _begin, (self.make, self._memory))
+        with warnings.catch_warnings():
+            # Python 3.12 warns of locks that other threads hold; `make` takes none but its own.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+            self._pool.submit(os.getpid)  # the first task forks all of them
+        self._children = list(set(multiprocessing.active_children()) - before)
+        return self._pool
+
+
+# What follows runs in the forked processes.
+
+_task: tuple[Callable[[Any], Any], mmap.mmap] | None = None
+
+
+def _begin(make: Callable[[Any], Any], memory: mmap.mmap) -> None:
+    global _task  # noqa: PLW0603 - a process of a pool has no other place that its tasks could reach
+    _task = make, memory
+    for number in SIGNALS:  # the run finishes its step when it is asked to stop, and needs samples for that
+        signal.signal(number, signal.SIG_IGN)
+    gc.freeze()  # collecting what was there before would copy its memory
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(items: Sequence[Any], place: int, room: int) -> Handed:
+    assert _task is not None
+    make, memory = _task
+    made = [make(item) for item in items]
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(made, 5, buffer_callback=buffers.append)
+    arrays = [buffer.raw() for buffer in buffers]
+    if sum(_aligned(len(array)) for array in arrays) > room:
+        return Handed(pickle.dumps(made, 5), ())
+    for array in arrays:
+        memory[place : place + len(array)] = array
+        place += _aligned(len(array))
+    return Handed(data, tuple(len(array) for array in arrays))
+
+
+def _aligned(length: int) -> int:
+    return -(-length // ALIGNMENT) * ALIGNMENT

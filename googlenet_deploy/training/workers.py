@@ -1,0 +1,146 @@
+"""Who makes samples ahead of the steps: threads, or forked processes beside a GPU.
+
+Pillow lets go of the interpreter's lock while it decodes and resizes, so on a CPU threads serve as well as processes.
+Beside a GPU this process's own Python, which launches every kernel, would take turns with theirs; see `forked.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from googlenet_deploy.device.system.processor import available_cores
+from googlenet_deploy.errors import UsageError
+from googlenet_deploy.training.forked import ForkedPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from googlenet_deploy.training.distributed import Processes
+    from googlenet_deploy.training.options import TrainingOptions
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Taken = TypeVar("Taken", contravariant=True)
+
+MAX_WORKERS = 16
+GROUPS_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who reads, decodes and crops images.
+
+    Attributes:
+        count: How many.
+        forked: Processes; else threads.
+        pinned: What they make is gathered in page-locked memory, from which a GPU copies while it computes.
+    """
+
+    count: int
+    forked: bool = False
+    pinned: bool = False
+
+    @property
+    def threads(self) -> Workers:
+        """As many threads of this process."""
+        return replace(self, forked=False)
+
+
+def choose_workers(options: TrainingOptions, processes: Processes) -> Workers:
+    """The workers that `--workers` and `--worker-type` ask for.
+
+    Where they leave it open, there is one for each core, shared with the run's other processes on this machine, at
+    most `MAX_WORKERS`; beside a GPU they are processes.
+
+    Raises:
+        UsageError: Processes are asked for, and this system cannot fork.
+    """
+    on_gpu, can_fork = processes.device.type == "cuda", sys.platform == "linux"
+    if options.worker_type == "processes" and not can_fork:
+        raise UsageError("--worker-type processes needs Linux, whose processes can fork", "use --worker-type threads")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes.count > 1 else 1
+    count = options.workers or max(1, min(MAX_WORKERS, available_cores() // here))
+    forked = on_gpu and can_fork if options.worker_type == "auto" else options.worker_type == "processes"
+    return Workers(count, forked, pinned=on_gpu)
+
+
+class Pool(Protocol[Taken, Made]):
+    """Makes something of items, ahead of the one who wants it."""
+
+    def made(self, groups: Iterable[Sequence[Taken]]) -> Iterator[list[Made]]:
+        """Makes something of each item, some groups ahead, and gives the groups in order.
+
+        Arrays are valid until the next group is asked for.
+
+        Raises:
+            GoogLeNetDeployError: A process has died; and whatever is raised where an item is made into something.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends whoever makes them; the next call of `made` starts anew."""
+        ...
+
+
+class ThreadPool(Generic[Item, Made]):
+    """A `Pool` of threads, which live as long as somebody takes what they make.
+
+    Args:
+        make: What is called with each item.
+        count: How many threads there are.
+    """
+
+    def __init__(self, make: Callable[[Item], Made], count: int) -> None:
+        self.make, self.count = make, count
+
+    def made(self, groups: Iterable[Sequence[Item]]) -> Iterator[list[Made]]:
+        """See `Pool`."""
+        waiting = iter(groups)
+        running: deque[list[Future[Made]]] = deque()
+        with ThreadPoolExecutor(self.count, thread_name_prefix="images") as executor:
+
+            def submit(group: Sequence[Item]) -> list[Future[Made]]:
+                return [executor.submit(self.make, item) for item in group]
+
+            try:
+                running.extend(submit(group) for group in itertools.islice(waiting, GROUPS_AHEAD))
+                while running:
+                    futures = running.popleft()
+                    running.extend(submit(following) for following in itertools.islice(waiting, 1))
+                    yield [future.result() for future in futures]
+            finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
+                for futures in running:
+                    for future in futures:
+                        future.cancel()
+
+    def close(self) -> None:
+        """Nothing is left to end."""
+
+
+def pool_of(make: Callable[[Item], Made], workers: Workers, group: int, item_bytes: int = 0) -> Pool[Item, Made]:
+    """A pool of such workers.
+
+    Args:
+        make: What is called with each item.
+        workers: Who calls it.
+        group: Items of the largest group.
+        item_bytes: Bytes of the arrays in what is made of an item; more of them take a slower way between processes.
+    """
+    if workers.forked:
+        return ForkedPool(make, workers.count, group, item_bytes)
+    return ThreadPool(make, workers.count)
+
+
+def made_once(
+    groups: Iterable[Sequence[Item]], make: Callable[[Item], Made], workers: Workers, group: int, item_bytes: int = 0
+) -> Iterator[list[Made]]:
+    """What a pool makes that serves this once; see `pool_of` and `Pool.made`."""
+    with closing(pool_of(make, workers, group, item_bytes)) as pool:
+        yield from pool.made(groups)
