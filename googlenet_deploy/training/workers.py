@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-Taken = TypeVar("Taken", contravariant=True)
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 MAX_WORKERS = 16
 GROUPS_AHEAD = 3
@@ -71,10 +71,10 @@ def choose_workers(options: TrainingOptions, processes: Processes) -> Workers:
     return Workers(count, forked, pinned=on_gpu)
 
 
-class Pool(Protocol[Taken, Made]):
+class Pool(Protocol[Item_contra, Made]):
     """Makes something of items, ahead of the one who wants it."""
 
-    def made(self, groups: Iterable[Sequence[Taken]]) -> Iterator[list[Made]]:
+    def made(self, groups: Iterable[Sequence[Item_contra]]) -> Iterator[list[Made]]:
         """Makes something of each item, some groups ahead, and gives the groups in order.
 
         Arrays are valid until the next group is asked for.
