@@ -6,21 +6,17 @@ first epoch on. BatchNorm's statistics are averaged as well.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.errors import requires
 
 with requires("train"):
     import torch
-    from torch import Tensor
-    from torch.optim.swa_utils import AveragedModel
+    from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from googlenet_deploy.model.googlenet import GoogLeNet
-
-    Tensors = tuple[Tensor, ...] | list[Tensor]
 
 MIN_WINDOW, MAX_WINDOW, STEPS_PER_WINDOW = 10, 10_000, 20
 
@@ -30,20 +26,43 @@ def default_decay(steps: int) -> float:
     return 1.0 - 1.0 / min(MAX_WINDOW, max(MIN_WINDOW, steps / STEPS_PER_WINDOW))
 
 
-def averaged(model: GoogLeNet, decay: float) -> AveragedModel:
-    """A copy of `model` that follows it; `update_parameters(model)` after each step. Decay 0 copies the weights."""
-    return AveragedModel(model, multi_avg_fn=_update(decay), use_buffers=True)
+class Average(nn.Module):
+    """A copy of a network whose weights and statistics are the average of that network's.
 
+    It is torch's `AveragedModel`, state included, but collects the tensors once: walking a network takes Python as long
+    as a quarter of a step's kernels take to launch.
 
-def _update(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    Args:
+        model: The network, whose tensors stay the same from here on, though not their values.
+        decay: Of the average; 0 copies the weights.
+
+    Attributes:
+        module: The copy.
+        n_averaged: How many steps the average covers.
+    """
+
+    n_averaged: Tensor
+
+    def __init__(self, model: GoogLeNet, decay: float) -> None:
+        super().__init__()
+        self.module, self.decay = copy.deepcopy(model), decay
+        self.register_buffer("n_averaged", torch.tensor(0))
+        ours, theirs = (_by_kind(part) for part in (self.module, model))
+        (self._averages, self._counters), (self._currents, self._counted) = ours, theirs
+
     @torch.no_grad()
-    def update(averages: Tensors, currents: Tensors, updates: Tensor | int) -> None:
+    def update(self) -> None:
+        """Takes the network's present values into the average; after each step."""
+        count = int(self.n_averaged)
         # Early on the average covers all steps so far, as if the window grew with them.
-        count = float(updates)
-        weight = 1.0 - min(decay, count / (count + 9.0))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, weight)
-        else:
-            torch._foreach_copy_(averages, currents)
+        decay = min(self.decay, count / (count + 9.0))
+        torch._foreach_lerp_(self._averages, self._currents, 1.0 - decay)
+        if self._counters:
+            torch._foreach_copy_(self._counters, self._counted)
+        self.n_averaged += 1
 
-    return update
+
+def _by_kind(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters and buffers: numbers, and counts."""
+    tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
+    return [x for x in tensors if x.is_floating_point()], [x for x in tensors if not x.is_floating_point()]

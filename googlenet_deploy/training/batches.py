@@ -13,7 +13,7 @@ import numpy as np
 
 from googlenet_deploy.errors import requires
 from googlenet_deploy.training.images import pixels, sample_bytes
-from googlenet_deploy.training.workers import made_once, pool_of
+from googlenet_deploy.training.workers import ahead, made_once, pool_of
 
 with requires("train"):
     import torch
@@ -159,8 +159,8 @@ class ImageFeed:
             [(epoch, index) for index in order[step * self.size + rows.start : step * self.size + rows.stop]]
             for step in range(first, steps_per_epoch(self))
         )
-        for group in self._pool.made(groups):
-            yield collate(group, rows, pinned=self.workers.pinned)
+        pinned = self.workers.pinned
+        yield from ahead(collate(group, rows, pinned=pinned) for group in self._pool.made(groups))
 
     def close(self) -> None:
         """See `Feed`."""

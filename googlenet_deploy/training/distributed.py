@@ -1,7 +1,8 @@
 """The processes of one run: this one alone, or as many as `torchrun` started, on one machine or several.
 
-torchrun tells each process its number in the environment variables RANK, WORLD_SIZE and LOCAL_RANK. Process 0 speaks
-and writes; all of them compute the same steps on their share of each batch.
+torchrun tells each process its number in the environment variables RANK and LOCAL_RANK, and how many there are in
+WORLD_SIZE and LOCAL_WORLD_SIZE. Process 0 speaks and writes; all of them compute the same steps on their share of each
+batch.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ class Processes:
         rank: This process, from 0.
         count: How many there are.
         device: Where this one computes.
+        here: How many of them share this machine.
     """
 
     rank: int
     count: int
     device: torch.device
+    here: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -101,9 +104,9 @@ def started_processes(device: str) -> Iterator[Processes]:
         UsageError: torchrun's environment variables are damaged.
     """
     try:
-        rank, count, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+        rank, count, local, here = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     except ValueError as error:
-        raise UsageError(f"RANK, WORLD_SIZE or LOCAL_RANK is no number: {error}") from error
+        raise UsageError(f"one of RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE is no number: {error}") from error
     chosen = choose_device(device, local if count > 1 else None)
     if count == 1:
         yield Processes(0, 1, chosen)
@@ -114,12 +117,12 @@ def started_processes(device: str) -> Iterator[Processes]:
         with warnings.catch_warnings():
             for message in _UNIMPORTANT:
                 warnings.filterwarnings("ignore", message)
-            yield Processes(rank, count, chosen)
+            yield Processes(rank, count, chosen, here)
     finally:
         distributed.destroy_process_group()
 
 
-_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
 # The new name of an argument that older releases lack, and that a kernel of 1x1 is stored in either memory order.
 _UNIMPORTANT = ("`broadcast_buffers` is deprecated", "Grad strides do not match bucket view strides")
 

@@ -56,8 +56,6 @@ def use_step_dropout(model: nn.Module) -> list[StepDropout]:
     return placed
 
 
-def set_rows(model: nn.Module, rows: Rows) -> None:
-    """Tells every dropout of a model which images come next."""
-    for module in model.modules():
-        if isinstance(module, StepDropout):
-            module.rows = rows
+def step_dropouts(model: nn.Module) -> list[StepDropout]:
+    """Those of a model."""
+    return [module for module in model.modules() if isinstance(module, StepDropout)]

@@ -22,8 +22,8 @@ with requires("train"):
 
     from googlenet_deploy.model.googlenet import GoogLeNet, TrainingOutputs
     from googlenet_deploy.training.augmentation import BatchTransform
-    from googlenet_deploy.training.averaging import averaged
-    from googlenet_deploy.training.dropout import set_rows
+    from googlenet_deploy.training.averaging import Average
+    from googlenet_deploy.training.dropout import step_dropouts
     from googlenet_deploy.training.mixing import Targets, cross_entropy, mix
     from googlenet_deploy.training.network import freeze
     from googlenet_deploy.training.precision import Precision
@@ -116,7 +116,8 @@ class Trainer:
         self.criterion = criterion or ClassifierLoss(self.options.label_smoothing, self.options.auxiliary_weight)
         self.optimizer = optimizer(self.model) if optimizer else make_optimizer(self.model, self.options)
         self.masks = Masks(self.model if self.options.sparsity == PATTERN else None)
-        self.average = averaged(self.model, decay)
+        self.average = Average(self.model, decay)
+        self.dropouts = step_dropouts(self.model)
         self.precision = Precision(self.options.precision, self.device)
         self.net = self._wrapped()
         self.steps = steps_per_epoch(feed)
@@ -129,9 +130,7 @@ class Trainer:
     @property
     def averaged_model(self) -> GoogLeNet:
         """The network with averaged weights."""
-        module = self.average.module
-        assert isinstance(module, GoogLeNet)
-        return module
+        return self.average.module
 
     @property
     def trained(self) -> nn.Module:
@@ -207,13 +206,14 @@ class Trainer:
         self.masks.mask_gradients()
         self.precision.step(self.optimizer, self.model.parameters(), self.options.clip)
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.update_parameters(self.model)
+        self.average.update()
         self.meter.add(totals[0], totals[1], len(batch.labels), stop=self.stop_requested(), where=where)
 
     def _part(self, part: Batch, parts: int) -> Tensor:
         """Adds the gradients of a part of a step; its loss, summed over its images, and right answers."""
         torch.manual_seed(step_seed(self.options.seed, self.epoch, self.step))
-        set_rows(self.model, part.rows)
+        for dropout in self.dropouts:
+            dropout.rows = part.rows
         inputs, targets = self.prepare(part), Targets(part.labels.to(self.device, non_blocking=True))
         if self.options.mixup:
             inputs, targets = mix(inputs, targets.labels, part.shares.to(self.device, non_blocking=True))
@@ -285,7 +285,10 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Op
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.SGD([group for group in groups if group["params"]], lr=0.0, momentum=options.momentum)
+    groups = [group for group in groups if group["params"]]
+    # On a GPU one kernel instead of several per group, which take longer to launch than to run.
+    fused = all(parameter.is_cuda for parameter in parameters) or None
+    return torch.optim.SGD(groups, lr=0.0, momentum=options.momentum, fused=fused)
 
 
 @contextmanager

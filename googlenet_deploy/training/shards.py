@@ -35,7 +35,7 @@ from googlenet_deploy.training.batches import (
     steps_per_epoch,
 )
 from googlenet_deploy.training.images import centre, decode, pixels, sample_bytes
-from googlenet_deploy.training.workers import made_once, pool_of
+from googlenet_deploy.training.workers import ahead, made_once, pool_of
 
 with requires("train"):
     import torch
@@ -160,8 +160,8 @@ class ShardFeed:
         # Places are counted, not images, so what was done before is skipped without decoding it.
         stream = itertools.islice(self._stream(epoch), first * count, steps * count)
         groups = iter(lambda: [(epoch, encoded) for encoded in itertools.islice(stream, count)], [])
-        for group in self._pool.made(groups):
-            yield collate(self._filled(group), rows, pinned=self.workers.pinned)
+        pinned = self.workers.pinned
+        yield from ahead(collate(self._filled(group), rows, pinned=pinned) for group in self._pool.made(groups))
 
     def close(self) -> None:
         """See `Feed`."""

@@ -7,7 +7,6 @@ Beside a GPU this process's own Python, which launches every kernel, would take 
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,8 +64,7 @@ def choose_workers(options: TrainingOptions, processes: Processes) -> Workers:
     on_gpu, can_fork = processes.device.type == "cuda", sys.platform == "linux"
     if options.worker_type == "processes" and not can_fork:
         raise UsageError("--worker-type processes needs Linux, whose processes can fork", "use --worker-type threads")
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes.count > 1 else 1
-    count = options.workers or max(1, min(MAX_WORKERS, available_cores() // here))
+    count = options.workers or max(1, min(MAX_WORKERS, available_cores() // processes.here))
     forked = on_gpu and can_fork if options.worker_type == "auto" else options.worker_type == "processes"
     return Workers(count, forked, pinned=on_gpu)
 
@@ -144,3 +142,12 @@ def made_once(
     """What a pool makes that serves this once; see `pool_of` and `Pool.made`."""
     with closing(pool_of(make, workers, group, item_bytes)) as pool:
         yield from pool.made(groups)
+
+
+def ahead(items: Iterator[Made]) -> Iterator[Made]:
+    """The same items, each made in a thread of its own while the one before is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
+        following = executor.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = executor.submit(next, items, None)
+            yield item

@@ -7,7 +7,7 @@ import torch
 
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.googlenet import GoogLeNet
-from googlenet_deploy.training.averaging import averaged, default_decay
+from googlenet_deploy.training.averaging import Average, default_decay
 
 
 def model() -> GoogLeNet:
@@ -17,14 +17,14 @@ def model() -> GoogLeNet:
 def run(decay: float, values: list[float]) -> tuple[float, float, int]:
     """Average of fc.bias, of a BatchNorm statistic, and of its counter, after the weights took `values` in turn."""
     net = model()
-    average = averaged(net, decay)
+    average = Average(net, decay)
     bn = net.conv1.bn
     for count, value in enumerate(values, 1):
         with torch.no_grad():
             net.fc.bias.fill_(value)
             bn.running_mean.fill_(value)
             bn.num_batches_tracked.fill_(count)
-        average.update_parameters(net)
+        average.update()
     kept = average.module.requires_grad_(False)
     return float(kept.fc.bias[0]), float(kept.conv1.bn.running_mean[0]), int(kept.conv1.bn.num_batches_tracked)
 

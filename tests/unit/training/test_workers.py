@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from googlenet_deploy.training import workers as module
 from googlenet_deploy.training.distributed import Processes
 from googlenet_deploy.training.forked import CHUNK, ForkedPool
 from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.workers import MAX_WORKERS, Workers, choose_workers, made_once, pool_of
+from googlenet_deploy.training.workers import MAX_WORKERS, Workers, ahead, choose_workers, made_once, pool_of
 
 CPU, GPU = (Processes(0, 1, torch.device(name)) for name in ("cpu", "cuda"))
 
@@ -188,10 +190,10 @@ def test_processes_read_beside_a_gpu_and_threads_elsewhere(monkeypatch: pytest.M
 
 def test_the_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_cores", lambda: 16)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert choose_workers(TrainingOptions(), Processes(1, 8, torch.device("cuda"))).count == 4
-    assert choose_workers(TrainingOptions(workers=9), Processes(1, 8, torch.device("cuda"))).count == 9
-    assert choose_workers(TrainingOptions(), GPU).count == 16  # not one of several, whatever the variable says
+    four = Processes(1, 8, torch.device("cuda"), here=4)
+    assert choose_workers(TrainingOptions(), four).count == 4
+    assert choose_workers(TrainingOptions(workers=9), four).count == 9
+    assert choose_workers(TrainingOptions(), replace(four, here=99)).count == 1
 
 
 def test_systems_that_cannot_fork_read_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,3 +205,37 @@ def test_systems_that_cannot_fork_read_by_threads(monkeypatch: pytest.MonkeyPatc
 
 def test_available_cores_is_what_workers_count() -> None:
     assert choose_workers(TrainingOptions(), CPU).count == min(MAX_WORKERS, processor.available_cores())
+
+
+def test_what_is_made_ahead_is_the_same_and_one_ahead() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for number in range(5):
+            made.append(number)
+            yield number
+
+    together = ahead(items())
+    assert next(together) == 0
+    deadline = time.monotonic() + 10
+    while len(made) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert made == [0, 1]
+    assert list(together) == [1, 2, 3, 4]
+    assert list(ahead(iter([]))) == []
+
+
+def test_an_error_ahead_comes_in_its_place_and_no_thread_stays() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise UsageError("no more")
+
+    together = ahead(items())
+    assert next(together) == 1
+    with pytest.raises(UsageError, match="no more"):
+        next(together)
+    with closing(ahead(iter(range(10**6)))) as many:
+        next(many)
+        assert [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
