@@ -104,7 +104,7 @@ class Frontier:
             if sum(self.sizes) >= images:
                 break
         if not self.sizes:
-            raise InputError("images", "none of them can be used for refinements")
+            raise InputError("images", "none can be used for refinements")
         self._advance()
 
     @property

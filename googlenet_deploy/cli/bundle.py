@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.packaging.content import BundleResult
 
 DEVICE_FILE = "googlenet-device.pyz"
+PACKED = ("fp32", "fp16", "int8", "precision", "table", "images", "target", "batch", "engine")
 PRECISIONS = ("int8", "fp16", "fp32")  # what is deployed where nothing is said: the first that there is
 
 
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Packs, verifies or unpacks."""
+    _check_alone(arguments)
     if arguments.verify:
         from googlenet_deploy.packaging.check import verify_bundle
 
@@ -84,6 +86,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     _tell(arguments.output, result.manifest, "was packed")
     return 0
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    """What packs no model takes nothing to pack, which would be ignored silently."""
+    if arguments.kind:
+        return
+    task = "--device-only" if arguments.device_only else "--verify" if arguments.verify else "--unpack"
+    given = [name for name in PACKED if getattr(arguments, name)]
+    if arguments.verify and arguments.output:
+        given.append("output")
+    if given:
+        raise UsageError(f"{task} does not take --{given[0]}", "--kind packs a bundle")
 
 
 def _tell(path: str, manifest: BundleManifest, what: str) -> None:

@@ -9,7 +9,7 @@ from googlenet_deploy.calibration.draft import make_draft
 from googlenet_deploy.calibration.quantize import batches_of
 from googlenet_deploy.calibration.refine.steps import EQUALIZE, need_images, parse_refinements, refinement_steps
 from googlenet_deploy.device.images.sources import ImageSource
-from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.errors import InputError, UsageError, requires
 from googlenet_deploy.training.onnx_network import layers, with_weights
 
 with requires("train"):
@@ -74,8 +74,11 @@ def starting_draft(
     weights = {name: plain_layer(network.model, name) for name, _ in layers(network.graph)}
     draft = make_draft(with_weights(network, weights), table, quantization.placement, quantization.method, source.path)
     batches = batches_of(source, _images(data, seed))
-    for refinement in refinement_steps(names, quiet=quiet)[1]:
-        draft = refinement(draft, batches)
+    try:
+        for refinement in refinement_steps(names, quiet=quiet)[1]:
+            draft = refinement(draft, batches)
+    except InputError as error:
+        raise InputError(data.root, f"of its training images {error.problem}", error.remedy) from error
     return draft
 
 

@@ -237,3 +237,15 @@ def test_a_dense_model_is_pruned_and_quantised_at_once(float_model: Path, stripe
     output = tmp_path / "sparse.int8.onnx"
     assert qat(float_model, stripes, output, "--epochs", "1", "--sparsity", "2:4") == 0
     assert all(layer.holds for layer in layer_sparsity(load_model(output)) if layer.fits)
+
+
+def test_images_that_cannot_be_read_are_said_by_the_data_sets_name(
+    float_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("columns", "rows", "squares"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(4):
+            (tmp_path / "data" / name / f"{index}.png").write_bytes(b"no image")
+    assert qat(float_model, tmp_path / "data", tmp_path / "m.onnx", "--refine", "fast") == 1
+    message = f"error: {tmp_path / 'data'}: of its training images none can be used for refinements"
+    assert message in capsys.readouterr().err
