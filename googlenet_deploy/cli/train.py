@@ -204,9 +204,9 @@ def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--workers", type=int, metavar="N", help="how many read images (default: one per core)")
     group.add_argument(
         "--worker-type",
-        choices=("auto", "threads", "processes"),
         default="auto",
-        help="what reads images: processes beside a GPU, else threads (default: %(default)s)",
+        metavar="T",
+        help="threads, processes, or auto: processes beside a GPU and threads elsewhere (default)",
     )
     group.add_argument(
         "--save-every", type=int, default=1000, metavar="STEPS", help="save the state (default: %(default)s)"
