@@ -81,9 +81,11 @@ class ForkedPool(Generic[Item, Made]):
             for number, group in enumerate(groups):
                 running.append(self._submit(group, number % (self.groups_ahead + 1) * self.chunks * self.room))
                 if len(running) > self.groups_ahead:
-                    yield self._result(running.popleft())
+                    yield self._result(running[0])
+                    running.popleft()
             while running:
-                yield self._result(running.popleft())
+                yield self._result(running[0])
+                running.popleft()
         except BrokenProcessPool as error:
             for child in self._children:
                 child.kill()  # the executor's own SIGTERM they ignore
@@ -92,7 +94,7 @@ class ForkedPool(Generic[Item, Made]):
                 "a process that reads images has died",
                 "where memory was short, take fewer --workers or a smaller --cache; go on with --resume",
             ) from error
-        finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
+        finally:  # an error, or the consumer has stopped: what has not begun never will, and what has uses its memory
             wait([future for group in running for future, _ in group if not future.cancel()])
 
     def close(self) -> None:
@@ -122,10 +124,15 @@ class ForkedPool(Generic[Item, Made]):
         self._memory = mmap.mmap(-1, (self.groups_ahead + 1) * self.chunks * self.room)
         context = multiprocessing.get_context("fork")
         self._pool = ProcessPoolExecutor(self.count, context, _begin, (self.make, self._memory))
-        with warnings.catch_warnings():
-            # Python 3.12 warns of locks that other threads hold; `make` takes none but its own.
-            warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
-            self._pool.submit(os.getpid)  # the first task forks all of them
+        # A signal that comes before a process ignores it would end it; processes begin with what is blocked here.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of locks that other threads hold; `make` takes none but its own.
+                warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+                self._pool.submit(os.getpid)  # the first task forks all of them
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self._children = list(set(multiprocessing.active_children()) - before)
         return self._pool
 

@@ -83,13 +83,17 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("architecture", ["bvlc", "torchvision"])
 def test_two_processes_learn_what_one_learns(colours: Path, tmp_path: Path, architecture: str) -> None:
-    """With augmentation, mixup, dropout and, for one of the nets, BatchNorm over both processes' images."""
+    """With augmentation, mixup, dropout and, for one of the nets, BatchNorm over both processes' images.
+
+    Each of the two has processes of its own that read images.
+    """
     losses, weights = [], []
     for count in (1, 2):
         output, log = tmp_path / f"{count}.safetensors", tmp_path / f"{count}.jsonl"
         options = ("--architecture", architecture, "--mixup", "0.2", "--augmentation", "paper", "--lr", "0.001")
         files = ("--data", str(colours), "--output", str(output), "--log", str(log))
-        results = start(count, *files, *SMALL, "--input-size", "64", "--batch-size", "32", *options).wait()
+        who = ("--worker-type", "processes" if count == 2 else "threads")
+        results = start(count, *files, *SMALL, "--input-size", "64", "--batch-size", "32", *options, *who).wait()
         assert [status for status, _ in results] == [0] * count, results
         assert [err for _, err in results[1:]] == [""] * (count - 1)  # the first one speaks
         lines = [json.loads(line) for line in log.read_text().splitlines()]

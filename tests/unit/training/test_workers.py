@@ -95,10 +95,12 @@ def test_an_error_is_the_callers(workers: Workers) -> None:
             raise BadImageError(Path("a/b.jpg"), "is damaged", "take another")
         return number
 
-    made = made_once(groups(6, 5), fails, workers, 5)
-    assert next(made) == list(range(5))
-    with pytest.raises(BadImageError) as caught:
-        list(made)
+    with closing(pool_of(fails, workers, 5)) as pool:
+        made = pool.made(groups(6, 5))
+        assert next(made) == list(range(5))
+        with pytest.raises(BadImageError) as caught:
+            list(made)
+        assert next(pool.made(groups(6, 5))) == list(range(5))
     assert (caught.value.path, caught.value.problem, caught.value.remedy) == ("a/b.jpg", "is damaged", "take another")
 
 
