@@ -12,6 +12,7 @@ from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.errors import requires
 from googlenet_deploy.evaluation.accuracy import Proportion
 from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.training.workers import ahead
 
 with requires("train"):
     import torch
@@ -81,8 +82,8 @@ class Validator:
         return measure(model, self._batches(between), self.num_classes, self.processes, self.reference)
 
     def _batches(self, between: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in self.images():
-            inputs = network_input(images, self.spec)
+        prepared = ((network_input(images, self.spec), labels) for images, labels in self.images())
+        for inputs, labels in ahead(prepared):
             yield inputs.to(self.processes.device, memory_format=torch.channels_last), labels
             between()
 
