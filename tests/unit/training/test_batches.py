@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,3 +158,22 @@ def test_step_seeds_are_all_different() -> None:
     seeds = {step_seed(s, e, n) for s in range(3) for e in range(1, 5) for n in range(20)}
     assert len(seeds) == 3 * 4 * 20
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_batches_for_a_gpu_are_put_together_in_page_locked_memory(
+    samples: Sequence[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, original = [], torch.empty
+
+    def empty(*arguments: Any, pin_memory: bool = False, **more: Any) -> torch.Tensor:
+        made = original(*arguments, **more)
+        if pin_memory:
+            locked.append(made.data_ptr())
+        return made
+
+    monkeypatch.setattr(torch, "empty", empty)
+    batches = list(feed(samples, workers=Workers(2, pinned=True)).batches(1))
+    assert locked == [batch.pixels.data_ptr() for batch in batches]
+    locked.clear()
+    assert equal(batches, list(feed(samples).batches(1)))
+    assert locked == []

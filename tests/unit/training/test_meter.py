@@ -9,7 +9,7 @@ import torch
 
 from googlenet_deploy.errors import GoogLeNetDeployError
 from googlenet_deploy.training.distributed import Processes
-from googlenet_deploy.training.meter import Meter, require_finite
+from googlenet_deploy.training.meter import Copied, Meter, require_finite
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -54,3 +54,43 @@ def test_a_wish_to_stop_is_seen_with_its_step() -> None:
 
 def test_require_finite_lets_numbers_pass() -> None:
     require_finite(-1e30, "x")
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says it lies on a GPU."""
+
+    is_cuda = True  # type: ignore[assignment]
+
+
+class Event:
+    """Tells what happened to it, and to the numbers that it stands behind."""
+
+    def __init__(self, story: list[str]) -> None:
+        self.story = story
+
+    def record(self) -> None:
+        self.story.append("recorded")
+
+    def synchronize(self) -> None:
+        self.story.append("waited for")
+
+
+def test_numbers_of_a_gpu_set_out_at_once_and_are_waited_for_by_their_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story: list[str] = []
+    here = torch.zeros(4, dtype=torch.float64)
+
+    def pinned(like: torch.Tensor, *, device: str, pin_memory: bool) -> torch.Tensor:
+        assert (like.dtype, device, pin_memory) == (torch.float64, "cpu", True)
+        story.append("made room")
+        return here
+
+    monkeypatch.setattr(torch, "empty_like", pinned)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: Event(story))
+    there = torch.tensor([3.0, 1.0, 4.0, 1.0], dtype=torch.float64).as_subclass(Elsewhere)
+    copied = Copied(there)
+    assert story == ["made room", "recorded"]
+    there.zero_()  # what comes later changes nothing
+    assert copied.read() == [3.0, 1.0, 4.0, 1.0]
+    assert story == ["made room", "recorded", "waited for"]
