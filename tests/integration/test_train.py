@@ -196,6 +196,39 @@ def test_a_run_that_was_terminated_goes_on_to_the_same_bytes(
     assert "this run is complete" in capsys.readouterr().out
 
 
+def children_of(parent: int) -> list[int]:
+    """Process numbers, by what /proc says."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:  # has ended meanwhile
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes read images on Linux alone")
+def test_a_reading_process_that_dies_ends_the_run_with_words(textures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.safetensors"
+    command = [sys.executable, "-m", "googlenet_deploy", "train", "--data", str(textures), "--output", str(output)]
+    options = [*SMALL, "--epochs", "100000", "--worker-type", "processes", "--workers", "2"]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        assert process.stderr is not None
+        assert any("(saved)" in line for line in process.stderr)
+        readers = children_of(process.pid)
+        assert len(readers) == 2
+        os.kill(readers[0], signal.SIGKILL)
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "error: a process that reads images has died" in err
+    assert "go on with --resume" in err
+    assert "Traceback" not in err
+    assert not any(Path(f"/proc/{number}").exists() for number in readers)
+    assert load_checkpoint(output).training_record["epoch"] >= 1
+
+
 def test_resuming_without_a_state_begins_and_says_so(
     textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
