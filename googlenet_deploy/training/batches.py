@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.specification import Preprocessing
+    from googlenet_deploy.training.data import Sample
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.workers import Pool, Workers
@@ -85,6 +86,18 @@ class Sampled(NamedTuple):
     label: int
     numbers: NDArray[np.float32]
     share: float
+
+
+class Place(NamedTuple):
+    """What one image of a batch is made of.
+
+    It holds the sample itself: a forked process that looked it up would copy the memory of the list, bit by bit, since
+    Python counts references in the objects.
+    """
+
+    epoch: int
+    number: int
+    sample: Sample
 
 
 class Feed(Protocol):
@@ -154,9 +167,9 @@ class ImageFeed:
             GoogLeNetDeployError: A process that reads images has died.
         """
         order = np.random.default_rng((self.options.seed, ORDER, epoch)).permutation(len(self.store)).tolist()
-        rows = self._rows
+        rows, samples = self._rows, self.store.samples
         groups = (
-            [(epoch, index) for index in order[step * self.size + rows.start : step * self.size + rows.stop]]
+            [Place(epoch, k, samples[k]) for k in order[step * self.size + rows.start : step * self.size + rows.stop]]
             for step in range(first, steps_per_epoch(self))
         )
         pinned = self.workers.pinned
@@ -171,16 +184,14 @@ class ImageFeed:
         return Rows(0, self.size, self.size).part(self.rank, self.processes)
 
     @cached_property
-    def _pool(self) -> Pool[tuple[int, int], Sampled]:
+    def _pool(self) -> Pool[Place, Sampled]:
         start, stop, _ = self._rows
         return pool_of(self._sample, self.workers, stop - start, sample_bytes(self.store.spec))
 
-    def _sample(self, place: tuple[int, int]) -> Sampled:
-        """That of an epoch and an image."""
-        epoch, index = place
-        store = self.store
-        generator = np.random.default_rng((self.options.seed, SAMPLE, epoch, index))
-        return sampled(store[index], store.samples[index].label, store.spec, self.options, generator)
+    def _sample(self, place: Place) -> Sampled:
+        generator = np.random.default_rng((self.options.seed, SAMPLE, place.epoch, place.number))
+        image, label = self.store.image_of(place.sample), place.sample.label
+        return sampled(image, label, self.store.spec, self.options, generator)
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

@@ -100,12 +100,15 @@ class ImageStore:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Image.Image:
-        """The image in its kept form.
+        """The image in its kept form; see `image_of`."""
+        return self.image_of(self.samples[index])
+
+    def image_of(self, sample: Sample) -> Image.Image:
+        """A sample's image in its kept form.
 
         Raises:
             BadImageError: It can no longer be read, though it could when the run began.
         """
-        sample = self.samples[index]
         kept = self._kept.get(sample.name)
         return self._decode(sample)[0] if kept is None else kept
 

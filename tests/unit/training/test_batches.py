@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,15 @@ def equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
 def test_neither_workers_nor_memory_change_a_batch(samples: Sequence[Sample], workers: Workers, budget: int) -> None:
     many = feed(samples, replace(OPTIONS, augmentation="paper", mixup=0.2), workers=workers, budget=budget)
     alone = feed(samples, replace(OPTIONS, augmentation="paper", mixup=0.2))
-    for epoch in (1, 2):
-        assert equal(list(alone.batches(epoch)), list(many.batches(epoch)))
+    with closing(many):
+        for epoch in (1, 2):
+            assert equal(list(alone.batches(epoch)), list(many.batches(epoch)))
 
 
 def test_an_image_that_vanishes_while_processes_read_is_an_error(samples: Sequence[Sample]) -> None:
     images = feed(samples, workers=Workers(2, forked=True), budget=0)
     samples[3].path.unlink()
-    with pytest.raises(BadImageError, match=f"{samples[3].path.name}: cannot be read: no such file"):
+    with closing(images), pytest.raises(BadImageError, match=f"{samples[3].path.name}: cannot be read: no such file"):
         list(images.batches(1))
 
 

@@ -6,6 +6,7 @@ import io
 import itertools
 import tarfile
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ def test_processes_decode_what_threads_do(tmp_path: Path, shards: tuple[str, ...
     damaged = str(write(tmp_path / "d.tar", {"a.png": b"no image", "a.cls": b"0"}))
     natural = TrainingOptions(batch_size=4, mixup=0.2, input_size=32)
     streams = [feed((*shards, damaged), 12, natural, Workers(2, forked=forked)) for forked in (False, True)]
-    threads, processes = (list(stream.batches(1)) for stream in streams)
+    with closing(streams[1]):
+        threads, processes = (list(stream.batches(1)) for stream in streams)
     assert len(threads) == 3
     for ours, theirs in zip(threads, processes, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours[:4], theirs[:4], strict=True))

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,13 +56,22 @@ def groups(count: int, size: int) -> Iterator[list[int]]:
         yield list(range(number * size, number * size + size - (number == count - 1)))
 
 
+Children = Callable[[], set[BaseProcess]]
+
+
 @pytest.fixture
-def no_processes_left() -> Iterator[None]:
-    yield
-    assert multiprocessing.active_children() == []
+def children() -> Iterator[Children]:
+    """Processes that the test has forked and that live; in the end there must be none."""
+    before = set(multiprocessing.active_children())
+
+    def present() -> set[BaseProcess]:
+        return set(multiprocessing.active_children()) - before
+
+    yield present
+    assert present() == set()
 
 
-@pytest.mark.usefixtures("no_processes_left")
+@pytest.mark.usefixtures("children")
 @pytest.mark.parametrize("workers", [Workers(1), Workers(3), Workers(1, forked=True), Workers(3, forked=True)])
 @pytest.mark.parametrize(("count", "size"), [(0, 4), (1, 5), (40, 3), (5, 2 * CHUNK + 3)])
 @pytest.mark.parametrize("item_bytes", [9 * 7 * 3, 0])
@@ -79,7 +89,7 @@ def large(number: int) -> Thing:
     return make(number)._replace(pixels=np.full(100_000, number % 256, np.uint8))
 
 
-@pytest.mark.usefixtures("no_processes_left")
+@pytest.mark.usefixtures("children")
 def test_arrays_larger_than_their_room_come_another_way() -> None:
     made_of = made_once(groups(6, 10), large, Workers(2, forked=True), 10, 64)
     for made, numbers in zip(made_of, groups(6, 10), strict=True):
@@ -87,7 +97,7 @@ def test_arrays_larger_than_their_room_come_another_way() -> None:
         assert [int(thing.pixels.max()) for thing in made] == numbers
 
 
-@pytest.mark.usefixtures("no_processes_left")
+@pytest.mark.usefixtures("children")
 @pytest.mark.parametrize("workers", [Workers(2), Workers(2, forked=True)])
 def test_an_error_is_the_callers(workers: Workers) -> None:
     def fails(number: int) -> int:
@@ -104,47 +114,43 @@ def test_an_error_is_the_callers(workers: Workers) -> None:
     assert (caught.value.path, caught.value.problem, caught.value.remedy) == ("a/b.jpg", "is damaged", "take another")
 
 
-@pytest.mark.usefixtures("no_processes_left")
-def test_whoever_stops_early_leaves_no_process_behind() -> None:
+def test_whoever_stops_early_leaves_no_process_behind(children: Children) -> None:
     with closing(made_once(groups(1000, 5), make, Workers(2, forked=True), 5)) as made:
         next(made)
-        assert len(multiprocessing.active_children()) == 2
+        assert len(children()) == 2
 
 
-@pytest.mark.usefixtures("no_processes_left")
-def test_processes_live_on_and_serve_whoever_comes_next() -> None:
+def test_processes_live_on_and_serve_whoever_comes_next(children: Children) -> None:
     pool = ForkedPool(make, 2, 5, 64)
-    assert multiprocessing.active_children() == []
+    assert children() == set()
     with closing(pool):
         check(next(pool.made(groups(1000, 5))), [0, 1, 2, 3, 4])  # stops early
-        first = {child.pid for child in multiprocessing.active_children()}
+        first = children()
+        assert len(first) == 2
         assert [len(made) for made in pool.made(groups(4, 5))] == [5, 5, 5, 4]
-        assert {child.pid for child in multiprocessing.active_children()} == first
-    assert multiprocessing.active_children() == []
+        assert children() == first
+    assert children() == set()
     with closing(pool):
         check(next(pool.made(groups(1000, 5))), [0, 1, 2, 3, 4])
 
 
-@pytest.mark.usefixtures("no_processes_left")
-def test_a_process_that_dies_is_an_error_in_words() -> None:
+def test_a_process_that_dies_is_an_error_in_words(children: Children) -> None:
     with closing(pool_of(make, Workers(2, forked=True), 5)) as pool:
         made = pool.made(groups(1000, 5))
         next(made)
-        killed = multiprocessing.active_children()[0]
-        killed.kill()
+        children().pop().kill()
         with pytest.raises(GoogLeNetDeployError, match="a process that reads images has died") as caught:
             list(made)
         assert "--resume" in str(caught.value.remedy)
-        assert multiprocessing.active_children() == []
+        assert children() == set()
         assert len(next(pool.made(groups(2, 5)))) == 5
 
 
-@pytest.mark.usefixtures("no_processes_left")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_all_processes_does_not_end_those_that_read(number: signal.Signals) -> None:
+def test_a_signal_to_all_processes_does_not_end_those_that_read(number: signal.Signals, children: Children) -> None:
     made = made_once(groups(200, 5), make, Workers(2, forked=True), 5)
     first = next(made)
-    for child in multiprocessing.active_children():
+    for child in children():
         assert child.pid is not None
         os.kill(child.pid, number)
     assert [len(first), *map(len, made)] == [5] * 199 + [4]
