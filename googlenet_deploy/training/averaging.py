@@ -29,8 +29,8 @@ def default_decay(steps: int) -> float:
 class Average(nn.Module):
     """A copy of a network whose weights and statistics are the average of that network's.
 
-    It is torch's `AveragedModel`, state included, but collects the tensors once: walking a network in Python takes longer
-    than averaging it.
+    It is torch's `AveragedModel`, state included, but collects the tensors once: walking a network in Python takes
+    longer than averaging it.
 
     Args:
         model: The network, whose tensors stay the same from here on, though not their values.
