@@ -291,7 +291,7 @@ def test_with_a_real_sampler_on_a_recorded_module(
 ) -> None:
     """In real time, since the sampler is a thread; the power is constant, so no time changes the answer."""
     monkeypatch.setattr(energy_module, "MAX_GAP_SECONDS", 60.0)
-    monkeypatch.setattr(energy_module, "MIN_READINGS", 2)
+    monkeypatch.setattr(energy_module, "MIN_READINGS", 4)
     folder = tmp_path
     for line in (repository / "tests" / "data" / "power" / f"{tree}.tree").read_text().splitlines():
         if line.startswith("["):
