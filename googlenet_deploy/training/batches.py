@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ with requires("train"):
     from googlenet_deploy.training.augmentation import RANDOM_NUMBERS, cut_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from PIL import Image
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.data import Sample
     from googlenet_deploy.training.images import ImageStore
     from googlenet_deploy.training.options import TrainingOptions
-    from googlenet_deploy.training.workers import Pool, Workers
+    from googlenet_deploy.training.workers import Workers
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 # Keeps the seeds of orders, samples and steps apart.
 ORDER, SAMPLE, STEP = 1, 2, 3
@@ -132,6 +135,38 @@ def steps_per_epoch(feed: Feed) -> int:
     return max(1, feed.images // feed.size)
 
 
+class BatchMaker(Generic[Item, Made]):
+    """Makes batches of items, each put together while the one before is used.
+
+    Args:
+        make: What is made of an item, by the workers.
+        samples: The samples that become a batch of what was made for it.
+        rows: This process's rows of a step.
+        spec: How images are prepared.
+        workers: Who makes them.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Item], Made],
+        samples: Callable[[list[Made]], list[Sampled]],
+        rows: Rows,
+        spec: Preprocessing,
+        workers: Workers,
+    ) -> None:
+        self.samples, self.rows, self.pinned = samples, rows, workers.pinned
+        self.pool = pool_of(make, workers, rows.stop - rows.start, sample_bytes(spec))
+
+    def batches(self, groups: Iterable[Sequence[Item]]) -> Iterator[Batch]:
+        """A batch of each group of items."""
+        made = self.pool.made(groups)
+        return ahead(collate(self.samples(group), self.rows, pinned=self.pinned) for group in made)
+
+    def close(self) -> None:
+        """Ends the workers, until batches are asked for again."""
+        self.pool.close()
+
+
 @dataclass(frozen=True)
 class ImageFeed:
     """Batches of a store's images in random order.
@@ -167,26 +202,21 @@ class ImageFeed:
             GoogLeNetDeployError: A process that reads images has died.
         """
         order = np.random.default_rng((self.options.seed, ORDER, epoch)).permutation(len(self.store)).tolist()
-        rows, samples = self._rows, self.store.samples
+        rows, samples = self._maker.rows, self.store.samples
         groups = (
             [Place(epoch, k, samples[k]) for k in order[step * self.size + rows.start : step * self.size + rows.stop]]
             for step in range(first, steps_per_epoch(self))
         )
-        pinned = self.workers.pinned
-        yield from ahead(collate(group, rows, pinned=pinned) for group in self._pool.made(groups))
+        yield from self._maker.batches(groups)
 
     def close(self) -> None:
         """See `Feed`."""
-        self._pool.close()
-
-    @property
-    def _rows(self) -> Rows:
-        return Rows(0, self.size, self.size).part(self.rank, self.processes)
+        self._maker.close()
 
     @cached_property
-    def _pool(self) -> Pool[Place, Sampled]:
-        start, stop, _ = self._rows
-        return pool_of(self._sample, self.workers, stop - start, sample_bytes(self.store.spec))
+    def _maker(self) -> BatchMaker[Place, Sampled]:
+        rows = Rows(0, self.size, self.size).part(self.rank, self.processes)
+        return BatchMaker(self._sample, list, rows, self.store.spec, self.workers)
 
     def _sample(self, place: Place) -> Sampled:
         generator = np.random.default_rng((self.options.seed, SAMPLE, place.epoch, place.number))

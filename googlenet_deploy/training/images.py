@@ -24,6 +24,7 @@ from googlenet_deploy.training.workers import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.data import Sample
@@ -110,7 +111,7 @@ class ImageStore:
             BadImageError: It can no longer be read, though it could when the run began.
         """
         kept = self._kept.get(sample.name)
-        return self._decode(sample)[0] if kept is None else kept
+        return self._decode(sample, _read(sample.path)) if kept is None else kept
 
     @property
     def is_kept(self) -> bool:
@@ -154,18 +155,16 @@ class ImageStore:
 
     def _check(self, sample: Sample) -> str | Skipped:
         try:
-            return self._decode(sample)[1]
+            data = _read(sample.path)
+            self._decode(sample, data)
         except BadImageError as error:
             return Skipped(sample.name, error.problem)
         except UsageError as error:  # smaller than the crop, and not to be resized
             return Skipped(sample.name, error.message)
+        return hashlib.sha256(data).hexdigest()
 
-    def _decode(self, sample: Sample) -> tuple[Image.Image, str]:
-        """The image in its form and its hash; it is kept while the budget lasts, whichever image comes first."""
-        try:
-            data = sample.path.read_bytes()
-        except OSError as error:
-            raise BadImageError(sample.path, f"cannot be read: {reason(error)}") from error
+    def _decode(self, sample: Sample, data: bytes) -> Image.Image:
+        """The image in its form; it is kept while the budget lasts, whichever image comes first."""
         image = self.form(decode(data, str(sample.path), self.spec), self.spec)
         size = image.width * image.height * len(image.getbands())
         with self._lock:
@@ -175,7 +174,7 @@ class ImageStore:
                 else:
                     self._kept[sample.name] = image
                     self.memory += size
-        return image, hashlib.sha256(data).hexdigest()
+        return image
 
     def _take(self, sample: Sample, result: str | Skipped) -> None:
         if isinstance(result, Skipped):
@@ -183,6 +182,13 @@ class ImageStore:
         else:
             self.samples.append(sample)
             self.hashes.append(result)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImageError(path, f"cannot be read: {reason(error)}") from error
 
 
 def decode(data: bytes, name: str, spec: Preprocessing) -> Image.Image:

@@ -27,15 +27,15 @@ from googlenet_deploy.training.batches import (
     ORDER,
     SAMPLE,
     Batch,
+    BatchMaker,
     Rows,
     Sampled,
-    collate,
     sampled,
     stacked,
     steps_per_epoch,
 )
 from googlenet_deploy.training.images import centre, decode, pixels, sample_bytes
-from googlenet_deploy.training.workers import ahead, made_once, pool_of
+from googlenet_deploy.training.workers import made_once
 
 with requires("train"):
     import torch
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.evaluation.dataset import ClassIndex
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.options import TrainingOptions
-    from googlenet_deploy.training.workers import Pool, Workers
+    from googlenet_deploy.training.workers import Workers
 
 LABEL = "cls"
 IMAGES = tuple(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
@@ -154,27 +154,22 @@ class ShardFeed:
         Raises:
             InputError: A shard is damaged or missing, or not one image of a batch can be used.
         """
-        rows = self._rows
-        count = rows.stop - rows.start
+        start, stop, _ = self._maker.rows
+        count = stop - start
         steps = steps_per_epoch(self)
         # Places are counted, not images, so what was done before is skipped without decoding it.
         stream = itertools.islice(self._stream(epoch), first * count, steps * count)
         groups = iter(lambda: [(epoch, encoded) for encoded in itertools.islice(stream, count)], [])
-        pinned = self.workers.pinned
-        yield from ahead(collate(self._filled(group), rows, pinned=pinned) for group in self._pool.made(groups))
+        yield from self._maker.batches(groups)
 
     def close(self) -> None:
         """See `Feed`."""
-        self._pool.close()
-
-    @property
-    def _rows(self) -> Rows:
-        return Rows(0, self.size, self.size).part(self.rank, self.processes)
+        self._maker.close()
 
     @cached_property
-    def _pool(self) -> Pool[tuple[int, Encoded], Sampled | Skipped]:
-        start, stop, _ = self._rows
-        return pool_of(self._sample, self.workers, stop - start, sample_bytes(self.spec))
+    def _maker(self) -> BatchMaker[tuple[int, Encoded], Sampled | Skipped]:
+        rows = Rows(0, self.size, self.size).part(self.rank, self.processes)
+        return BatchMaker(self._sample, self._filled, rows, self.spec, self.workers)
 
     def _sample(self, place: tuple[int, Encoded]) -> Sampled | Skipped:
         """That of an epoch and an image."""
