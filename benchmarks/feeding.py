@@ -9,14 +9,14 @@ of decoded images, stands a plain torch.utils.data.DataLoader with a worker per 
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
-from harness import options, record, table
+from harness import interleaved_rates, options, rates_table, record
 from torch import Tensor
 from training import CACHE, FOLDER, MEASURED, Images, write_listing
 
@@ -30,10 +30,10 @@ from googlenet_deploy.training.task import classifier_task
 PEER = "DataLoader"
 
 
-def launched(batches: Iterator[Tensor], launches: int) -> float:
+def launched(epoch: Callable[[], Iterator[Tensor]], launches: int) -> float:
     """Images per second of a loop that launches so many operations per step."""
     values, start, images = torch.zeros(16), time.perf_counter(), 0
-    for batch in batches:
+    for batch in epoch():
         images += len(batch)
         for _ in range(launches):
             values.add_(1.0)
@@ -72,18 +72,9 @@ def main() -> int:
     for cache, kept in ((0, ""), (CACHE, ", decoded images kept")):
         for worker_type in ("threads", "processes"):
             candidates[f"train, {worker_type}{kept}"] = fed(listing, arguments.batch, worker_type, cache)
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(arguments.rounds + 1):
-        for name, epoch in candidates.items():
-            rate = launched(epoch(), arguments.launches)
-            if number:
-                rates[name].append(rate)
-    ratios = {
-        name: statistics.median(own / peer for own, peer in zip(values, rates[PEER], strict=True))
-        for name, values in rates.items()
-    }
-    lines = [(name, f"{statistics.median(rates[name]):,.0f}", f"{ratios[name]:.2f}") for name in rates]
-    table(("", "images/s", f"times {PEER}"), lines)
+    loops = {name: partial(launched, epoch, arguments.launches) for name, epoch in candidates.items()}
+    rates = interleaved_rates(loops, arguments.rounds)
+    ratios = rates_table(rates, PEER, ",.0f")
     if arguments.record:
         figures = {"batch": arguments.batch, "images": arguments.images, "launches": arguments.launches}
         record("feeding", {**figures, "rates": rates, "ratios": ratios})

@@ -16,7 +16,6 @@ import csv
 import itertools
 import random
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from harness import IMAGES, LABELS, ROOT, options, record, table
+from harness import IMAGES, LABELS, ROOT, interleaved_rates, options, rates_table, record
 from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -175,12 +174,7 @@ def main() -> int:
     place = Place(arguments.device, arguments.precision)
     listing, rows = write_listing(arguments.images)
     rates = measured(listing, rows[MEASURED:], arguments.batch, arguments.rounds, place)
-    ratios = {
-        name: statistics.median(own / peer for own, peer in zip(values, rates[PEER], strict=True))
-        for name, values in rates.items()
-    }
-    lines = [(name, f"{statistics.median(rates[name]):.2f}", f"{ratios[name]:.2f}") for name in rates]
-    table(("", "images/s", f"times {PEER}"), lines)
+    ratios = rates_table(rates, PEER, ".2f")
     if arguments.record:
         figures = {"batch": arguments.batch, "images": arguments.images, **place._asdict()}
         name = "training_gpu" if place.device == "cuda" else "training"
@@ -193,19 +187,13 @@ def measured(
 ) -> dict[str, list[float]]:
     """Images per second of each candidate and round; the first epoch of each is not counted."""
     decoding, cached = (ours(listing, batch, rounds, place, megabytes) for megabytes in (0, CACHE))
-    candidates: dict[str, Callable[[], float]] = {
+    candidates = {
         PEER: plain_loop(rows, batch, place, channels_last=False),
         f"{PEER}, channels_last": plain_loop(rows, batch, place, channels_last=True),
         "train": lambda: next(decoding),
         "train, decoded images kept": lambda: next(cached),
     }
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(rounds + 1):
-        for name, epoch in candidates.items():
-            rate = epoch()
-            if number:
-                rates[name].append(rate)
-    return rates
+    return interleaved_rates(candidates, rounds)
 
 
 if __name__ == "__main__":
