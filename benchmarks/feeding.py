@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from harness import interleaved_rates, options, rates_table, record
+from harness import interleaved_figures, options, rates_table, record
 from torch import Tensor
 from training import CACHE, FOLDER, MEASURED, Images, write_listing
 
@@ -73,7 +73,7 @@ def main() -> int:
         for worker_type in ("threads", "processes"):
             candidates[f"train, {worker_type}{kept}"] = fed(listing, arguments.batch, worker_type, cache)
     loops = {name: partial(launched, epoch, arguments.launches) for name, epoch in candidates.items()}
-    rates = interleaved_rates(loops, arguments.rounds)
+    rates = interleaved_figures(loops, arguments.rounds)
     ratios = rates_table(rates, PEER, ",.0f")
     if arguments.record:
         figures = {"batch": arguments.batch, "images": arguments.images, "launches": arguments.launches}

@@ -60,23 +60,28 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int, war
     return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
 
 
-def interleaved_rates(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved_figures(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """What each candidate tells, such as images per second, in turn; the first round is not counted."""
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
+    figures: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds + 1):
         for name, run in candidates.items():
-            rate = run()
+            figure = run()
             if number:
-                rates[name].append(rate)
-    return rates
+                figures[name].append(figure)
+    return figures
+
+
+def median_ratios(figures: Mapping[str, list[float]], peer: str) -> dict[str, float]:
+    """The median over the rounds of each one's figure / the peer's."""
+    return {
+        name: statistics.median(own / other for own, other in zip(values, figures[peer], strict=True))
+        for name, values in figures.items()
+    }
 
 
 def rates_table(rates: Mapping[str, list[float]], peer: str, style: str) -> dict[str, float]:
-    """Prints median rates and ratios to a peer; gives the ratios, each the median over the rounds."""
-    ratios = {
-        name: statistics.median(own / other for own, other in zip(values, rates[peer], strict=True))
-        for name, values in rates.items()
-    }
+    """Prints median rates and their ratios to a peer's; gives the ratios."""
+    ratios = median_ratios(rates, peer)
     lines = [(name, format(statistics.median(rates[name]), style), f"{ratios[name]:.2f}") for name in rates]
     table(("", "images/s", f"times {peer}"), lines)
     return ratios

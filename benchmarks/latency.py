@@ -12,11 +12,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from harness import ROOT, bvlc_onnx, options, record, table
+from harness import ROOT, bvlc_onnx, interleaved_figures, median_ratios, options, record, table
 
 from googlenet_deploy.device.benchmark.loops import Length, run_round
 from googlenet_deploy.device.power.meter import NotMeasured
@@ -77,23 +76,15 @@ def main() -> int:
             with LoadMonitor():
                 return our_median(runner, batch, arguments.runs)
 
-        candidates: dict[str, Callable[[], float]] = {
+        candidates = {
             PLAIN: lambda: plain_median(runner, batch, arguments.runs),
             "benchmark": lambda: our_median(runner, batch, arguments.runs),
             "with power sampler": with_sampler,
             "with clocks": with_clocks,
         }
-        medians: dict[str, list[float]] = {name: [] for name in candidates}
-        for number in range(arguments.rounds + 1):  # one round goes ahead uncounted
-            for name, run in candidates.items():
-                median = run()
-                if number:
-                    medians[name].append(median)
+        medians = interleaved_figures(candidates, arguments.rounds)
         backend = runner.backend
-    ratios = {
-        name: statistics.median(own / peer for own, peer in zip(values, medians[PLAIN], strict=True))
-        for name, values in medians.items()
-    }
+    ratios = median_ratios(medians, PLAIN)
     print(f"median latency of one image, {backend}")
     rows = [(name, f"{1000 * statistics.median(medians[name]):.2f}", f"{ratios[name]:.3f}") for name in candidates]
     table(("", "ms", f"x {PLAIN}"), rows)

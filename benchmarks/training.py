@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from harness import IMAGES, LABELS, ROOT, interleaved_rates, options, rates_table, record
+from harness import IMAGES, LABELS, ROOT, interleaved_figures, options, rates_table, record
 from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -193,7 +193,7 @@ def measured(
         "train": lambda: next(decoding),
         "train, decoded images kept": lambda: next(cached),
     }
-    return interleaved_rates(candidates, rounds)
+    return interleaved_figures(candidates, rounds)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ def started_processes(device: str) -> Iterator[Processes]:
         rank, count, local, here = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     except ValueError as error:
         raise UsageError(f"one of RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE is no number: {error}") from error
+    if min(count, here) < 1:
+        raise UsageError(f"WORLD_SIZE is {count} and LOCAL_WORLD_SIZE {here}: both count processes, from 1")
     chosen = choose_device(device, local if count > 1 else None)
     if count == 1:
         yield Processes(0, 1, chosen)

@@ -222,8 +222,7 @@ def read_shards(shards: Sequence[str], classes: ClassIndex, seed: int | None = N
         try:
             sample = next(samples, None)
         except (OSError, EOFError, ValueError, tarfile.TarError) as error:
-            words = reason(error) if isinstance(error, OSError) else str(error)
-            raise InputError(_culprit(error, shards), f"is damaged or cannot be read: {words}") from error
+            raise InputError(_culprit(error, shards), _damage(error)) from error
         if sample is None:
             return
         yield _encoded(sample, classes)
@@ -297,10 +296,16 @@ def _count(shard: str) -> int:
                 if member.isreg() and suffix.lower() in IMAGES:
                     keys.add((member.name.rpartition("/")[0], key))
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise InputError(shard, f"is damaged or cannot be read: {error}") from error
+        raise InputError(shard, _damage(error)) from error
     if not keys:
         raise InputError(shard, "holds no images")
     return len(keys)
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong with a shard, in one line: tarfile says how each compression failed, webdataset adds arguments."""
+    said = reason(error) if isinstance(error, OSError) else str(error.args[0] if error.args else error)
+    return f"is damaged or cannot be read: {said.partition(chr(10))[0].rstrip(':')}"
 
 
 def _culprit(error: Exception, shards: Sequence[str]) -> str:

@@ -157,6 +157,10 @@ def test_damaged_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(UsageError, match="WORLD_SIZE"), started_processes("cpu"):
         pass
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "0")
+    with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE 0: both count processes"), started_processes("cpu"):
+        pass
 
 
 def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,3 +230,12 @@ def test_the_hash_sees_names_and_sizes(tmp_path: Path, shards: tuple[str, ...]) 
 
 def test_a_stream_ends_where_the_epoch_does(shards: tuple[str, ...]) -> None:
     assert len(list(itertools.islice(feed(shards, images=5).batches(1), 10))) == 1
+
+
+def test_a_damaged_shard_is_said_in_one_line(tmp_path: Path) -> None:
+    shard = tmp_path / "t.tar"
+    shard.write_bytes(b"damaged")
+    for use in (lambda: count_images([str(shard)], ALONE), lambda: list(read_shards([str(shard)], CLASSES))):
+        with pytest.raises(InputError, match=r"t\.tar: is damaged or cannot be read: ") as caught:
+            use()
+        assert not set("\n(<") & set(caught.value.message)
