@@ -131,7 +131,7 @@ def ours_asymmetric(model: Path, output: Path, paths: list[Path]) -> None:
     from googlenet_deploy.calibration.quantize import QuantizationOptions, quantize
     from googlenet_deploy.calibration.refine.rounding import learn_rounding
     from googlenet_deploy.device.images.sources import ImageSource
-    from googlenet_deploy.export.onnx_file import write_model
+    from googlenet_deploy.graph.files import write_model
 
     selection = ImageSelection(tuple(ImageSource(str(path)) for path in paths), ())
     steps = [partial(learn_rounding, shift=ASYMMETRIC)]

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.batches import ImageSelection
 from googlenet_deploy.calibration.collect import Collection, Collector, load_state, save_state
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.observation import Observation, plan_observations, watched_tensors
 from googlenet_deploy.calibration.placement import PlacementOptions, place
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable
 from googlenet_deploy.calibration.tabulate import check_images, find_doubts, outlines, tabulate
 from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE
@@ -22,7 +20,9 @@ from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadModelError, UsageError
-from googlenet_deploy.export.onnx_file import input_specification, load_classifier, read_metadata
+from googlenet_deploy.graph.files import input_specification, load_classifier, read_metadata
+from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.session import TensorSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.graph.session import TensorSession
 
 if TYPE_CHECKING:
     import onnx

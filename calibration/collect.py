@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.session import TensorSession
     from googlenet_deploy.device.files import PathLike
+    from googlenet_deploy.graph.session import TensorSession
 
 FOLDS = 2
 STATE_FORMAT = "googlenet-deploy calibration state 1"

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
 from googlenet_deploy.calibration.qdq import QdqOptions, insert_qdq
 from googlenet_deploy.calibration.table import CalibrationTable, group_scales
 from googlenet_deploy.calibration.weights import QuantizedWeight, quantize_weights
+from googlenet_deploy.graph.graph import GraphView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.graph import SHAPE_OPERATORS, GraphView, attribute, to_tensor
 from googlenet_deploy.calibration.qdq_view import DEQUANTIZE, QUANTIZE
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import replace_nodes, tensor_names, unique_name
+from googlenet_deploy.graph.graph import (
+    SHAPE_OPERATORS,
+    GraphView,
+    attribute,
+    replace_nodes,
+    tensor_names,
+    to_tensor,
+    unique_name,
+)
 
 with requires("export"):
     import onnx

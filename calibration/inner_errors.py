@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from googlenet_deploy.calibration.batches import spread
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.calibration.observation import is_fused
 from googlenet_deploy.calibration.placement import ACTIVATIONS, is_image
 from googlenet_deploy.calibration.qdq_view import Pair, find_pairs, zero_point
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.evaluation.layer_error import ErrorSum, LayerError, RangeUse, TensorRange
-from googlenet_deploy.export.graph import runtime_inputs
-from googlenet_deploy.export.onnx_file import load_model, read_metadata
+from googlenet_deploy.graph.files import load_model, read_metadata
+from googlenet_deploy.graph.graph import GraphView, runtime_inputs
+from googlenet_deploy.graph.session import TensorSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.errors import InputError, VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.paired import PairedDifference
 from googlenet_deploy.export.samples import prepare
+from googlenet_deploy.graph.session import TensorSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.graph import GraphView, attribute, feeds_lrn
 from googlenet_deploy.calibration.placement import ACTIVATIONS, AVERAGE_POOLS
 from googlenet_deploy.calibration.severity import ERROR, WARNING, Finding
 from googlenet_deploy.errors import requires
+from googlenet_deploy.graph.graph import GraphView, attribute, feeds_lrn
 
 with requires("export"):
     import onnx

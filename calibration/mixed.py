@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.placement import place
+from googlenet_deploy.graph.graph import GraphView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.graph import SHAPE_OPERATORS, GraphView, attribute, feeds_lrn
 from googlenet_deploy.errors import BadModelError, UsageError, requires
+from googlenet_deploy.graph.graph import SHAPE_OPERATORS, GraphView, attribute, feeds_lrn
 
 with requires("export"):
     import onnx

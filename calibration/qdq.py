@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.graph import GraphView, attribute, to_tensor
 from googlenet_deploy.errors import UsageError, VerificationError, requires
-from googlenet_deploy.export.graph import copy_model, opset_of
-from googlenet_deploy.export.passes.convert_opset import ConvertOpset
+from googlenet_deploy.graph.graph import GraphView, attribute, copy_model, opset_of, to_tensor
+from googlenet_deploy.graph.opset import ConvertOpset
 
 with requires("export"):
     import onnx

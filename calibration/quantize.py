@@ -22,8 +22,8 @@ from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.export.onnx_file import read_metadata, store_metadata
 from googlenet_deploy.export.sparsity import require_pattern
+from googlenet_deploy.graph.files import read_metadata, store_metadata
 
 with requires("export"):
     import onnx

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.calibration.batches import ArrayBatches
 from googlenet_deploy.calibration.check import compare
 from googlenet_deploy.calibration.expand_integers import expand_integer_operators
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.calibration.qdq import lift_opset
 from googlenet_deploy.calibration.repair_pairs import (
@@ -29,9 +28,10 @@ from googlenet_deploy.calibration.repair_pairs import (
 )
 from googlenet_deploy.calibration.repair_types import float_biases, restore_relu, signed_symmetric, standard_domain
 from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, requires
-from googlenet_deploy.export.onnx_file import input_specification
-from googlenet_deploy.export.passes.base import restate_shapes
 from googlenet_deploy.export.samples import seeded_samples
+from googlenet_deploy.graph.files import input_specification
+from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.pass_manager import restate_shapes
 
 with requires("export"):
     import onnx

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.calibration.qdq import insert_qdq
-from googlenet_deploy.calibration.sections import Section, find_sections, part_of
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.export.costs import CostModel
+from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.partition import Section, find_sections, part_of
+from googlenet_deploy.graph.session import TensorSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import (
+from googlenet_deploy.graph.graph import (
     GraphIndex,
     all_inputs,
     copy_model,

@@ -12,11 +12,11 @@ from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.text import columns
 from googlenet_deploy.errors import BadModelError, requires
 from googlenet_deploy.export.costs import CostModel, NodeCost
-from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
-from googlenet_deploy.export.onnx_file import load_model, read_metadata
 from googlenet_deploy.export.precision import float_layers, layer_type, work_by_type
 from googlenet_deploy.export.sparsity import LayerSparsity, layer_sparsity, sparsity_line
 from googlenet_deploy.export.summary import describe_value, element_type
+from googlenet_deploy.graph.files import load_model, read_metadata
+from googlenet_deploy.graph.graph import operator_counts, opset_of, runtime_inputs, shape_of
 
 with requires("export"):
     from onnx import ModelProto

@@ -12,22 +12,22 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.assemble import ExportResult, assemble
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
-from googlenet_deploy.export.graph import copy_model
 from googlenet_deploy.export.half.convert import is_quantized
 from googlenet_deploy.export.half.stand_in import stand_in
-from googlenet_deploy.export.onnx_file import read_metadata
 from googlenet_deploy.export.options import ExportOptions
-from googlenet_deploy.export.passes.base import Pass, restate_shapes
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
-from googlenet_deploy.export.passes.convert_opset import ConvertOpset
 from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
 from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
 from googlenet_deploy.export.passes.name_layers import NameLayers
 from googlenet_deploy.export.passes.simplify import Simplify
-from googlenet_deploy.export.passes.tidy import Tidy
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
 from googlenet_deploy.export.targets import choose_opset, ir_version_for
 from googlenet_deploy.export.verify import Reference, reference_of
+from googlenet_deploy.graph.files import read_metadata
+from googlenet_deploy.graph.graph import copy_model
+from googlenet_deploy.graph.opset import ConvertOpset
+from googlenet_deploy.graph.pass_manager import Pass, restate_shapes
+from googlenet_deploy.graph.tidy import Tidy
 
 with requires("export"):
     import numpy as np

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.onnx_model.metadata import trained_sparsity
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import GraphIndex, integer
+from googlenet_deploy.graph.graph import GraphIndex, integer
 
 with requires("export"):
     import numpy as np

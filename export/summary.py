@@ -9,9 +9,9 @@ from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.assemble import ExportResult
 from googlenet_deploy.export.costs import CostModel
-from googlenet_deploy.export.graph import operator_counts, opset_of, runtime_inputs, shape_of
 from googlenet_deploy.export.half.convert import half_json, half_lines
-from googlenet_deploy.export.passes.base import PassRecord
+from googlenet_deploy.graph.graph import operator_counts, opset_of, runtime_inputs, shape_of
+from googlenet_deploy.graph.pass_manager import PassRecord
 
 with requires("export"):
     from onnx import ModelProto, TensorProto, ValueInfoProto

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import runtime_inputs, serialize, shape_of
-from googlenet_deploy.export.passes.base import first_line
 from googlenet_deploy.export.samples import Samples
+from googlenet_deploy.graph.graph import runtime_inputs, serialize, shape_of
+from googlenet_deploy.graph.pass_manager import first_line
 
 with requires("export"):
     import numpy as np

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from googlenet_deploy.calibration.graph import GraphView
-from googlenet_deploy.calibration.sections import value_of
-from googlenet_deploy.calibration.session import open_session, run_session
 from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import InputError, requires
+from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.partition import value_of
+from googlenet_deploy.graph.session import open_session, run_session
 
 with requires("export"):
     import onnx

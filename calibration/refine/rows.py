@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from googlenet_deploy.calibration.graph import GraphView, attribute
 from googlenet_deploy.calibration.refine.channels import is_plain_layer, outputs_first
+from googlenet_deploy.graph.graph import GraphView, attribute
 
 if TYPE_CHECKING:
     import onnx

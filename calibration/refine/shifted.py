@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
 from googlenet_deploy.calibration.refine.channels import LayerEditor, outputs_first, trace_channels
-from googlenet_deploy.export.graph import copy_model
+from googlenet_deploy.graph.graph import GraphView, copy_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

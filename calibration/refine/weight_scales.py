@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.weights import (
     float_weight,
     max_scales,
     quantize_weight,
     quantize_weights,
 )
+from googlenet_deploy.graph.graph import GraphView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from googlenet_deploy.errors import UsageError, requires
-from googlenet_deploy.export.graph import DEFAULT_DOMAINS, GraphIndex, opset_of
 from googlenet_deploy.export.half.ranges import LayerRange
 from googlenet_deploy.export.half.types import HalfType
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphIndex, opset_of
 
 with requires("export"):
     import numpy as np

@@ -8,12 +8,7 @@ implicit and explicit INT8 know as pooling.
 from __future__ import annotations
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import (
-    GraphIndex,
-    integer,
-    integers,
-    known_shapes,
-)
+from googlenet_deploy.graph.graph import GraphIndex, integer, integers, known_shapes
 
 with requires("export"):
     from onnx import ModelProto, NodeProto, helper

@@ -6,7 +6,7 @@ Flatten and Gemm on one value per channel are a 1x1 convolution and Flatten: the
 from __future__ import annotations
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import GraphIndex, attributes, known_shapes, replace_nodes, tensor_names, unique_name
+from googlenet_deploy.graph.graph import GraphIndex, attributes, known_shapes, replace_nodes, tensor_names, unique_name
 
 with requires("export"):
     import numpy as np

@@ -8,7 +8,7 @@ too, could fall on another integer.
 from __future__ import annotations
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import GraphIndex, integer, replace_nodes
+from googlenet_deploy.graph.graph import GraphIndex, integer, replace_nodes
 
 with requires("export"):
     import numpy as np

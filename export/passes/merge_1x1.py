@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import (
+from googlenet_deploy.graph.graph import (
     DEFAULT_DOMAINS,
     GraphIndex,
     integer,

@@ -28,7 +28,7 @@ import ast
 from typing import NamedTuple
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import rename_tensors, unique_name
+from googlenet_deploy.graph.graph import rename_tensors, unique_name
 
 with requires("export"):
     from onnx import GraphProto, ModelProto, NodeProto

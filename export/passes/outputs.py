@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from googlenet_deploy.errors import UsageError, VerificationError, requires
-from googlenet_deploy.export.graph import opset_of, shape_of, tensor_names, unique_name
 from googlenet_deploy.export.verify import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES
+from googlenet_deploy.graph.graph import opset_of, shape_of, tensor_names, unique_name
 
 with requires("export"):
     import numpy as np

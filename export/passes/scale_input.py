@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import replace_nodes, runtime_inputs, shape_of, tensor_names, unique_name
+from googlenet_deploy.graph.graph import replace_nodes, runtime_inputs, shape_of, tensor_names, unique_name
 
 with requires("export"):
     import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import runtime_inputs, shape_of
+from googlenet_deploy.graph.graph import runtime_inputs, shape_of
 
 with requires("export"):
     from onnx import ModelProto

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import googlenet_deploy
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import serialize
 from googlenet_deploy.export.simplify_worker import CHECK_FAILED, NOT_INSTALLED
+from googlenet_deploy.graph.graph import serialize
 
 with requires("export"):
     from google.protobuf.message import DecodeError

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import GraphIndex, integer, replace_nodes, runtime_inputs, shape_of
+from googlenet_deploy.graph.graph import GraphIndex, integer, replace_nodes, runtime_inputs, shape_of
 
 with requires("export"):
     import numpy as np

@@ -117,8 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_writable(arguments.output, arguments.json)
     source, result = (_from_onnx if arguments.onnx else _from_weights)(arguments, options, note)
-    from googlenet_deploy.export.onnx_file import write_model
     from googlenet_deploy.export.summary import summary_json, summary_lines
+    from googlenet_deploy.graph.files import write_model
 
     write_model(arguments.output, result.model)
     if arguments.json:
@@ -176,8 +176,8 @@ def _from_weights(
 def _from_onnx(
     arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
 ) -> Tuple[str, ExportResult]:
-    from googlenet_deploy.export.onnx_file import input_specification, load_classifier
     from googlenet_deploy.export.pipeline import export_onnx
+    from googlenet_deploy.graph.files import input_specification, load_classifier
 
     note(f"reading {arguments.onnx}")
     model = load_classifier(arguments.onnx)

@@ -33,7 +33,7 @@ def _check_alone(arguments: argparse.Namespace) -> None:
 
 def _lint(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.calibration.lint import ERROR, has_quantisation, lint_model
-    from googlenet_deploy.export.onnx_file import load_model
+    from googlenet_deploy.graph.files import load_model
 
     model = load_model(arguments.lint)
     findings = lint_model(model)
@@ -55,7 +55,7 @@ def _repair(arguments: argparse.Namespace) -> int:
         raise UsageError("--repair needs --output for the mended model")
     from googlenet_deploy.calibration.lint import has_quantisation
     from googlenet_deploy.calibration.repair import repair_model
-    from googlenet_deploy.export.onnx_file import load_model, write_model
+    from googlenet_deploy.graph.files import load_model, write_model
 
     model = load_model(arguments.repair)
     result = repair_model(model, arguments.repair)

@@ -84,7 +84,7 @@ def _labels(arguments: argparse.Namespace, source: CalibrationSource) -> Dict[st
     """The true class by image name, as the images are named when they are searched for."""
     from googlenet_deploy.cli.arguments import class_names
     from googlenet_deploy.evaluation.dataset import ClassIndex, read_labelled_images
-    from googlenet_deploy.export.onnx_file import read_metadata
+    from googlenet_deploy.graph.files import read_metadata
 
     folder = arguments.check_from or arguments.images
     metadata = read_metadata(source.path, source.model)

@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.calibration.quantize import quantize
     from googlenet_deploy.calibration.refine.steps import refinement_steps
     from googlenet_deploy.device.files import check_writable
-    from googlenet_deploy.export.onnx_file import write_model
+    from googlenet_deploy.graph.files import write_model
 
     check_writable(arguments.output, arguments.save_table, arguments.cache, arguments.sensitivity, arguments.resume)
     names = chosen_refinements(arguments)
@@ -185,7 +185,7 @@ def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> N
         return
     from googlenet_deploy.calibration.target_rules import check_target
     from googlenet_deploy.device.targets.target import load_target
-    from googlenet_deploy.export.graph import opset_of
+    from googlenet_deploy.graph.graph import opset_of
 
     for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):
         print(f"note: {note}", file=sys.stderr)

@@ -18,13 +18,13 @@ from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.predictions import PROBABILITIES
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
-from googlenet_deploy.export.graph import serialize
-from googlenet_deploy.export.onnx_file import load_classifier, read_metadata, store_metadata
-from googlenet_deploy.export.passes.base import Pass, PassManager
 from googlenet_deploy.export.passes.outputs import AppendSoftmax
 from googlenet_deploy.export.passes.scale_input import ScaleInput
 from googlenet_deploy.export.samples import prepare, seeded_samples
 from googlenet_deploy.export.verify import reference_of, run
+from googlenet_deploy.graph.files import load_classifier, read_metadata, store_metadata
+from googlenet_deploy.graph.graph import serialize
+from googlenet_deploy.graph.pass_manager import Pass, PassManager
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.deepstream_text import (
     CACHE,

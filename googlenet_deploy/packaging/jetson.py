@@ -15,7 +15,7 @@ from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.export.costs import CostModel
-from googlenet_deploy.export.onnx_file import load_model
+from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.device_scripts import ScriptValues, build_script, self_test_script
 from googlenet_deploy.packaging.golden import COUNT as GOLDEN_COUNT

@@ -18,8 +18,8 @@ from googlenet_deploy.calibration.quantize import QuantizationOptions, build_che
 from googlenet_deploy.calibration.refine.shifted import shift_tensors
 from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.errors import UsageError, requires
-from googlenet_deploy.export.onnx_file import read_metadata, store_metadata, write_model
 from googlenet_deploy.export.sparsity import require_pattern
+from googlenet_deploy.graph.files import read_metadata, store_metadata, write_model
 from googlenet_deploy.training.relabel import relabelled
 
 with requires("train"):

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from googlenet_deploy.calibration.draft import make_draft
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.observation import plan_observations
 from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.qdq import QdqOptions
@@ -28,10 +27,10 @@ from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, 
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
-from googlenet_deploy.export.graph import copy_model, serialize
-from googlenet_deploy.export.onnx_file import load_model
 from googlenet_deploy.export.pipeline import export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples
+from googlenet_deploy.graph.files import load_model
+from googlenet_deploy.graph.graph import GraphView, copy_model, serialize
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet

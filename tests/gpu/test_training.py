@@ -31,7 +31,7 @@ from googlenet_deploy.cli.main import main  # noqa: E402
 from googlenet_deploy.device.images.pipeline import ImageBatches  # noqa: E402
 from googlenet_deploy.device.images.sources import find_images  # noqa: E402
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner  # noqa: E402
-from googlenet_deploy.export.onnx_file import load_model  # noqa: E402
+from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.model.checkpoint import load_checkpoint  # noqa: E402
 from googlenet_deploy.training import session  # noqa: E402
 from googlenet_deploy.training.distributed import started_processes  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.export.onnx_file import load_model, read_metadata
+from googlenet_deploy.graph.files import load_model, read_metadata
 
 
 @pytest.mark.usefixtures("bvlc_weights", "sample_images")

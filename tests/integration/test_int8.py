@@ -26,8 +26,8 @@ from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
 from googlenet_deploy.errors import OutputError
-from googlenet_deploy.export.onnx_file import write_model
 from googlenet_deploy.export.samples import smooth_pictures
+from googlenet_deploy.graph.files import write_model
 
 Run = Callable[..., tuple[str, str]]
 LAYERS = 16

@@ -13,8 +13,8 @@ from PIL import Image
 
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.export.onnx_file import load_model, read_metadata
 from googlenet_deploy.export.sparsity import layer_sparsity
+from googlenet_deploy.graph.files import load_model, read_metadata
 
 SIZE = 32
 

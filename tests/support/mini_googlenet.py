@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.export.onnx_file import store_metadata
+from googlenet_deploy.graph.files import store_metadata
 
 SIZE, CLASSES = 16, 6
 SPECIFICATION = Preprocessing(

@@ -93,7 +93,7 @@ class Quantize(Step):
         from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415
         from googlenet_deploy.calibration.quantize import quantize  # noqa: PLC0415
         from googlenet_deploy.calibration.table import load_table  # noqa: PLC0415
-        from googlenet_deploy.export.onnx_file import write_model  # noqa: PLC0415
+        from googlenet_deploy.graph.files import write_model
 
         table, options = load_table(job.path(TABLE)), self._options(job)
         selection = ImageSelection(tuple(job.sources(job.data("images")["calibration"])), ())

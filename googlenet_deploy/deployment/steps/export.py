@@ -25,9 +25,9 @@ class Export(Step):
     def run(self, job: Job) -> Outcome:
         """Exports, simplifies, verifies."""
         from googlenet_deploy.export.folder_samples import folder_samples  # noqa: PLC0415
-        from googlenet_deploy.export.onnx_file import write_model  # noqa: PLC0415 - PyTorch only where work is done
         from googlenet_deploy.export.options import ExportOptions  # noqa: PLC0415
         from googlenet_deploy.export.pipeline import export_checkpoint  # noqa: PLC0415
+        from googlenet_deploy.graph.files import write_model
 
         checkpoint = job.checkpoint
         samples = folder_samples(job.config.images, checkpoint.preprocessing, VERIFICATION_IMAGES)
@@ -68,13 +68,9 @@ class ExportHalf(Step):
         from googlenet_deploy.export.folder_samples import folder_samples  # noqa: PLC0415
         from googlenet_deploy.export.half.convert import HalfOptions  # noqa: PLC0415
         from googlenet_deploy.export.half.types import FP16 as KIND  # noqa: PLC0415
-        from googlenet_deploy.export.onnx_file import (  # noqa: PLC0415
-            input_specification,
-            load_classifier,
-            write_model,
-        )
         from googlenet_deploy.export.options import ExportOptions  # noqa: PLC0415
         from googlenet_deploy.export.pipeline import export_onnx  # noqa: PLC0415
+        from googlenet_deploy.graph.files import input_specification, load_classifier, write_model
 
         path = job.path(FP32)
         model = load_classifier(path)

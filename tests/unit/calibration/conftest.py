@@ -21,8 +21,8 @@ from googlenet_deploy.calibration.calibrate import (
 )
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.export.onnx_file import write_model
 from googlenet_deploy.export.samples import seeded_samples, smooth_pictures
+from googlenet_deploy.graph.files import write_model
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import pytest
 
 from googlenet_deploy.calibration.budget import Budget, BudgetSearch, Trial
 from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.judge import Judge, Measure
 from googlenet_deploy.calibration.mixed import keep_in_float
 from googlenet_deploy.calibration.precision import choose_precision
@@ -25,6 +24,7 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.graph.graph import GraphView
 
 
 def agreement(decibels: float, equal: int = 98) -> Agreement:

@@ -24,12 +24,12 @@ from googlenet_deploy.calibration.calibrate import (
     open_source,
 )
 from googlenet_deploy.calibration.collect import Collector
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import AUTO, FALLBACK_AMAX, METHODS
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import BVLC
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
-from googlenet_deploy.export.onnx_file import store_metadata
+from googlenet_deploy.graph.files import store_metadata
+from googlenet_deploy.graph.session import TensorSession
 
 Mini = Callable[..., onnx.ModelProto]
 

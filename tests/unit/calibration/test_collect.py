@@ -20,9 +20,9 @@ from googlenet_deploy.calibration.collect import (
     load_state,
     save_state,
 )
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadModelError, InputError
+from googlenet_deploy.graph.session import TensorSession
 
 
 def collected(values: np.ndarray, sizes: list[int]) -> Collection:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from googlenet_deploy.calibration.graph import GraphView, attribute
+from googlenet_deploy.graph.graph import GraphView, attribute
 
 
 def test_makers_and_readers(mini: Callable[..., onnx.ModelProto]) -> None:

@@ -13,7 +13,6 @@ import onnx
 import pytest
 
 from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.inner_errors import (
     CalibrationRecord,
     InnerErrors,
@@ -22,7 +21,6 @@ from googlenet_deploy.calibration.inner_errors import (
     measure_inner_errors,
 )
 from googlenet_deploy.calibration.placement import ScaleGroup
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.specification import Preprocessing
@@ -31,7 +29,8 @@ from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.diagnosis import diagnose
 from googlenet_deploy.evaluation.evidence import Evidence, Verdict
 from googlenet_deploy.evaluation.paired import PairedDifference
-from googlenet_deploy.export.graph import copy_model, replace_nodes
+from googlenet_deploy.graph.graph import GraphView, copy_model, replace_nodes
+from googlenet_deploy.graph.session import TensorSession
 
 IMAGES = 48
 

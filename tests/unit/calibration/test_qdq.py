@@ -9,14 +9,13 @@ import onnx
 import pytest
 
 from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.graph import GraphView, attribute
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.qdq import QdqOptions, insert_qdq, lift_opset
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import UsageError, VerificationError
-from googlenet_deploy.export.graph import serialize
+from googlenet_deploy.graph.graph import GraphView, attribute, serialize
+from googlenet_deploy.graph.session import TensorSession
 
 FORMS = ["float", "int8"]
 

@@ -34,7 +34,7 @@ from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scal
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
-from googlenet_deploy.export.onnx_file import read_metadata
+from googlenet_deploy.graph.files import read_metadata
 
 QUIET = CalibrationOptions(quiet=True)
 

@@ -16,12 +16,11 @@ import pytest
 from onnx import helper
 
 from googlenet_deploy.calibration.expand_integers import expand_integer_operators
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.lint import ERROR, lint_model
 from googlenet_deploy.calibration.repair import RepairResult, repair_model
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.errors import BadModelError, VerificationError
-from googlenet_deploy.export.graph import serialize
+from googlenet_deploy.graph.graph import GraphView, serialize
+from googlenet_deploy.graph.session import TensorSession
 
 NetOf = Callable[..., Any]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from googlenet_deploy.calibration.graph import GraphView
-from googlenet_deploy.calibration.sections import Section, find_sections, part_of
-from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.partition import Section, find_sections, part_of
+from googlenet_deploy.graph.session import TensorSession
 
 LAYERS = frozenset({"Conv", "Gemm"})
 

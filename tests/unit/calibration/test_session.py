@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from googlenet_deploy.calibration.batches import ArrayBatches
-from googlenet_deploy.calibration.session import TensorSession, run_batches
 from googlenet_deploy.errors import BadModelError
+from googlenet_deploy.graph.session import TensorSession, run_batches
 
 Mini = Callable[..., onnx.ModelProto]
 

@@ -392,7 +392,7 @@ def test_no_space_leaves_a_clear_error_and_goes_on_later(
     def full(*_: object) -> None:
         raise OutputError(folder / "model.int8.onnx", "cannot be written: no space left on device", "free some space")
 
-    monkeypatch.setattr("googlenet_deploy.export.onnx_file.write_bytes", full)
+    monkeypatch.setattr("googlenet_deploy.graph.files.write_bytes", full)
     with pytest.raises(OutputError) as caught:
         run(ground.config(folder))
     assert caught.value.message.startswith("step quantize: ")

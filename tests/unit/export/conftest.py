@@ -16,10 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
-from googlenet_deploy.export.graph import copy_model
-from googlenet_deploy.export.passes.base import restate_shapes
 from googlenet_deploy.export.pipeline import ExportOptions, ExportResult, export_checkpoint
 from googlenet_deploy.export.samples import Samples, seeded_samples
+from googlenet_deploy.graph.graph import copy_model
+from googlenet_deploy.graph.pass_manager import restate_shapes
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet

@@ -8,7 +8,7 @@ import torch
 
 from googlenet_deploy.errors import GoogLeNetDeployError
 from googlenet_deploy.export.capture import capture, fold_batch_norm
-from googlenet_deploy.export.graph import operator_counts, opset_of, shape_of
+from googlenet_deploy.graph.graph import operator_counts, opset_of, shape_of
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.googlenet import GoogLeNet
 

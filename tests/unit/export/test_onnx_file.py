@@ -14,9 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import TORCHVISION, Preprocessing
 from googlenet_deploy.errors import BadModelError
-from googlenet_deploy.export.graph import serialize
 from googlenet_deploy.export.inspect_onnx import describe, table_lines
-from googlenet_deploy.export.onnx_file import (
+from googlenet_deploy.graph.files import (
     input_specification,
     load_classifier,
     load_model,
@@ -24,6 +23,7 @@ from googlenet_deploy.export.onnx_file import (
     store_metadata,
     write_model,
 )
+from googlenet_deploy.graph.graph import serialize
 
 FLOAT = TensorProto.FLOAT
 

@@ -12,10 +12,10 @@ import torch
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export import pipeline
-from googlenet_deploy.export.graph import copy_model, operator_counts, opset_of, serialize
 from googlenet_deploy.export.passes import simplify
 from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint, export_onnx, torch_logits
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import copy_model, operator_counts, opset_of, serialize
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_an_existing_model_can_be_converted(export_small: Any, samples_of: Any) 
 
 
 def test_an_unknown_origin_is_said(tiny_classifier: Any) -> None:
-    from googlenet_deploy.export.onnx_file import input_specification
     from googlenet_deploy.export.samples import seeded_samples
+    from googlenet_deploy.graph.files import input_specification
 
     model = tiny_classifier()
     samples = seeded_samples(input_specification("m.onnx", model))

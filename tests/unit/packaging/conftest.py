@@ -16,9 +16,9 @@ from googlenet_deploy.calibration.quantize import QuantizationOptions, quantize
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import load_target
-from googlenet_deploy.export.onnx_file import write_model
 from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples, smooth_pictures
+from googlenet_deploy.graph.files import write_model
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet

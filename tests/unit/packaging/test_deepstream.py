@@ -15,11 +15,11 @@ from googlenet_deploy.device.predictions import softmax
 from googlenet_deploy.device.specification import BVLC, Preprocessing
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
-from googlenet_deploy.export.graph import copy_model
-from googlenet_deploy.export.onnx_file import load_model
-from googlenet_deploy.export.passes.base import PassManager
 from googlenet_deploy.export.passes.scale_input import ScaleInput
 from googlenet_deploy.export.samples import prepare, smooth_pictures
+from googlenet_deploy.graph.files import load_model
+from googlenet_deploy.graph.graph import copy_model
+from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.packaging.check import verify_bundle
 from googlenet_deploy.packaging.deepstream import label_line, split_normalisation, write_deepstream
 from googlenet_deploy.packaging.deepstream_text import DeepStreamRequest, region

@@ -16,9 +16,9 @@ from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.errors import BadModelError, UsageError
-from googlenet_deploy.export.onnx_file import load_model, write_model
-from googlenet_deploy.export.passes.base import PassManager
 from googlenet_deploy.export.passes.set_batch import SetBatch
+from googlenet_deploy.graph.files import load_model, write_model
+from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.packaging.check import verify_bundle
 from googlenet_deploy.packaging.protobuf_text import Enum, to_text
 from googlenet_deploy.packaging.triton import TritonRequest, write_triton

@@ -14,9 +14,9 @@ from onnx import numpy_helper
 
 from googlenet_deploy.calibration.calibrate import CalibrationResult
 from googlenet_deploy.calibration.draft import make_draft
-from googlenet_deploy.calibration.graph import GraphView
 from googlenet_deploy.calibration.refine.equalization import equalize_channels
-from googlenet_deploy.calibration.session import TensorSession
+from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.session import TensorSession
 
 
 def scores(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:

@@ -10,12 +10,12 @@ import pytest
 
 from googlenet_deploy.calibration.calibrate import CalibrationResult
 from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.graph import GraphView, attribute
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.calibration.refine.offset import offset_activations
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.graph.graph import GraphView, attribute
+from googlenet_deploy.graph.session import TensorSession
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from googlenet_deploy.calibration.refine.offset import offset_activations
 from googlenet_deploy.calibration.refine.rounding import learn_rounding
 from googlenet_deploy.calibration.refine.rows import LayerRows, sample_rows
 from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
-from googlenet_deploy.calibration.session import TensorSession
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.calibration.weights import QuantizedWeight
 from googlenet_deploy.errors import InputError
+from googlenet_deploy.graph.session import TensorSession
 
 
 @pytest.fixture(scope="module")

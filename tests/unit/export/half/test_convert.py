@@ -9,7 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
-from googlenet_deploy.export.graph import operator_counts, opset_of, serialize
 from googlenet_deploy.export.half.choice import element_types
 from googlenet_deploy.export.half.convert import (
     HalfOptions,
@@ -23,11 +22,12 @@ from googlenet_deploy.export.half.convert import (
 )
 from googlenet_deploy.export.half.types import BF16, FP16, HalfType
 from googlenet_deploy.export.options import ExportOptions
-from googlenet_deploy.export.passes.base import restate_shapes
 from googlenet_deploy.export.pipeline import export_onnx
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.summary import summary_json, summary_lines
 from googlenet_deploy.export.verify import reference_of, run
+from googlenet_deploy.graph.graph import operator_counts, opset_of, serialize
+from googlenet_deploy.graph.pass_manager import restate_shapes
 
 
 def pictures(count: int = 3, seed: int = 1, scale: float = 1.0) -> Samples:

@@ -7,8 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from googlenet_deploy.export.half.ranges import largest_magnitudes, measure_ranges
-from googlenet_deploy.export.passes.base import restate_shapes
 from googlenet_deploy.export.samples import Samples
+from googlenet_deploy.graph.pass_manager import restate_shapes
 
 
 def samples(*pictures: Any) -> Samples:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from googlenet_deploy.export.graph import serialize
 from googlenet_deploy.export.half.stand_in import stand_in
 from googlenet_deploy.export.half.types import BF16, FP16, HalfType
-from googlenet_deploy.export.passes.base import check_model, restate_shapes
 from googlenet_deploy.export.passes.half_precision import HalfPrecision
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import serialize
+from googlenet_deploy.graph.pass_manager import check_model, restate_shapes
 
 
 def scaled(model_of: Any, kind: HalfType, factor: float) -> Any:

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.graph import serialize
-from googlenet_deploy.export.passes.base import PassManager, check_model, find_problem
+from googlenet_deploy.graph.graph import serialize
+from googlenet_deploy.graph.pass_manager import PassManager, check_model, find_problem
 
 FLOAT = TensorProto.FLOAT
 

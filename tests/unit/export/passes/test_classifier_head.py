@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from googlenet_deploy.export.graph import integers, operator_counts
-from googlenet_deploy.export.passes.base import PassManager, restate_shapes
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import integers, operator_counts
+from googlenet_deploy.graph.pass_manager import PassManager, restate_shapes
 
 FLOAT = TensorProto.FLOAT
 

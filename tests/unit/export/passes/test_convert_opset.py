@@ -7,11 +7,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.graph import opset_of, serialize
-from googlenet_deploy.export.passes.base import PassManager
-from googlenet_deploy.export.passes.convert_opset import ConvertOpset, same_signature
 from googlenet_deploy.export.targets import LARGEST_OPSET, SMALLEST_OPSET, ir_version_for
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import opset_of, serialize
+from googlenet_deploy.graph.opset import ConvertOpset, same_signature
+from googlenet_deploy.graph.pass_manager import PassManager
 
 FLOAT = TensorProto.FLOAT
 

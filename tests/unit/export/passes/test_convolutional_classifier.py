@@ -9,10 +9,10 @@ from onnx import TensorProto, helper
 
 from googlenet_deploy.device.builder.dla_rules import dla_placements
 from googlenet_deploy.device.onnx_model.header import parse_onnx
-from googlenet_deploy.export.graph import operator_counts, serialize
-from googlenet_deploy.export.passes.base import PassManager
 from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import operator_counts, serialize
+from googlenet_deploy.graph.pass_manager import PassManager
 
 FLOAT = TensorProto.FLOAT
 

@@ -7,11 +7,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.graph import GraphIndex, operator_counts
 from googlenet_deploy.export.half.choice import element_types
 from googlenet_deploy.export.half.types import BF16, FP16, HalfType
-from googlenet_deploy.export.passes.base import check_model, restate_shapes
 from googlenet_deploy.export.passes.half_precision import HalfPrecision
+from googlenet_deploy.graph.graph import GraphIndex, operator_counts
+from googlenet_deploy.graph.pass_manager import check_model, restate_shapes
 
 
 def convert(model: Any, *fp32: str, kind: HalfType = FP16) -> dict[str, int]:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from googlenet_deploy.export.graph import GraphIndex, integers, operator_counts
-from googlenet_deploy.export.passes.base import PassManager
 from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import GraphIndex, integers, operator_counts
+from googlenet_deploy.graph.pass_manager import PassManager
 
 FLOAT = TensorProto.FLOAT
 BRANCHES = st.lists(

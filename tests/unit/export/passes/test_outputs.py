@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from googlenet_deploy.errors import UsageError, VerificationError
-from googlenet_deploy.export.graph import shape_of
 from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import shape_of
 
 
 def test_softmax(export_small: Any, samples_of: Any, architecture: str) -> None:

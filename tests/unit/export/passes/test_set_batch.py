@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.graph import shape_of
-from googlenet_deploy.export.passes.base import PassManager
 from googlenet_deploy.export.passes.set_batch import SetBatch
+from googlenet_deploy.graph.graph import shape_of
+from googlenet_deploy.graph.pass_manager import PassManager
 
 
 def test_all_shapes_get_the_batch(export_small: Any, architecture: str) -> None:

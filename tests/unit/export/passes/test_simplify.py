@@ -11,11 +11,11 @@ from onnx import TensorProto, helper
 
 from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.export import simplify_worker
-from googlenet_deploy.export.graph import operator_counts, serialize
 from googlenet_deploy.export.passes import simplify
-from googlenet_deploy.export.passes.base import PassManager
 from googlenet_deploy.export.passes.simplify import Simplify
 from googlenet_deploy.export.verify import reference_of, run
+from googlenet_deploy.graph.graph import operator_counts, serialize
+from googlenet_deploy.graph.pass_manager import PassManager
 
 FLOAT = TensorProto.FLOAT
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from googlenet_deploy.export.graph import serialize
-from googlenet_deploy.export.passes.base import check_model
-from googlenet_deploy.export.passes.tidy import Tidy
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import serialize
+from googlenet_deploy.graph.pass_manager import check_model
+from googlenet_deploy.graph.tidy import Tidy
 
 FLOAT = TensorProto.FLOAT
 

@@ -10,11 +10,11 @@ from onnx import TensorProto, helper
 
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.graph import shape_of
-from googlenet_deploy.export.passes.base import PassManager
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.export.verify import run
+from googlenet_deploy.graph.graph import shape_of
+from googlenet_deploy.graph.pass_manager import PassManager
 
 VALUES = st.floats(0.1, 200.0)
 

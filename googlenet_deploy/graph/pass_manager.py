@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import GraphIndex, all_inputs, copy_model
+from googlenet_deploy.graph.graph import GraphIndex, all_inputs, copy_model
 
 with requires("export"):
     import onnx

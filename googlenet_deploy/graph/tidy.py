@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.graph import DEFAULT_DOMAINS, all_inputs, name_nodes, replace_nodes, serialize
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, all_inputs, name_nodes, replace_nodes, serialize
 
 with requires("export"):
     from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.graph import DEFAULT_DOMAINS, name_nodes, opset_of, subgraphs
-from googlenet_deploy.export.passes.base import first_line
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, name_nodes, opset_of, subgraphs
+from googlenet_deploy.graph.pass_manager import first_line
 
 with requires("export"):
     import onnx

@@ -9,8 +9,8 @@ from googlenet_deploy.device.files import PathLike, reason, write_bytes
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
-from googlenet_deploy.export.graph import name_nodes, opset_of, runtime_inputs, serialize, shape_of, subgraphs
-from googlenet_deploy.export.passes.base import check_model, find_problem, first_line
+from googlenet_deploy.graph.graph import name_nodes, opset_of, runtime_inputs, serialize, shape_of, subgraphs
+from googlenet_deploy.graph.pass_manager import check_model, find_problem, first_line
 
 with requires("export"):
     import onnx

@@ -1,0 +1,1 @@
+"""Read and change ONNX graphs on a workstation: files, views, passes, sessions."""
