@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from harness import IMAGES, ROOT, WEIGHTS
 
+from googlenet_deploy.analysis.sparsity import layer_sparsity
 from googlenet_deploy.cli.main import main as googlenet_deploy
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
 from googlenet_deploy.device.specification import BVLC
-from googlenet_deploy.export.sparsity import layer_sparsity
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.model.checkpoint import save_checkpoint
 from googlenet_deploy.model.weights import load_weights

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.analysis.sparsity import require_pattern
 from googlenet_deploy.calibration.batches import ImageSelection
 from googlenet_deploy.calibration.budget import Budget
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, calibrate
@@ -22,7 +23,6 @@ from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.export.sparsity import require_pattern
 from googlenet_deploy.graph.files import read_metadata, store_metadata
 
 with requires("export"):

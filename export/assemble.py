@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from googlenet_deploy import __version__
+from googlenet_deploy.analysis.sparsity import require_pattern
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.errors import VerificationError, requires
 from googlenet_deploy.export.half.convert import HalfResult, is_quantized, run_by_onnxruntime, to_half, tolerance_of
@@ -15,7 +16,6 @@ from googlenet_deploy.export.half.stand_in import stand_in
 from googlenet_deploy.export.options import ExportOptions
 from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK
 from googlenet_deploy.export.passes.set_batch import SetBatch
-from googlenet_deploy.export.sparsity import require_pattern
 from googlenet_deploy.export.verify import Comparison, Reference
 from googlenet_deploy.graph.files import store_metadata
 from googlenet_deploy.graph.graph import opset_of

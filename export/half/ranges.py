@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from googlenet_deploy.analysis.costs import element_count
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.costs import element_count
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.verify import run
 from googlenet_deploy.graph.graph import copy_model, integer, integers, known_shapes, tensor_names, unique_name

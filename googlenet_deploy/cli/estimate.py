@@ -36,8 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.targets.target import load_target
 
     target = load_target(arguments.target)
-    from googlenet_deploy.export.estimate import estimate
-    from googlenet_deploy.export.estimate_report import estimate_lines
+    from googlenet_deploy.analysis.roofline import estimate, estimate_lines
 
     result = estimate(arguments.model, target, arguments.batch, arguments.precision)
     print("\n".join(estimate_lines(result, layers=arguments.layers)))

@@ -81,8 +81,8 @@ def _inspect_engine(arguments: argparse.Namespace, *, inspector: bool) -> None:
 
 
 def _inspect_onnx(arguments: argparse.Namespace) -> None:
+    from googlenet_deploy.analysis.inspect import describe, table_lines
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.export.inspect_onnx import describe, table_lines
 
     description = describe(arguments.path, arguments.batch)
     print("\n".join(table_lines(description, layers=not arguments.totals)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.analysis.costs import CostModel
 from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.bundle.golden import MIN_SQNR
@@ -14,7 +15,6 @@ from googlenet_deploy.device.bundle.selftest import PREPROCESSING
 from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.export.costs import CostModel
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.device_scripts import ScriptValues, build_script, self_test_script

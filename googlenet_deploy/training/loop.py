@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from googlenet_deploy.analysis.sparsity import PATTERN
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import DeviceError, requires
-from googlenet_deploy.export.sparsity import PATTERN
 from googlenet_deploy.training.batches import Batch, Feed, step_seed, steps_per_epoch
 from googlenet_deploy.training.meter import Meter, require_finite
 from googlenet_deploy.training.schedule import learning_rate

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.analysis.sparsity import GROUP, KEPT, PATTERN, fits_pattern, holds_pattern
 from googlenet_deploy.errors import UsageError, requires
-from googlenet_deploy.export.sparsity import GROUP, KEPT, PATTERN, fits_pattern, holds_pattern
 
 with requires("train"):
     import torch

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from googlenet_deploy.analysis.sparsity import layer_sparsity
 from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.export.sparsity import layer_sparsity
 from googlenet_deploy.graph.files import load_model, read_metadata
 
 SIZE = 32

@@ -20,7 +20,7 @@ from googlenet_deploy.report.collect.bounds import (
 from googlenet_deploy.report.text import number
 
 if TYPE_CHECKING:
-    from googlenet_deploy.export.estimate import Estimate
+    from googlenet_deploy.analysis.roofline import Estimate
 
 FILE = "estimate.json"
 # Whose rates stand in where the target has none published: only what does not depend on them is kept.
@@ -39,7 +39,7 @@ class EstimateBounds(Step):
 
     def run(self, job: Job) -> Outcome:
         """Estimates; where the target has no published rates, that is noted and the layers are kept."""
-        from googlenet_deploy.export.estimate import estimate  # noqa: PLC0415 - brings the onnx package
+        from googlenet_deploy.analysis.roofline import estimate
 
         why = "" if job.target.module is not None else f"{job.target.title} is software, which has no speed of its own"
         found: dict[str, Estimate] = {}

@@ -9,7 +9,7 @@ from googlenet_deploy.report.details import Layer, MemoryStep, ModeBound
 from googlenet_deploy.report.variants import BOUND, Quantity
 
 if TYPE_CHECKING:
-    from googlenet_deploy.export.estimate import Estimate
+    from googlenet_deploy.analysis.roofline import Estimate
 
 
 def mode_bounds(variant: str, estimate: Estimate) -> tuple[ModeBound, ...]:

@@ -10,11 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from googlenet_deploy.analysis.roofline import Estimate, estimate, estimate_lines
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.targets.target import load_target, target_names
 from googlenet_deploy.errors import DeviceError, UsageError
-from googlenet_deploy.export.estimate import Estimate, estimate
-from googlenet_deploy.export.estimate_report import estimate_lines
 
 # Caffe's Inception v1, with weights that are generated when it runs: the published net's shapes in a small file.
 INCEPTION = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_inception_v1.onnx"

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from googlenet_deploy.analysis.costs import CostModel
+from googlenet_deploy.analysis.inspect import describe, table_lines
 from googlenet_deploy.errors import BadModelError
-from googlenet_deploy.export.costs import CostModel
-from googlenet_deploy.export.inspect_onnx import describe, table_lines
 from googlenet_deploy.graph.graph import serialize
 
 FLOAT = TensorProto.FLOAT

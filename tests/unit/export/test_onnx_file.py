@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from googlenet_deploy.analysis.inspect import describe, table_lines
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import TORCHVISION, Preprocessing
 from googlenet_deploy.errors import BadModelError
-from googlenet_deploy.export.inspect_onnx import describe, table_lines
 from googlenet_deploy.graph.files import (
     input_specification,
     load_classifier,

@@ -7,10 +7,10 @@ import onnx
 import pytest
 from small_models import small_model
 
+from googlenet_deploy.analysis.costs import CostModel
+from googlenet_deploy.analysis.inspect import float_layers, layer_type, work_by_type
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
-from googlenet_deploy.export.costs import CostModel
-from googlenet_deploy.export.precision import float_layers, layer_type, work_by_type
 
 
 def test_shares_of_the_work_and_what_is_left_in_float() -> None:

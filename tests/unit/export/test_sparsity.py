@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from googlenet_deploy.analysis.sparsity import holds_pattern, layer_sparsity, require_pattern, sparsity_line
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.sparsity import holds_pattern, layer_sparsity, require_pattern, sparsity_line
 
 PROMISE = {"training_record": json.dumps({"options": {"sparsity": "2:4"}})}
 

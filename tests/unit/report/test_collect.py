@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
-from googlenet_deploy.export.estimate import Estimate
+from googlenet_deploy.analysis.roofline import Estimate
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
 from googlenet_deploy.report.collect.bounds import bound_quantities
 from googlenet_deploy.report.variants import BOUND, Quantity

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from googlenet_deploy.analysis.sparsity import holds_pattern
 from googlenet_deploy.device.specification import BVLC
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.export.sparsity import holds_pattern
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from googlenet_deploy.analysis.costs import CostModel, NodeCost, element_count
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.costs import CostModel, NodeCost, element_count
 from googlenet_deploy.export.summary import element_type
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.graph.graph import runtime_inputs
