@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.cheapest_sets import cheapest_sets
-from googlenet_deploy.calibration.mixed import keep_in_float
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.quantization.quantized_model import keep_in_float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from googlenet_deploy.calibration.draft import Draft
-    from googlenet_deploy.calibration.judge import Judge, Measure
     from googlenet_deploy.calibration.sensitivity import LayerSensitivity
+    from googlenet_deploy.quantization.accuracy_probe import Judge, Measure
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 TOP1, AGREEMENT, SQNR = "top1", "agreement", "sqnr"
 BUDGETS = (TOP1, AGREEMENT, SQNR)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.calibration.batches import ImageSelection
 from googlenet_deploy.calibration.collect import Collection, Collector, load_state, save_state
 from googlenet_deploy.calibration.observation import Observation, plan_observations, watched_tensors
-from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable
 from googlenet_deploy.calibration.tabulate import check_images, find_doubts, outlines, tabulate
 from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE
@@ -23,6 +22,7 @@ from googlenet_deploy.errors import BadModelError, UsageError
 from googlenet_deploy.graph.files import input_specification, load_classifier, read_metadata
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.quantization.placement import PlacementOptions, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.calibration.budget import AGREEMENT, TOP1, Budget, BudgetSearch, Trial
-from googlenet_deploy.calibration.mixed import keep_in_float
 from googlenet_deploy.calibration.sensitivity import LayerSensitivity, measure_sensitivity
 from googlenet_deploy.device.progress import progress
+from googlenet_deploy.quantization.quantized_model import keep_in_float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from googlenet_deploy.calibration.draft import Draft
-    from googlenet_deploy.calibration.judge import Judge
+    from googlenet_deploy.quantization.accuracy_probe import Judge
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 
 @dataclass(frozen=True)

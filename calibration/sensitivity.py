@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.analysis.costs import CostModel
-from googlenet_deploy.calibration.placement import place
-from googlenet_deploy.calibration.qdq import insert_qdq
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.partition import Section, find_sections, part_of
 from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.quantization.placement import place
+from googlenet_deploy.quantization.qdq_insert import insert_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.draft import Draft
-    from googlenet_deploy.calibration.judge import Judge
+    from googlenet_deploy.quantization.accuracy_probe import Judge
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 IMAGES = 32
 FLOAT32_BYTES = 4

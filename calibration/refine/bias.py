@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.batches import Batches
-    from googlenet_deploy.calibration.draft import Draft
     from googlenet_deploy.calibration.refine.layerwise import Fitted
     from googlenet_deploy.calibration.refine.rows import LayerRows
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 IMAGES = 128
 ROUNDS = 3

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.weights import LARGEST_CODE
+from googlenet_deploy.quantization.weights import LARGEST_CODE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
 from googlenet_deploy.calibration.refine.channels import (
     Channels,
     LayerEditor,
@@ -25,6 +24,7 @@ from googlenet_deploy.calibration.refine.channels import (
     trace_channels,
 )
 from googlenet_deploy.graph.graph import GraphView, copy_model
+from googlenet_deploy.quantization.placement import QUANTIZED_OPERATORS
 
 if TYPE_CHECKING:
     import onnx

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.batches import Batches
-    from googlenet_deploy.calibration.draft import Draft
-    from googlenet_deploy.calibration.placement import QuantizedNode
-    from googlenet_deploy.calibration.weights import QuantizedWeight
+    from googlenet_deploy.quantization.placement import QuantizedNode
+    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.weights import QuantizedWeight
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 

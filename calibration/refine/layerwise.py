@@ -11,15 +11,15 @@ import numpy as np
 from googlenet_deploy.calibration.refine.channels import outputs_first
 from googlenet_deploy.calibration.refine.frontier import Frontier
 from googlenet_deploy.calibration.refine.rows import LayerRows, can_sample, sample_rows
-from googlenet_deploy.calibration.weights import QuantizedWeight
 from googlenet_deploy.device.progress import progress
+from googlenet_deploy.quantization.weights import QuantizedWeight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.batches import Batches
-    from googlenet_deploy.calibration.draft import Draft
-    from googlenet_deploy.calibration.placement import QuantizedNode
+    from googlenet_deploy.quantization.placement import QuantizedNode
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 SEED = 0
 

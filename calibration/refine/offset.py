@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.draft import Draft
-from googlenet_deploy.calibration.placement import AVERAGE_POOLS, QUANTIZED_OPERATORS
 from googlenet_deploy.calibration.refine.channels import Channels, is_plain_layer, trace_channels
 from googlenet_deploy.calibration.refine.shifted import shift_tensors
 from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.graph import GraphView, attribute, known_shapes
+from googlenet_deploy.quantization.placement import AVERAGE_POOLS, QUANTIZED_OPERATORS
+from googlenet_deploy.quantization.quantized_model import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,9 +20,9 @@ from googlenet_deploy.calibration.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.batches import Batches
-    from googlenet_deploy.calibration.draft import Draft
     from googlenet_deploy.calibration.refine.layerwise import Fitted
     from googlenet_deploy.calibration.refine.rows import LayerRows
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 IMAGES = 256
 # Of the inputs' mean variance. Between a hundredth and a third of it the result changes little.

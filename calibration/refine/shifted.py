@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
 from googlenet_deploy.calibration.refine.channels import LayerEditor, outputs_first, trace_channels
 from googlenet_deploy.graph.graph import GraphView, copy_model
+from googlenet_deploy.quantization.placement import QUANTIZED_OPERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 
 def shift_tensors(draft: Draft, offsets: Mapping[str, float]) -> Draft:

@@ -10,8 +10,8 @@ from googlenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from googlenet_deploy.calibration.draft import Refinement
-    from googlenet_deploy.calibration.quantize import ModelStep
+    from googlenet_deploy.quantization.quantize import ModelStep
+    from googlenet_deploy.quantization.quantized_model import Refinement
 
 EQUALIZE, WEIGHT_SCALES, OFFSET, BIAS, ROUNDING = "equalize", "weight-scales", "offset", "bias", "rounding"
 # Each builds on those ahead of it.

@@ -11,19 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.weights import (
-    float_weight,
-    max_scales,
-    quantize_weight,
-    quantize_weights,
-)
 from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.quantization.weights import float_weight, max_scales, quantize_weight, quantize_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.batches import Batches
-    from googlenet_deploy.calibration.draft import Draft
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 # Below half the range the clipping error of any real channel has long outgrown what rounding saves.
 SHARES = np.linspace(1.0, 0.5, 51)

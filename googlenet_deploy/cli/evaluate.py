@@ -29,12 +29,12 @@ from googlenet_deploy.cli.arguments import (
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.inner_errors import InnerErrors
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.evaluation.dataset import LabelledImages
     from googlenet_deploy.evaluation.evaluate import Evaluation
     from googlenet_deploy.evaluation.evidence import Verdict
+    from googlenet_deploy.quantization.layer_errors import InnerErrors
 
 GATES = ("top1", "top5", "agreement", "sqnr")
 
@@ -193,7 +193,7 @@ def _inner_errors(
     if not all(path.lower().endswith(".onnx") for path in (arguments.model, arguments.reference)):
         return None, "that needs two ONNX models"
     try:
-        from googlenet_deploy.calibration.inner_errors import measure_files
+        from googlenet_deploy.quantization.layer_errors import measure_files
     except MissingExtraError as error:
         return None, f"{error.message} ({error.remedy})"
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Sequence
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.severity import Finding
+    from googlenet_deploy.quantization.findings import Finding
 
 SHOWN = 20
 
@@ -32,8 +32,8 @@ def _check_alone(arguments: argparse.Namespace) -> None:
 
 
 def _lint(arguments: argparse.Namespace) -> int:
-    from googlenet_deploy.calibration.lint import ERROR, has_quantisation, lint_model
     from googlenet_deploy.graph.files import load_model
+    from googlenet_deploy.quantization.lint import ERROR, has_quantisation, lint_model
 
     model = load_model(arguments.lint)
     findings = lint_model(model)
@@ -53,9 +53,9 @@ def _lint(arguments: argparse.Namespace) -> int:
 def _repair(arguments: argparse.Namespace) -> int:
     if not arguments.output:
         raise UsageError("--repair needs --output for the mended model")
-    from googlenet_deploy.calibration.lint import has_quantisation
-    from googlenet_deploy.calibration.repair import repair_model
     from googlenet_deploy.graph.files import load_model, write_model
+    from googlenet_deploy.quantization.lint import has_quantisation
+    from googlenet_deploy.quantization.repair import repair_model
 
     model = load_model(arguments.repair)
     result = repair_model(model, arguments.repair)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.budget import Budget
     from googlenet_deploy.calibration.calibrate import CalibrationSource
     from googlenet_deploy.calibration.precision import Precision
-    from googlenet_deploy.calibration.quantize import Judges, QuantizationResult
     from googlenet_deploy.calibration.sensitivity import LayerSensitivity
+    from googlenet_deploy.quantization.quantize import Judges, QuantizationResult
 
 CHECK_IMAGES, BUDGET_IMAGES = 64, 256
 SHOWN = 10
@@ -72,7 +72,7 @@ def image_count(arguments: argparse.Namespace) -> int:
 def judges_of(arguments: argparse.Namespace, source: CalibrationSource) -> Judges:
     """The images of --check-from, and the labels that a budget on top1 needs."""
     from googlenet_deploy.calibration.batches import select_images
-    from googlenet_deploy.calibration.quantize import Judges
+    from googlenet_deploy.quantization.quantize import Judges
 
     selection = select_images(arguments.check_from, None) if arguments.check_from else None
     if not any(name == "top1" for name, _ in arguments.budget):

@@ -51,9 +51,9 @@ from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
-    from googlenet_deploy.calibration.placement import PlacementOptions
-    from googlenet_deploy.calibration.quantize import QuantizationOptions, QuantizationResult
     from googlenet_deploy.calibration.table import CalibrationTable
+    from googlenet_deploy.quantization.placement import PlacementOptions
+    from googlenet_deploy.quantization.quantize import QuantizationOptions, QuantizationResult
 
 GATES = ("agreement", "sqnr")
 
@@ -131,10 +131,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.lint or arguments.repair:
         return lint_or_repair(arguments)
     _check_options(arguments)
-    from googlenet_deploy.calibration.quantize import quantize
     from googlenet_deploy.calibration.refine.steps import refinement_steps
     from googlenet_deploy.device.files import check_writable
     from googlenet_deploy.graph.files import write_model
+    from googlenet_deploy.quantization.quantize import quantize
 
     check_writable(arguments.output, arguments.save_table, arguments.cache, arguments.sensitivity, arguments.resume)
     names = chosen_refinements(arguments)
@@ -183,9 +183,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> None:
     if not arguments.target:
         return
-    from googlenet_deploy.calibration.target_rules import check_target
     from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.graph.graph import opset_of
+    from googlenet_deploy.quantization.placement import check_target
 
     for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):
         print(f"note: {note}", file=sys.stderr)
@@ -193,7 +193,7 @@ def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> N
 
 def placement_options(arguments: argparse.Namespace) -> PlacementOptions:
     """What `add_placement_options` asked for."""
-    from googlenet_deploy.calibration.placement import PlacementOptions
+    from googlenet_deploy.quantization.placement import PlacementOptions
 
     return PlacementOptions(
         quantize_input=not arguments.keep_input,
@@ -204,8 +204,8 @@ def placement_options(arguments: argparse.Namespace) -> PlacementOptions:
 
 
 def _options(arguments: argparse.Namespace) -> QuantizationOptions:
-    from googlenet_deploy.calibration.qdq import QdqOptions
-    from googlenet_deploy.calibration.quantize import QuantizationOptions
+    from googlenet_deploy.quantization.qdq_insert import QdqOptions
+    from googlenet_deploy.quantization.quantize import QuantizationOptions
 
     return QuantizationOptions(
         placement=placement_options(arguments),

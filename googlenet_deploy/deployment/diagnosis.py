@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from googlenet_deploy.calibration.inner_errors import InnerErrors, measure_files
 from googlenet_deploy.deployment.job import MODELS, Job
 from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.predictions import softmax
@@ -15,6 +14,7 @@ from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.diagnosis import diagnose
 from googlenet_deploy.evaluation.evidence import PROBLEM, Evidence
 from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.quantization.layer_errors import InnerErrors, measure_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

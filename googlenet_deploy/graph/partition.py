@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.placement import AVERAGE_POOLS
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.graph import SHAPE_OPERATORS
+from googlenet_deploy.quantization.placement import AVERAGE_POOLS
 
 with requires("export"):
     import onnx

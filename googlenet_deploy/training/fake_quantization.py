@@ -14,9 +14,9 @@ import numpy as np
 
 from googlenet_deploy.calibration.refine.channels import outputs_first
 from googlenet_deploy.calibration.refine.shifted import biases_without_shifts
-from googlenet_deploy.calibration.weights import LARGEST_CODE, QuantizedWeight
 from googlenet_deploy.errors import BadModelError, requires
 from googlenet_deploy.graph.graph import SHAPE_OPERATORS
+from googlenet_deploy.quantization.weights import LARGEST_CODE, QuantizedWeight
 from googlenet_deploy.training.onnx_network import (
     REMEDY,
     OnnxNetwork,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.draft import Draft
-    from googlenet_deploy.calibration.placement import QuantizationPlan, ScaleGroup
+    from googlenet_deploy.quantization.placement import QuantizationPlan, ScaleGroup
+    from googlenet_deploy.quantization.quantized_model import Draft
 
 QUANTIZERS = "quantizers"  # the name of the network's module that holds those of activations
 INSIDE = 0.48  # of a step: how far a weight may be from its code's middle at the start, where 0.5 is the next code

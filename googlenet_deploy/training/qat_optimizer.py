@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.calibration.weights import LARGEST_CODE
 from googlenet_deploy.errors import requires
+from googlenet_deploy.quantization.weights import LARGEST_CODE
 
 with requires("train"):
     import torch

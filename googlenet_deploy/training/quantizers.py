@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from googlenet_deploy.calibration.weights import LARGEST_CODE
 from googlenet_deploy.errors import requires
+from googlenet_deploy.quantization.weights import LARGEST_CODE
 
 with requires("train"):
     import torch

@@ -15,14 +15,10 @@ import onnx
 import pytest
 import torch
 
-from googlenet_deploy.calibration.draft import make_draft
 from googlenet_deploy.calibration.observation import plan_observations
-from googlenet_deploy.calibration.placement import PlacementOptions, place
-from googlenet_deploy.calibration.qdq import QdqOptions
 from googlenet_deploy.calibration.refine.equalization import equalize_channels
 from googlenet_deploy.calibration.refine.offset import offset_activations
 from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
-from googlenet_deploy.calibration.repair import repair_model
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, ImageRecord, TensorRecord
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline
@@ -35,6 +31,10 @@ from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
 from googlenet_deploy.model.weights import load_weights
+from googlenet_deploy.quantization.placement import PlacementOptions, place
+from googlenet_deploy.quantization.qdq_insert import QdqOptions
+from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.repair import repair_model
 
 SPECIFICATION = Preprocessing(resize=64, crop=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from googlenet_deploy.analysis.sparsity import layer_sparsity
-from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.graph.files import load_model, read_metadata
+from googlenet_deploy.quantization.lint import lint_model
 
 SIZE = 32
 

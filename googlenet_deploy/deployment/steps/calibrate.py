@@ -10,7 +10,7 @@ from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Ou
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.quantize import Judges, QuantizationOptions
+    from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions
 
 STATE = "calibration.state"
 # Images on which a budget is judged, and on which layers are ranked.
@@ -91,9 +91,9 @@ class Quantize(Step):
         """Quantises, with the fewest layers in floating point that keep the budget; evaluation compares with FP32."""
         from googlenet_deploy.calibration.batches import ImageSelection  # noqa: PLC0415 - ONNX Runtime
         from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415
-        from googlenet_deploy.calibration.quantize import quantize  # noqa: PLC0415
         from googlenet_deploy.calibration.table import load_table  # noqa: PLC0415
         from googlenet_deploy.graph.files import write_model
+        from googlenet_deploy.quantization.quantize import quantize
 
         table, options = load_table(job.path(TABLE)), self._options(job)
         selection = ImageSelection(tuple(job.sources(job.data("images")["calibration"])), ())
@@ -118,7 +118,7 @@ class Quantize(Step):
     def _options(self, job: Job) -> QuantizationOptions:
         from googlenet_deploy.calibration.budget import Budget  # noqa: PLC0415
         from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415
-        from googlenet_deploy.calibration.quantize import QuantizationOptions  # noqa: PLC0415
+        from googlenet_deploy.quantization.quantize import QuantizationOptions
 
         config = job.config
         return QuantizationOptions(
@@ -131,7 +131,7 @@ class Quantize(Step):
     def _judges(self, job: Job) -> Judges:
         """Images that judge: those set apart for a budget; to rank layers, which changes nothing, evaluation's too."""
         from googlenet_deploy.calibration.batches import ImageSelection  # noqa: PLC0415
-        from googlenet_deploy.calibration.quantize import Judges  # noqa: PLC0415
+        from googlenet_deploy.quantization.quantize import Judges
 
         images = job.data("images")
         names = images["choosing"] or images["evaluation"]

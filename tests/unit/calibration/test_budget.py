@@ -13,9 +13,6 @@ import onnx
 import pytest
 
 from googlenet_deploy.calibration.budget import Budget, BudgetSearch, Trial
-from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.judge import Judge, Measure
-from googlenet_deploy.calibration.mixed import keep_in_float
 from googlenet_deploy.calibration.precision import choose_precision
 from googlenet_deploy.calibration.sensitivity import LayerSensitivity, measure_sensitivity
 from googlenet_deploy.calibration.table import CalibrationTable
@@ -25,6 +22,8 @@ from googlenet_deploy.errors import UsageError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.paired import PairedDifference
 from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.quantization.accuracy_probe import Judge, Measure
+from googlenet_deploy.quantization.quantized_model import Draft, keep_in_float, make_draft
 
 
 def agreement(decibels: float, equal: int = 98) -> Agreement:

@@ -12,15 +12,6 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.inner_errors import (
-    CalibrationRecord,
-    InnerErrors,
-    calibration_record,
-    measure_files,
-    measure_inner_errors,
-)
-from googlenet_deploy.calibration.placement import ScaleGroup
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.specification import Preprocessing
@@ -31,6 +22,15 @@ from googlenet_deploy.evaluation.evidence import Evidence, Verdict
 from googlenet_deploy.evaluation.paired import PairedDifference
 from googlenet_deploy.graph.graph import GraphView, copy_model, replace_nodes
 from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.quantization.layer_errors import (
+    CalibrationRecord,
+    InnerErrors,
+    calibration_record,
+    measure_files,
+    measure_inner_errors,
+)
+from googlenet_deploy.quantization.placement import ScaleGroup
+from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 
 IMAGES = 48
 

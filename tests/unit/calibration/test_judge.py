@@ -10,8 +10,6 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration.draft import make_draft
-from googlenet_deploy.calibration.judge import Judge
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import ImageSource, find_images
@@ -19,6 +17,8 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import InputError, VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.quantization.accuracy_probe import Judge
+from googlenet_deploy.quantization.quantized_model import make_draft
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from googlenet_deploy.calibration.draft import make_draft
-from googlenet_deploy.calibration.lint import ERROR, WARNING, Finding, has_quantisation, lint_model
-from googlenet_deploy.calibration.placement import PlacementOptions
-from googlenet_deploy.calibration.qdq import QdqOptions
 from googlenet_deploy.calibration.table import CalibrationTable
+from googlenet_deploy.quantization.lint import ERROR, WARNING, Finding, has_quantisation, lint_model
+from googlenet_deploy.quantization.placement import PlacementOptions
+from googlenet_deploy.quantization.qdq_insert import QdqOptions
+from googlenet_deploy.quantization.quantized_model import make_draft
 
 NetOf = Callable[..., Any]
 

@@ -14,27 +14,21 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration import quantize as module
 from googlenet_deploy.calibration.batches import ArrayBatches, Batches, ImageSelection, select_images
 from googlenet_deploy.calibration.budget import Budget
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, open_source
-from googlenet_deploy.calibration.check import compare
-from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.lint import ERROR, Finding
-from googlenet_deploy.calibration.placement import PlacementOptions
-from googlenet_deploy.calibration.quantize import (
-    Judges,
-    QuantizationOptions,
-    QuantizationResult,
-    quantize,
-    table_hash,
-)
 from googlenet_deploy.calibration.refine.bias import correct_biases
 from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
 from googlenet_deploy.graph.files import read_metadata
+from googlenet_deploy.quantization import quantize as module
+from googlenet_deploy.quantization.accuracy_probe import compare
+from googlenet_deploy.quantization.lint import ERROR, Finding
+from googlenet_deploy.quantization.placement import PlacementOptions
+from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions, QuantizationResult, quantize, table_hash
+from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 
 QUIET = CalibrationOptions(quiet=True)
 

@@ -15,12 +15,12 @@ import onnx
 import pytest
 from onnx import helper
 
-from googlenet_deploy.calibration.expand_integers import expand_integer_operators
-from googlenet_deploy.calibration.lint import ERROR, lint_model
-from googlenet_deploy.calibration.repair import RepairResult, repair_model
 from googlenet_deploy.errors import BadModelError, VerificationError
 from googlenet_deploy.graph.graph import GraphView, serialize
 from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.quantization.expand_qoperators import expand_integer_operators
+from googlenet_deploy.quantization.lint import ERROR, lint_model
+from googlenet_deploy.quantization.repair import RepairResult, repair_model
 
 NetOf = Callable[..., Any]
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.placement import ScaleGroup
 from googlenet_deploy.calibration.table import (
     AUTO,
     METHODS,
@@ -26,6 +25,7 @@ from googlenet_deploy.calibration.table import (
 )
 from googlenet_deploy.device.specification import BVLC, TORCHVISION
 from googlenet_deploy.errors import BadTableError
+from googlenet_deploy.quantization.placement import ScaleGroup
 
 GOLDEN = Path(__file__).parents[2] / "data" / "calibration_table.json"
 

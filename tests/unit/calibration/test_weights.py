@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from googlenet_deploy.calibration.placement import place
-from googlenet_deploy.calibration.weights import max_scales, quantize_weight, quantize_weights
 from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.quantization.placement import place
+from googlenet_deploy.quantization.weights import max_scales, quantize_weight, quantize_weights
 
 WEIGHTS = arrays.arrays(
     np.float32,

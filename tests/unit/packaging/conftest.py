@@ -12,7 +12,6 @@ from PIL import Image
 
 from googlenet_deploy.calibration.batches import select_images
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, open_source
-from googlenet_deploy.calibration.quantize import QuantizationOptions, quantize
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import load_target
@@ -24,6 +23,7 @@ from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
 from googlenet_deploy.packaging.device_zipapp import device_zipapp
 from googlenet_deploy.packaging.jetson import JetsonRequest, write_jetson
+from googlenet_deploy.quantization.quantize import QuantizationOptions, quantize
 
 SPECIFICATION = Preprocessing(resize=72, crop=(64, 64), mean=(0.4, 0.5, 0.6), std=(0.5, 0.25, 0.75))
 NAMES = ("cat", "dog; wolf", "Möwe", *(f"class {index}" for index in range(3, 10)))

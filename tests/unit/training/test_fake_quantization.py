@@ -16,8 +16,6 @@ from torch import nn
 
 from googlenet_deploy.calibration.batches import select_images
 from googlenet_deploy.calibration.calibrate import CalibrationSource, calibrate, open_source
-from googlenet_deploy.calibration.draft import Draft, make_draft
-from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.refine.offset import offset_activations
 from googlenet_deploy.calibration.refine.shifted import shift_tensors
 from googlenet_deploy.calibration.refine.steps import parse_refinements, refinement_steps
@@ -32,6 +30,8 @@ from googlenet_deploy.graph.files import write_model
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
+from googlenet_deploy.quantization.placement import PlacementOptions
+from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 from googlenet_deploy.training.fake_quantization import (
     TrainedQuantization,
     extract,

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from torch import nn
 from torch.nn.utils import parametrize
 
-from googlenet_deploy.calibration.weights import max_scales, quantize_weight
+from googlenet_deploy.quantization.weights import max_scales, quantize_weight
 from googlenet_deploy.training.quantizers import (
     LOW,
     ActivationQuantizer,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from googlenet_deploy.calibration.refine.descent import best_weights, feed_back, learn_codes, measure_moments
 from googlenet_deploy.calibration.refine.rows import LayerRows
-from googlenet_deploy.calibration.weights import max_scales
+from googlenet_deploy.quantization.weights import max_scales
 
 
 def layer(seed: int, inputs: int = 9, outputs: int = 4, rows: int = 300, noise: float = 0.0) -> LayerRows:

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.draft import make_draft
 from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales, mse_scales
 from googlenet_deploy.calibration.table import CalibrationTable
-from googlenet_deploy.calibration.weights import max_scales, quantize_weight
+from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.weights import max_scales, quantize_weight
 
 
 def error(weight: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:

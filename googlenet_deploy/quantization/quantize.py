@@ -12,25 +12,25 @@ from googlenet_deploy.analysis.sparsity import require_pattern
 from googlenet_deploy.calibration.batches import ImageSelection
 from googlenet_deploy.calibration.budget import Budget
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, calibrate
-from googlenet_deploy.calibration.draft import Draft, Refinement, make_draft
 from googlenet_deploy.calibration.held_back import held_back
-from googlenet_deploy.calibration.judge import Judge
-from googlenet_deploy.calibration.lint import ERROR, lint_model
-from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.precision import Precision, choose_precision
-from googlenet_deploy.calibration.qdq import QdqOptions
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.files import read_metadata, store_metadata
+from googlenet_deploy.quantization.accuracy_probe import Judge
+from googlenet_deploy.quantization.lint import ERROR, lint_model
+from googlenet_deploy.quantization.placement import PlacementOptions
+from googlenet_deploy.quantization.qdq_insert import QdqOptions
+from googlenet_deploy.quantization.quantized_model import Draft, Refinement, make_draft
 
 with requires("export"):
     import onnx
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.lint import Finding
     from googlenet_deploy.device.images.sources import ImageSource
+    from googlenet_deploy.quantization.lint import Finding
 
 CHECKED_IMAGES = 64
 # A sound INT8 GoogLeNet agrees with FP32 on some 98 of 100 images, at 28 dB and more.

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from googlenet_deploy.calibration.batches import Batches
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
+
 
 BATCH_SIZE = 4
 
@@ -127,3 +129,20 @@ def _checked(labels: list[int], classes: int) -> list[int]:
 def _scores(session: TensorSession, images: NDArray[np.generic]) -> NDArray[np.float32]:
     values = session.run(images)[session.outputs[0]]
     return np.asarray(values, np.float32).reshape(len(values), -1)
+
+
+def compare(reference: onnx.ModelProto, quantised: onnx.ModelProto, batches: Batches) -> Agreement | None:
+    """Runs both models and compares their first outputs, (N, ...) of float; None where there are no images.
+
+    Raises:
+        BadModelError: One of them cannot be run.
+        VerificationError: The quantised model yields NaN or infinite values.
+    """
+    first, second = TensorSession(reference), TensorSession(quantised)
+    agreement = Agreement()
+    for batch in batches:
+        wanted, got = (session.run(batch.array)[session.outputs[0]] for session in (first, second))
+        if not np.isfinite(got).all():
+            raise VerificationError("the quantised model yields NaN or infinite values")
+        agreement.add(wanted.reshape(len(wanted), -1), got.reshape(len(got), -1))
+    return agreement if agreement.images else None

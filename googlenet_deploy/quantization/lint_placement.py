@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.placement import ACTIVATIONS, AVERAGE_POOLS
-from googlenet_deploy.calibration.severity import ERROR, WARNING, Finding
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.graph import GraphView, attribute, feeds_lrn
+from googlenet_deploy.quantization.findings import ERROR, WARNING, Finding
+from googlenet_deploy.quantization.placement import ACTIVATIONS, AVERAGE_POOLS
 
 with requires("export"):
     import onnx
@@ -16,7 +16,7 @@ with requires("export"):
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from googlenet_deploy.calibration.qdq_view import Pair
+    from googlenet_deploy.quantization.qdq_pairs import Pair
 
 LAYERS = frozenset({"Conv", "Gemm", "ConvTranspose", "MatMul"})
 

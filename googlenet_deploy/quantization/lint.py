@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from googlenet_deploy.calibration.expand_integers import VALUE_KEEPING, form_of
-from googlenet_deploy.calibration.lint_pairs import check_layers
-from googlenet_deploy.calibration.qdq_view import DEQUANTIZE, QUANTIZE, find_pairs, zero_point
-from googlenet_deploy.calibration.severity import ERROR, WARNING, Finding
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.graph import GraphView, attribute
+from googlenet_deploy.quantization.expand_qoperators import VALUE_KEEPING, form_of
+from googlenet_deploy.quantization.findings import ERROR, WARNING, Finding
+from googlenet_deploy.quantization.lint_placement import check_layers
+from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, find_pairs, zero_point
 
 with requires("export"):
     import onnx

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.qdq_view import DEQUANTIZE, QUANTIZE
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.graph import (
     SHAPE_OPERATORS,
@@ -22,6 +21,7 @@ from googlenet_deploy.graph.graph import (
     to_tensor,
     unique_name,
 )
+from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE
 
 with requires("export"):
     import onnx

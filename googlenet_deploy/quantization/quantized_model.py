@@ -7,14 +7,14 @@ biases, learned rounding. Changes of the FP32 model itself, such as equalisation
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
-from googlenet_deploy.calibration.qdq import QdqOptions, insert_qdq
 from googlenet_deploy.calibration.table import CalibrationTable, group_scales
-from googlenet_deploy.calibration.weights import QuantizedWeight, quantize_weights
 from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.quantization.placement import PlacementOptions, QuantizationPlan, place
+from googlenet_deploy.quantization.qdq_insert import QdqOptions, insert_qdq
+from googlenet_deploy.quantization.weights import QuantizedWeight, quantize_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,3 +85,25 @@ def make_draft(
     plan = place(graph, options)
     scales = group_scales(plan.groups, table, method)
     return Draft(model, plan, table, scales, quantize_weights(graph, plan))
+
+
+def keep_in_float(draft: Draft, reasons: Mapping[str, str]) -> Draft:
+    """The same draft with further layers in float; all others keep their scales, weights and biases.
+
+    Args:
+        draft: The draft.
+        reasons: Why each layer stays in float, by the layer's name.
+
+    Raises:
+        BadModelError: Nothing would be quantised any more.
+    """
+    options = replace(draft.plan.options, excluded=draft.plan.options.excluded | frozenset(reasons))
+    plan = place(GraphView(draft.model), options)
+    skipped = {name: reasons.get(name, draft.plan.skipped.get(name, why)) for name, why in plan.skipped.items()}
+    return replace(
+        draft,
+        plan=replace(plan, skipped=skipped),
+        scales={name: draft.scales[name] for name in plan.tensors},
+        weights={node.name: draft.weights[node.name] for node in plan.nodes},
+        biases={name: bias for name, bias in draft.biases.items() if name not in reasons},
+    )

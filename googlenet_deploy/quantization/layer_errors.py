@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from googlenet_deploy.calibration.batches import spread
-from googlenet_deploy.calibration.lint import lint_model
 from googlenet_deploy.calibration.observation import is_fused
-from googlenet_deploy.calibration.placement import ACTIVATIONS, is_image
-from googlenet_deploy.calibration.qdq_view import Pair, find_pairs, zero_point
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.progress import progress
@@ -22,6 +19,9 @@ from googlenet_deploy.evaluation.layer_error import ErrorSum, LayerError, RangeU
 from googlenet_deploy.graph.files import load_model, read_metadata
 from googlenet_deploy.graph.graph import GraphView, runtime_inputs
 from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.quantization.lint import lint_model
+from googlenet_deploy.quantization.placement import ACTIVATIONS, is_image
+from googlenet_deploy.quantization.qdq_pairs import Pair, find_pairs, zero_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

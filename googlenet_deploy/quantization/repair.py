@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.batches import ArrayBatches
-from googlenet_deploy.calibration.check import compare
-from googlenet_deploy.calibration.expand_integers import expand_integer_operators
-from googlenet_deploy.calibration.lint import lint_model
-from googlenet_deploy.calibration.qdq import lift_opset
-from googlenet_deploy.calibration.repair_pairs import (
+from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, requires
+from googlenet_deploy.export.samples import seeded_samples
+from googlenet_deploy.graph.files import input_specification
+from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.pass_manager import restate_shapes
+from googlenet_deploy.quantization.accuracy_probe import compare
+from googlenet_deploy.quantization.expand_qoperators import expand_integer_operators
+from googlenet_deploy.quantization.lint import lint_model
+from googlenet_deploy.quantization.qdq_insert import lift_opset
+from googlenet_deploy.quantization.repair_placement import (
     drop_harmful_pairs,
     drop_unread,
     equal_pool_scales,
     fold_parameters,
     share_pairs,
 )
-from googlenet_deploy.calibration.repair_types import float_biases, restore_relu, signed_symmetric, standard_domain
-from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, requires
-from googlenet_deploy.export.samples import seeded_samples
-from googlenet_deploy.graph.files import input_specification
-from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.graph.pass_manager import restate_shapes
+from googlenet_deploy.quantization.repair_types import float_biases, restore_relu, signed_symmetric, standard_domain
 
 with requires("export"):
     import onnx
@@ -39,7 +39,7 @@ with requires("export"):
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from googlenet_deploy.calibration.severity import Finding
+    from googlenet_deploy.quantization.findings import Finding
 
 # One mending may uncover the need for another: QLinearConv becomes pairs, whose zero points come next.
 _STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from googlenet_deploy.calibration.weights import along_axis
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.graph import GraphView, attribute
+from googlenet_deploy.quantization.weights import along_axis
 
 with requires("export"):
     import onnx
