@@ -126,8 +126,8 @@ def ours(*flags: str) -> Callable[[Path, Path, list[Path]], None]:
 
 def ours_asymmetric(model: Path, output: Path, paths: list[Path]) -> None:
     """Learned rounding that makes the codes explain the error of their inputs as well; see `learn_rounding`."""
-    from googlenet_deploy.calibration.batches import ImageSelection
     from googlenet_deploy.calibration.calibrate import open_source
+    from googlenet_deploy.calibration.images import ImageSelection
     from googlenet_deploy.calibration.refine.rounding import learn_rounding
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.graph.files import write_model

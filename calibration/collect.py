@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from googlenet_deploy.calibration.observers import Histogram
+from googlenet_deploy.calibration.histogram import Histogram
 from googlenet_deploy.device.files import reason, write_bytes
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadModelError, InputError

@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.observation import is_fused
 from googlenet_deploy.calibration.table import group_scales, scale_from_amax
+from googlenet_deploy.calibration.watched_tensors import is_fused
 from googlenet_deploy.device.files import reason, write_text
 from googlenet_deploy.errors import BadTableError, UsageError, requires
 from googlenet_deploy.graph.graph import GraphView

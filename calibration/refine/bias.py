@@ -17,7 +17,7 @@ from googlenet_deploy.calibration.refine.layerwise import refine_layers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.calibration.refine.layerwise import Fitted
     from googlenet_deploy.calibration.refine.rows import LayerRows
     from googlenet_deploy.quantization.quantized_model import Draft

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import onnxruntime
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.quantization.placement import QuantizedNode
     from googlenet_deploy.quantization.quantized_model import Draft
     from googlenet_deploy.quantization.weights import QuantizedWeight

@@ -17,7 +17,7 @@ from googlenet_deploy.quantization.weights import QuantizedWeight
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.quantization.placement import QuantizedNode
     from googlenet_deploy.quantization.quantized_model import Draft
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.calibration.table import CalibrationTable
 
 # Below this saving in the error of rounding a family of tensors is left as it is.

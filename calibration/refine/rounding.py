@@ -19,7 +19,7 @@ from googlenet_deploy.calibration.refine.descent import best_weights, learn_code
 from googlenet_deploy.calibration.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.calibration.refine.layerwise import Fitted
     from googlenet_deploy.calibration.refine.rows import LayerRows
     from googlenet_deploy.quantization.quantized_model import Draft

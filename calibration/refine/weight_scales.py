@@ -17,7 +17,7 @@ from googlenet_deploy.quantization.weights import float_weight, max_scales, quan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.quantization.quantized_model import Draft
 
 # Below half the range the clipping error of any real channel has long outgrown what rounding saves.

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.observers import BINS
+from googlenet_deploy.calibration.histogram import BINS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.observers import Histogram
+    from googlenet_deploy.calibration.histogram import Histogram
 
 ENTROPY_BINS = 2048
 LEVELS = 128

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from googlenet_deploy.calibration.observers import BINS
+from googlenet_deploy.calibration.histogram import BINS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.observers import Histogram
+    from googlenet_deploy.calibration.histogram import Histogram
 
 LARGEST_CODE = 127
 # 4096 bins for the range leave 16 to 32 within one step of the largest threshold: the error is exact to a

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.observers import Histogram
+    from googlenet_deploy.calibration.histogram import Histogram
 
 
 def max_threshold(histogram: Histogram) -> float:

@@ -15,7 +15,7 @@ from googlenet_deploy.calibration.thresholds.error import Magnitudes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.observers import Histogram
+    from googlenet_deploy.calibration.histogram import Histogram
 
 # The error has one broad minimum, so a coarse search over shares of the maximum and a fine one around the best
 # find it to a thousandth of the range.

@@ -13,7 +13,7 @@ import numpy as np
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.observers import Histogram
+    from googlenet_deploy.calibration.histogram import Histogram
 
 DEFAULT_PERCENTILE = 99.999
 

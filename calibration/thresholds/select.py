@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from googlenet_deploy.calibration.observers import Histogram
+from googlenet_deploy.calibration.histogram import Histogram
 from googlenet_deploy.calibration.thresholds.entropy import entropy_threshold
 from googlenet_deploy.calibration.thresholds.error import Magnitudes, SquaredError
 from googlenet_deploy.calibration.thresholds.max import max_threshold

@@ -21,8 +21,8 @@ from googlenet_deploy.cli.arguments import add_preprocessing_options, positive, 
 from googlenet_deploy.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.batches import ImageSelection
     from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource
+    from googlenet_deploy.calibration.images import ImageSelection
     from googlenet_deploy.calibration.table import CalibrationTable
 
 METHODS = ("auto", "max", "percentile", "entropy", "mse")
@@ -166,7 +166,7 @@ def open_model(arguments: argparse.Namespace) -> CalibrationSource:
 
 def choose_images(arguments: argparse.Namespace) -> ImageSelection:
     """The images of --images, --count and --seed."""
-    from googlenet_deploy.calibration.batches import is_list, select_images
+    from googlenet_deploy.calibration.images import is_list, select_images
 
     count: Optional[int] = arguments.count
     if count is not None or is_list(arguments.images):

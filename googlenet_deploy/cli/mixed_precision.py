@@ -71,7 +71,7 @@ def image_count(arguments: argparse.Namespace) -> int:
 
 def judges_of(arguments: argparse.Namespace, source: CalibrationSource) -> Judges:
     """The images of --check-from, and the labels that a budget on top1 needs."""
-    from googlenet_deploy.calibration.batches import select_images
+    from googlenet_deploy.calibration.images import select_images
     from googlenet_deploy.quantization.quantize import Judges
 
     selection = select_images(arguments.check_from, None) if arguments.check_from else None

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.calibration.batches import hash_contents
+from googlenet_deploy.calibration.images import hash_contents
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.state import State
 from googlenet_deploy.device.files import sha256_file

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy import __version__
-from googlenet_deploy.calibration.outline import Outline
+from googlenet_deploy.calibration.histogram import Outline
 from googlenet_deploy.calibration.table import load_table
 from googlenet_deploy.deployment import report_checks, report_commands, report_figures
 from googlenet_deploy.deployment.job import MODELS, OUTLINES, TABLE, Job

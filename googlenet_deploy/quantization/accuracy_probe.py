@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from googlenet_deploy.calibration.batches import spread
-from googlenet_deploy.calibration.observation import is_fused
+from googlenet_deploy.calibration.images import spread
+from googlenet_deploy.calibration.watched_tensors import is_fused
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.progress import progress

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.analysis.sparsity import require_pattern
-from googlenet_deploy.calibration.batches import ImageSelection
 from googlenet_deploy.calibration.budget import Budget
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, calibrate
-from googlenet_deploy.calibration.held_back import held_back
+from googlenet_deploy.calibration.images import ImageSelection, held_back
 from googlenet_deploy.calibration.precision import Precision, choose_precision
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.batches import Batches
+    from googlenet_deploy.calibration.images import Batches
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.batches import ArrayBatches
+from googlenet_deploy.calibration.images import ArrayBatches
 from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, requires
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.graph.files import input_specification

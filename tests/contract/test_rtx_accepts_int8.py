@@ -15,11 +15,11 @@ import onnx
 import pytest
 import torch
 
-from googlenet_deploy.calibration.observation import plan_observations
 from googlenet_deploy.calibration.refine.equalization import equalize_channels
 from googlenet_deploy.calibration.refine.offset import offset_activations
 from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, ImageRecord, TensorRecord
+from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture

@@ -36,13 +36,13 @@ class Calibrate(Step):
 
     def run(self, job: Job) -> Outcome:
         """Makes one pass over the calibration images; an interrupted one goes on where it stopped."""
-        from googlenet_deploy.calibration.batches import ImageSelection  # noqa: PLC0415 - ONNX Runtime
         from googlenet_deploy.calibration.calibrate import (  # noqa: PLC0415
             CalibrationOptions,
             calibrate,
             discard_state,
             open_source,
         )
+        from googlenet_deploy.calibration.images import ImageSelection
         from googlenet_deploy.device.files import write_json  # noqa: PLC0415
 
         options = CalibrationOptions(
@@ -89,8 +89,8 @@ class Quantize(Step):
 
     def run(self, job: Job) -> Outcome:
         """Quantises, with the fewest layers in floating point that keep the budget; evaluation compares with FP32."""
-        from googlenet_deploy.calibration.batches import ImageSelection  # noqa: PLC0415 - ONNX Runtime
         from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415
+        from googlenet_deploy.calibration.images import ImageSelection
         from googlenet_deploy.calibration.table import load_table  # noqa: PLC0415
         from googlenet_deploy.graph.files import write_model
         from googlenet_deploy.quantization.quantize import quantize
@@ -130,7 +130,7 @@ class Quantize(Step):
 
     def _judges(self, job: Job) -> Judges:
         """Images that judge: those set apart for a budget; to rank layers, which changes nothing, evaluation's too."""
-        from googlenet_deploy.calibration.batches import ImageSelection  # noqa: PLC0415
+        from googlenet_deploy.calibration.images import ImageSelection
         from googlenet_deploy.quantization.quantize import Judges
 
         images = job.data("images")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.report.details import TensorHistogram
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.outline import Outline
+    from googlenet_deploy.calibration.histogram import Outline
     from googlenet_deploy.calibration.table import CalibrationTable
 
 

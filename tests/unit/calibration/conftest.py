@@ -12,13 +12,13 @@ import pytest
 from mini_googlenet import SPECIFICATION, Net, build_mini, build_tiny
 from PIL import Image
 
-from googlenet_deploy.calibration.batches import ArrayBatches
 from googlenet_deploy.calibration.calibrate import (
     CalibrationOptions,
     CalibrationResult,
     CalibrationSource,
     calibrate_arrays,
 )
+from googlenet_deploy.calibration.images import ArrayBatches
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export.samples import seeded_samples, smooth_pictures

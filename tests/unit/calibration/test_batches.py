@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from googlenet_deploy.calibration.batches import ArrayBatches, hash_contents, hash_images, is_list, select_images
+from googlenet_deploy.calibration.images import ArrayBatches, hash_contents, hash_images, is_list, select_images
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import InputError, UsageError
 

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from googlenet_deploy.calibration import calibrate as module
-from googlenet_deploy.calibration.batches import ImageSelection, select_images
 from googlenet_deploy.calibration.calibrate import (
     CalibrationOptions,
     CalibrationResult,
@@ -24,6 +23,7 @@ from googlenet_deploy.calibration.calibrate import (
     open_source,
 )
 from googlenet_deploy.calibration.collect import Collector
+from googlenet_deploy.calibration.images import ImageSelection, select_images
 from googlenet_deploy.calibration.table import AUTO, FALLBACK_AMAX, METHODS
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import BVLC

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from googlenet_deploy.calibration.batches import ImageSelection, hash_contents, select_images
-from googlenet_deploy.calibration.held_back import held_back
+from googlenet_deploy.calibration.images import ImageSelection, hash_contents, held_back, select_images
 from googlenet_deploy.calibration.table import CONTENT_DIGITS, CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
 

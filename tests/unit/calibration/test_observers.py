@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from googlenet_deploy.calibration.observers import BINS, LARGEST_EXPONENT, SMALLEST_EXPONENT, Histogram
+from googlenet_deploy.calibration.histogram import BINS, LARGEST_EXPONENT, SMALLEST_EXPONENT, Histogram
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 VALUES = arrays.arrays(np.float32, st.integers(0, 60), elements=FINITE)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.observers import Histogram
-from googlenet_deploy.calibration.outline import BINS, outline
+from googlenet_deploy.calibration.histogram import BINS, Histogram, outline
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200))

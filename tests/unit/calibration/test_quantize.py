@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration.batches import ArrayBatches, Batches, ImageSelection, select_images
 from googlenet_deploy.calibration.budget import Budget
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, open_source
+from googlenet_deploy.calibration.images import ArrayBatches, Batches, ImageSelection, select_images
 from googlenet_deploy.calibration.refine.bias import correct_biases
 from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.table import CalibrationTable

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from googlenet_deploy.calibration.batches import ArrayBatches
+from googlenet_deploy.calibration.images import ArrayBatches
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.graph.session import TensorSession, run_batches
 

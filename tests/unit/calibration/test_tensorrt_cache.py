@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.observation import plan_observations
 from googlenet_deploy.calibration.table import (
     AUTO,
     METHODS,
@@ -28,6 +27,7 @@ from googlenet_deploy.calibration.tensorrt_cache import (
     load_cache,
     parse_cache,
 )
+from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import BVLC
 from googlenet_deploy.errors import BadTableError, UsageError
 from googlenet_deploy.graph.graph import GraphView

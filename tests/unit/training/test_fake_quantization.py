@@ -14,8 +14,8 @@ from PIL import Image
 from plain_runtime import run, sqnr
 from torch import nn
 
-from googlenet_deploy.calibration.batches import select_images
 from googlenet_deploy.calibration.calibrate import CalibrationSource, calibrate, open_source
+from googlenet_deploy.calibration.images import select_images
 from googlenet_deploy.calibration.refine.offset import offset_activations
 from googlenet_deploy.calibration.refine.shifted import shift_tensors
 from googlenet_deploy.calibration.refine.steps import parse_refinements, refinement_steps

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from mini_googlenet import Net
 
-from googlenet_deploy.calibration.batches import ArrayBatches
 from googlenet_deploy.calibration.calibrate import CalibrationResult
+from googlenet_deploy.calibration.images import ArrayBatches
 from googlenet_deploy.calibration.refine.bias import correct_biases, fit_bias
 from googlenet_deploy.calibration.refine.frontier import Frontier, Tensor
 from googlenet_deploy.calibration.refine.offset import offset_activations

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.observers import BINS, Histogram
+from googlenet_deploy.calibration.histogram import BINS, Histogram
 from googlenet_deploy.calibration.thresholds.entropy import (
     ENTROPY_BINS,
     LEVELS,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
 BINS = 16384  # for each sign
 # Values are binned in blocks that stay, with their bin numbers, in the second-level cache.
 BLOCK = 1 << 17
@@ -147,3 +148,33 @@ def _widened(counts: NDArray[np.int64], doublings: int) -> NDArray[np.int64]:
     wider[BINS : BINS + size] = counts[BINS:].reshape(size, -1).sum(axis=1)
     wider[BINS - size : BINS] = counts[:BINS].reshape(size, -1).sum(axis=1)
     return wider
+
+
+OUTLINE_BINS = 64
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Absolute values of one tensor.
+
+    Attributes:
+        width: Width of a bin, in the tensor's unit.
+        counts: Values per bin, from 0 up; the last one holds the largest value.
+    """
+
+    width: float
+    counts: tuple[int, ...]
+
+
+def outline(histogram: Histogram, bins: int = OUTLINE_BINS) -> Outline:
+    """Merges a histogram's fine bins into at most `bins` that reach just beyond the largest absolute value.
+
+    No value is lost; a fine bin that spans two coarse ones counts in the lower.
+    """
+    magnitudes = histogram.magnitudes()
+    filled = np.flatnonzero(magnitudes)
+    used = int(filled[-1]) + 1 if len(filled) else 1
+    size = math.ceil(used / bins)
+    padded = np.zeros(math.ceil(used / size) * size, np.int64)
+    padded[:used] = magnitudes[:used]
+    return Outline(size * histogram.width, tuple(padded.reshape(-1, size).sum(axis=1).tolist()))
