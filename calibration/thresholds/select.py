@@ -20,12 +20,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from googlenet_deploy.calibration.histogram import Histogram
 from googlenet_deploy.calibration.thresholds.entropy import entropy_threshold
 from googlenet_deploy.calibration.thresholds.error import Magnitudes, SquaredError
-from googlenet_deploy.calibration.thresholds.max import max_threshold
 from googlenet_deploy.calibration.thresholds.mse import mse_threshold
 from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE, percentile_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def max_threshold(histogram: Histogram) -> float:
+    """The clipping threshold; 0 for a tensor that was always zero."""
+    return histogram.amax
+
 
 CLIPPING_WEIGHT = 6.0
 SHARES = tuple(percent / 100 for percent in range(98, 28, -2))
