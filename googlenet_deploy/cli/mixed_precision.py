@@ -9,10 +9,10 @@ from googlenet_deploy.cli.arguments import gate
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.budget import Budget
     from googlenet_deploy.calibration.calibrate import CalibrationSource
-    from googlenet_deploy.calibration.precision import Precision
-    from googlenet_deploy.calibration.sensitivity import LayerSensitivity
+    from googlenet_deploy.quantization.mixed_precision.choose import Precision
+    from googlenet_deploy.quantization.mixed_precision.search import Budget
+    from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
     from googlenet_deploy.quantization.quantize import Judges, QuantizationResult
 
 CHECK_IMAGES, BUDGET_IMAGES = 64, 256
@@ -57,7 +57,7 @@ def budgets_of(arguments: argparse.Namespace) -> Tuple[Budget, ...]:
     """The budgets of --budget."""
     if not arguments.budget:
         return ()
-    from googlenet_deploy.calibration.budget import Budget
+    from googlenet_deploy.quantization.mixed_precision.search import Budget
 
     return tuple(Budget(name, value) for name, value in arguments.budget)
 

@@ -467,7 +467,9 @@ class TestMixedPrecision:
         result = tmp_path / "q.onnx"
         result.write_bytes(b"old")
         command = ["quantize", model, "--table", quantised[1], "--images", images, "--output", result, "--quiet"]
-        with mock.patch("googlenet_deploy.calibration.budget.BudgetSearch.run", side_effect=KeyboardInterrupt):
+        with mock.patch(
+            "googlenet_deploy.quantization.mixed_precision.search.BudgetSearch.run", side_effect=KeyboardInterrupt
+        ):
             _, err = run(*command, "--budget", "sqnr=33", status=130)
         assert "interrupted" in err
         assert result.read_bytes() == b"old"

@@ -116,8 +116,8 @@ class Quantize(Step):
         return Outcome((INT8,), text, data, (*findings, *warnings))
 
     def _options(self, job: Job) -> QuantizationOptions:
-        from googlenet_deploy.calibration.budget import Budget  # noqa: PLC0415
         from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415
+        from googlenet_deploy.quantization.mixed_precision.search import Budget
         from googlenet_deploy.quantization.quantize import QuantizationOptions
 
         config = job.config

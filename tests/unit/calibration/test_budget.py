@@ -12,9 +12,6 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration.budget import Budget, BudgetSearch, Trial
-from googlenet_deploy.calibration.precision import choose_precision
-from googlenet_deploy.calibration.sensitivity import LayerSensitivity, measure_sensitivity
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.specification import Preprocessing
@@ -23,6 +20,9 @@ from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.paired import PairedDifference
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.quantization.accuracy_probe import Judge, Measure
+from googlenet_deploy.quantization.mixed_precision.choose import choose_precision
+from googlenet_deploy.quantization.mixed_precision.search import Budget, BudgetSearch, Trial
+from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity, measure_sensitivity
 from googlenet_deploy.quantization.quantized_model import Draft, keep_in_float, make_draft
 
 

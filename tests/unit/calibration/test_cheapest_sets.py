@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.cheapest_sets import STEPS, cheapest_sets
+from googlenet_deploy.quantization.mixed_precision.search import STEPS, cheapest_sets
 
 ITEMS = st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 10)), min_size=1, max_size=8)
 

@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration.budget import Budget
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, open_source
 from googlenet_deploy.calibration.images import ArrayBatches, Batches, ImageSelection, select_images
 from googlenet_deploy.calibration.refine.bias import correct_biases
@@ -26,6 +25,7 @@ from googlenet_deploy.graph.files import read_metadata
 from googlenet_deploy.quantization import quantize as module
 from googlenet_deploy.quantization.accuracy_probe import compare
 from googlenet_deploy.quantization.lint import ERROR, Finding
+from googlenet_deploy.quantization.mixed_precision.search import Budget
 from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions, QuantizationResult, quantize, table_hash
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft

@@ -6,9 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.calibration.budget import AGREEMENT, TOP1, Budget, BudgetSearch, Trial
-from googlenet_deploy.calibration.sensitivity import LayerSensitivity, measure_sensitivity
 from googlenet_deploy.device.progress import progress
+from googlenet_deploy.quantization.mixed_precision.search import AGREEMENT, TOP1, Budget, BudgetSearch, Trial
+from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity, measure_sensitivity
 from googlenet_deploy.quantization.quantized_model import keep_in_float
 
 if TYPE_CHECKING:
