@@ -128,10 +128,10 @@ def ours_asymmetric(model: Path, output: Path, paths: list[Path]) -> None:
     """Learned rounding that makes the codes explain the error of their inputs as well; see `learn_rounding`."""
     from googlenet_deploy.calibration.calibrate import open_source
     from googlenet_deploy.calibration.images import ImageSelection
-    from googlenet_deploy.calibration.refine.rounding import learn_rounding
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.graph.files import write_model
     from googlenet_deploy.quantization.quantize import QuantizationOptions, quantize
+    from googlenet_deploy.quantization.refine.learned_rounding import learn_rounding
 
     selection = ImageSelection(tuple(ImageSource(str(path)) for path in paths), ())
     steps = [partial(learn_rounding, shift=ASYMMETRIC)]

@@ -131,10 +131,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.lint or arguments.repair:
         return lint_or_repair(arguments)
     _check_options(arguments)
-    from googlenet_deploy.calibration.refine.steps import refinement_steps
     from googlenet_deploy.device.files import check_writable
     from googlenet_deploy.graph.files import write_model
     from googlenet_deploy.quantization.quantize import quantize
+    from googlenet_deploy.quantization.refine.registry import refinement_steps
 
     check_writable(arguments.output, arguments.save_table, arguments.cache, arguments.sensitivity, arguments.resume)
     names = chosen_refinements(arguments)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import List
 
-from googlenet_deploy.calibration.refine.steps import DEFAULT, EQUALIZE, SETS, need_images, parse_refinements
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.quantization.refine.registry import DEFAULT, EQUALIZE, SETS, need_images, parse_refinements
 
 HELP = (
     "a comma-separated list of refinements: equalize (like ranges for channels of one tensor, by scaling neighbouring "

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from googlenet_deploy.calibration.refine.steps import EQUALIZE, parse_refinements
 from googlenet_deploy.device.targets.target import Target, load_target
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.quantization.refine.registry import EQUALIZE, parse_refinements
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # By name: the unit, and whether the figure must be at least or at most the limit.

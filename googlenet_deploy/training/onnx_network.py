@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.refine.channels import outputs_first
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.graph.graph import GraphView, to_tensor
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.model.architecture import ARCHITECTURES, STEM_WIDTHS
+from googlenet_deploy.quantization.refine.channels import outputs_first
 
 with requires("train"):
     import onnx

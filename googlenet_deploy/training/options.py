@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.calibration.refine.steps import parse_refinements
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.quantization.refine.registry import parse_refinements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

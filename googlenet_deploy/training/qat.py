@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.analysis.sparsity import require_pattern
 from googlenet_deploy.calibration.calibrate import open_source
-from googlenet_deploy.calibration.refine.shifted import shift_tensors
 from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.graph.files import read_metadata, store_metadata, write_model
 from googlenet_deploy.quantization.quantize import QuantizationOptions, build_checked, table_hash
 from googlenet_deploy.quantization.quantized_model import Draft
+from googlenet_deploy.quantization.refine.activation_offset import shift_tensors
 from googlenet_deploy.training.relabel import relabelled
 
 with requires("train"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.refine.steps import EQUALIZE, need_images, parse_refinements, refinement_steps
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import InputError, UsageError, requires
 from googlenet_deploy.quantization.quantize import batches_of
 from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.refine.registry import EQUALIZE, need_images, parse_refinements, refinement_steps
 from googlenet_deploy.training.onnx_network import layers, with_weights
 
 with requires("train"):

@@ -15,9 +15,6 @@ import onnx
 import pytest
 import torch
 
-from googlenet_deploy.calibration.refine.equalization import equalize_channels
-from googlenet_deploy.calibration.refine.offset import offset_activations
-from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, ImageRecord, TensorRecord
 from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import Preprocessing
@@ -34,6 +31,9 @@ from googlenet_deploy.model.weights import load_weights
 from googlenet_deploy.quantization.placement import PlacementOptions, place
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
 from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.refine.activation_offset import offset_activations
+from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels
+from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales
 from googlenet_deploy.quantization.repair import repair_model
 
 SPECIFICATION = Preprocessing(resize=64, crop=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)

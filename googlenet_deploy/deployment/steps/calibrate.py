@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.calibration.refine.steps import need_images, parse_refinements, refinement_steps
 from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Outcome, Step
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.quantization.refine.registry import need_images, parse_refinements, refinement_steps
 
 if TYPE_CHECKING:
     from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions

@@ -16,8 +16,6 @@ import pytest
 
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, open_source
 from googlenet_deploy.calibration.images import ArrayBatches, Batches, ImageSelection, select_images
-from googlenet_deploy.calibration.refine.bias import correct_biases
-from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
@@ -29,6 +27,8 @@ from googlenet_deploy.quantization.mixed_precision.search import Budget
 from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions, QuantizationResult, quantize, table_hash
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.refine.bias_correction import correct_biases
+from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales
 
 QUIET = CalibrationOptions(quiet=True)
 

@@ -6,13 +6,13 @@ import argparse
 
 import pytest
 
-from googlenet_deploy.calibration.refine.bias import correct_biases
-from googlenet_deploy.calibration.refine.equalization import equalize_channels
-from googlenet_deploy.calibration.refine.offset import offset_activations
-from googlenet_deploy.calibration.refine.steps import SETS, parse_refinements, refinement_steps
 from googlenet_deploy.cli.refinements import add_refinement_options, chosen_refinements
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.quantization.refine.activation_offset import offset_activations
+from googlenet_deploy.quantization.refine.bias_correction import correct_biases
+from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels
+from googlenet_deploy.quantization.refine.registry import SETS, parse_refinements, refinement_steps
 
 
 def arguments(*words: str, **given: object) -> argparse.Namespace:

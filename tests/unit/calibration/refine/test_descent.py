@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.refine.descent import best_weights, feed_back, learn_codes, measure_moments
-from googlenet_deploy.calibration.refine.rows import LayerRows
+from googlenet_deploy.quantization.refine.gptq import best_weights, feed_back, learn_codes, measure_moments
+from googlenet_deploy.quantization.refine.im2col import LayerRows
 from googlenet_deploy.quantization.weights import max_scales
 
 

@@ -13,10 +13,10 @@ from mini_googlenet import build_mini
 from onnx import numpy_helper
 
 from googlenet_deploy.calibration.calibrate import CalibrationResult
-from googlenet_deploy.calibration.refine.equalization import equalize_channels
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels
 
 
 def scores(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:

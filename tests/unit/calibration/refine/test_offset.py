@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 from googlenet_deploy.calibration.calibrate import CalibrationResult
-from googlenet_deploy.calibration.refine.offset import offset_activations
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.graph import GraphView, attribute
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.refine.activation_offset import offset_activations
 
 
 @pytest.fixture

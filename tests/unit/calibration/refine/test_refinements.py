@@ -11,18 +11,18 @@ from mini_googlenet import Net
 
 from googlenet_deploy.calibration.calibrate import CalibrationResult
 from googlenet_deploy.calibration.images import ArrayBatches
-from googlenet_deploy.calibration.refine.bias import correct_biases, fit_bias
-from googlenet_deploy.calibration.refine.frontier import Frontier, Tensor
-from googlenet_deploy.calibration.refine.offset import offset_activations
-from googlenet_deploy.calibration.refine.rounding import learn_rounding
-from googlenet_deploy.calibration.refine.rows import LayerRows, sample_rows
-from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.refine.activation_offset import offset_activations
+from googlenet_deploy.quantization.refine.activation_store import Frontier, Tensor
+from googlenet_deploy.quantization.refine.bias_correction import correct_biases, fit_bias
+from googlenet_deploy.quantization.refine.im2col import LayerRows, sample_rows
+from googlenet_deploy.quantization.refine.learned_rounding import learn_rounding
+from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales
 from googlenet_deploy.quantization.weights import QuantizedWeight
 
 

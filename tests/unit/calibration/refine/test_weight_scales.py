@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.calibration.refine.weight_scales import choose_weight_scales, mse_scales
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales, mse_scales
 from googlenet_deploy.quantization.weights import max_scales, quantize_weight
 
 

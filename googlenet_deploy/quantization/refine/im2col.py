@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from googlenet_deploy.calibration.refine.channels import is_plain_layer, outputs_first
 from googlenet_deploy.graph.graph import GraphView, attribute
+from googlenet_deploy.quantization.refine.channels import is_plain_layer, outputs_first
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.refine.frontier import Frontier
     from googlenet_deploy.quantization.placement import QuantizedNode
+    from googlenet_deploy.quantization.refine.activation_store import Frontier
 
 # Enough for GoogLeNet's widest layer, of 1728 inputs; twice as many change less than another draw of them does.
 ROWS = 8192

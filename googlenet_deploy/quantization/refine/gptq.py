@@ -26,7 +26,7 @@ from googlenet_deploy.quantization.weights import LARGEST_CODE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from googlenet_deploy.calibration.refine.rows import LayerRows
+    from googlenet_deploy.quantization.refine.im2col import LayerRows
 
 SWEEPS = 5
 # How many codes away from where the first pass put it descent may move a weight.

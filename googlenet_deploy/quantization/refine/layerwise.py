@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.refine.channels import outputs_first
-from googlenet_deploy.calibration.refine.frontier import Frontier
-from googlenet_deploy.calibration.refine.rows import LayerRows, can_sample, sample_rows
 from googlenet_deploy.device.progress import progress
+from googlenet_deploy.quantization.refine.activation_store import Frontier
+from googlenet_deploy.quantization.refine.channels import outputs_first
+from googlenet_deploy.quantization.refine.im2col import LayerRows, can_sample, sample_rows
 from googlenet_deploy.quantization.weights import QuantizedWeight
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.refine.bias import fit_bias
-from googlenet_deploy.calibration.refine.descent import best_weights, learn_codes, measure_moments
-from googlenet_deploy.calibration.refine.layerwise import refine_layers
+from googlenet_deploy.quantization.refine.bias_correction import fit_bias
+from googlenet_deploy.quantization.refine.gptq import best_weights, learn_codes, measure_moments
+from googlenet_deploy.quantization.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.images import Batches
-    from googlenet_deploy.calibration.refine.layerwise import Fitted
-    from googlenet_deploy.calibration.refine.rows import LayerRows
     from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.refine.im2col import LayerRows
+    from googlenet_deploy.quantization.refine.layerwise import Fitted
 
 IMAGES = 256
 # Of the inputs' mean variance. Between a hundredth and a third of it the result changes little.

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.calibration.refine.layerwise import refine_layers
+from googlenet_deploy.quantization.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.images import Batches
-    from googlenet_deploy.calibration.refine.layerwise import Fitted
-    from googlenet_deploy.calibration.refine.rows import LayerRows
     from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.refine.im2col import LayerRows
+    from googlenet_deploy.quantization.refine.layerwise import Fitted
 
 IMAGES = 128
 ROUNDS = 3

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from googlenet_deploy.calibration.refine.channels import (
+from googlenet_deploy.graph.graph import GraphView, copy_model
+from googlenet_deploy.quantization.placement import QUANTIZED_OPERATORS
+from googlenet_deploy.quantization.refine.channels import (
     Channels,
     LayerEditor,
     is_plain_layer,
     outputs_first,
     trace_channels,
 )
-from googlenet_deploy.graph.graph import GraphView, copy_model
-from googlenet_deploy.quantization.placement import QUANTIZED_OPERATORS
 
 if TYPE_CHECKING:
     import onnx

@@ -1,0 +1,1 @@
+"""Refinements of a quantized model: one file per method, listed in `registry`."""
