@@ -24,8 +24,7 @@ from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.training.batches import ImageFeed
 from googlenet_deploy.training.distributed import started_processes
 from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.prepare import DataPlaces, prepare
-from googlenet_deploy.training.task import classifier_task
+from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare
 
 PEER = "DataLoader"
 

@@ -36,8 +36,7 @@ from googlenet_deploy.model.googlenet import GoogLeNet, TrainingOutputs
 from googlenet_deploy.training.augmentation import random_box
 from googlenet_deploy.training.distributed import started_processes
 from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.prepare import DataPlaces, prepare
-from googlenet_deploy.training.task import classifier_task
+from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare
 
 CLASSES, MEASURED, CACHE = 4, 8, 4096
 PEER = "plain loop"

@@ -21,8 +21,7 @@ from googlenet_deploy.training.batches import Batch
 from googlenet_deploy.training.distributed import started_processes
 from googlenet_deploy.training.loop import Trainer, make_optimizer
 from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.prepare import DataPlaces, prepare
-from googlenet_deploy.training.task import classifier_task
+from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare
 
 STEPS, BATCH = 20, 4
 PEER = "plain loop"

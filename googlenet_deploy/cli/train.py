@@ -34,9 +34,9 @@ from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.training.options import TrainingOptions
-    from googlenet_deploy.training.outputs import Outputs
-    from googlenet_deploy.training.prepare import DataPlaces, MakeTask
+    from googlenet_deploy.training.resume_state import Outputs
     from googlenet_deploy.training.run import TrainingResult
+    from googlenet_deploy.training.setup import DataPlaces, MakeTask
 
 # Options whose name on the command line is another than in `TrainingOptions`.
 RENAMED = {"lr": "learning_rate", "warmup": "warmup_epochs", "cache": "cache_megabytes"}
@@ -218,7 +218,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_names(arguments)
     options, outputs = _options(arguments), _outputs(arguments)
     from googlenet_deploy.training.run import is_complete, train
-    from googlenet_deploy.training.task import classifier_task
+    from googlenet_deploy.training.setup import classifier_task
 
     if arguments.resume and is_complete(outputs):
         print(f"{outputs.best}: this run is complete; leave --resume out to begin a new one")
@@ -271,7 +271,7 @@ def _options(arguments: argparse.Namespace) -> TrainingOptions:
 def _outputs(arguments: argparse.Namespace) -> Outputs:
     from pathlib import Path
 
-    from googlenet_deploy.training.outputs import Outputs
+    from googlenet_deploy.training.resume_state import Outputs
 
     return Outputs(
         best=Path(arguments.output),
@@ -281,7 +281,7 @@ def _outputs(arguments: argparse.Namespace) -> Outputs:
 
 
 def _places(arguments: argparse.Namespace) -> DataPlaces:
-    from googlenet_deploy.training.prepare import DataPlaces
+    from googlenet_deploy.training.setup import DataPlaces
 
     return DataPlaces(arguments.data, arguments.validation, arguments.images, arguments.class_names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -13,7 +14,6 @@ from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import DeviceError, requires
 from googlenet_deploy.training.batches import Batch, Feed, step_seed, steps_per_epoch
 from googlenet_deploy.training.meter import Meter, require_finite
-from googlenet_deploy.training.schedule import learning_rate
 
 with requires("train"):
     import torch
@@ -22,12 +22,12 @@ with requires("train"):
 
     from googlenet_deploy.model.googlenet import GoogLeNet, TrainingOutputs
     from googlenet_deploy.training.augmentation import BatchTransform
-    from googlenet_deploy.training.averaging import Average
+    from googlenet_deploy.training.distributed import share_batch_norm
     from googlenet_deploy.training.dropout import step_dropouts
+    from googlenet_deploy.training.ema import Average
     from googlenet_deploy.training.mixing import Targets, cross_entropy, mix
     from googlenet_deploy.training.network import freeze
     from googlenet_deploy.training.precision import Precision
-    from googlenet_deploy.training.shared_norm import share_batch_norm
     from googlenet_deploy.training.sparsity import Masks
     from googlenet_deploy.training.validation import Validation
 
@@ -37,6 +37,27 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.network import Network
     from googlenet_deploy.training.options import TrainingOptions
+
+
+STEP_EPOCHS, STEP_FACTOR = 8, 0.96  # section 6 of the GoogLeNet paper: "by 4% every 8 epochs"
+
+
+def learning_rate(options: TrainingOptions, peak: float, epoch: float) -> float:
+    """The learning rate of a step.
+
+    Args:
+        options: The run's options: schedule, epochs and warm-up.
+        peak: The highest learning rate.
+        epoch: Epochs that have passed when the step ends, so above 0 and at most `options.epochs`.
+    """
+    warmup = min(options.warmup_epochs, options.epochs / 2)
+    if epoch < warmup:
+        return peak * epoch / warmup
+    if options.schedule == "step":
+        return float(peak * STEP_FACTOR ** math.floor((epoch - warmup) / STEP_EPOCHS))
+    remaining = (options.epochs - epoch) / (options.epochs - warmup)
+    return peak * 0.5 * (1.0 - math.cos(math.pi * remaining))
+
 
 # The loss of (outputs of the network, its inputs, what it was to say).
 Criterion = Callable[[Any, Tensor, Targets], Tensor]

@@ -31,15 +31,15 @@ with requires("train"):
     from googlenet_deploy.training.onnx_network import OnnxNetwork, open_network
     from googlenet_deploy.training.qat_optimizer import qat_optimizer
     from googlenet_deploy.training.qat_start import chosen_refinements, starting_draft
+    from googlenet_deploy.training.setup import Task
     from googlenet_deploy.training.sparsity import choose_sparsity
-    from googlenet_deploy.training.task import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from googlenet_deploy.training.data import TrainingData
     from googlenet_deploy.training.options import QatOptions, TrainingOptions
-    from googlenet_deploy.training.prepare import MakeTask
+    from googlenet_deploy.training.setup import MakeTask
     from googlenet_deploy.training.validation import Validation
 
 # In steps of INT8; see `qat_optimizer.py`. What refinements found is lost where weights move fast.

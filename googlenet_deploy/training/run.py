@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.errors import InputError, requires
+from googlenet_deploy.errors import GoogLeNetDeployError, InputError, requires
 from googlenet_deploy.training.distributed import Processes, started_processes
 from googlenet_deploy.training.log import RunLog
+from googlenet_deploy.training.resume_state import (
+    capture_state,
+    check_same_run,
+    epoch_record,
+    load_state,
+    restore_state,
+    save_state,
+)
+from googlenet_deploy.training.setup import skipped_lines
 from googlenet_deploy.training.stop import Stopped, StopSignals
 
 with requires("train"):
-    from googlenet_deploy.training.prepare import DataPlaces, Prepared, prepare
-    from googlenet_deploy.training.session import Session
-    from googlenet_deploy.training.task import classifier_task
+    from googlenet_deploy.training.setup import DataPlaces, Prepared, classifier_task, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from googlenet_deploy.training.loop import EpochResult, Trainer
+    from googlenet_deploy.training.resume_state import Outputs
+    from googlenet_deploy.training.setup import Task
+    from googlenet_deploy.training.validation import Validation
+
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.training.data import TrainingData
     from googlenet_deploy.training.loop import EpochResult
     from googlenet_deploy.training.options import TrainingOptions
-    from googlenet_deploy.training.outputs import Outputs
-    from googlenet_deploy.training.prepare import MakeTask
+    from googlenet_deploy.training.resume_state import Outputs
+    from googlenet_deploy.training.setup import MakeTask
     from googlenet_deploy.training.validation import Validation
 
     Say = Callable[[str], None]
@@ -155,3 +172,182 @@ def _begin(session: Session, prepared: Prepared, outputs: Outputs, processes: Pr
 
 def _silent(text: str) -> None:
     del text
+
+
+class Session:
+    """Runs a trainer to its end, or until it is asked to stop.
+
+    Args:
+        task: What is trained and how it is written.
+        trainer: The trainer.
+        record: The training record, without what belongs to an epoch.
+        classes: The data set's classes.
+        outputs: Where files go.
+        log: The logs.
+        stop: Signals that ask for a stop.
+        say: Receives lines for people.
+
+    Attributes:
+        best: The best epoch so far; None before the first.
+        last: The epoch that ended last.
+        best_record: The record that was saved with the best.
+        baseline: What an imitating network does before it is trained, and the network that it imitates; None where
+            nothing is imitated, or the run went on from a state.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        trainer: Trainer,
+        record: dict[str, Any],
+        classes: Sequence[str],
+        *,
+        outputs: Outputs,
+        log: RunLog,
+        stop: StopSignals,
+        say: Callable[[str], None],
+    ) -> None:
+        self.task, self.trainer, self.record, self.classes = task, trainer, record, tuple(classes)
+        self.outputs, self.log, self.stop, self.say = outputs, log, stop, say
+        self.best: EpochResult | None = None
+        self.last: EpochResult | None = None
+        self.best_record = record
+        self.baseline: tuple[Validation, Validation] | None = None
+        self.writes = trainer.processes.is_first
+        self._saved, self._told = "", 0
+        trainer.stop_requested = stop.requested
+        trainer.after_step = self._after_step
+        trainer.while_measuring = self._while_measuring
+
+    def resume(self) -> None:
+        """Goes on where the state was saved.
+
+        Raises:
+            BadWeightsError: The state is damaged or belongs to another run.
+        """
+        path = self.outputs.state
+        state = load_state(path)
+        notes = check_same_run(path, state, self.record, self.classes)
+        self.best = restore_state(path, state, self.trainer)
+        if self.best is not None:
+            self.best_record = {**self.record, **epoch_record(self.best)}
+        self._saved = self._place()
+        for line in (*notes, f"going on after {self._saved}"):
+            self.say(line)
+        if self.writes:
+            self.log.begin(int(state.values["log"]), self.trainer.epoch)
+
+    def measure_baseline(self) -> None:
+        """Measures what there is before the first step, where a network imitates another."""
+        reference = self.task.reference
+        if reference is None:
+            return
+        evaluate, between = self.trainer.evaluate, self.trainer.while_measuring
+        before, imitated = (evaluate(model, between) for model in (self.trainer.averaged_model, reference))
+        self.baseline = before, replace(imitated, agreement=None)
+        assert before.agreement is not None
+        self.say(
+            f"before training: {before.accuracy.percent:.2f} % in validation, {before.agreement.sqnr:.2f} dB from the"
+            f" FP32 network's {imitated.accuracy.percent:.2f} %"
+        )
+
+    def run(self) -> None:
+        """Trains to the end.
+
+        Raises:
+            Stopped: The run was asked to stop; its state is saved.
+            GoogLeNetDeployError: It failed; what was saved last is still there.
+        """
+        start, begun = time.perf_counter(), self.trainer.epoch - 1 + self.trainer.step / self.trainer.steps
+        try:
+            for result in self.trainer.epochs():
+                done = result.epoch - begun
+                left = (time.perf_counter() - start) / done * (self.trainer.options.epochs - result.epoch)
+                self._after_epoch(result, left)
+        except GoogLeNetDeployError as error:
+            self.say(self.state_in_words())
+            if self.writes:
+                self.log.write("failed", message=error.message)
+            raise
+        except KeyboardInterrupt:  # the second Ctrl-C
+            self.say(self.state_in_words())
+            raise
+        if self.writes and self.best is not None:
+            accuracy = self.best.validation.accuracy.percent
+            self.log.write("end", best_epoch=self.best.epoch, validation_accuracy_percent=accuracy)
+            if self.baseline and self.task.score_of(self.best.validation) < self.task.score_of(self.baseline[0]):
+                self.say("warning: training made the INT8 model worse than calibration alone does")
+            self.outputs.state.unlink(missing_ok=True)
+
+    def state_in_words(self) -> str:
+        """What an interrupted run leaves."""
+        parts = []
+        if self.best is not None:
+            parts.append(f"{self.outputs.best} holds epoch {self.best.epoch}: {percent(self.best)} in validation")
+        if self._saved:
+            parts.append(f"{self.outputs.state} holds {self._saved}, from which --resume goes on")
+        return "; ".join(parts) or f"nothing was written to {self.outputs.best} yet"
+
+    def _while_measuring(self) -> None:
+        # Several processes cannot tell each other in the middle of a validation; they stop after the next step.
+        if self.stop.requested() and self.trainer.processes.count == 1:
+            self._after_step(True)
+
+    def _after_step(self, stop: bool) -> None:
+        trainer = self.trainer
+        if stop:
+            self._save()
+            if self.writes:
+                self.log.write("stopped", epoch=trainer.epoch, step=trainer.step)
+            raise Stopped
+        done = (trainer.epoch - 1) * trainer.steps + trainer.step
+        if done % trainer.options.save_every == 0 and trainer.step < trainer.steps:
+            self._save()
+
+    def _after_epoch(self, result: EpochResult, left: float) -> None:
+        # Of equally good epochs the later one: its learning rate is lower and its average longer.
+        score = self.task.score_of
+        is_best = self.best is None or score(result.validation) >= score(self.best.validation)
+        record = {**self.record, **epoch_record(result)}
+        self.last = result
+        if is_best:
+            self.best, self.best_record = result, record
+        if self.writes:
+            paths = (self.outputs.best, self.outputs.last) if is_best else (self.outputs.last,)
+            for path in paths:
+                self.task.write(path, self.trainer.averaged_model, record)
+            self.log.write_epoch(result, is_best)
+        self._save()
+        for line in skipped_lines(tuple(self.trainer.feed.skipped[self._told :])):
+            self.say(line)
+        self._told = len(self.trainer.feed.skipped)
+        self.say(_epoch_line(result, self.trainer.options.epochs, left, is_best))
+
+    def _save(self) -> None:
+        state = capture_state(
+            self.trainer, self.best, record=self.record, classes=self.classes, log=self.log.position()
+        )
+        if self.writes:
+            save_state(self.outputs.state, state)
+        self._saved = self._place()
+
+    def _place(self) -> str:
+        if self.trainer.step == 0:
+            return f"epoch {self.trainer.epoch - 1}"
+        return f"step {self.trainer.step} of epoch {self.trainer.epoch}"
+
+
+def percent(result: EpochResult) -> str:
+    """An epoch's accuracy on the validation images."""
+    return f"{result.validation.accuracy.percent:.2f} %"
+
+
+def _epoch_line(result: EpochResult, epochs: int, left: float, best: bool) -> str:
+    overflowed = f"  {result.left_out} steps left out: gradients overflowed" if result.left_out else ""
+    near = result.validation.agreement
+    beside = "" if near is None else f", {near.sqnr:.2f} dB from FP32"
+    return (
+        f"epoch {result.epoch}/{epochs}  loss {result.loss:.4f}  training {result.accuracy:.1f} %"
+        f"  validation {percent(result)}{beside}{' (saved)' if best else ''}"
+        f"  {result.images_per_second:,.0f} images/s  {int(left) // 60}:{int(left) % 60:02d} left{overflowed}"
+    )

@@ -33,14 +33,13 @@ from googlenet_deploy.device.images.sources import find_images  # noqa: E402
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner  # noqa: E402
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.model.checkpoint import load_checkpoint  # noqa: E402
-from googlenet_deploy.training import session  # noqa: E402
+from googlenet_deploy.training import run as session
 from googlenet_deploy.training.distributed import started_processes  # noqa: E402
 from googlenet_deploy.training.options import QatOptions, TrainingOptions  # noqa: E402
-from googlenet_deploy.training.outputs import Outputs  # noqa: E402
-from googlenet_deploy.training.prepare import DataPlaces, prepare  # noqa: E402
 from googlenet_deploy.training.qat import qat_task  # noqa: E402
+from googlenet_deploy.training.resume_state import Outputs
 from googlenet_deploy.training.run import train as train_run  # noqa: E402
-from googlenet_deploy.training.task import classifier_task  # noqa: E402
+from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare
 
 SMALL = ("--width", "0.125", "--input-size", "32", "--augmentation", "light", "--batch-size", "16", "--quiet")
 # Without BatchNorm, whose statistics of small batches multiply any rounding a thousand times in every step.

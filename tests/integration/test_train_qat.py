@@ -129,7 +129,7 @@ def test_offset_activations_are_kept(
 def test_a_run_that_goes_on_ends_in_the_same_bytes(
     float_model: Path, stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from googlenet_deploy.training import session
+    from googlenet_deploy.training import run as session
 
     whole, output = tmp_path / "whole.onnx", tmp_path / "m.onnx"
     options = ("--epochs", "2", "--quiet")

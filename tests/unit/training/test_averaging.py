@@ -7,7 +7,7 @@ import torch
 
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.googlenet import GoogLeNet
-from googlenet_deploy.training.averaging import Average, default_decay
+from googlenet_deploy.training.ema import Average, default_decay
 
 
 def model() -> GoogLeNet:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from googlenet_deploy.training.loop import learning_rate
 from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.schedule import learning_rate
 
 
 def test_cosine_rises_falls_and_ends_at_zero() -> None:

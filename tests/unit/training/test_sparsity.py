@@ -20,8 +20,8 @@ from googlenet_deploy.model.googlenet import GoogLeNet
 from googlenet_deploy.training.data import TrainingData
 from googlenet_deploy.training.network import build_network
 from googlenet_deploy.training.options import TrainingOptions
+from googlenet_deploy.training.resume_state import capture_state, load_state, restore_state, save_state
 from googlenet_deploy.training.sparsity import follows, mask_of, prunable, prune, weights_of
-from googlenet_deploy.training.state import capture_state, load_state, restore_state, save_state
 
 from .conftest import MakeTrainer
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from googlenet_deploy.errors import BadWeightsError, GoogLeNetDeployError, OutputError
 from googlenet_deploy.training.loop import EpochResult, Trainer
-from googlenet_deploy.training.state import (
+from googlenet_deploy.training.resume_state import (
     FORMAT,
     TrainingState,
     capture_state,
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_the_state_that_was_there(
 ) -> None:
     from safetensors import SafetensorError
 
-    from googlenet_deploy.training import state as module
+    from googlenet_deploy.training import resume_state as module
 
     before = stored.read_bytes()
 

@@ -8,9 +8,13 @@ depend on seed, epoch and step.
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from googlenet_deploy import __version__
 from googlenet_deploy.device.files import atomic_path
 from googlenet_deploy.errors import BadWeightsError, requires
 from googlenet_deploy.training.meter import require_finite
@@ -28,9 +32,10 @@ with requires("train"):
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from googlenet_deploy.training.loop import Trainer
+    from googlenet_deploy.training.network import Network
+
 
 FORMAT = "googlenet_deploy training state"
 VERSION = 1
@@ -242,3 +247,67 @@ def _best(values: Mapping[str, Any], confusion: Tensor) -> EpochResult:
     near = None if agreement is None else agreement_of(agreement)
     validation = Validation(float(known.pop("validation_loss")), confusion.numpy(), near)
     return EpochResult(validation=validation, **known)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a run writes.
+
+    Attributes:
+        best: The weights of the best epoch.
+        log: A log of lines, or None.
+        tensorboard: A folder of curves, or None.
+    """
+
+    best: Path
+    log: Path | None = None
+    tensorboard: Path | None = None
+
+    @property
+    def last(self) -> Path:
+        """The weights of the last epoch: ``model.last.safetensors`` beside ``model.safetensors``."""
+        return self.best.with_suffix(f".last{self.best.suffix}")
+
+    @property
+    def state(self) -> Path:
+        """The training state of an unfinished run: ``model.state.safetensors``."""
+        return self.best.with_suffix(".state.safetensors")
+
+
+PACKAGES = ("torch", "kornia", "numpy", "pillow")
+
+
+def training_record(network: Network, data: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """What does not change during the run: options, data, versions. No times, so that equal runs give equal files.
+
+    Args:
+        network: What is trained.
+        data: What is known of the images.
+        device: Where it runs.
+    """
+    return {
+        "options": network.options.to_record(),
+        "weights_sha256": network.weights_sha256,
+        **({"table_sha256": network.table_sha256} if network.table_sha256 else {}),
+        "data": dict(data),
+        "device": device,
+        "versions": {
+            "googlenet_deploy": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in PACKAGES},
+        },
+    }
+
+
+def epoch_record(result: EpochResult) -> dict[str, Any]:
+    """What the checkpoint says about the epoch whose weights it holds."""
+    accuracy, agreement = result.validation.accuracy, result.validation.agreement
+    values = {
+        "top1_percent": accuracy.percent,
+        "correct": accuracy.successes,
+        "images": accuracy.total,
+        "loss": result.validation.loss,
+    }
+    if agreement is not None:
+        values |= {"agreement_percent": 100.0 * agreement.equal / agreement.images, "logit_sqnr_db": agreement.sqnr}
+    return {"epoch": result.epoch, "validation": values}
