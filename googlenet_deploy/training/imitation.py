@@ -17,7 +17,7 @@ with requires("train"):
     import torch
     from torch import Tensor, nn
 
-    from googlenet_deploy.training.mixing import Targets, cross_entropy
+    from googlenet_deploy.training.data.dataset.mixup import Targets, cross_entropy
 
 if TYPE_CHECKING:
     from googlenet_deploy.model.googlenet import GoogLeNet

@@ -37,7 +37,7 @@ with requires("train"):
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from googlenet_deploy.training.data import TrainingData
+    from googlenet_deploy.training.data.dataset.dataset import TrainingData
     from googlenet_deploy.training.options import QatOptions, TrainingOptions
     from googlenet_deploy.training.setup import MakeTask
     from googlenet_deploy.training.validation import Validation

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.table import CalibrationTable
     from googlenet_deploy.quantization.quantize import QuantizationOptions
     from googlenet_deploy.quantization.quantized_model import Draft
-    from googlenet_deploy.training.data import TrainingData
+    from googlenet_deploy.training.data.dataset.dataset import TrainingData
     from googlenet_deploy.training.onnx_network import OnnxNetwork
 
 DEFAULT = "best"

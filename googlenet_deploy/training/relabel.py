@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.evaluation.dataset import ClassIndex
-from googlenet_deploy.training.data import listed
+from googlenet_deploy.training.data.dataset.dataset import listed
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.data import Sample, TrainingData
+    from googlenet_deploy.training.data.dataset.dataset import Sample, TrainingData
 
 
 def relabelled(data: TrainingData, metadata: ModelMetadata, model: GoogLeNet) -> TrainingData:

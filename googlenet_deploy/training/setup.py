@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.device.labels import read_class_names
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
-from googlenet_deploy.training.batches import Feed, ImageFeed, validation_batches
-from googlenet_deploy.training.data import TrainingData, data_hash, require_every_class
+from googlenet_deploy.training.data.dataset.batches import Feed, ImageFeed, validation_batches
+from googlenet_deploy.training.data.dataset.csv import read_table
+from googlenet_deploy.training.data.dataset.dataset import TrainingData, data_hash, require_every_class
+from googlenet_deploy.training.data.dataset.folders import read_folders
+from googlenet_deploy.training.data.dataset.image_cache import ImageStore, centre
+from googlenet_deploy.training.data.dataset.pools import Workers, choose_workers
 from googlenet_deploy.training.distributed import Processes, check_division
-from googlenet_deploy.training.folders import read_folders
-from googlenet_deploy.training.images import ImageStore, centre
 from googlenet_deploy.training.resume_state import training_record
-from googlenet_deploy.training.tables import read_table
-from googlenet_deploy.training.workers import Workers, choose_workers
 
 with requires("train"):
     import torch
 
     from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.augmentation import kept_form
+    from googlenet_deploy.training.data.dataset.augmentation import kept_form
+    from googlenet_deploy.training.data.dataset.shards import (
+        VALIDATION,
+        ShardFeed,
+        count_images,
+        find_shards,
+        is_shards,
+        shards_hash,
+        validation_stream,
+    )
     from googlenet_deploy.training.ema import default_decay
     from googlenet_deploy.training.features import (
         FeatureFeed,
@@ -36,15 +45,6 @@ with requires("train"):
     )
     from googlenet_deploy.training.loop import Trainer
     from googlenet_deploy.training.network import Network, build_network
-    from googlenet_deploy.training.shards import (
-        VALIDATION,
-        ShardFeed,
-        count_images,
-        find_shards,
-        is_shards,
-        shards_hash,
-        validation_stream,
-    )
     from googlenet_deploy.training.validation import Validator
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from googlenet_deploy.training.batches import ImageFeed, validation_batches
+from googlenet_deploy.training.data.dataset.batches import ImageFeed, validation_batches
+from googlenet_deploy.training.data.dataset.folders import read_folders
+from googlenet_deploy.training.data.dataset.image_cache import ImageStore, centre
+from googlenet_deploy.training.data.dataset.pools import Workers
 from googlenet_deploy.training.distributed import Processes
-from googlenet_deploy.training.folders import read_folders
-from googlenet_deploy.training.images import ImageStore, centre
 from googlenet_deploy.training.loop import Trainer
 from googlenet_deploy.training.network import build_network
 from googlenet_deploy.training.options import TrainingOptions
 from googlenet_deploy.training.validation import Validator
-from googlenet_deploy.training.workers import Workers
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

@@ -14,8 +14,8 @@ import torch
 
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError
-from googlenet_deploy.training.augmentation import RANDOM_NUMBERS, kept_form
-from googlenet_deploy.training.batches import (
+from googlenet_deploy.training.data.dataset.augmentation import RANDOM_NUMBERS, kept_form
+from googlenet_deploy.training.data.dataset.batches import (
     Batch,
     ImageFeed,
     Rows,
@@ -23,11 +23,11 @@ from googlenet_deploy.training.batches import (
     steps_per_epoch,
     validation_batches,
 )
-from googlenet_deploy.training.data import Sample
-from googlenet_deploy.training.folders import read_folders
-from googlenet_deploy.training.images import ImageStore, centre
+from googlenet_deploy.training.data.dataset.dataset import Sample
+from googlenet_deploy.training.data.dataset.folders import read_folders
+from googlenet_deploy.training.data.dataset.image_cache import ImageStore, centre
+from googlenet_deploy.training.data.dataset.pools import Workers
 from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.workers import Workers
 
 SPEC = Preprocessing(resize=36, crop=(32, 32))
 OPTIONS = TrainingOptions(batch_size=4, seed=3)

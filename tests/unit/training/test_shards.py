@@ -18,10 +18,9 @@ from PIL import Image
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import InputError, UsageError
 from googlenet_deploy.evaluation.dataset import ClassIndex
-from googlenet_deploy.training.batches import Batch
-from googlenet_deploy.training.distributed import Processes
-from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.shards import (
+from googlenet_deploy.training.data.dataset.batches import Batch
+from googlenet_deploy.training.data.dataset.pools import Workers
+from googlenet_deploy.training.data.dataset.shards import (
     ShardFeed,
     count_images,
     find_shards,
@@ -30,7 +29,8 @@ from googlenet_deploy.training.shards import (
     shards_hash,
     validation_stream,
 )
-from googlenet_deploy.training.workers import Workers
+from googlenet_deploy.training.distributed import Processes
+from googlenet_deploy.training.options import TrainingOptions
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 SPEC = Preprocessing(resize=32, crop=(32, 32))

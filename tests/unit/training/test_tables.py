@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.training.data import TrainingData
-from googlenet_deploy.training.tables import read_rows, read_table
+from googlenet_deploy.training.data.dataset.csv import read_rows, read_table
+from googlenet_deploy.training.data.dataset.dataset import TrainingData
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from googlenet_deploy.device.system import processor
 from googlenet_deploy.errors import BadImageError, GoogLeNetDeployError, UsageError
-from googlenet_deploy.training import workers as module
+from googlenet_deploy.training.data.dataset import pools as module
+from googlenet_deploy.training.data.dataset.pools import MAX_WORKERS, Workers, ahead, choose_workers, made_once, pool_of
+from googlenet_deploy.training.data.dataset.process_pool import CHUNK, ForkedPool
 from googlenet_deploy.training.distributed import Processes
-from googlenet_deploy.training.forked import CHUNK, ForkedPool
 from googlenet_deploy.training.options import TrainingOptions
-from googlenet_deploy.training.workers import MAX_WORKERS, Workers, ahead, choose_workers, made_once, pool_of
 
 CPU, GPU = (Processes(0, 1, torch.device(name)) for name in ("cpu", "cuda"))
 
@@ -158,7 +158,7 @@ def test_a_signal_to_all_processes_does_not_end_those_that_read(number: signal.S
 
 ORPHANS = """
 import multiprocessing, os, signal
-from googlenet_deploy.training.forked import ForkedPool
+from googlenet_deploy.training.data.process_pool import ForkedPool
 
 made = ForkedPool(str, 3, 1, 0).made([n] for n in range(1000))
 next(made)

@@ -20,16 +20,16 @@ from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.preprocess import crop_pixels, resized_size
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadImageError, UsageError
-from googlenet_deploy.training.workers import made_once
+from googlenet_deploy.training.data.dataset.pools import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.training.data import Sample
+    from googlenet_deploy.training.data.dataset.dataset import Sample
+    from googlenet_deploy.training.data.dataset.pools import Workers
     from googlenet_deploy.training.distributed import Processes
-    from googlenet_deploy.training.workers import Workers
 
     Form = Callable[[Image.Image, Preprocessing], Image.Image]
     Item = TypeVar("Item")
