@@ -8,10 +8,13 @@ what is inside goes back to Romero et al. 2015, "FitNets".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.errors import requires
+from googlenet_deploy.errors import InputError, requires
+from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.model.architecture import INCEPTION_WIDTHS
+from googlenet_deploy.training.data.dataset.dataset import listed
 
 with requires("train"):
     import torch
@@ -20,7 +23,10 @@ with requires("train"):
     from googlenet_deploy.training.data.dataset.mixup import Targets, cross_entropy
 
 if TYPE_CHECKING:
+    from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.training.data.dataset.dataset import Sample, TrainingData
+
 
 POINTS = ("conv3", *INCEPTION_WIDTHS)
 SMALLEST = 1e-9  # a distance of 90 dB, where float32 ends
@@ -75,3 +81,36 @@ def _note_output(model: GoogLeNet, name: str, noted: dict[str, Tensor], *, only_
             noted[name] = output
 
     model.get_submodule(name).register_forward_hook(note)
+
+
+def relabelled(data: TrainingData, metadata: ModelMetadata, model: GoogLeNet) -> TrainingData:
+    """Finds a model's classes by the data set's names: class names, WordNet ids, or indices.
+
+    Args:
+        data: The data set.
+        metadata: Names and ids of the model's classes, where it has any.
+        model: The network.
+
+    Raises:
+        InputError: A class of the data set is none of the model's.
+    """
+    names = metadata.class_names or tuple(str(index) for index in range(model.num_classes))
+    index = ClassIndex(names, metadata.class_ids)
+    found = [index.find(name) for name in data.classes]
+    unknown = [name for name, label in zip(data.classes, found, strict=True) if label is None]
+    if unknown:
+        raise InputError(data.root, f"has classes that the model does not have: {listed(unknown)}")
+
+    def moved(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return tuple(sample._replace(label=label) for sample in samples if (label := found[sample.label]) is not None)
+
+    absent = len(names) - len(set(found))
+    notes = (*data.notes, f"{absent} of the model's {len(names)} classes have no images") if absent else data.notes
+    return replace(
+        data,
+        classes=names,
+        train=moved(data.train),
+        validation=moved(data.validation),
+        notes=notes,
+        every_class=False,
+    )

@@ -9,38 +9,49 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.analysis.sparsity import require_pattern
 from googlenet_deploy.calibration.calibrate import open_source
 from googlenet_deploy.calibration.table import check_matches, load_table
-from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.device.images.sources import ImageSource
+from googlenet_deploy.errors import InputError, UsageError, requires
 from googlenet_deploy.graph.files import read_metadata, store_metadata, write_model
-from googlenet_deploy.quantization.quantize import QuantizationOptions, build_checked, table_hash
-from googlenet_deploy.quantization.quantized_model import Draft
+from googlenet_deploy.quantization.quantize import QuantizationOptions, batches_of, build_checked, table_hash
+from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 from googlenet_deploy.quantization.refine.activation_offset import shift_tensors
-from googlenet_deploy.training.relabel import relabelled
+from googlenet_deploy.quantization.refine.registry import EQUALIZE, need_images, parse_refinements, refinement_steps
+from googlenet_deploy.quantization.weights import LARGEST_CODE
+from googlenet_deploy.training.qat.task.distillation import relabelled
+from googlenet_deploy.training.qat.task.onnx_network import layers, with_weights
 
 with requires("train"):
+    import torch
+    from torch import Tensor, nn
+    from torch.nn.utils import parametrize
+
     from googlenet_deploy.model.architecture import ARCHITECTURES
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.fake_quantization import extract, insert_fake_quantization
-    from googlenet_deploy.training.imitation import ImitationLoss
     from googlenet_deploy.training.network import Network, set_dropout
-    from googlenet_deploy.training.onnx_network import OnnxNetwork, open_network
-    from googlenet_deploy.training.qat_optimizer import qat_optimizer
-    from googlenet_deploy.training.qat_start import chosen_refinements, starting_draft
+    from googlenet_deploy.training.qat.task.distillation import ImitationLoss
+    from googlenet_deploy.training.qat.task.insert import extract, insert_fake_quantization, plain_layer
+    from googlenet_deploy.training.qat.task.onnx_network import OnnxNetwork, open_network
+    from googlenet_deploy.training.qat.task.quantizers import Scale, WeightQuantizer
     from googlenet_deploy.training.setup import Task
     from googlenet_deploy.training.sparsity import choose_sparsity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from googlenet_deploy.calibration.table import CalibrationTable
     from googlenet_deploy.training.data.dataset.dataset import TrainingData
     from googlenet_deploy.training.options import QatOptions, TrainingOptions
     from googlenet_deploy.training.setup import MakeTask
     from googlenet_deploy.training.validation import Validation
+
 
 # In steps of INT8; see `qat_optimizer.py`. What refinements found is lost where weights move fast.
 LEARNING_RATE, REFINED_LEARNING_RATE = 0.001, 0.0005
@@ -170,3 +181,107 @@ def _write(path: Path, model: GoogLeNet, record: dict[str, Any], start: _Start, 
     store_metadata(quantised, replace(metadata, extra={**metadata.extra, RECORD: text}))
     require_pattern(quantised, read_metadata(path, quantised).extra)
     write_model(path, quantised)
+
+
+DEFAULT = "best"
+IMAGES = 256  # as `quantize` draws
+
+
+def chosen_refinements(asked: str | None, data: TrainingData) -> list[str]:
+    """The refinements of a run: those asked for, or the best that its images allow.
+
+    Raises:
+        UsageError: They need images in files, and these are streamed; or they change the model that the table is of.
+    """
+    names = parse_refinements(DEFAULT if asked is None else asked)
+    if EQUALIZE in names:
+        raise UsageError(
+            f"--refine {EQUALIZE} changes the FP32 model, so its table does not fit",
+            "leave it out: training evens out the channels' ranges by itself",
+        )
+    if need_images(names) and not data.train:
+        if asked is not None:
+            raise UsageError(f"--refine {asked} needs images in files, not in shards", "give --refine none")
+        return []
+    return names
+
+
+def starting_draft(
+    network: OnnxNetwork,
+    table: CalibrationTable,
+    quantization: QuantizationOptions,
+    names: list[str],
+    data: TrainingData,
+    *,
+    seed: int = 0,
+    quiet: bool = False,
+) -> Draft:
+    """Quantises a network's present weights, which may have been pruned since it was opened.
+
+    Args:
+        network: The network.
+        table: The calibration of its model.
+        quantization: What is quantised, and whose thresholds are used.
+        names: Refinements in their order.
+        data: Whose training images the refinements learn from.
+        seed: Of the choice of images.
+        quiet: Show no progress.
+
+    Raises:
+        BadTableError: The table lacks a tensor or the method.
+        InputError: No training image can be read.
+    """
+    source = network.source
+    weights = {name: plain_layer(network.model, name) for name, _ in layers(network.graph)}
+    draft = make_draft(with_weights(network, weights), table, quantization.placement, quantization.method, source.path)
+    batches = batches_of(source, _images(data, seed))
+    try:
+        for refinement in refinement_steps(names, quiet=quiet)[1]:
+            draft = refinement(draft, batches)
+    except InputError as error:
+        raise InputError(data.root, f"of its training images {error.problem}", error.remedy) from error
+    return draft
+
+
+def _images(data: TrainingData, seed: int) -> list[ImageSource]:
+    drawn = random.Random(seed).sample(data.train, min(IMAGES, len(data.train)))  # noqa: S311 - reproducible, no secret
+    return [ImageSource(str(sample.path)) for sample in drawn]
+
+
+# Biases and scales are few, and what they do is smooth, so they may move faster than weights.
+FASTER = 25.0
+BETAS = (0.9, 0.99)
+SMALLEST_STEP = 1e-12  # of a layer whose numbers are all zero
+
+
+def qat_optimizer(model: GoogLeNet) -> torch.optim.Optimizer:
+    """Adam over all numbers of a network that `insert_fake_quantization` changed; the loop sets learning rates."""
+    return torch.optim.Adam(list(_groups(model)), lr=0.0, betas=BETAS)
+
+
+def _groups(model: nn.Module) -> Iterator[dict[str, Any]]:
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            yield _group(*_weight_and_step(module))
+            if module.bias is not None:
+                yield _group(module.bias, FASTER * _largest(module.bias) / LARGEST_CODE)
+        elif isinstance(module, Scale) and module.value.requires_grad:
+            yield _group(module.value, FASTER * float(module.initial.mean()) / LARGEST_CODE)
+
+
+def _weight_and_step(layer: nn.Conv2d | nn.Linear) -> tuple[Tensor, float]:
+    if not parametrize.is_parametrized(layer, "weight"):
+        return layer.weight, _largest(layer.weight) / LARGEST_CODE
+    chain = layer.get_submodule("parametrizations.weight")
+    weight = chain.get_parameter("original")
+    quantizer = next((step for step in chain.children() if isinstance(step, WeightQuantizer)), None)
+    step = _largest(weight) / LARGEST_CODE if quantizer is None else float(quantizer.scale.initial.mean())
+    return weight, step
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.detach().abs().max())
+
+
+def _group(parameter: Tensor, step: float) -> dict[str, Any]:
+    return {"params": [parameter], "lr_factor": max(step, SMALLEST_STEP)}
