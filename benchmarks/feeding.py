@@ -21,7 +21,7 @@ from torch import Tensor
 from training import CACHE, FOLDER, MEASURED, Images, write_listing
 
 from googlenet_deploy.device.system.processor import available_cores
-from googlenet_deploy.training.data.dataset.batches import ImageFeed
+from googlenet_deploy.training.data.batches import ImageFeed
 from googlenet_deploy.training.distributed import started_processes
 from googlenet_deploy.training.options import TrainingOptions
 from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare

@@ -33,7 +33,7 @@ from torch.nn.functional import cross_entropy
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.googlenet import GoogLeNet, TrainingOutputs
-from googlenet_deploy.training.data.dataset.augmentation import random_box
+from googlenet_deploy.training.data.augmentation import random_box
 from googlenet_deploy.training.distributed import started_processes
 from googlenet_deploy.training.options import TrainingOptions
 from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare

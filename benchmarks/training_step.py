@@ -17,7 +17,7 @@ import torch
 from harness import interleaved, options, record, table
 from training import FOLDER, Place, losses, write_listing
 
-from googlenet_deploy.training.data.dataset.batches import Batch
+from googlenet_deploy.training.data.batches import Batch
 from googlenet_deploy.training.distributed import started_processes
 from googlenet_deploy.training.loop import Trainer, make_optimizer
 from googlenet_deploy.training.options import TrainingOptions

@@ -11,7 +11,7 @@ with requires("train"):
     from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from googlenet_deploy.training.data.dataset.batches import Rows
+    from googlenet_deploy.training.data.batches import Rows
 
 
 class StepDropout(nn.Module):

@@ -14,7 +14,7 @@ import numpy as np
 
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import requires
-from googlenet_deploy.training.data.dataset.batches import ORDER, Batch, Rows, steps_per_epoch, validation_batches
+from googlenet_deploy.training.data.batches import ORDER, Batch, Rows, steps_per_epoch, validation_batches
 from googlenet_deploy.training.loop import Trainer
 from googlenet_deploy.training.validation import measure, network_input
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from googlenet_deploy.device.images.pipeline import Skipped
-    from googlenet_deploy.training.data.dataset.image_cache import ImageStore
-    from googlenet_deploy.training.data.dataset.pools import Workers
+    from googlenet_deploy.training.data.image_cache import ImageStore
+    from googlenet_deploy.training.data.pools import Workers
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.validation import Validation

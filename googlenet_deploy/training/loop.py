@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.analysis.sparsity import PATTERN
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import DeviceError, requires
-from googlenet_deploy.training.data.dataset.batches import Batch, Feed, step_seed, steps_per_epoch
+from googlenet_deploy.training.data.batches import Batch, Feed, step_seed, steps_per_epoch
 from googlenet_deploy.training.meter import Meter, require_finite
 
 with requires("train"):
@@ -21,8 +21,8 @@ with requires("train"):
     from torch.nn.parallel import DistributedDataParallel
 
     from googlenet_deploy.model.googlenet import GoogLeNet, TrainingOutputs
-    from googlenet_deploy.training.data.dataset.augmentation import BatchTransform
-    from googlenet_deploy.training.data.dataset.mixup import Targets, cross_entropy, mix
+    from googlenet_deploy.training.data.augmentation import BatchTransform
+    from googlenet_deploy.training.data.mixup import Targets, cross_entropy, mix
     from googlenet_deploy.training.distributed import share_batch_norm
     from googlenet_deploy.training.dropout import step_dropouts
     from googlenet_deploy.training.ema import Average

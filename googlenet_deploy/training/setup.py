@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.device.labels import read_class_names
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
-from googlenet_deploy.training.data.dataset.batches import Feed, ImageFeed, validation_batches
-from googlenet_deploy.training.data.dataset.csv import read_table
+from googlenet_deploy.training.data.batches import Feed, ImageFeed, validation_batches
+from googlenet_deploy.training.data.csv import read_table
 from googlenet_deploy.training.data.dataset.dataset import TrainingData, data_hash, require_every_class
-from googlenet_deploy.training.data.dataset.folders import read_folders
-from googlenet_deploy.training.data.dataset.image_cache import ImageStore, centre
-from googlenet_deploy.training.data.dataset.pools import Workers, choose_workers
+from googlenet_deploy.training.data.folders import read_folders
+from googlenet_deploy.training.data.image_cache import ImageStore, centre
+from googlenet_deploy.training.data.pools import Workers, choose_workers
 from googlenet_deploy.training.distributed import Processes, check_division
 from googlenet_deploy.training.resume_state import training_record
 
@@ -25,8 +25,8 @@ with requires("train"):
 
     from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.data.dataset.augmentation import kept_form
-    from googlenet_deploy.training.data.dataset.shards import (
+    from googlenet_deploy.training.data.augmentation import kept_form
+    from googlenet_deploy.training.data.shards import (
         VALIDATION,
         ShardFeed,
         count_images,
@@ -53,12 +53,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.validation import Validation
 
-
-if TYPE_CHECKING:
-    from googlenet_deploy.device.images.pipeline import Skipped
-    from googlenet_deploy.training.options import TrainingOptions
-
-    MakeTask = Callable[[TrainingOptions, TrainingData], Task]
+    MakeTask = Callable[["TrainingOptions", "TrainingData"], "Task"]
 
 SHOWN = 5
 CLASSES = "classes.txt"

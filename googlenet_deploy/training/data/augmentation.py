@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.training.data.dataset.image_cache import centre, pixels, whole
+from googlenet_deploy.training.data.image_cache import centre, pixels, whole
 from googlenet_deploy.training.options import RANDOM_CROPS
 
 with requires("train"):
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.training.data.dataset.image_cache import Form
+    from googlenet_deploy.training.data.image_cache import Form
     from googlenet_deploy.training.options import TrainingOptions
 
     Colour = Callable[[Tensor, Tensor], Tensor]

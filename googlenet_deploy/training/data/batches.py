@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.training.data.dataset.image_cache import pixels, sample_bytes
-from googlenet_deploy.training.data.dataset.pools import ahead, made_once, pool_of
+from googlenet_deploy.training.data.image_cache import pixels, sample_bytes
+from googlenet_deploy.training.data.pools import ahead, made_once, pool_of
 
 with requires("train"):
     import torch
     from torch import Tensor
 
-    from googlenet_deploy.training.data.dataset.augmentation import RANDOM_NUMBERS, cut_sample
+    from googlenet_deploy.training.data.augmentation import RANDOM_NUMBERS, cut_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.data.dataset.dataset import Sample
-    from googlenet_deploy.training.data.dataset.image_cache import ImageStore
-    from googlenet_deploy.training.data.dataset.pools import Workers
+    from googlenet_deploy.training.data.image_cache import ImageStore
+    from googlenet_deploy.training.data.pools import Workers
     from googlenet_deploy.training.options import TrainingOptions
 
 Item = TypeVar("Item")

@@ -20,7 +20,7 @@ from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.preprocess import crop_pixels, resized_size
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadImageError, UsageError
-from googlenet_deploy.training.data.dataset.pools import made_once
+from googlenet_deploy.training.data.pools import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.data.dataset.dataset import Sample
-    from googlenet_deploy.training.data.dataset.pools import Workers
+    from googlenet_deploy.training.data.pools import Workers
     from googlenet_deploy.training.distributed import Processes
 
     Form = Callable[[Image.Image, Preprocessing], Image.Image]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.training.data.dataset.process_pool import ForkedPool
+from googlenet_deploy.training.data.process_pool import ForkedPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

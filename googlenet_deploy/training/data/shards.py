@@ -23,7 +23,7 @@ from googlenet_deploy.device.files import reason
 from googlenet_deploy.device.images.decode import SUFFIXES
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadImageError, InputError, UsageError, requires
-from googlenet_deploy.training.data.dataset.batches import (
+from googlenet_deploy.training.data.batches import (
     ORDER,
     SAMPLE,
     Batch,
@@ -34,22 +34,22 @@ from googlenet_deploy.training.data.dataset.batches import (
     stacked,
     steps_per_epoch,
 )
-from googlenet_deploy.training.data.dataset.image_cache import centre, decode, pixels, sample_bytes
-from googlenet_deploy.training.data.dataset.pools import made_once
+from googlenet_deploy.training.data.image_cache import centre, decode, pixels, sample_bytes
+from googlenet_deploy.training.data.pools import made_once
 
 with requires("train"):
     import torch
     import webdataset
     from torch import Tensor
 
-    from googlenet_deploy.training.data.dataset.augmentation import kept_form
+    from googlenet_deploy.training.data.augmentation import kept_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.evaluation.dataset import ClassIndex
-    from googlenet_deploy.training.data.dataset.pools import Workers
+    from googlenet_deploy.training.data.pools import Workers
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.options import TrainingOptions
 

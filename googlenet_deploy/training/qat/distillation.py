@@ -20,7 +20,7 @@ with requires("train"):
     import torch
     from torch import Tensor, nn
 
-    from googlenet_deploy.training.data.dataset.mixup import Targets, cross_entropy
+    from googlenet_deploy.training.data.mixup import Targets, cross_entropy
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.onnx_model.metadata import ModelMetadata

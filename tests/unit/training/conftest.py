@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from googlenet_deploy.training.data.dataset.batches import ImageFeed, validation_batches
-from googlenet_deploy.training.data.dataset.folders import read_folders
-from googlenet_deploy.training.data.dataset.image_cache import ImageStore, centre
-from googlenet_deploy.training.data.dataset.pools import Workers
+from googlenet_deploy.training.data.batches import ImageFeed, validation_batches
+from googlenet_deploy.training.data.folders import read_folders
+from googlenet_deploy.training.data.image_cache import ImageStore, centre
+from googlenet_deploy.training.data.pools import Workers
 from googlenet_deploy.training.distributed import Processes
 from googlenet_deploy.training.loop import Trainer
 from googlenet_deploy.training.network import build_network

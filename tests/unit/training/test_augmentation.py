@@ -11,7 +11,7 @@ from PIL import Image
 
 from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
-from googlenet_deploy.training.data.dataset.augmentation import (
+from googlenet_deploy.training.data.augmentation import (
     ASPECT,
     RANDOM_NUMBERS,
     BatchTransform,

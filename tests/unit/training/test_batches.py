@@ -14,8 +14,8 @@ import torch
 
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError
-from googlenet_deploy.training.data.dataset.augmentation import RANDOM_NUMBERS, kept_form
-from googlenet_deploy.training.data.dataset.batches import (
+from googlenet_deploy.training.data.augmentation import RANDOM_NUMBERS, kept_form
+from googlenet_deploy.training.data.batches import (
     Batch,
     ImageFeed,
     Rows,
@@ -24,9 +24,9 @@ from googlenet_deploy.training.data.dataset.batches import (
     validation_batches,
 )
 from googlenet_deploy.training.data.dataset.dataset import Sample
-from googlenet_deploy.training.data.dataset.folders import read_folders
-from googlenet_deploy.training.data.dataset.image_cache import ImageStore, centre
-from googlenet_deploy.training.data.dataset.pools import Workers
+from googlenet_deploy.training.data.folders import read_folders
+from googlenet_deploy.training.data.image_cache import ImageStore, centre
+from googlenet_deploy.training.data.pools import Workers
 from googlenet_deploy.training.options import TrainingOptions
 
 SPEC = Preprocessing(resize=36, crop=(32, 32))

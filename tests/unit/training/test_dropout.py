@@ -7,7 +7,7 @@ import torch
 
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.googlenet import GoogLeNet
-from googlenet_deploy.training.data.dataset.batches import Rows
+from googlenet_deploy.training.data.batches import Rows
 from googlenet_deploy.training.dropout import StepDropout, step_dropouts, use_step_dropout
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.training.data.dataset.dataset import TrainingData, data_hash
-from googlenet_deploy.training.data.dataset.folders import read_folders
+from googlenet_deploy.training.data.folders import read_folders
 
 
 def read(folder: Path, share: float = 0.25, seed: int = 0) -> TrainingData:

@@ -13,7 +13,7 @@ import torch
 from googlenet_deploy.errors import DeviceError, GoogLeNetDeployError
 from googlenet_deploy.model.googlenet import TrainingOutputs
 from googlenet_deploy.training import loop
-from googlenet_deploy.training.data.dataset.mixup import Targets
+from googlenet_deploy.training.data.mixup import Targets
 from googlenet_deploy.training.loop import ClassifierLoss, Trainer, failures_in_words
 
 MakeTrainer = Callable[..., Trainer]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from googlenet_deploy.training.data.dataset.mixup import Targets, cross_entropy, mix
+from googlenet_deploy.training.data.mixup import Targets, cross_entropy, mix
 
 
 def test_neighbours_are_mixed_by_the_share_of_the_first() -> None:

@@ -18,9 +18,9 @@ from PIL import Image
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import InputError, UsageError
 from googlenet_deploy.evaluation.dataset import ClassIndex
-from googlenet_deploy.training.data.dataset.batches import Batch
-from googlenet_deploy.training.data.dataset.pools import Workers
-from googlenet_deploy.training.data.dataset.shards import (
+from googlenet_deploy.training.data.batches import Batch
+from googlenet_deploy.training.data.pools import Workers
+from googlenet_deploy.training.data.shards import (
     ShardFeed,
     count_images,
     find_shards,
