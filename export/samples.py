@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from googlenet_deploy.device.preprocess import normalize
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.images.sources import ImageSource, find_images
+from googlenet_deploy.device.preprocess import crop_pixels, normalize
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.errors import requires
+from googlenet_deploy.errors import BadImageError, InputError, UsageError, requires
 
 with requires("export"):
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
+
 
 Pixels = npt.NDArray[np.uint8]
 Prepared = npt.NDArray[np.generic]
@@ -74,3 +78,32 @@ def smooth_pictures(count: int, size: tuple[int, int], channels: int, seed: int)
 def prepare(pixels: Pixels, preprocessing: Preprocessing) -> Prepared:
     """Normalises a batch, uint8 (N, H, W, C) in RGB order or luminance, with the device's own implementation."""
     return np.stack([normalize(picture, preprocessing) for picture in pixels])
+
+
+def folder_samples(folder: PathLike, preprocessing: Preprocessing, count: int) -> Samples:
+    """Takes up to `count` images, evenly spread over a folder's sorted files; unusable ones are counted in `origin`.
+
+    Raises:
+        InputError: The folder does not exist or holds no usable image.
+    """
+    sources = find_images([folder]).images
+    chosen = [sources[index * len(sources) // count] for index in range(count)] if len(sources) > count else sources
+    pixels: list[Pixels] = []
+    problem = "holds no image"
+    for source in chosen:
+        try:
+            pixels.append(_read(source, preprocessing))
+        except (BadImageError, UsageError) as error:
+            problem = f"none of {len(chosen)} images can be used; the last: {error.message}"
+    if not pixels:
+        raise InputError(folder, problem, "give a folder of photographs with --images, or leave it out")
+    skipped = len(chosen) - len(pixels)
+    origin = f"{len(pixels)} real images" + (f" ({skipped} unusable ones skipped)" if skipped else "")
+    stacked = np.stack(pixels)
+    return Samples(stacked, prepare(stacked, preprocessing), origin)
+
+
+def _read(source: ImageSource, preprocessing: Preprocessing) -> Pixels:
+    mode = "L" if preprocessing.channels == "L" else "RGB"
+    image = load_image(source.data if source.data is not None else source.name, name=source.name, mode=mode)
+    return crop_pixels(image, preprocessing)

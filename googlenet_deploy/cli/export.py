@@ -23,9 +23,8 @@ from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.export.assemble import ExportResult
     from googlenet_deploy.export.half.convert import HalfOptions
-    from googlenet_deploy.export.options import ExportOptions
+    from googlenet_deploy.export.pipeline import ExportOptions, ExportResult
     from googlenet_deploy.export.samples import Samples
 
 DEFAULT_IMAGE_COUNT = 16
@@ -132,7 +131,7 @@ def _options(arguments: argparse.Namespace) -> ExportOptions:
     from googlenet_deploy.device.targets.target import load_target
 
     target = load_target(arguments.target) if arguments.target else None
-    from googlenet_deploy.export.options import ExportOptions
+    from googlenet_deploy.export.pipeline import ExportOptions
 
     return ExportOptions(
         target=target,
@@ -189,7 +188,7 @@ def _from_onnx(
 def _samples(arguments: argparse.Namespace, preprocessing: Preprocessing) -> Samples:
     """The images to verify with: the user's, else seeded pictures."""
     if arguments.images:
-        from googlenet_deploy.export.folder_samples import folder_samples
+        from googlenet_deploy.export.samples import folder_samples
 
         return folder_samples(arguments.images, preprocessing, arguments.image_count)
     from googlenet_deploy.export.samples import seeded_samples

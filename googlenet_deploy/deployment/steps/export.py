@@ -8,7 +8,7 @@ from googlenet_deploy.deployment.job import FP16, FP32, Job, Outcome, Step
 from googlenet_deploy.export.targets import choose_opset
 
 if TYPE_CHECKING:
-    from googlenet_deploy.export.assemble import ExportResult
+    from googlenet_deploy.export.pipeline import ExportResult
 
 VERIFICATION_IMAGES = 16
 
@@ -24,9 +24,11 @@ class Export(Step):
 
     def run(self, job: Job) -> Outcome:
         """Exports, simplifies, verifies."""
-        from googlenet_deploy.export.folder_samples import folder_samples  # noqa: PLC0415
-        from googlenet_deploy.export.options import ExportOptions  # noqa: PLC0415
-        from googlenet_deploy.export.pipeline import export_checkpoint  # noqa: PLC0415
+        from googlenet_deploy.export.pipeline import (
+            ExportOptions,
+            export_checkpoint,  # noqa: PLC0415
+        )
+        from googlenet_deploy.export.samples import folder_samples
         from googlenet_deploy.graph.files import write_model
 
         checkpoint = job.checkpoint
@@ -65,11 +67,13 @@ class ExportHalf(Step):
 
     def run(self, job: Job) -> Outcome:
         """Converts and verifies."""
-        from googlenet_deploy.export.folder_samples import folder_samples  # noqa: PLC0415
         from googlenet_deploy.export.half.convert import HalfOptions  # noqa: PLC0415
         from googlenet_deploy.export.half.types import FP16 as KIND  # noqa: PLC0415
-        from googlenet_deploy.export.options import ExportOptions  # noqa: PLC0415
-        from googlenet_deploy.export.pipeline import export_onnx  # noqa: PLC0415
+        from googlenet_deploy.export.pipeline import (
+            ExportOptions,
+            export_onnx,  # noqa: PLC0415
+        )
+        from googlenet_deploy.export.samples import folder_samples
         from googlenet_deploy.graph.files import input_specification, load_classifier, write_model
 
         path = job.path(FP32)

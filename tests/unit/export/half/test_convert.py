@@ -21,8 +21,7 @@ from googlenet_deploy.export.half.convert import (
     tolerance_of,
 )
 from googlenet_deploy.export.half.types import BF16, FP16, HalfType
-from googlenet_deploy.export.options import ExportOptions
-from googlenet_deploy.export.pipeline import export_onnx
+from googlenet_deploy.export.pipeline import ExportOptions, export_onnx
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.summary import summary_json, summary_lines
 from googlenet_deploy.export.verify import reference_of, run
