@@ -16,7 +16,7 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
-from googlenet_deploy.export.half.convert import (
+from googlenet_deploy.export.half_precision.convert import (
     HalfOptions,
     HalfResult,
     check_request,
@@ -25,7 +25,7 @@ from googlenet_deploy.export.half.convert import (
     to_half,
     tolerance_of,
 )
-from googlenet_deploy.export.half.stand_in import stand_in
+from googlenet_deploy.export.half_precision.emulate import stand_in
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
 from googlenet_deploy.export.passes.merge_1x1 import Merge1x1

@@ -8,7 +8,7 @@ from typing import Any
 from googlenet_deploy.analysis.costs import CostModel
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.half.convert import half_json, half_lines
+from googlenet_deploy.export.half_precision.convert import half_json, half_lines
 from googlenet_deploy.export.pipeline import ExportResult
 from googlenet_deploy.graph.graph import operator_counts, opset_of, runtime_inputs, shape_of
 from googlenet_deploy.graph.pass_manager import PassRecord

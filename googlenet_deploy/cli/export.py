@@ -23,7 +23,7 @@ from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.export.half.convert import HalfOptions
+    from googlenet_deploy.export.half_precision.convert import HalfOptions
     from googlenet_deploy.export.pipeline import ExportOptions, ExportResult
     from googlenet_deploy.export.samples import Samples
 
@@ -153,8 +153,8 @@ def _half(arguments: argparse.Namespace) -> Optional[HalfOptions]:
         if arguments.keep_fp32:
             raise UsageError("--keep-fp32 belongs to --fp16 or --bf16")
         return None
-    from googlenet_deploy.export.half.convert import HalfOptions
-    from googlenet_deploy.export.half.types import BF16, FP16
+    from googlenet_deploy.export.half_precision.convert import HalfOptions
+    from googlenet_deploy.export.half_precision.types import BF16, FP16
 
     return HalfOptions(FP16 if arguments.fp16 else BF16, tuple(arguments.keep_fp32))
 

@@ -67,8 +67,8 @@ class ExportHalf(Step):
 
     def run(self, job: Job) -> Outcome:
         """Converts and verifies."""
-        from googlenet_deploy.export.half.convert import HalfOptions  # noqa: PLC0415
-        from googlenet_deploy.export.half.types import FP16 as KIND  # noqa: PLC0415
+        from googlenet_deploy.export.half_precision.convert import HalfOptions
+        from googlenet_deploy.export.half_precision.types import FP16 as KIND
         from googlenet_deploy.export.pipeline import (
             ExportOptions,
             export_onnx,  # noqa: PLC0415

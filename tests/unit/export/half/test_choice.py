@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.export.half.choice import choose_fp32
-from googlenet_deploy.export.half.ranges import LayerRange
-from googlenet_deploy.export.half.types import BF16, FP16
+from googlenet_deploy.export.half_precision.fp32_layers import choose_fp32
+from googlenet_deploy.export.half_precision.ranges import LayerRange
+from googlenet_deploy.export.half_precision.types import BF16, FP16
 from googlenet_deploy.graph.pass_manager import restate_shapes
 
 IMAGE = ("input", TensorProto.FLOAT, ["batch", 4, 6, 6])

@@ -9,8 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
-from googlenet_deploy.export.half.choice import element_types
-from googlenet_deploy.export.half.convert import (
+from googlenet_deploy.export.half_precision.convert import (
     HalfOptions,
     check_request,
     half_json,
@@ -20,7 +19,8 @@ from googlenet_deploy.export.half.convert import (
     to_half,
     tolerance_of,
 )
-from googlenet_deploy.export.half.types import BF16, FP16, HalfType
+from googlenet_deploy.export.half_precision.fp32_layers import element_types
+from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
 from googlenet_deploy.export.pipeline import ExportOptions, export_onnx
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.summary import summary_json, summary_lines

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from googlenet_deploy.export.half.ranges import largest_magnitudes, measure_ranges
+from googlenet_deploy.export.half_precision.ranges import largest_magnitudes, measure_ranges
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.graph.pass_manager import restate_shapes
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from googlenet_deploy.export.half.stand_in import stand_in
-from googlenet_deploy.export.half.types import BF16, FP16, HalfType
-from googlenet_deploy.export.passes.half_precision import HalfPrecision
+from googlenet_deploy.export.half_precision.emulate import stand_in
+from googlenet_deploy.export.half_precision.rewrite import HalfPrecision
+from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.verify import run
 from googlenet_deploy.graph.graph import serialize

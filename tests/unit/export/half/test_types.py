@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from googlenet_deploy.export.half.types import BF16, FP16, HALF_TYPES, HalfType
+from googlenet_deploy.export.half_precision.types import BF16, FP16, HALF_TYPES, HalfType
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

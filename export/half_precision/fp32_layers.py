@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from googlenet_deploy.errors import UsageError, requires
-from googlenet_deploy.export.half.ranges import LayerRange
-from googlenet_deploy.export.half.types import HalfType
+from googlenet_deploy.export.half_precision.ranges import LayerRange
+from googlenet_deploy.export.half_precision.types import HalfType
 from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphIndex, opset_of
 
 with requires("export"):

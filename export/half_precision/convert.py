@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError, VerificationError, requires
-from googlenet_deploy.export.half.choice import HEADROOM, choose_fp32
-from googlenet_deploy.export.half.ranges import LayerRange, measure_ranges
-from googlenet_deploy.export.half.stand_in import stand_in
-from googlenet_deploy.export.half.types import FP16, HALF_TYPES, HalfType
+from googlenet_deploy.export.half_precision.emulate import stand_in
+from googlenet_deploy.export.half_precision.fp32_layers import HEADROOM, choose_fp32
+from googlenet_deploy.export.half_precision.ranges import LayerRange, measure_ranges
+from googlenet_deploy.export.half_precision.rewrite import QUANTIZATION, HalfPrecision
+from googlenet_deploy.export.half_precision.types import FP16, HALF_TYPES, HalfType
 from googlenet_deploy.export.passes.fold_weight_quantization import FoldWeightQuantization
-from googlenet_deploy.export.passes.half_precision import QUANTIZATION, HalfPrecision
 from googlenet_deploy.export.targets import ir_version_for
 from googlenet_deploy.export.verify import Comparison, Reference
 from googlenet_deploy.graph.graph import opset_of
