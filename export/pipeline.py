@@ -30,8 +30,7 @@ from googlenet_deploy.export.passes.classifier_head import ClassifierHead, Windo
 from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
 from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
 from googlenet_deploy.export.passes.name_layers import NameLayers
-from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK
-from googlenet_deploy.export.passes.set_batch import SetBatch
+from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK, SetBatch
 from googlenet_deploy.export.passes.simplify import Simplify
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
 from googlenet_deploy.export.targets import choose_opset, ir_version_for

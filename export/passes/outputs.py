@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.export.verify import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES
-from googlenet_deploy.graph.graph import opset_of, shape_of, tensor_names, unique_name
+from googlenet_deploy.graph.graph import opset_of, runtime_inputs, shape_of, tensor_names, unique_name
 
 with requires("export"):
     import numpy as np
@@ -97,3 +97,31 @@ def _forget_outputs(model: ModelProto) -> None:
 
 def _free_name(model: ModelProto, wanted: str) -> str:
     return unique_name(wanted, {node.name for node in model.graph.node})
+
+
+class SetBatch:
+    """States `size` as the batch of the input and of every output that has the input's batch symbol."""
+
+    name = "batch"
+    optional = False
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.description = f"batch fixed to {size}"
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class.
+
+        Raises:
+            VerificationError: The model's batch is fixed to another size already.
+        """
+        source = runtime_inputs(model.graph)[0]
+        current = shape_of(source)[0]
+        if current == self.size:
+            return False
+        if isinstance(current, int):
+            raise VerificationError(f"the model's batch is fixed to {current}", "leave --batch out")
+        for value in [source, *model.graph.output]:
+            if shape_of(value) and shape_of(value)[0] == current:
+                value.type.tensor_type.shape.dim[0].dim_value = self.size
+        return True

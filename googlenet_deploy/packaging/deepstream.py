@@ -19,7 +19,7 @@ from googlenet_deploy.device.predictions import PROBABILITIES
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.passes.outputs import AppendSoftmax
-from googlenet_deploy.export.passes.scale_input import ScaleInput
+from googlenet_deploy.export.passes.uint8_input import ScaleInput
 from googlenet_deploy.export.samples import prepare, seeded_samples
 from googlenet_deploy.export.verify import reference_of, run
 from googlenet_deploy.graph.files import load_classifier, read_metadata, store_metadata

@@ -15,7 +15,7 @@ from googlenet_deploy.device.predictions import softmax
 from googlenet_deploy.device.specification import BVLC, Preprocessing
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
-from googlenet_deploy.export.passes.scale_input import ScaleInput
+from googlenet_deploy.export.passes.uint8_input import ScaleInput
 from googlenet_deploy.export.samples import prepare, smooth_pictures
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.graph.graph import copy_model

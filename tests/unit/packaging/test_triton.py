@@ -16,7 +16,7 @@ from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.errors import BadModelError, UsageError
-from googlenet_deploy.export.passes.set_batch import SetBatch
+from googlenet_deploy.export.passes.outputs import SetBatch
 from googlenet_deploy.graph.files import load_model, write_model
 from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.packaging.check import verify_bundle

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.passes.set_batch import SetBatch
+from googlenet_deploy.export.passes.outputs import SetBatch
 from googlenet_deploy.graph.graph import shape_of
 from googlenet_deploy.graph.pass_manager import PassManager
 
