@@ -20,7 +20,7 @@ with requires("train"):
     from googlenet_deploy.training.sparsity import choose_sparsity
 
 if TYPE_CHECKING:
-    from googlenet_deploy.training.data.dataset.dataset import TrainingData
+    from googlenet_deploy.training.data.dataset import TrainingData
     from googlenet_deploy.training.options import TrainingOptions
 
 DEFAULT_ARCHITECTURE, DEFAULT_INPUT_SIZE = "torchvision", 224

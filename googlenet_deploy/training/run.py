@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
-    from googlenet_deploy.training.data.dataset.dataset import TrainingData
+    from googlenet_deploy.training.data.dataset import TrainingData
     from googlenet_deploy.training.loop import EpochResult
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.resume_state import Outputs

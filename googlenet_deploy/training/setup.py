@@ -13,7 +13,7 @@ from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.data.batches import Feed, ImageFeed, validation_batches
 from googlenet_deploy.training.data.csv import read_table
-from googlenet_deploy.training.data.dataset.dataset import TrainingData, data_hash, require_every_class
+from googlenet_deploy.training.data.dataset import TrainingData, data_hash, require_every_class
 from googlenet_deploy.training.data.folders import read_folders
 from googlenet_deploy.training.data.image_cache import ImageStore, centre
 from googlenet_deploy.training.data.pools import Workers, choose_workers

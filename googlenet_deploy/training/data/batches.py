@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.training.data.dataset.dataset import Sample
+    from googlenet_deploy.training.data.dataset import Sample
     from googlenet_deploy.training.data.image_cache import ImageStore
     from googlenet_deploy.training.data.pools import Workers
     from googlenet_deploy.training.options import TrainingOptions

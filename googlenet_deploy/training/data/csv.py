@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from googlenet_deploy.device.files import reason
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.training.data.dataset.dataset import (
+from googlenet_deploy.training.data.dataset import (
     Sample,
     TrainingData,
     hold_out,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.training.data.dataset.dataset import Sample
+    from googlenet_deploy.training.data.dataset import Sample
     from googlenet_deploy.training.data.pools import Workers
     from googlenet_deploy.training.distributed import Processes
 

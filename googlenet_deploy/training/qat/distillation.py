@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.errors import InputError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.model.architecture import INCEPTION_WIDTHS
-from googlenet_deploy.training.data.dataset.dataset import listed
+from googlenet_deploy.training.data.dataset import listed
 
 with requires("train"):
     import torch
@@ -25,7 +25,7 @@ with requires("train"):
 if TYPE_CHECKING:
     from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.data.dataset.dataset import Sample, TrainingData
+    from googlenet_deploy.training.data.dataset import Sample, TrainingData
 
 
 POINTS = ("conv3", *INCEPTION_WIDTHS)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from googlenet_deploy.calibration.table import CalibrationTable
-    from googlenet_deploy.training.data.dataset.dataset import TrainingData
+    from googlenet_deploy.training.data.dataset import TrainingData
     from googlenet_deploy.training.options import QatOptions, TrainingOptions
     from googlenet_deploy.training.setup import MakeTask
     from googlenet_deploy.training.validation import Validation

@@ -23,7 +23,7 @@ from googlenet_deploy.training.data.batches import (
     steps_per_epoch,
     validation_batches,
 )
-from googlenet_deploy.training.data.dataset.dataset import Sample
+from googlenet_deploy.training.data.dataset import Sample
 from googlenet_deploy.training.data.folders import read_folders
 from googlenet_deploy.training.data.image_cache import ImageStore, centre
 from googlenet_deploy.training.data.pools import Workers

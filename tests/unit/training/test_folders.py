@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.training.data.dataset.dataset import TrainingData, data_hash
+from googlenet_deploy.training.data.dataset import TrainingData, data_hash
 from googlenet_deploy.training.data.folders import read_folders
 
 

@@ -15,7 +15,7 @@ from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.preprocess import crop_pixels
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError
-from googlenet_deploy.training.data.dataset.dataset import Sample
+from googlenet_deploy.training.data.dataset import Sample
 from googlenet_deploy.training.data.folders import read_folders
 from googlenet_deploy.training.data.image_cache import ImageStore, centre, pixels, whole
 from googlenet_deploy.training.data.pools import Workers

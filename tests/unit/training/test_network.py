@@ -13,7 +13,7 @@ from googlenet_deploy.errors import UsageError
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
-from googlenet_deploy.training.data.dataset.dataset import TrainingData
+from googlenet_deploy.training.data.dataset import TrainingData
 from googlenet_deploy.training.network import FREEZE_CHOICES, TRUNK, build_network, freeze
 from googlenet_deploy.training.options import TrainingOptions
 

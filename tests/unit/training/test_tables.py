@@ -9,7 +9,7 @@ import pytest
 
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.training.data.csv import read_rows, read_table
-from googlenet_deploy.training.data.dataset.dataset import TrainingData
+from googlenet_deploy.training.data.dataset import TrainingData
 
 
 @pytest.fixture
