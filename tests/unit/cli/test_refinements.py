@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from googlenet_deploy.cli.refinements import add_refinement_options, chosen_refinements
+from googlenet_deploy.cli.quantize import add_refinement_options, chosen_refinements
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
