@@ -79,7 +79,7 @@ def _add_details(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Deploys, or prints the configuration."""
-    from googlenet_deploy.deployment.config_file import config_text, make_config, read_config
+    from googlenet_deploy.deployment.config import config_text, make_config, read_config
 
     values = read_config(arguments.config) if arguments.config else {}
     limits = {"gates": _gates(arguments, values), "budget": {**values.get("budget", {}), **dict(arguments.budget)}}

@@ -12,9 +12,8 @@ from pathlib import Path
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.gates import check_gates, what_to_try
 from googlenet_deploy.deployment.job import Job, Step
-from googlenet_deploy.deployment.leftovers import clear_leftovers
-from googlenet_deploy.deployment.reporting import Reporting
-from googlenet_deploy.deployment.state import StepRecord, fingerprint_of
+from googlenet_deploy.deployment.report_data import Reporting
+from googlenet_deploy.deployment.state import StepRecord, clear_leftovers, fingerprint_of
 from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
 from googlenet_deploy.deployment.steps.build import Build
 from googlenet_deploy.deployment.steps.bundle import Bundle

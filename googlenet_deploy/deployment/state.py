@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -136,3 +138,28 @@ def fingerprint_of(name: str, inputs: Mapping[str, Any]) -> str:
     """SHA-256 over a step's name, its inputs and the tool itself."""
     text = json.dumps([name, tool_hash(), dict(sorted(inputs.items()))], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+# What `atomic_path` and the self-test call their temporaries: the file's own name between dots, and eight characters of
+# Python's tempfile behind it.
+_TEMPORARY = re.compile(
+    r"\.(self-test|[\w-]+(\.\w+)*\.(onnx|json|zip|html|md|engine|state|cache))\.[a-z0-9_]{8}(\.\w+)?"
+)
+
+
+def clear_leftovers(folder: Path) -> int:
+    """Removes unfinished files from a deployment's folder, to be called by the one that holds its lock.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        How many files and folders were removed.
+    """
+    count = 0
+    for path in sorted(folder.iterdir()):
+        if _TEMPORARY.fullmatch(path.name) and not path.is_symlink():
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                count += 1
+    return count

@@ -6,17 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import MODELS, Job, Outcome, Step
+from googlenet_deploy.deployment.report_data import bound_quantities, layer_rows, memory_steps, mode_bounds, type_shares
 from googlenet_deploy.deployment.steps.build import model_of
 from googlenet_deploy.device.files import write_json
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import DeviceError
-from googlenet_deploy.report.collect.bounds import (
-    bound_quantities,
-    layer_rows,
-    memory_steps,
-    mode_bounds,
-    type_shares,
-)
 from googlenet_deploy.report.text import number
 
 if TYPE_CHECKING:

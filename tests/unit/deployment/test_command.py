@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.deployment.config_file import config_text
+from googlenet_deploy.deployment.config import config_text
 from googlenet_deploy.deployment.steps.images import DivideImages
 from tests.unit.deployment.conftest import Ground
 

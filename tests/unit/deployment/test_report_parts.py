@@ -14,7 +14,7 @@ from PIL import Image
 
 from googlenet_deploy.deployment.gates import what_to_try
 from googlenet_deploy.deployment.job import Job
-from googlenet_deploy.deployment.report_figures import THUMBNAIL, disagreements, thumbnail
+from googlenet_deploy.deployment.report_data import THUMBNAIL, disagreements, thumbnail
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.report.outcomes import Gate
 from tests.unit.deployment.conftest import Ground

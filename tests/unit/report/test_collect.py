@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from googlenet_deploy.analysis.roofline import Estimate
+from googlenet_deploy.deployment.report_data import bound_quantities
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
-from googlenet_deploy.report.collect.bounds import bound_quantities
 from googlenet_deploy.report.variants import BOUND, Quantity
 
 
