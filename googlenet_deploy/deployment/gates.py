@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from googlenet_deploy.deployment.config import GATES
-from googlenet_deploy.deployment.diagnosis import first_problem
 from googlenet_deploy.deployment.job import FP32, MODELS, Job
+from googlenet_deploy.deployment.steps.evaluate import first_problem
 from googlenet_deploy.report.outcomes import Gate
 
 BUDGET = "budget"

@@ -24,9 +24,9 @@ from googlenet_deploy.deployment import report_data as report_checks
 from googlenet_deploy.deployment import report_data as report_commands
 from googlenet_deploy.deployment import report_data as report_figures
 from googlenet_deploy.deployment.config import DEFAULT_GATES, DeployConfig
-from googlenet_deploy.deployment.diagnosis import first_problem
 from googlenet_deploy.deployment.job import MODELS, OUTLINES, TABLE, Job
 from googlenet_deploy.deployment.state import tool_hash
+from googlenet_deploy.deployment.steps.evaluate import first_problem
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.device.system.machine import describe_machine
