@@ -28,6 +28,7 @@ from googlenet_deploy.deployment.job import MODELS, OUTLINES, TABLE, Job
 from googlenet_deploy.deployment.state import tool_hash
 from googlenet_deploy.deployment.steps.evaluate import first_problem
 from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.device.system.machine import describe_machine
 from googlenet_deploy.errors import BadImageError, InputError
@@ -35,7 +36,6 @@ from googlenet_deploy.evaluation.evidence import FINE
 from googlenet_deploy.evaluation.paired import SIGNIFICANT
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
 from googlenet_deploy.report.collect.histograms import tensor_histograms
-from googlenet_deploy.report.decode import decode
 from googlenet_deploy.report.details import (
     Answer,
     Disagreement,

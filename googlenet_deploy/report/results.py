@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from googlenet_deploy.device.files import PathLike, reason, write_json
+from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.report.decode import decode
 from googlenet_deploy.report.details import (
     Disagreement,
     Latency,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from googlenet_deploy.device.signals import Stopped, StopSignals
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, requires
 from googlenet_deploy.training.distributed import Processes, started_processes
 from googlenet_deploy.training.log import RunLog
@@ -20,7 +21,6 @@ from googlenet_deploy.training.resume_state import (
     save_state,
 )
 from googlenet_deploy.training.setup import skipped_lines
-from googlenet_deploy.training.stop import Stopped, StopSignals
 
 with requires("train"):
     from googlenet_deploy.training.setup import DataPlaces, Prepared, classifier_task, prepare

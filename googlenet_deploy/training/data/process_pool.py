@@ -20,8 +20,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from googlenet_deploy.device.signals import SIGNALS
 from googlenet_deploy.errors import GoogLeNetDeployError
-from googlenet_deploy.training.stop import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

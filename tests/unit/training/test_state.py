@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from googlenet_deploy.device.signals import Stopped
 from googlenet_deploy.errors import BadWeightsError, GoogLeNetDeployError, OutputError
 from googlenet_deploy.training.loop import EpochResult, Trainer
 from googlenet_deploy.training.resume_state import (
@@ -23,7 +24,6 @@ from googlenet_deploy.training.resume_state import (
     restore_state,
     save_state,
 )
-from googlenet_deploy.training.stop import Stopped
 
 MakeTrainer = Callable[..., Trainer]
 RECORD: dict[str, Any] = {

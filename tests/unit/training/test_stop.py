@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from googlenet_deploy.training.stop import StopSignals
+from googlenet_deploy.device.signals import StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -16,7 +16,7 @@ from fake_builder import Behaviour, FakeDriver, Flag, builder_module
 from fake_cuda import FakeGpu, install
 from PIL import Image
 
-from googlenet_deploy.device.builder import interruption
+from googlenet_deploy.device import signals as interruption
 from googlenet_deploy.device.builder import run as under_test
 from googlenet_deploy.device.builder.options import BuildOptions
 from googlenet_deploy.device.builder.request import BuildResult
