@@ -157,8 +157,7 @@ def _sources(arguments: argparse.Namespace) -> Optional[List[ImageSource]]:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from googlenet_deploy.device.benchmark.compare import compare
-    from googlenet_deploy.device.benchmark.compare_table import comparison_lines
+    from googlenet_deploy.device.benchmark.compare import compare, comparison_lines
     from googlenet_deploy.device.benchmark.result_file import read_result
     from googlenet_deploy.device.files import write_json
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from googlenet_deploy.device.benchmark.loops import RUN, SCOPES
 from googlenet_deploy.device.benchmark.statistics import Interval, exp, student_t
+from googlenet_deploy.device.text import columns, number
 from googlenet_deploy.errors import InputError, UsageError
 
 STATISTICS = ("p50", "p99", "mean")
@@ -244,3 +245,29 @@ def _clock_warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> List
         if a and b and abs(a["median"] - b["median"]) > CLOCK_DIFFERENCE * a["median"]:
             found.append(f"the {label} ran at {a['median']:.0f} MHz for A and at {b['median']:.0f} MHz for B")
     return found
+
+
+def comparison_lines(comparison: Comparison, first: str, second: str) -> List[str]:
+    """The comparison as text for a terminal."""
+    lines = [f"A: {first}", f"B: {second}", ""]
+    current = ""
+    rows: List[Sequence[str]] = []
+    for row in comparison.rows:
+        if row.configuration != current:
+            lines += columns(rows)
+            rows = [(row.configuration, "A", "B", "B/A", "95 % interval", "")]
+            current = row.configuration
+        between = "" if row.interval is None else f"{row.interval[0]:.3f} to {row.interval[1]:.3f}"
+        rows.append(
+            (
+                f"  {row.figure}, {row.unit}",
+                number(row.first),
+                number(row.second),
+                f"{row.ratio:.3f}",
+                between,
+                row.verdict,
+            )
+        )
+    lines += columns(rows)
+    lines += [f"left out: {text}" for text in comparison.left_out]
+    return [*lines, *(f"warning: {text}" for text in comparison.warnings)]

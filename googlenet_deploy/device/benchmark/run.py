@@ -9,12 +9,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
+import numpy as np
+
 from googlenet_deploy import __version__
 from googlenet_deploy.device.benchmark.energy import idle_dict, not_measured
 from googlenet_deploy.device.benchmark.inputs import Inputs, make_batches, real_inputs, synthetic_inputs
+from googlenet_deploy.device.benchmark.loops import Length
 from googlenet_deploy.device.benchmark.measure import Measurement, OpenRunner
 from googlenet_deploy.device.benchmark.memory import Memory, memory_dict, read_memory
-from googlenet_deploy.device.benchmark.plan import batch_sizes, round_length
 from googlenet_deploy.device.benchmark.result_file import FORMAT
 from googlenet_deploy.device.benchmark.trtexec import run_trtexec, why_not_trtexec
 from googlenet_deploy.device.files import sha256_file
@@ -22,12 +24,13 @@ from googlenet_deploy.device.power.energy import Measured, window_for
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.select import AnySampler, open_sampler
 from googlenet_deploy.device.progress import progress
-from googlenet_deploy.device.runner.protocol import Runner, TimedRun
+from googlenet_deploy.device.runner.protocol import Runner, TimedRun, check_shape
 from googlenet_deploy.device.system.jetson import find_jetson
 from googlenet_deploy.device.system.machine import LoadMonitor, State, describe_machine, read_state, throttling
 from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.system.processor import available_cores
-from googlenet_deploy.errors import DeviceError
+from googlenet_deploy.device.system.sysfs import try_text
+from googlenet_deploy.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.benchmark.configuration import Configuration
@@ -35,6 +38,55 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.benchmark.options import BenchmarkOptions
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
+
+
+# Batches that `inputs.make_batches` holds at the most, and the one that is being prepared.
+BATCHES_HELD = 5
+
+
+def batch_sizes(runner: Runner, spec: Preprocessing, options: BenchmarkOptions, root: Path = Path("/")) -> List[int]:
+    """The sizes to measure: those that were asked for, else the model's own where it is fixed, else 1.
+
+    Raises:
+        UsageError: The model does not take them or the images, or they do not fit in memory.
+    """
+    smallest, largest = runner.batch_range
+    sizes = list(options.batches) or [smallest]
+    for size in sizes:
+        if size < smallest or (largest is not None and size > largest):
+            takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+            raise UsageError(f"{runner.path}: takes batches of {takes}, not of {size}", "choose another --batch")
+    check_shape(runner, np.empty((sizes[0], *spec.input_shape), spec.dtype))
+    _check_memory(max(sizes), max(options.streams), spec, root)
+    return sizes
+
+
+def round_length(sampler: AnySampler, options: BenchmarkOptions, notes: List[str]) -> Length:
+    """How long a round lasts: as asked, or longer where the power meter needs it, and then `notes` says so."""
+    if isinstance(sampler, NoSampler):
+        return Length(options.seconds, options.min_runs)
+    needed = window_for(sampler.meter, options.seconds)
+    if needed > options.seconds:
+        notes.append(
+            f"rounds last {needed:g} s instead of {options.seconds:g} s: {sampler.meter.name} gives a reading every "
+            f"{sampler.meter.period:g} s, and may lag by {sampler.meter.lag:g} s"
+        )
+    return Length(needed, options.min_runs)
+
+
+def _check_memory(batch: int, streams: int, spec: Preprocessing, root: Path) -> None:
+    words = try_text(root / "proc/meminfo").partition("MemAvailable:")[2].split()
+    if not words or not words[0].isdigit():
+        return
+    available = int(words[0]) * 1024
+    needed = BATCHES_HELD * batch * int(np.prod(spec.input_shape)) * np.dtype(spec.dtype).itemsize * streams
+    if needed > available:
+        raise UsageError(
+            f"batches of {batch} in {streams} streams need about {needed / 2**30:.1f} GiB, "
+            f"{available / 2**30:.1f} GiB are free",
+            "choose a smaller --batch or fewer --streams",
+        )
+
 
 # Runnable processes per core, over the last minute, from which on times are somebody else's too.
 BUSY = 0.5

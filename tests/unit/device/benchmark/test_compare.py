@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.device.benchmark.compare import Row, compare, ratio_of_means
-from googlenet_deploy.device.benchmark.compare_table import comparison_lines
+from googlenet_deploy.device.benchmark.compare import Row, compare, comparison_lines, ratio_of_means
 from googlenet_deploy.device.benchmark.result_file import read_result
 from googlenet_deploy.errors import InputError, UsageError
 
