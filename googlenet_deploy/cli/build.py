@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 if TYPE_CHECKING:
     from googlenet_deploy.device.builder.options import BuildOptions
     from googlenet_deploy.device.builder.plan import BuildPlan
-    from googlenet_deploy.device.builder.site import Site
+    from googlenet_deploy.device.builder.platform import Site
     from googlenet_deploy.device.onnx_model.header import OnnxHeader
     from googlenet_deploy.device.targets.target import Target
 

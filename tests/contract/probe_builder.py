@@ -17,8 +17,7 @@ except ImportError:  # a bare Python for old bindings; nothing of what is called
     sys.modules.update({"numpy": Mock(), "numpy.typing": Mock()})
 
 from googlenet_deploy.device.builder.options import BuildOptions
-from googlenet_deploy.device.builder.plan import Site, plan_build
-from googlenet_deploy.device.builder.request import BuildRequest
+from googlenet_deploy.device.builder.plan import BuildRequest, Site, plan_build
 from googlenet_deploy.device.builder.session import Session
 from googlenet_deploy.device.onnx_model.header import parse_onnx
 from googlenet_deploy.device.system.gpu import Gpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Tuple
 
 from googlenet_deploy.device.builder.options import BuildOptions
-from googlenet_deploy.device.builder.site import Site
+from googlenet_deploy.device.builder.platform import Site
 from googlenet_deploy.device.onnx_model.header import OnnxHeader
 from googlenet_deploy.device.targets.target import largest_opset
 from googlenet_deploy.device.tensorrt.names import Version

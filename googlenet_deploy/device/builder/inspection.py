@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, List, NamedTuple, Optional
 
-from googlenet_deploy.device.builder.request import BuildRequest
+from googlenet_deploy.device.builder.plan import BuildRequest
 from googlenet_deploy.device.engine.layers import EngineLayer, parse_inspection
 from googlenet_deploy.device.engine.rtx_program import read_program
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from googlenet_deploy.device.builder.inspection import Inspection
-from googlenet_deploy.device.builder.request import BuildRequest
+from googlenet_deploy.device.builder.plan import BuildRequest
 from googlenet_deploy.device.engine.layers import precision_shares
 from googlenet_deploy.device.engine.manifest import EngineManifest
 from googlenet_deploy.device.files import sha256_bytes

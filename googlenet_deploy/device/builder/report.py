@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping
 
 from googlenet_deploy.device.builder.dla_rules import placement_lines
 from googlenet_deploy.device.builder.options import BuildOptions
-from googlenet_deploy.device.builder.request import BuildResult
+from googlenet_deploy.device.builder.plan import BuildResult
 from googlenet_deploy.device.builder.run import DryRun
 from googlenet_deploy.device.engine.layers import failed_gates, fallbacks
 from googlenet_deploy.device.engine.manifest import EngineManifest

@@ -7,11 +7,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from googlenet_deploy.device.builder.dla_rules import Placement, dla_placements
 from googlenet_deploy.device.builder.options import BuildOptions
-from googlenet_deploy.device.builder.plan import BuildPlan, plan_build
-from googlenet_deploy.device.builder.request import BuildRequest, BuildResult
+from googlenet_deploy.device.builder.plan import BuildPlan, BuildRequest, BuildResult, plan_build
+from googlenet_deploy.device.builder.platform import Site, site_of
 from googlenet_deploy.device.builder.scales import attach_scales, cache_notes
 from googlenet_deploy.device.builder.session import Session, Step
-from googlenet_deploy.device.builder.site import Site, site_of
 from googlenet_deploy.device.builder.timing_cache import load_timing_cache, save_timing_cache
 from googlenet_deploy.device.engine.manifest import write_engine
 from googlenet_deploy.device.onnx_model.header import OnnxHeader, read_onnx

@@ -10,7 +10,7 @@ from googlenet_deploy.device.builder.calibrator import (
     missing_scales,
     read_calibration_cache,
 )
-from googlenet_deploy.device.builder.request import BuildRequest
+from googlenet_deploy.device.builder.plan import BuildRequest
 from googlenet_deploy.device.cuda.memory import open_cuda
 from googlenet_deploy.device.files import sha256_bytes
 from googlenet_deploy.device.images.pipeline import ImageBatches

@@ -10,7 +10,7 @@ from googlenet_deploy.device.builder.dla_rules import Placement
 from googlenet_deploy.device.builder.failure import build_error, parse_error
 from googlenet_deploy.device.builder.inspection import inspect_engine
 from googlenet_deploy.device.builder.manifest import make_manifest
-from googlenet_deploy.device.builder.request import BuildRequest, BuildResult
+from googlenet_deploy.device.builder.plan import BuildRequest, BuildResult
 from googlenet_deploy.device.builder.timing_cache import describe_change
 from googlenet_deploy.device.onnx_model.strip_qdq import strip_quantization
 from googlenet_deploy.device.signals import cancellation, deferred, interruptible

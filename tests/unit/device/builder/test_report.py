@@ -7,8 +7,8 @@ import pytest
 from fake_builder import Behaviour
 
 from googlenet_deploy.device.builder.options import BuildOptions
+from googlenet_deploy.device.builder.plan import BuildResult
 from googlenet_deploy.device.builder.report import check_gates, plan_lines, result_lines
-from googlenet_deploy.device.builder.request import BuildResult
 from googlenet_deploy.device.builder.run import build_engine, dry_run, find_here, make_request
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import GateError

@@ -19,7 +19,7 @@ from PIL import Image
 from googlenet_deploy.device import signals as interruption
 from googlenet_deploy.device.builder import run as under_test
 from googlenet_deploy.device.builder.options import BuildOptions
-from googlenet_deploy.device.builder.request import BuildResult
+from googlenet_deploy.device.builder.plan import BuildResult
 from googlenet_deploy.device.builder.run import build_engine, dry_run, find_here, make_request
 from googlenet_deploy.device.engine.manifest import load_manifest, manifest_path
 from googlenet_deploy.device.files import sha256_file
