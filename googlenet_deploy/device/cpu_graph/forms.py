@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from typing import Callable, List, NamedTuple, Optional
 
+import numpy as np
+
 from googlenet_deploy.device.cpu_graph.lrn import decompose_lrn
 from googlenet_deploy.device.cpu_graph.move_quantize import move_quantize
 from googlenet_deploy.device.cpu_graph.qlinear import fuse_convolutions
-from googlenet_deploy.device.cpu_graph.unsigned import make_activations_unsigned
-from googlenet_deploy.device.cpu_graph.weights import fold_weights
+from googlenet_deploy.device.cpu_graph.weights import fold_weights, scalar_scale
 from googlenet_deploy.device.onnx_model.edit import EditableGraph
+
+ZERO_POINT = 128
+_NAME = "unsigned/zero_point"
+
+
+def make_activations_unsigned(graph: EditableGraph) -> int:
+    """Changes every Q/DQ pair that has one scale and does not belong to a constant; gives how many nodes."""
+    producers = graph.producers()
+    graph.add_constant(_NAME, np.array(ZERO_POINT, np.uint8))
+    changed = 0
+    for item in graph.nodes:
+        if item.operator not in ("QuantizeLinear", "DequantizeLinear") or graph.is_constant(item.inputs[0]):
+            continue
+        source = producers.get(item.inputs[0])
+        weights = source is not None and source.operator == "QuantizeLinear" and graph.is_constant(source.inputs[0])
+        if not weights and scalar_scale(graph, item) is not None:
+            item.inputs[2] = _NAME
+            changed += 1
+    return changed
+
 
 OLDEST_OPSET = 13  # the first with Q/DQ per channel; Clip and MaxPool take uint8 from 12 on
 
