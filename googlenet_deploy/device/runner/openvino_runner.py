@@ -7,7 +7,9 @@ own: single images use all threads, batches are shared out among as many streams
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +17,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
-from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.files import PathLike, cache_folder, reason, write_bytes
 from googlenet_deploy.device.onnx_model.header import OnnxHeader, Value, parse_onnx
-from googlenet_deploy.device.runner.openvino_cache import CompiledCache
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
-from googlenet_deploy.device.system.processor import available_cores, is_x86, sums_int8_exactly
-from googlenet_deploy.errors import BadModelError, requires
+from googlenet_deploy.device.system.processor import available_cores, instructions, is_x86, sums_int8_exactly
+from googlenet_deploy.errors import BadModelError, OutputError, requires
 
 with requires("openvino"):
     import numpy as np
@@ -28,6 +29,46 @@ with requires("openvino"):
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+MOST_KEPT = 16  # of some megabytes each
+_DIGEST_SIZE = 32
+
+
+class CompiledCache:
+    """The place of one compiled model; where the cache cannot be read or written, nothing is kept.
+
+    Args:
+        model: The ONNX model as it is compiled.
+        properties: How it is compiled.
+        version: OpenVINO's.
+    """
+
+    def __init__(self, model: bytes, properties: Dict[str, Any], version: str) -> None:
+        settings = json.dumps([properties, version, sorted(instructions())], sort_keys=True).encode()
+        key = hashlib.sha256(hashlib.sha256(model).digest() + settings).hexdigest()
+        self.path = cache_folder() / "openvino" / f"{key[:32]}.compiled"
+
+    def load(self) -> Optional[bytes]:
+        """What was kept; None where there is nothing, or it is damaged."""
+        try:
+            content = self.path.read_bytes()
+        except OSError:
+            return None
+        blob = content[_DIGEST_SIZE:]
+        return blob if hashlib.sha256(blob).digest() == content[:_DIGEST_SIZE] else None
+
+    def save(self, blob: bytes) -> None:
+        """Keeps a compiled model, and drops the oldest of too many."""
+        with suppress(OutputError, OSError):
+            write_bytes(self.path, hashlib.sha256(blob).digest() + blob)
+            kept = sorted(self.path.parent.glob("*.compiled"), key=_time)
+            for path in kept[: max(0, len(kept) - MOST_KEPT)]:
+                path.unlink()
+
+
+def _time(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 class OpenVinoRunner:

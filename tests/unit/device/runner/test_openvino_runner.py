@@ -17,7 +17,8 @@ from googlenet_deploy.errors import BadModelError
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed (the extra openvino brings it)")
 
-from googlenet_deploy.device.runner import openvino_cache, openvino_runner
+from googlenet_deploy.device.runner import openvino_runner
+from googlenet_deploy.device.runner import openvino_runner as openvino_cache
 from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner
 
 MakeNet = Callable[..., Path]
