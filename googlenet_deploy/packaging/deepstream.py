@@ -17,6 +17,7 @@ from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.predictions import PROBABILITIES
 from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.device.targets.target import full_version, last_with_caches
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.passes.outputs import AppendSoftmax
 from googlenet_deploy.export.passes.uint8_input import ScaleInput
@@ -37,7 +38,6 @@ from googlenet_deploy.packaging.deepstream_text import (
     readme,
 )
 from googlenet_deploy.packaging.models import read_models
-from googlenet_deploy.packaging.tensorrt_versions import full_version, last_with_caches
 
 with requires("export"):
     from onnx import ModelProto

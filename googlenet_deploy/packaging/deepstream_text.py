@@ -7,8 +7,7 @@ from pathlib import Path
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.targets.target import Target
-from googlenet_deploy.packaging.tensorrt_versions import last_with_caches
+from googlenet_deploy.device.targets.target import Target, last_with_caches
 
 MODEL, LABELS, CACHE = "model.onnx", "labels.txt", "int8.cache"
 _NETWORK_MODES = {"fp32": 0, "int8": 1, "fp16": 2}

@@ -13,7 +13,7 @@ from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.bundle.golden import MIN_SQNR
 from googlenet_deploy.device.bundle.selftest import PREPROCESSING
 from googlenet_deploy.device.files import PathLike, sha256_file
-from googlenet_deploy.device.targets.target import Target
+from googlenet_deploy.device.targets.target import Target, full_version, with_caches
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
@@ -22,7 +22,6 @@ from googlenet_deploy.packaging.golden import COUNT as GOLDEN_COUNT
 from googlenet_deploy.packaging.golden import add_golden
 from googlenet_deploy.packaging.jetson_readme import readme
 from googlenet_deploy.packaging.models import BundleModels, read_models
-from googlenet_deploy.packaging.tensorrt_versions import full_version, with_caches
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.sources import ImageSource
