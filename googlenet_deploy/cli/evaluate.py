@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.evaluation.dataset import LabelledImages
+    from googlenet_deploy.evaluation.diagnosis import Verdict
     from googlenet_deploy.evaluation.evaluate import Evaluation
-    from googlenet_deploy.evaluation.evidence import Verdict
     from googlenet_deploy.quantization.layer_errors import InnerErrors
 
 GATES = ("top1", "top5", "agreement", "sqnr")
@@ -129,8 +129,7 @@ class _Report:
         """Compares inner tensors, where that can be done, and diagnoses."""
         from dataclasses import replace
 
-        from googlenet_deploy.evaluation.diagnosis import diagnose
-        from googlenet_deploy.evaluation.evidence import evidence_of, prepared_differently
+        from googlenet_deploy.evaluation.diagnosis import diagnose, evidence_of, prepared_differently
 
         self.inner, self.inner_missing = _inner_errors(arguments, self.result, self.spec, reference_spec)
         own = runner.metadata.preprocessing, reference.metadata.preprocessing

@@ -32,8 +32,8 @@ from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.device.system.machine import describe_machine
 from googlenet_deploy.errors import BadImageError, InputError
-from googlenet_deploy.evaluation.evidence import FINE
-from googlenet_deploy.evaluation.paired import SIGNIFICANT
+from googlenet_deploy.evaluation.diagnosis import FINE
+from googlenet_deploy.evaluation.statistics import SIGNIFICANT
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
 from googlenet_deploy.report.collect.histograms import tensor_histograms
 from googlenet_deploy.report.details import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.device.predictions import is_probability, softmax
-from googlenet_deploy.evaluation.accuracy import Z_95, Proportion
+from googlenet_deploy.evaluation.statistics import Z_95, Proportion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,11 +7,191 @@ dB) and what the faults do, as measured on the BVLC net with each fault made on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.evaluation.evidence import FINE, NOTE, PROBLEM, SOUND_DECIBELS, Evidence, Verdict
-from googlenet_deploy.evaluation.label_order import explain_labels
+from googlenet_deploy.device.specification import Preprocessing, describe_difference
+from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
+from googlenet_deploy.evaluation.statistics import PairedDifference
+
+if TYPE_CHECKING:
+    from googlenet_deploy.evaluation.evaluate import Evaluation
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Order = Callable[[int], int]
+
+# A hypothesis must explain much more than the labels as they are, and enough in itself.
+LEAST_GAIN, LEAST_SHARE = 0.3, 0.4
+IMAGES_PER_CLASS = 3
+
+
+def explain_labels(best: Sequence[int], labels: Sequence[int], names: Sequence[str], classes: int) -> str:
+    """In words, the order of classes in which the labels would fit the model's answers; empty where none is found.
+
+    Args:
+        best: The model's best class of each image.
+        labels: The true class of each image, as the labels say.
+        names: Class names in the model's order; may be empty.
+        classes: How many classes the model has.
+    """
+    right = _share(best, labels, lambda label: label)
+    found = max(
+        ((_share(best, labels, order), words) for words, order in _orders(names, classes)),
+        key=lambda entry: entry[0],
+        default=(0.0, ""),
+    )
+    if found[0] >= max(LEAST_SHARE, right + LEAST_GAIN):
+        return f"{found[1]}: so read, {100 * found[0]:.0f} % would be right"
+    consistent = _consistent_share(best, labels)
+    if consistent >= max(LEAST_SHARE, right + LEAST_GAIN):
+        return f"images of one label do get one class ({100 * consistent:.0f} % of them), but another one"
+    return ""
+
+
+def _share(best: Sequence[int], labels: Sequence[int], order: Order) -> float:
+    return sum(answer == order(label) for answer, label in zip(best, labels, strict=True)) / max(1, len(best))
+
+
+def _orders(names: Sequence[str], classes: int) -> Iterator[tuple[str, Order]]:
+    yield "the labels count from one, or have a background class ahead", lambda label: label - 1
+    yield "the model has a background class ahead, which the labels lack", lambda label: label + 1
+    as_text = sorted(range(classes), key=str)
+    yield from _permutations("the classes' numbers were sorted as text (0, 1, 10, 11, ... 2, ...)", as_text)
+    if len(names) == classes:
+        by_name = sorted(range(classes), key=lambda index: names[index].lower())
+        yield from _permutations("the classes were sorted by their names", by_name)
+
+
+def _permutations(words: str, order: list[int]) -> Iterator[tuple[str, Order]]:
+    """An order and its inverse: which of the two sides was sorted is not known."""
+    inverse = {index: position for position, index in enumerate(order)}
+    yield words, lambda label: inverse.get(label, -1)
+    yield words, lambda label: order[label] if 0 <= label < len(order) else -1
+
+
+def _consistent_share(best: Sequence[int], labels: Sequence[int]) -> float:
+    """Share of images whose class is the most frequent one of their label, over labels with several images."""
+    answers: dict[int, Counter[int]] = defaultdict(Counter)
+    for answer, label in zip(best, labels, strict=True):
+        answers[label][answer] += 1
+    enough = [counts for counts in answers.values() if counts.total() >= IMAGES_PER_CLASS]
+    favourites = {counts.most_common(1)[0][0] for counts in enough}
+    if len(favourites) < 2:  # one class for everything is no order
+        return 0.0
+    return sum(counts.most_common(1)[0][1] for counts in enough) / max(1, sum(counts.total() for counts in enough))
+
+
+PROBLEM, NOTE, FINE = "problem", "note", "fine"
+
+# What sound INT8 GoogLeNets reach: 97 to 99 % and 28 to 32 dB.
+SOUND_AGREEMENT, SOUND_DECIBELS = 95.0, 24.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing found.
+
+    Attributes:
+        severity: "problem", "note" or "fine".
+        cause: Short name of the rule.
+        text: What is wrong and what to do, in a sentence or two.
+    """
+
+    severity: str
+    cause: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the rules look at.
+
+    Attributes:
+        agreement: The model with its reference.
+        paired: The difference of their top-1 accuracies.
+        best: The model's best class per image.
+        reference_best: The reference's.
+        labels: The true classes.
+        names: Class names, in the model's order; may be empty.
+        classes: How many classes there are.
+        reference_right: Share of images that the reference gets right, 0..1.
+        reference_confidence: Its mean probability of its best class, 0..1; None where it gives none.
+        preparation: Fields in which the two prepare images differently, with both values: the model's first.
+        layers: Errors of inner tensors; empty where they were not measured.
+        ranges: The quantised activations.
+        ahead_of_lrn: Pairs that quantise what an LRN reads.
+        calibration_images: On how many images the model was calibrated; 0 where it does not say.
+    """
+
+    agreement: Agreement
+    paired: PairedDifference
+    best: Sequence[int]
+    reference_best: Sequence[int]
+    labels: Sequence[int]
+    classes: int
+    reference_right: float
+    names: Sequence[str] = ()
+    reference_confidence: float | None = None
+    preparation: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    layers: Sequence[LayerError] = ()
+    ranges: Sequence[TensorRange] = ()
+    ahead_of_lrn: Sequence[str] = ()
+    calibration_images: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the model is as near to its reference as INT8 usually is, and not significantly worse."""
+        _, agreeing_at_most = self.agreement.proportion.interval
+        near = agreeing_at_most >= SOUND_AGREEMENT and self.agreement.sqnr >= SOUND_DECIBELS
+        return near and not (self.paired.is_significant and self.paired.points < 0)
+
+    @property
+    def image(self) -> TensorRange | None:
+        """The pair on the image itself."""
+        return next((use for use in self.ranges if use.is_input), None)
+
+
+def evidence_of(
+    result: Evaluation,
+    names: Sequence[str] = (),
+    preparation: Mapping[str, tuple[Any, Any]] | None = None,
+) -> Evidence:
+    """The evidence of an evaluation with a reference, without that of inner tensors.
+
+    Args:
+        result: The evaluation.
+        names: Class names, in the model's order; may be empty.
+        preparation: See `Evidence`.
+    """
+    assert result.reference is not None
+    assert result.agreement is not None
+    sure = result.reference.confidence
+    return Evidence(
+        agreement=result.agreement,
+        paired=PairedDifference.of(result.model.top1, result.reference.top1),
+        best=result.model.best,
+        reference_best=result.reference.best,
+        labels=result.labels,
+        classes=result.classes,
+        reference_right=result.reference.accuracy1.percent / 100,
+        names=names,
+        reference_confidence=sum(sure) / len(sure) if sure else None,
+        preparation=preparation or {},
+    )
+
+
+def prepared_differently(model: Preprocessing, reference: Preprocessing) -> dict[str, tuple[Any, Any]]:
+    """Fields in which two models want different images; none where one merely normalises inside."""
+    if reference in (model.with_uint8_input(), model) or model == reference.with_uint8_input():
+        return {}
+    return describe_difference(model, reference)
+
 
 # An image's own rounding is at 44 dB, its values fill 99 % of the range.
 IMAGE_DECIBELS, IMAGE_USE = 25.0, (0.7, 1.15)

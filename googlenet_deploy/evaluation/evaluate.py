@@ -12,8 +12,8 @@ from googlenet_deploy.device.predictions import TOP_K_INDICES, Predictions, clas
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import run_any_batch
 from googlenet_deploy.errors import BadModelError, InputError
-from googlenet_deploy.evaluation.accuracy import Proportion, top_k_correct
 from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.evaluation.statistics import Proportion, top_k_correct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from googlenet_deploy.evaluation.diagnosis import Verdict
     from googlenet_deploy.evaluation.evaluate import Answers, Evaluation
-    from googlenet_deploy.evaluation.evidence import Verdict
     from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
 
 TOP = 5

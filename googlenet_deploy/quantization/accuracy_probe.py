@@ -10,7 +10,7 @@ import numpy as np
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.errors import InputError, VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference
 from googlenet_deploy.export.samples import prepare
 from googlenet_deploy.graph.session import TensorSession
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.errors import requires
-from googlenet_deploy.evaluation.accuracy import Proportion
 from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.evaluation.statistics import Proportion
 from googlenet_deploy.training.data.pools import ahead
 
 with requires("train"):

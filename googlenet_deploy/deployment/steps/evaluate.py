@@ -19,11 +19,9 @@ from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import run_any_batch
 from googlenet_deploy.device.runner.select import open_runner
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.evaluation.accuracy import Proportion, top_k_correct
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.evaluation.diagnosis import diagnose
-from googlenet_deploy.evaluation.evidence import FINE, PROBLEM, Evidence
-from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.evaluation.diagnosis import FINE, PROBLEM, Evidence, diagnose
+from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion, top_k_correct
 from googlenet_deploy.quantization.layer_errors import InnerErrors, measure_files
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.quantization.accuracy_probe import Judge, Measure
 from googlenet_deploy.quantization.mixed_precision.choose import choose_precision

@@ -17,9 +17,8 @@ from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.evaluation.diagnosis import diagnose
-from googlenet_deploy.evaluation.evidence import Evidence, Verdict
-from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.evaluation.diagnosis import Evidence, Verdict, diagnose
+from googlenet_deploy.evaluation.statistics import PairedDifference
 from googlenet_deploy.graph.graph import GraphView, copy_model, replace_nodes
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.layer_errors import (

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from googlenet_deploy.evaluation.accuracy import Proportion, top_k_correct, wilson_interval
+from googlenet_deploy.evaluation.statistics import Proportion, top_k_correct, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ import pytest
 
 from googlenet_deploy.device.specification import BVLC, TORCHVISION
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.evaluation.diagnosis import diagnose
+from googlenet_deploy.evaluation.diagnosis import Evidence, Verdict, diagnose, evidence_of, prepared_differently
 from googlenet_deploy.evaluation.evaluate import Answers, Evaluation
-from googlenet_deploy.evaluation.evidence import Evidence, Verdict, evidence_of, prepared_differently
 from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
-from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference
 
 COUNT = 500
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from googlenet_deploy.evaluation.label_order import explain_labels
+from googlenet_deploy.evaluation.diagnosis import explain_labels
 
 CLASSES = 20
 NAMES = [f"{'zyxwvutsrqponmlkjihg'[index]}-name" for index in range(CLASSES)]  # the reverse of the alphabet

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from googlenet_deploy.evaluation.paired import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference
 
 
 def test_only_images_that_tell_the_two_apart_count() -> None:

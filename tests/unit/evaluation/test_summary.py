@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from googlenet_deploy.evaluation.agreement import Agreement
+from googlenet_deploy.evaluation.diagnosis import Verdict
 from googlenet_deploy.evaluation.evaluate import Answers, Evaluation
-from googlenet_deploy.evaluation.evidence import Verdict
 from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
 from googlenet_deploy.evaluation.summary import (
     as_json,
