@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Packs, verifies or unpacks."""
     _check_alone(arguments)
     if arguments.verify:
-        from googlenet_deploy.packaging.check import verify_bundle
+        from googlenet_deploy.packaging.content import verify_bundle
 
         _tell(arguments.verify, verify_bundle(arguments.verify), "holds what was packed")
         return 0
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.output:
         raise UsageError("say where it goes", "give --output")
     if arguments.unpack:
-        from googlenet_deploy.packaging.check import unpack_bundle
+        from googlenet_deploy.packaging.content import unpack_bundle
 
         _tell(arguments.output, unpack_bundle(arguments.unpack, arguments.output), "was verified and unpacked")
         return 0

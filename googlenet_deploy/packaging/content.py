@@ -20,10 +20,11 @@ from googlenet_deploy.device.bundle.manifest import (
     BundleManifest,
     is_safe_path,
     sums_text,
+    verify_folder,
 )
 from googlenet_deploy.device.files import PathLike, reason, sha256_file, write_bytes
 from googlenet_deploy.errors import InputError, OutputError
-from googlenet_deploy.packaging.archive import write_archive
+from googlenet_deploy.packaging.archive import unpack_archive, verify_archive, write_archive
 
 ARCHIVE_SUFFIX = ".zip"
 
@@ -189,3 +190,29 @@ def _replace(temporary: Path, path: Path) -> None:
 def _cannot_write(path: Path, error: OSError) -> OutputError:
     remedy = "choose another place with --output, or free some space"
     return OutputError(path, f"cannot be written: {reason(error)}", remedy)
+
+
+def verify_bundle(path: PathLike) -> BundleManifest:
+    """Finds any altered, missing or additional file of a bundle, packed or unpacked.
+
+    Raises:
+        BadBundleError: There is one, the bundle is of a newer version, or is none.
+        InputError: Nothing is there.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InputError(path, "no such file or folder")
+    return verify_folder(place) if place.is_dir() else verify_archive(place)
+
+
+def unpack_bundle(path: PathLike, folder: PathLike) -> BundleManifest:
+    """Verifies a packed bundle and unpacks it; the folder appears whole or not at all.
+
+    Raises:
+        BadBundleError: See `verify_bundle`.
+        OutputError: The folder cannot be written, or something else stands there.
+    """
+    if not Path(path).exists():
+        raise InputError(path, "no such file or folder")
+    with new_folder(folder) as temporary:
+        return unpack_archive(path, temporary)

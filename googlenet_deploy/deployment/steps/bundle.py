@@ -11,7 +11,7 @@ from googlenet_deploy.deployment.job import FP32, MODELS, TABLE, Job, Outcome, S
 from googlenet_deploy.deployment.steps.build import model_of
 from googlenet_deploy.device.bundle.selftest import check_lines, failed, self_test
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.packaging.check import unpack_bundle
+from googlenet_deploy.packaging.content import unpack_bundle
 from googlenet_deploy.packaging.device_zipapp import device_zipapp
 
 FILE = "bundle.zip"

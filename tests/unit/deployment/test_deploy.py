@@ -24,7 +24,7 @@ from googlenet_deploy.deployment.steps.images import DivideImages
 from googlenet_deploy.device.files import _temporary_for
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import GateError, InputError, OutputError, UsageError
-from googlenet_deploy.packaging.check import verify_bundle
+from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.report.results import load_results
 from tests.unit.deployment.conftest import Finished, Ground, outcomes, run
 

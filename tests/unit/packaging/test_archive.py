@@ -13,8 +13,7 @@ import pytest
 from googlenet_deploy.device.bundle.manifest import MANIFEST, SUMS, BundleManifest, sums_text
 from googlenet_deploy.errors import BadBundleError, InputError, OutputError
 from googlenet_deploy.packaging import archive as archive_module
-from googlenet_deploy.packaging.check import unpack_bundle, verify_bundle
-from googlenet_deploy.packaging.content import BundleContent, new_folder, write_bundle
+from googlenet_deploy.packaging.content import BundleContent, new_folder, unpack_bundle, verify_bundle, write_bundle
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.packaging.check import verify_bundle
+from googlenet_deploy.packaging.content import verify_bundle
 from tests.unit.packaging.conftest import Classifier, changed_byte
 
 

@@ -20,7 +20,7 @@ from googlenet_deploy.export.samples import prepare, smooth_pictures
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.graph.graph import copy_model
 from googlenet_deploy.graph.pass_manager import PassManager
-from googlenet_deploy.packaging.check import verify_bundle
+from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.packaging.deepstream import label_line, split_normalisation, write_deepstream
 from googlenet_deploy.packaging.deepstream_text import DeepStreamRequest, region
 from tests.unit.packaging.conftest import SPECIFICATION, Classifier, logits_of

@@ -21,7 +21,7 @@ from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, BadTableError, InputError, UsageError, VerificationError
 from googlenet_deploy.graph.files import load_model, read_metadata, store_metadata, write_model
 from googlenet_deploy.packaging import golden as golden_module
-from googlenet_deploy.packaging.check import verify_bundle
+from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.packaging.jetson import JetsonRequest, int8_share, write_jetson
 from tests.unit.packaging.conftest import NAMES, SPECIFICATION, Classifier, logits_of
 

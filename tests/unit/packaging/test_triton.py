@@ -19,7 +19,7 @@ from googlenet_deploy.errors import BadModelError, UsageError
 from googlenet_deploy.export.passes.outputs import SetBatch
 from googlenet_deploy.graph.files import load_model, write_model
 from googlenet_deploy.graph.pass_manager import PassManager
-from googlenet_deploy.packaging.check import verify_bundle
+from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.packaging.protobuf_text import Enum, to_text
 from googlenet_deploy.packaging.triton import TritonRequest, write_triton
 from tests.unit.packaging.conftest import NAMES, SPECIFICATION, Classifier
