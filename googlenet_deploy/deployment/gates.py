@@ -8,7 +8,7 @@ from typing import Any
 from googlenet_deploy.deployment.config import GATES
 from googlenet_deploy.deployment.job import FP32, MODELS, Job
 from googlenet_deploy.deployment.steps.evaluate import first_problem
-from googlenet_deploy.report.outcomes import Gate
+from googlenet_deploy.report.results import Gate
 
 BUDGET = "budget"
 _TITLES = {"top1": "top-1", "top5": "top-5", "agreement": "agreement", "sqnr": "SQNR", "loss": "loss of top-1"}

@@ -24,8 +24,8 @@ from googlenet_deploy.deployment.steps.export import Export, ExportHalf
 from googlenet_deploy.deployment.steps.images import DivideImages
 from googlenet_deploy.device.files import reason, sha256_file
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, OutputError
-from googlenet_deploy.report.outcomes import Gate
-from googlenet_deploy.report.outcomes import Step as StepRow
+from googlenet_deploy.report.results import Gate
+from googlenet_deploy.report.results import Step as StepRow
 from googlenet_deploy.report.text import plural
 
 STEPS: tuple[Step, ...] = (

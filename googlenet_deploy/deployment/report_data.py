@@ -36,22 +36,32 @@ from googlenet_deploy.evaluation.diagnosis import FINE
 from googlenet_deploy.evaluation.statistics import SIGNIFICANT
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
 from googlenet_deploy.report.collect.histograms import tensor_histograms
-from googlenet_deploy.report.details import (
+from googlenet_deploy.report.html import write_html
+from googlenet_deploy.report.markdown import write_markdown
+from googlenet_deploy.report.results import (
+    BOUND,
     Answer,
+    Check,
+    Difference,
     Disagreement,
+    Gate,
     Latency,
     Layer,
     MemoryStep,
+    Missing,
     ModeBound,
+    Quantity,
+    Results,
     Sensitivity,
+    Share,
+    Step,
+    Subject,
     TensorHistogram,
+    Variant,
+    load_results,
+    save_results,
 )
-from googlenet_deploy.report.html import write_html
-from googlenet_deploy.report.markdown import write_markdown
-from googlenet_deploy.report.outcomes import Check, Gate, Missing, Step, Subject
-from googlenet_deploy.report.results import Results, load_results, save_results
 from googlenet_deploy.report.text import plural
-from googlenet_deploy.report.variants import BOUND, Difference, Quantity, Share, Variant
 
 if TYPE_CHECKING:
     from googlenet_deploy.analysis.roofline import Estimate

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.results import BOUND, Quantity, Results, Variant
 from googlenet_deploy.report.text import THIN, fixed, number, plural, precision, signed, size
-from googlenet_deploy.report.variants import BOUND, Quantity, Variant
 
 GOOD, BAD, OPEN = "good", "bad", "open"
 

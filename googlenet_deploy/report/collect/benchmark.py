@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from googlenet_deploy.report.details import Latency
+from googlenet_deploy.report.results import Latency
 
 SCOPES = ("run", "end_to_end")
 

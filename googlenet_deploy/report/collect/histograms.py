@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.report.details import TensorHistogram
+from googlenet_deploy.report.results import TensorHistogram
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.histogram import Outline

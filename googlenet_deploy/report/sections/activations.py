@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.histogram import histogram
-from googlenet_deploy.report.details import TensorHistogram
 from googlenet_deploy.report.document import Absent, Chart, Drawing, Section, table
-from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.results import Results, TensorHistogram
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.text import fixed, number
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from googlenet_deploy.report.details import Disagreement
 from googlenet_deploy.report.document import Absent, Block, Gallery, Paragraph, Picture, Section
-from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.results import Disagreement, Results
 from googlenet_deploy.report.text import precision
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from googlenet_deploy.report.charts.intervals import Range, ranges
 from googlenet_deploy.report.charts.quantiles import Distribution, quantiles
-from googlenet_deploy.report.details import Latency, ModeBound
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
-from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.results import Latency, ModeBound, Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import count, number, plain, precision

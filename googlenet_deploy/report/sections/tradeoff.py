@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from googlenet_deploy.report.charts.scatter import Point, pareto, scatter
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
-from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.results import BOUND, Quantity, Results, Share, Variant
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import fixed, number, precision, size
-from googlenet_deploy.report.variants import BOUND, Quantity, Share, Variant
 
 
 def section(results: Results) -> Section:

@@ -16,7 +16,7 @@ from googlenet_deploy.deployment.gates import what_to_try
 from googlenet_deploy.deployment.job import Job
 from googlenet_deploy.deployment.report_data import THUMBNAIL, disagreements, thumbnail
 from googlenet_deploy.device.targets.target import load_target
-from googlenet_deploy.report.outcomes import Gate
+from googlenet_deploy.report.results import Gate
 from tests.unit.deployment.conftest import Ground
 
 

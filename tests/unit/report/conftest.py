@@ -9,19 +9,28 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from googlenet_deploy.report.details import (
+from googlenet_deploy.report.results import (
+    BOUND,
+    MEASURED,
     Answer,
+    Check,
+    Difference,
     Disagreement,
+    Gate,
     Latency,
     Layer,
     MemoryStep,
+    Missing,
     ModeBound,
+    Quantity,
+    Results,
     Sensitivity,
+    Share,
+    Step,
+    Subject,
     TensorHistogram,
+    Variant,
 )
-from googlenet_deploy.report.outcomes import Check, Gate, Missing, Step, Subject
-from googlenet_deploy.report.results import Results
-from googlenet_deploy.report.variants import BOUND, MEASURED, Difference, Quantity, Share, Variant
 
 SUBJECT = Subject(
     title="GoogLeNet (bvlc)",

@@ -9,7 +9,7 @@ from typing import Any, cast
 from googlenet_deploy.analysis.roofline import Estimate
 from googlenet_deploy.deployment.report_data import bound_quantities
 from googlenet_deploy.report.collect.benchmark import benchmark_latencies
-from googlenet_deploy.report.variants import BOUND, Quantity
+from googlenet_deploy.report.results import BOUND, Quantity
 
 
 def result(**scopes: Any) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import pytest
 
 from googlenet_deploy.report.html import render_html, write_html
 from googlenet_deploy.report.markdown import render_markdown, write_markdown
-from googlenet_deploy.report.outcomes import Missing
-from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.results import Missing, Results
 from googlenet_deploy.report.sections.all import sections
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

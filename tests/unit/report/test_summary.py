@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from googlenet_deploy.report.outcomes import Check, Gate, Missing, Step
-from googlenet_deploy.report.results import Results
+from googlenet_deploy.report.results import MEASURED, Check, Difference, Gate, Missing, Quantity, Results, Step
 from googlenet_deploy.report.summary import BAD, GOOD, OPEN, summarise
-from googlenet_deploy.report.variants import MEASURED, Difference, Quantity
 
 
 def with_int8(results: Results, **changes: object) -> Results:
