@@ -85,3 +85,11 @@ def _n(value: float) -> str:
 
 def _tip(text: str) -> str:
     return f"<title>{escape(text)}</title>" if text else ""
+
+
+_STYLES = {"fp32": "c-fp32", "fp16": "c-fp16", "bf16": "c-fp16", "int8": "c-int8"}
+
+
+def style_of(name: str) -> str:
+    """The class of a precision's marks."""
+    return _STYLES.get(name, "c-main")

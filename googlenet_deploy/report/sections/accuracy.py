@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.intervals import Interval, intervals
+from googlenet_deploy.report.charts.svg import style_of
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import Results, Share, Variant
-from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import fixed, number, plural, precision, signed
 
 EMPTY = "\N{EN DASH}"

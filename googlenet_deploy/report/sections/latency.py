@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from googlenet_deploy.report.charts.intervals import Range, ranges
 from googlenet_deploy.report.charts.quantiles import Distribution, quantiles
+from googlenet_deploy.report.charts.svg import style_of
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import Latency, ModeBound, Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
-from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import count, number, plain, precision
 
 _SCOPES = {"run": "the network", "end_to_end": "image file to class", "compute": "the network's computation"}

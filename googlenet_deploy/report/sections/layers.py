@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.bars import Bar, bars
+from googlenet_deploy.report.charts.svg import style_of
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import Layer, Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
-from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import count, fixed, number, precision, size
 
 ONE_COLUMN = 12

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.scatter import Point, pareto, scatter
+from googlenet_deploy.report.charts.svg import style_of
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
 from googlenet_deploy.report.results import BOUND, Quantity, Results, Share, Variant
 from googlenet_deploy.report.sections.accuracy import EMPTY
-from googlenet_deploy.report.sections.style import style_of
 from googlenet_deploy.report.text import fixed, number, precision, size
 
 
