@@ -34,8 +34,6 @@ from googlenet_deploy.device.system.machine import describe_machine
 from googlenet_deploy.errors import BadImageError, InputError
 from googlenet_deploy.evaluation.diagnosis import FINE
 from googlenet_deploy.evaluation.statistics import SIGNIFICANT
-from googlenet_deploy.report.collect.benchmark import benchmark_latencies
-from googlenet_deploy.report.collect.histograms import tensor_histograms
 from googlenet_deploy.report.html import write_html
 from googlenet_deploy.report.markdown import write_markdown
 from googlenet_deploy.report.results import (
@@ -61,6 +59,8 @@ from googlenet_deploy.report.results import (
     load_results,
     save_results,
 )
+from googlenet_deploy.report.sections.activations import tensor_histograms
+from googlenet_deploy.report.sections.latency import benchmark_latencies
 from googlenet_deploy.report.text import plural
 
 if TYPE_CHECKING:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from googlenet_deploy.report.charts.histogram import histogram
 from googlenet_deploy.report.document import Absent, Chart, Drawing, Section, table
 from googlenet_deploy.report.results import Results, TensorHistogram
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.text import fixed, number
+
+if TYPE_CHECKING:
+    from googlenet_deploy.calibration.histogram import Outline
+    from googlenet_deploy.calibration.table import CalibrationTable
+
 
 SHOWN = 12
 
@@ -52,3 +60,26 @@ def _drawing(entry: TensorHistogram) -> str:
 def _line(entry: TensorHistogram) -> str:
     sqnr = f"{fixed(entry.sqnr)} dB, " if entry.sqnr is not None else ""
     return f"{sqnr}{100 * entry.clipped:.4f} % clipped, by {entry.rule}"
+
+
+def tensor_histograms(table: CalibrationTable, outlines: Mapping[str, Outline]) -> tuple[TensorHistogram, ...]:
+    """One per record of the table that has an outline, in the table's order; tensors that were zero are left out."""
+    found = []
+    for record in table.records:
+        shape = outlines.get(record.members[0])
+        if shape is None or record.zero:
+            continue
+        found.append(
+            TensorHistogram(
+                tensor=record.members[0],
+                width=shape.width,
+                counts=shape.counts,
+                maximum=max(abs(record.minimum), abs(record.maximum)),
+                amax={name: value for name, value in record.amax.items() if name != "auto"},
+                chosen=record.amax[table.method],
+                rule=record.chosen if table.method == "auto" else table.method,
+                clipped=record.saturated.get(table.method, 0.0),
+                sqnr=record.errors.get(table.method),
+            )
+        )
+    return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from googlenet_deploy.report.charts.area import area
 from googlenet_deploy.report.charts.bars import Bar, bars
 from googlenet_deploy.report.charts.svg import style_of
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
@@ -61,3 +62,63 @@ def _numbers(layers: tuple[Layer, ...]) -> Table:
         for layer in layers
     ]
     return table("Layers of the deployed model", columns, rows, (0, 1, 2, 7))
+
+
+def memory_section(results: Results) -> Section:
+    """The memory_section "Memory"."""
+    lead = (
+        "Bytes of activations that live at once while the network runs in the graph's order, one image, in each "
+        "tensor's own type, nothing written over its input. GoogLeNet was designed to keep this low."
+    )
+    if not results.memory:
+        return Section("memory", "Memory", lead, (Absent("Memory over the schedule", results.why_missing("memory")),))
+    drawing = area(
+        [(step.node, step.bytes / 1e6) for step in results.memory],
+        "MB",
+        "Live activations at each node",
+        lambda value: fixed(value, 1),
+    )
+    peak = max(results.memory, key=lambda step: step.bytes)
+    caption = f"At most {size(peak.bytes)} at once, at {peak.node}. Weights come on top."
+    numbers = table(
+        "Live activations at each node", ("node", "bytes"), [(s.node, size(s.bytes)) for s in results.memory]
+    )
+    return Section("memory", "Memory", lead, (Chart((Drawing("", drawing),), caption, numbers),))
+
+
+SHOWN, SENSITIVITY_COLUMN = 24, 12
+
+
+def sensitivity_section(results: Results) -> Section:
+    """The sensitivity_section "Sensitivity"."""
+    lead = (
+        "Each layer quantised alone, everything else in FP32. Short bars are the layers to keep in floating point "
+        "first, if an accuracy budget asks for it."
+    )
+    if not results.sensitivity:
+        return Section("sensitivity", "Sensitivity", lead, (Absent("Sensitivity", results.why_missing("sensitivity")),))
+    ranked = sorted(results.sensitivity, key=lambda entry: entry.sqnr)
+    rows = [
+        Bar(entry.layer, max(0.0, entry.sqnr), "c-fp16" if entry.kept else "c-int8", fixed(entry.sqnr))
+        for entry in ranked[:SHOWN]
+    ]
+    label = "Signal over noise of the scores with one layer quantised, worst first"
+    drawings = bars(rows, "dB of the scores", label, columns=2 if len(rows) > SENSITIVITY_COLUMN else 1)
+    lines = [
+        (
+            entry.layer,
+            fixed(entry.sqnr),
+            fixed(entry.agreement) if entry.agreement is not None else EMPTY,
+            count(entry.multiply_adds),
+            "floating point" if entry.kept else "INT8",
+        )
+        for entry in ranked
+    ]
+    columns = ("layer", "score SQNR dB", "agreement %", "multiply-adds", "deployed in")
+    kept = sum(entry.kept for entry in results.sensitivity)
+    stayed = f" {kept} stayed in floating point." if kept else " None had to stay in floating point."
+    caption = f"The {len(rows)} most sensitive of {len(ranked)} layers.{stayed}"
+    numbers = table("Sensitivity of the layers", columns, lines, (0, 4))
+    return Section(
+        "sensitivity", "Sensitivity", lead, (Chart(tuple(Drawing("", svg) for svg in drawings), caption, numbers),)
+    )

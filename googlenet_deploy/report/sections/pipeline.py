@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.report.charts.bars import Bar, bars
-from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, table
+from googlenet_deploy.report.document import Absent, Block, Chart, Code, Drawing, Section, table
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.text import duration
 
@@ -36,3 +36,19 @@ def section(results: Results) -> Section:
     if results.notes:
         blocks.append(table("Notes", ("note",), [(note,) for note in results.notes], (0,)))
     return Section("pipeline", "Pipeline", lead, tuple(blocks))
+
+
+def reproduce_section(results: Results) -> Section:
+    """The reproduce_section "Reproduce"."""
+    lead = "Equal inputs give equal files, byte for byte; the hashes tell."
+    blocks: list[Block] = []
+    if results.commands:
+        blocks.append(Code("Commands", "\n".join(results.commands)))
+    else:
+        blocks.append(Absent("Commands", results.why_missing("commands")))
+    subject = results.subject
+    files = [(f"{subject.weights} (from)", subject.weights_sha256), *results.artefacts.items()]
+    blocks.append(table("Files", ("file", "SHA-256"), files, (0, 1)))
+    if results.environment:
+        blocks.append(table("Environment", ("", "version"), list(results.environment.items()), (0, 1)))
+    return Section("reproduce", "Reproduce", lead, tuple(blocks))

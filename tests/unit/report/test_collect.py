@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from googlenet_deploy.analysis.roofline import Estimate
 from googlenet_deploy.deployment.report_data import bound_quantities
-from googlenet_deploy.report.collect.benchmark import benchmark_latencies
 from googlenet_deploy.report.results import BOUND, Quantity
+from googlenet_deploy.report.sections.latency import benchmark_latencies
 
 
 def result(**scopes: Any) -> dict[str, Any]:
