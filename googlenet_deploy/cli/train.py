@@ -250,7 +250,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
 
 def _qat_task(arguments: argparse.Namespace) -> MakeTask:
     from googlenet_deploy.quantization.quantize import QuantizationOptions
-    from googlenet_deploy.training.qat.task.task import qat_task
+    from googlenet_deploy.training.qat.task import qat_task
 
     quantization = QuantizationOptions(placement=placement_options(arguments), method=arguments.method)
     return qat_task(arguments.qat, arguments.table, quantization, quiet=arguments.quiet)

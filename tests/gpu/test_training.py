@@ -36,7 +36,7 @@ from googlenet_deploy.model.checkpoint import load_checkpoint  # noqa: E402
 from googlenet_deploy.training import run as session
 from googlenet_deploy.training.distributed import started_processes  # noqa: E402
 from googlenet_deploy.training.options import QatOptions, TrainingOptions  # noqa: E402
-from googlenet_deploy.training.qat.task.task import qat_task
+from googlenet_deploy.training.qat.task import qat_task
 from googlenet_deploy.training.resume_state import Outputs
 from googlenet_deploy.training.run import train as train_run  # noqa: E402
 from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare

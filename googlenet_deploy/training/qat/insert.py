@@ -17,7 +17,7 @@ from googlenet_deploy.graph.graph import SHAPE_OPERATORS
 from googlenet_deploy.quantization.refine.activation_offset import biases_without_shifts
 from googlenet_deploy.quantization.refine.channels import outputs_first
 from googlenet_deploy.quantization.weights import LARGEST_CODE, QuantizedWeight
-from googlenet_deploy.training.qat.task.onnx_network import REMEDY, OnnxNetwork, find_module, layers, with_weights
+from googlenet_deploy.training.qat.onnx_network import REMEDY, OnnxNetwork, find_module, layers, with_weights
 
 with requires("train"):
     import torch
@@ -25,7 +25,7 @@ with requires("train"):
     from torch.nn.utils import parametrize
 
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.qat.task.quantizers import ActivationQuantizer, WeightQuantizer
+    from googlenet_deploy.training.qat.quantizers import ActivationQuantizer, WeightQuantizer
 
 if TYPE_CHECKING:
     import onnx

@@ -24,8 +24,8 @@ from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 from googlenet_deploy.quantization.refine.activation_offset import shift_tensors
 from googlenet_deploy.quantization.refine.registry import EQUALIZE, need_images, parse_refinements, refinement_steps
 from googlenet_deploy.quantization.weights import LARGEST_CODE
-from googlenet_deploy.training.qat.task.distillation import relabelled
-from googlenet_deploy.training.qat.task.onnx_network import layers, with_weights
+from googlenet_deploy.training.qat.distillation import relabelled
+from googlenet_deploy.training.qat.onnx_network import layers, with_weights
 
 with requires("train"):
     import torch
@@ -35,10 +35,10 @@ with requires("train"):
     from googlenet_deploy.model.architecture import ARCHITECTURES
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.training.network import Network, set_dropout
-    from googlenet_deploy.training.qat.task.distillation import ImitationLoss
-    from googlenet_deploy.training.qat.task.insert import extract, insert_fake_quantization, plain_layer
-    from googlenet_deploy.training.qat.task.onnx_network import OnnxNetwork, open_network
-    from googlenet_deploy.training.qat.task.quantizers import Scale, WeightQuantizer
+    from googlenet_deploy.training.qat.distillation import ImitationLoss
+    from googlenet_deploy.training.qat.insert import extract, insert_fake_quantization, plain_layer
+    from googlenet_deploy.training.qat.onnx_network import OnnxNetwork, open_network
+    from googlenet_deploy.training.qat.quantizers import Scale, WeightQuantizer
     from googlenet_deploy.training.setup import Task
     from googlenet_deploy.training.sparsity import choose_sparsity
 

@@ -31,14 +31,14 @@ from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations, shift_tensors
 from googlenet_deploy.quantization.refine.registry import parse_refinements, refinement_steps
-from googlenet_deploy.training.qat.task.insert import (
+from googlenet_deploy.training.qat.insert import (
     TrainedQuantization,
     extract,
     insert_fake_quantization,
     plain_layer,
 )
-from googlenet_deploy.training.qat.task.onnx_network import find_module, open_network
-from googlenet_deploy.training.qat.task.quantizers import ActivationQuantizer, WeightQuantizer
+from googlenet_deploy.training.qat.onnx_network import find_module, open_network
+from googlenet_deploy.training.qat.quantizers import ActivationQuantizer, WeightQuantizer
 
 SPECS = {
     "bvlc": replace(BVLC, resize=72, crop=(64, 64)),

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from googlenet_deploy.quantization.weights import max_scales, quantize_weight
-from googlenet_deploy.training.qat.task.quantizers import (
+from googlenet_deploy.training.qat.quantizers import (
     LOW,
     ActivationQuantizer,
     Scale,
