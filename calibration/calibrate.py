@@ -15,6 +15,7 @@ from googlenet_deploy import __version__
 from googlenet_deploy.calibration.collect import FOLDS, Collection, Collector, load_state, save_state
 from googlenet_deploy.calibration.histogram import Histogram, Outline, outline
 from googlenet_deploy.calibration.images import ImageSelection, hash_contents, hash_images
+from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.table import (
     AUTO,
     CONTENT_DIGITS,
@@ -36,7 +37,6 @@ from googlenet_deploy.errors import BadModelError, InputError, UsageError
 from googlenet_deploy.graph.files import input_specification, load_classifier, read_metadata
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
-from googlenet_deploy.quantization.placement import PlacementOptions, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -22,8 +22,8 @@ from googlenet_deploy.errors import BadTableError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from googlenet_deploy.calibration.placement import ScaleGroup
     from googlenet_deploy.device.files import PathLike
-    from googlenet_deploy.quantization.placement import ScaleGroup
 
 FORMAT = "googlenet-deploy calibration table"
 FORMAT_VERSION = 1

@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.table import group_scales, scale_from_amax
 from googlenet_deploy.calibration.watched_tensors import is_fused
 from googlenet_deploy.device.files import reason, write_text
 from googlenet_deploy.errors import BadTableError, UsageError, requires
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.quantization.placement import PlacementOptions, place
 
 with requires("export"):
     import onnx

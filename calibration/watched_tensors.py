@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.calibration.placement import ACTIVATIONS, QuantizationPlan
 from googlenet_deploy.graph.graph import SHAPE_OPERATORS, GraphView
-from googlenet_deploy.quantization.placement import ACTIVATIONS, QuantizationPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,11 +10,11 @@ from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.half_precision.convert import half_json, half_lines
 from googlenet_deploy.export.pipeline import ExportResult
-from googlenet_deploy.graph.graph import operator_counts, opset_of, runtime_inputs, shape_of
+from googlenet_deploy.graph.graph import describe_value, operator_counts, opset_of, runtime_inputs
 from googlenet_deploy.graph.pass_manager import PassRecord
 
 with requires("export"):
-    from onnx import ModelProto, TensorProto, ValueInfoProto
+    from onnx import ModelProto
 
 
 def summary_lines(result: ExportResult, source: str, path: PathLike) -> list[str]:
@@ -77,19 +77,6 @@ def summary_json(result: ExportResult, source: str, path: PathLike) -> dict[str,
         "notes": list(result.notes),
         "metadata": result.metadata.to_properties(),
     }
-
-
-def describe_value(value: ValueInfoProto) -> str:
-    """Name, element type and shape of an input or output: ``input float32 (batch, 3, 224, 224)``."""
-    kind = element_type(value.type.tensor_type.elem_type)
-    dimensions = ", ".join("?" if size is None else str(size) for size in shape_of(value))
-    return f"{value.name} {kind} ({dimensions})"
-
-
-def element_type(code: int) -> str:
-    """NumPy's name of an ONNX element type where it has one: 1 is ``float32``."""
-    name = TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else f"type {code}"
-    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def _parameters(model: ModelProto) -> int:

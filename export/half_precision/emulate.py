@@ -9,9 +9,8 @@ are float32 in both.
 from __future__ import annotations
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.half_precision.fp32_layers import element_types
 from googlenet_deploy.export.half_precision.types import HALF_TYPES, HalfType
-from googlenet_deploy.graph.graph import copy_model, replace_nodes, tensor_names, unique_name
+from googlenet_deploy.graph.graph import copy_model, element_types, replace_nodes, tensor_names, unique_name
 
 with requires("export"):
     from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper

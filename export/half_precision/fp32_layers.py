@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.export.half_precision.ranges import LayerRange
 from googlenet_deploy.export.half_precision.types import HalfType
-from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphIndex, opset_of
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphIndex, element_types, opset_of
 
 with requires("export"):
     import numpy as np
@@ -134,16 +134,6 @@ class _Choice:
                 maker = self.index.producers.get(node.input[0])
                 if maker is None or maker.name in reasons:
                     reasons[node.name] = "what it quantises is FP32"
-
-
-def element_types(model: ModelProto) -> dict[str, int]:
-    """ONNX's code of the element type of every tensor that the model states, constants included."""
-    graph = model.graph
-    types = {
-        value.name: int(value.type.tensor_type.elem_type) for value in [*graph.input, *graph.value_info, *graph.output]
-    }
-    types.update({tensor.name: int(tensor.data_type) for tensor in graph.initializer})
-    return types
 
 
 def takes_type(node: NodeProto, opset: int, types: dict[str, int], wanted: str) -> bool:

@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.export.half_precision.fp32_layers import element_types
 from googlenet_deploy.export.half_precision.types import HalfType
-from googlenet_deploy.graph.graph import GraphIndex, replace_nodes, subgraphs, tensor_names, unique_name
+from googlenet_deploy.graph.graph import GraphIndex, element_types, replace_nodes, subgraphs, tensor_names, unique_name
 
 with requires("export"):
     from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper

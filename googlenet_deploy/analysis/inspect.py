@@ -15,9 +15,15 @@ from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.text import columns
 from googlenet_deploy.errors import BadModelError, requires
-from googlenet_deploy.export.summary import describe_value, element_type
 from googlenet_deploy.graph.files import load_model, read_metadata
-from googlenet_deploy.graph.graph import operator_counts, opset_of, runtime_inputs, shape_of
+from googlenet_deploy.graph.graph import (
+    describe_value,
+    element_type,
+    operator_counts,
+    opset_of,
+    runtime_inputs,
+    shape_of,
+)
 
 with requires("export"):
     from onnx import ModelProto

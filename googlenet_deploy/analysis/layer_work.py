@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from googlenet_deploy.analysis.costs import CostModel, NodeCost, element_count
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
-from googlenet_deploy.export.summary import element_type
 from googlenet_deploy.graph.files import load_model
-from googlenet_deploy.graph.graph import runtime_inputs
+from googlenet_deploy.graph.graph import element_type, runtime_inputs
 
 with requires("export"):
     from onnx import NodeProto, TensorProto

@@ -51,8 +51,8 @@ from googlenet_deploy.quantization.refine.registry import DEFAULT, EQUALIZE, SET
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
+    from googlenet_deploy.calibration.placement import PlacementOptions
     from googlenet_deploy.calibration.table import CalibrationTable
-    from googlenet_deploy.quantization.placement import PlacementOptions
     from googlenet_deploy.quantization.quantize import QuantizationOptions, QuantizationResult
 
 
@@ -220,9 +220,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> None:
     if not arguments.target:
         return
+    from googlenet_deploy.calibration.placement import check_target
     from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.graph.graph import opset_of
-    from googlenet_deploy.quantization.placement import check_target
 
     for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):
         print(f"note: {note}", file=sys.stderr)
@@ -230,7 +230,7 @@ def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> N
 
 def placement_options(arguments: argparse.Namespace) -> PlacementOptions:
     """What `add_placement_options` asked for."""
-    from googlenet_deploy.quantization.placement import PlacementOptions
+    from googlenet_deploy.calibration.placement import PlacementOptions
 
     return PlacementOptions(
         quantize_input=not arguments.keep_input,

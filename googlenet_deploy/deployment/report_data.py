@@ -20,9 +20,6 @@ from PIL import Image
 from googlenet_deploy import __version__
 from googlenet_deploy.calibration.histogram import Outline
 from googlenet_deploy.calibration.table import load_table
-from googlenet_deploy.deployment import report_data as report_checks
-from googlenet_deploy.deployment import report_data as report_commands
-from googlenet_deploy.deployment import report_data as report_figures
 from googlenet_deploy.deployment.config import DEFAULT_GATES, DeployConfig
 from googlenet_deploy.deployment.job import MODELS, OUTLINES, TABLE, Job
 from googlenet_deploy.deployment.state import tool_hash
@@ -285,20 +282,20 @@ class Reporting:
             tool_version=__version__,
             steps=self.rows,
             gates=self.gates,
-            checks=report_checks.checks(job, self.rows),
-            variants=report_figures.variants(job, estimate),
+            checks=checks(job, self.rows),
+            variants=variants(job, estimate),
             layers=self._layers(),
             histograms=self._histograms() if precision == "int8" else (),
-            sensitivity=report_figures.sensitivity(job),
+            sensitivity=sensitivity(job),
             memory=decode(tuple[MemoryStep, ...], estimate.get("memory", []), "memory"),
-            latencies=report_figures.latencies(job),
+            latencies=latencies(job),
             bounds=decode(tuple[ModeBound, ...], estimate.get("bounds", []), "bounds"),
-            disagreements=report_figures.disagreements(job),
-            environment=report_commands.environment(),
-            commands=report_commands.commands(job),
+            disagreements=disagreements(job),
+            environment=environment(),
+            commands=commands(job),
             artefacts={name: digest for name in ARTEFACTS if (digest := job.state.hash_of(name))},
             notes=self.notes,
-            missing=report_checks.missing(job, self.rows, estimate),
+            missing=missing(job, self.rows, estimate),
         )
 
     @cached_property

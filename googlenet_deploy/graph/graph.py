@@ -366,3 +366,29 @@ def _unique_names(nodes: Iterable[onnx.NodeProto]) -> dict[str, str]:
     listed = [node for node in nodes if node.output]
     count = Counter(node.name for node in listed)
     return {node.output[0]: node.name if node.name and count[node.name] == 1 else node.output[0] for node in listed}
+
+
+AVERAGE_POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
+
+
+def element_type(code: int) -> str:
+    """NumPy's name of an ONNX element type where it has one: 1 is ``float32``."""
+    name = TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else f"type {code}"
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def describe_value(value: ValueInfoProto) -> str:
+    """Name, element type and shape of an input or output: ``input float32 (batch, 3, 224, 224)``."""
+    kind = element_type(value.type.tensor_type.elem_type)
+    dimensions = ", ".join("?" if size is None else str(size) for size in shape_of(value))
+    return f"{value.name} {kind} ({dimensions})"
+
+
+def element_types(model: ModelProto) -> dict[str, int]:
+    """ONNX's code of the element type of every tensor that the model states, constants included."""
+    graph = model.graph
+    types = {
+        value.name: int(value.type.tensor_type.elem_type) for value in [*graph.input, *graph.value_info, *graph.output]
+    }
+    types.update({tensor.name: int(tensor.data_type) for tensor in graph.initializer})
+    return types

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import SHAPE_OPERATORS
-from googlenet_deploy.quantization.placement import AVERAGE_POOLS
+from googlenet_deploy.graph.graph import AVERAGE_POOLS, SHAPE_OPERATORS
 
 with requires("export"):
     import onnx

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from googlenet_deploy.calibration.images import spread
+from googlenet_deploy.calibration.placement import ACTIVATIONS, is_image
 from googlenet_deploy.calibration.watched_tensors import is_fused
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import ImageSource
@@ -20,7 +21,6 @@ from googlenet_deploy.graph.files import load_model, read_metadata
 from googlenet_deploy.graph.graph import GraphView, runtime_inputs
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
-from googlenet_deploy.quantization.placement import ACTIVATIONS, is_image
 from googlenet_deploy.quantization.qdq_pairs import Pair, find_pairs, zero_point
 
 if TYPE_CHECKING:

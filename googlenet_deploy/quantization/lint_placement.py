@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.calibration.placement import ACTIVATIONS
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import GraphView, attribute, feeds_lrn
+from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, attribute, feeds_lrn
 from googlenet_deploy.quantization.findings import ERROR, WARNING, Finding
-from googlenet_deploy.quantization.placement import ACTIVATIONS, AVERAGE_POOLS
 
 with requires("export"):
     import onnx

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from googlenet_deploy.quantization.placement import QuantizationPlan, QuantizedNode
+    from googlenet_deploy.calibration.placement import QuantizationPlan, QuantizedNode
     from googlenet_deploy.quantization.weights import QuantizedWeight
 
 SMALLEST_OPSET, IR_VERSION = 13, 7  # the two that belong together

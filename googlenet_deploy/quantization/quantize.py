@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.analysis.sparsity import require_pattern
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, calibrate
 from googlenet_deploy.calibration.images import ImageSelection, held_back
+from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
@@ -20,7 +21,6 @@ from googlenet_deploy.quantization.accuracy_probe import Judge
 from googlenet_deploy.quantization.lint import ERROR, lint_model
 from googlenet_deploy.quantization.mixed_precision.choose import Precision, choose_precision
 from googlenet_deploy.quantization.mixed_precision.search import Budget
-from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
 from googlenet_deploy.quantization.quantized_model import Draft, Refinement, make_draft
 

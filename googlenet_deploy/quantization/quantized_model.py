@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
 from googlenet_deploy.calibration.table import CalibrationTable, group_scales
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.quantization.placement import PlacementOptions, QuantizationPlan, place
 from googlenet_deploy.quantization.qdq_insert import QdqOptions, insert_qdq
 from googlenet_deploy.quantization.weights import QuantizedWeight, quantize_weights
 

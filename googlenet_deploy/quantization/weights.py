@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from googlenet_deploy.calibration.placement import QuantizationPlan, QuantizedNode
     from googlenet_deploy.graph.graph import GraphView
-    from googlenet_deploy.quantization.placement import QuantizationPlan, QuantizedNode
 
 # TensorRT quantises symmetrically and its weights keep to -127..127, so that -x always has a code where x has one.
 LARGEST_CODE = 127

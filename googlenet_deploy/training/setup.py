@@ -12,7 +12,7 @@ from googlenet_deploy.device.labels import read_class_names
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.data.batches import Feed, ImageFeed, validation_batches
-from googlenet_deploy.training.data.csv import read_table
+from googlenet_deploy.training.data.csv_tables import read_table
 from googlenet_deploy.training.data.dataset import TrainingData, data_hash, require_every_class
 from googlenet_deploy.training.data.folders import read_folders
 from googlenet_deploy.training.data.image_cache import ImageStore, centre

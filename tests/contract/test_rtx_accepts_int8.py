@@ -15,6 +15,7 @@ import onnx
 import pytest
 import torch
 
+from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, ImageRecord, TensorRecord
 from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import Preprocessing
@@ -28,7 +29,6 @@ from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
 from googlenet_deploy.model.weights import load_weights
-from googlenet_deploy.quantization.placement import PlacementOptions, place
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
 from googlenet_deploy.quantization.quantized_model import make_draft
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations

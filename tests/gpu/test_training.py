@@ -31,15 +31,15 @@ from googlenet_deploy.cli.main import main  # noqa: E402
 from googlenet_deploy.device.images.pipeline import ImageBatches  # noqa: E402
 from googlenet_deploy.device.images.sources import find_images  # noqa: E402
 from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner  # noqa: E402
-from googlenet_deploy.graph.files import load_model
+from googlenet_deploy.graph.files import load_model  # noqa: E402
 from googlenet_deploy.model.checkpoint import load_checkpoint  # noqa: E402
-from googlenet_deploy.training import run as session
+from googlenet_deploy.training import run as session  # noqa: E402
 from googlenet_deploy.training.distributed import started_processes  # noqa: E402
 from googlenet_deploy.training.options import QatOptions, TrainingOptions  # noqa: E402
-from googlenet_deploy.training.qat.task import qat_task
-from googlenet_deploy.training.resume_state import Outputs
+from googlenet_deploy.training.qat.task import qat_task  # noqa: E402
+from googlenet_deploy.training.resume_state import Outputs  # noqa: E402
 from googlenet_deploy.training.run import train as train_run  # noqa: E402
-from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare
+from googlenet_deploy.training.setup import DataPlaces, classifier_task, prepare  # noqa: E402
 
 SMALL = ("--width", "0.125", "--input-size", "32", "--augmentation", "light", "--batch-size", "16", "--quiet")
 # Without BatchNorm, whose statistics of small batches multiply any rounding a thousand times in every step.

@@ -42,7 +42,7 @@ class Calibrate(Step):
             discard_state,
             open_source,
         )
-        from googlenet_deploy.calibration.images import ImageSelection
+        from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
         from googlenet_deploy.device.files import write_json  # noqa: PLC0415
 
         options = CalibrationOptions(
@@ -90,10 +90,10 @@ class Quantize(Step):
     def run(self, job: Job) -> Outcome:
         """Quantises, with the fewest layers in floating point that keep the budget; evaluation compares with FP32."""
         from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415
-        from googlenet_deploy.calibration.images import ImageSelection
+        from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
         from googlenet_deploy.calibration.table import load_table  # noqa: PLC0415
-        from googlenet_deploy.graph.files import write_model
-        from googlenet_deploy.quantization.quantize import quantize
+        from googlenet_deploy.graph.files import write_model  # noqa: PLC0415 - PyTorch only where work is done
+        from googlenet_deploy.quantization.quantize import quantize  # noqa: PLC0415
 
         table, options = load_table(job.path(TABLE)), self._options(job)
         selection = ImageSelection(tuple(job.sources(job.data("images")["calibration"])), ())
@@ -117,8 +117,8 @@ class Quantize(Step):
 
     def _options(self, job: Job) -> QuantizationOptions:
         from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415
-        from googlenet_deploy.quantization.mixed_precision.search import Budget
-        from googlenet_deploy.quantization.quantize import QuantizationOptions
+        from googlenet_deploy.quantization.mixed_precision.search import Budget  # noqa: PLC0415
+        from googlenet_deploy.quantization.quantize import QuantizationOptions  # noqa: PLC0415
 
         config = job.config
         return QuantizationOptions(
@@ -130,8 +130,8 @@ class Quantize(Step):
 
     def _judges(self, job: Job) -> Judges:
         """Images that judge: those set apart for a budget; to rank layers, which changes nothing, evaluation's too."""
-        from googlenet_deploy.calibration.images import ImageSelection
-        from googlenet_deploy.quantization.quantize import Judges
+        from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
+        from googlenet_deploy.quantization.quantize import Judges  # noqa: PLC0415
 
         images = job.data("images")
         names = images["choosing"] or images["evaluation"]

@@ -33,7 +33,7 @@ class EstimateBounds(Step):
 
     def run(self, job: Job) -> Outcome:
         """Estimates; where the target has no published rates, that is noted and the layers are kept."""
-        from googlenet_deploy.analysis.roofline import estimate
+        from googlenet_deploy.analysis.roofline import estimate  # noqa: PLC0415 - brings the onnx package
 
         why = "" if job.target.module is not None else f"{job.target.title} is software, which has no speed of its own"
         found: dict[str, Estimate] = {}

@@ -24,12 +24,9 @@ class Export(Step):
 
     def run(self, job: Job) -> Outcome:
         """Exports, simplifies, verifies."""
-        from googlenet_deploy.export.pipeline import (
-            ExportOptions,
-            export_checkpoint,  # noqa: PLC0415
-        )
-        from googlenet_deploy.export.samples import folder_samples
-        from googlenet_deploy.graph.files import write_model
+        from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint  # noqa: PLC0415
+        from googlenet_deploy.export.samples import folder_samples  # noqa: PLC0415
+        from googlenet_deploy.graph.files import write_model  # noqa: PLC0415 - PyTorch only where work is done
 
         checkpoint = job.checkpoint
         samples = folder_samples(job.config.images, checkpoint.preprocessing, VERIFICATION_IMAGES)
@@ -67,14 +64,15 @@ class ExportHalf(Step):
 
     def run(self, job: Job) -> Outcome:
         """Converts and verifies."""
-        from googlenet_deploy.export.half_precision.convert import HalfOptions
-        from googlenet_deploy.export.half_precision.types import FP16 as KIND
-        from googlenet_deploy.export.pipeline import (
-            ExportOptions,
-            export_onnx,  # noqa: PLC0415
+        from googlenet_deploy.export.half_precision.convert import HalfOptions  # noqa: PLC0415
+        from googlenet_deploy.export.half_precision.types import FP16 as KIND  # noqa: PLC0415
+        from googlenet_deploy.export.pipeline import ExportOptions, export_onnx  # noqa: PLC0415
+        from googlenet_deploy.export.samples import folder_samples  # noqa: PLC0415
+        from googlenet_deploy.graph.files import (  # noqa: PLC0415
+            input_specification,
+            load_classifier,
+            write_model,
         )
-        from googlenet_deploy.export.samples import folder_samples
-        from googlenet_deploy.graph.files import input_specification, load_classifier, write_model
 
         path = job.path(FP32)
         model = load_classifier(path)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.analysis.costs import CostModel
+from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.partition import Section, find_sections, part_of
 from googlenet_deploy.graph.session import TensorSession
-from googlenet_deploy.quantization.placement import place
 from googlenet_deploy.quantization.qdq_insert import insert_qdq
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
 from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.graph.graph import GraphView, attribute, copy_model, known_shapes
-from googlenet_deploy.quantization.placement import AVERAGE_POOLS, QUANTIZED_OPERATORS
+from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, attribute, copy_model, known_shapes
 from googlenet_deploy.quantization.quantized_model import Draft
 from googlenet_deploy.quantization.refine.channels import (
     Channels,

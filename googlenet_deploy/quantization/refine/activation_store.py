@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.images import Batches
-    from googlenet_deploy.quantization.placement import QuantizedNode
+    from googlenet_deploy.calibration.placement import QuantizedNode
     from googlenet_deploy.quantization.quantized_model import Draft
     from googlenet_deploy.quantization.weights import QuantizedWeight
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.quantization.placement import QuantizedNode
+    from googlenet_deploy.calibration.placement import QuantizedNode
     from googlenet_deploy.quantization.refine.activation_store import Frontier
 
 # Enough for GoogLeNet's widest layer, of 1728 inputs; twice as many change less than another draw of them does.

@@ -43,11 +43,11 @@ def refinement_steps(
     names: Sequence[str], *, threads: int | None = None, quiet: bool = False
 ) -> tuple[list[ModelStep], list[Refinement]]:
     """The functions behind the names: changes of the FP32 model ahead of calibration, and refinements of the draft."""
-    from googlenet_deploy.quantization.refine.activation_offset import offset_activations
-    from googlenet_deploy.quantization.refine.bias_correction import correct_biases
-    from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels
-    from googlenet_deploy.quantization.refine.learned_rounding import learn_rounding
-    from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales
+    from googlenet_deploy.quantization.refine.activation_offset import offset_activations  # noqa: PLC0415
+    from googlenet_deploy.quantization.refine.bias_correction import correct_biases  # noqa: PLC0415 - ONNX Runtime
+    from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels  # noqa: PLC0415
+    from googlenet_deploy.quantization.refine.learned_rounding import learn_rounding  # noqa: PLC0415
+    from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales  # noqa: PLC0415
 
     known: dict[str, Refinement] = {
         WEIGHT_SCALES: choose_weight_scales,

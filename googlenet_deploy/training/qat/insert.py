@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.quantization.placement import QuantizationPlan, ScaleGroup
+    from googlenet_deploy.calibration.placement import QuantizationPlan, ScaleGroup
     from googlenet_deploy.quantization.quantized_model import Draft
 
 QUANTIZERS = "quantizers"  # the name of the network's module that holds those of activations

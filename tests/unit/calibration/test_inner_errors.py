@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from googlenet_deploy.calibration.placement import ScaleGroup
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.specification import Preprocessing
@@ -28,7 +29,6 @@ from googlenet_deploy.quantization.layer_errors import (
     measure_files,
     measure_inner_errors,
 )
-from googlenet_deploy.quantization.placement import ScaleGroup
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 
 IMAGES = 48

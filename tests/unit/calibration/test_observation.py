@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
+from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.calibration.watched_tensors import Observation, is_fused, plan_observations, watched_tensors
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.quantization.placement import place
 
 Mini = Callable[..., onnx.ModelProto]
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
 from googlenet_deploy.errors import BadModelError, UsageError
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.quantization.placement import PlacementOptions, QuantizationPlan, place
 
 Mini = Callable[..., onnx.ModelProto]
 

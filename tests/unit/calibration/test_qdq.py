@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
+from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import UsageError, VerificationError
 from googlenet_deploy.graph.graph import GraphView, attribute, serialize
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
-from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.qdq_insert import QdqOptions, insert_qdq, lift_opset
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 

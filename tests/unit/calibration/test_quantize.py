@@ -16,6 +16,7 @@ import pytest
 
 from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, open_source
 from googlenet_deploy.calibration.images import ArrayBatches, Batches, ImageSelection, select_images
+from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
@@ -24,7 +25,6 @@ from googlenet_deploy.quantization import quantize as module
 from googlenet_deploy.quantization.accuracy_probe import compare
 from googlenet_deploy.quantization.lint import ERROR, Finding
 from googlenet_deploy.quantization.mixed_precision.search import Budget
-from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions, QuantizationResult, quantize, table_hash
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 from googlenet_deploy.quantization.refine.bias_correction import correct_biases

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.quantization.accuracy_probe import Judge
 from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity, measure_sensitivity
-from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantized_model import Draft, keep_in_float, make_draft
 
 

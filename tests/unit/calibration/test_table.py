@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from googlenet_deploy.calibration.placement import ScaleGroup
 from googlenet_deploy.calibration.table import (
     AUTO,
     METHODS,
@@ -25,7 +26,6 @@ from googlenet_deploy.calibration.table import (
 )
 from googlenet_deploy.device.specification import BVLC, TORCHVISION
 from googlenet_deploy.errors import BadTableError
-from googlenet_deploy.quantization.placement import ScaleGroup
 
 GOLDEN = Path(__file__).parents[2] / "data" / "calibration_table.json"
 

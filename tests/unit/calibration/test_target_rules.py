@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from googlenet_deploy.calibration.placement import check_target
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.quantization.placement import check_target
 
 
 @pytest.mark.parametrize("name", ["nano", "tx1", "tx2"])

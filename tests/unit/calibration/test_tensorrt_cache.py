@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.calibration.table import (
     AUTO,
     METHODS,
@@ -31,7 +32,6 @@ from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import BVLC
 from googlenet_deploy.errors import BadTableError, UsageError
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.quantization.placement import place
 
 GOLDEN = Path(__file__).parents[2] / "data" / "calibration_caches"
 VERSIONS = ("8.2.1", "8.4.1", "8.5.2", "8.6.2", "10.3.0")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.quantization.placement import place
 from googlenet_deploy.quantization.weights import max_scales, quantize_weight, quantize_weights
 
 WEIGHTS = arrays.arrays(

@@ -16,6 +16,7 @@ from torch import nn
 
 from googlenet_deploy.calibration.calibrate import CalibrationSource, calibrate, open_source
 from googlenet_deploy.calibration.images import select_images
+from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
@@ -27,7 +28,6 @@ from googlenet_deploy.graph.files import write_model
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
-from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations, shift_tensors
 from googlenet_deploy.quantization.refine.registry import parse_refinements, refinement_steps

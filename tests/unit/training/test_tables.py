@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.training.data.csv import read_rows, read_table
+from googlenet_deploy.training.data.csv_tables import read_rows, read_table
 from googlenet_deploy.training.data.dataset import TrainingData
 
 

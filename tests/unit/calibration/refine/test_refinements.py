@@ -11,11 +11,11 @@ from mini_googlenet import Net
 
 from googlenet_deploy.calibration.calibrate import CalibrationResult
 from googlenet_deploy.calibration.images import ArrayBatches
+from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
-from googlenet_deploy.quantization.placement import PlacementOptions
 from googlenet_deploy.quantization.quantized_model import Draft, make_draft
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
 from googlenet_deploy.quantization.refine.activation_store import Frontier, Tensor

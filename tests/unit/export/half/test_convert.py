@@ -19,13 +19,12 @@ from googlenet_deploy.export.half_precision.convert import (
     to_half,
     tolerance_of,
 )
-from googlenet_deploy.export.half_precision.fp32_layers import element_types
 from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
 from googlenet_deploy.export.pipeline import ExportOptions, export_onnx
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.summary import summary_json, summary_lines
 from googlenet_deploy.export.verify import reference_of, run
-from googlenet_deploy.graph.graph import operator_counts, opset_of, serialize
+from googlenet_deploy.graph.graph import element_types, operator_counts, opset_of, serialize
 from googlenet_deploy.graph.pass_manager import restate_shapes
 
 

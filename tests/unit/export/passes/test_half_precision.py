@@ -7,10 +7,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from googlenet_deploy.errors import VerificationError
-from googlenet_deploy.export.half_precision.fp32_layers import element_types
 from googlenet_deploy.export.half_precision.rewrite import HalfPrecision
 from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
-from googlenet_deploy.graph.graph import GraphIndex, operator_counts
+from googlenet_deploy.graph.graph import GraphIndex, element_types, operator_counts
 from googlenet_deploy.graph.pass_manager import check_model, restate_shapes
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, requires
-from googlenet_deploy.graph.graph import SHAPE_OPERATORS, GraphView, attribute, feeds_lrn
+from googlenet_deploy.graph.graph import AVERAGE_POOLS, SHAPE_OPERATORS, GraphView, attribute, feeds_lrn
 
 with requires("export"):
     import onnx
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-AVERAGE_POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh"})
 QUANTIZED_OPERATORS = frozenset({"Conv", "Gemm"})
 QUANTIZATION_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
