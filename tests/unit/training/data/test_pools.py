@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from googlenet_deploy.device.system import processor
 from googlenet_deploy.errors import BadImageError, GoogLeNetDeployError, UsageError
-from googlenet_deploy.training.data.dataset import pools as module
+from googlenet_deploy.training.data import pools as module
 from googlenet_deploy.training.data.pools import MAX_WORKERS, Workers, ahead, choose_workers, made_once, pool_of
 from googlenet_deploy.training.data.process_pool import CHUNK, ForkedPool
 from googlenet_deploy.training.distributed import Processes
