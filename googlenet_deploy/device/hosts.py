@@ -1,0 +1,101 @@
+"""Programs of others that run our models, and how each of them prepares an image: the one registry of hosts.
+
+A host whose preprocessing is fixed feeds a network that may expect something else, and no error shows it: the classes
+are simply wrong. `export --input-of HOST` and the bundles read the arithmetic from here and undo it in the graph;
+`evaluate --preprocessing-of HOST` reads the geometry and measures what it costs. To add a host is one entry in `HOSTS`.
+
+Where the figures come from (read in the published sources, not measured on a device):
+
+* deepstream: Gst-nvinfer scales the whole frame to the network's input (``maintain-aspect-ratio=0``) with the filter
+  ``scaling-filter`` of NvBufSurfTransform, bilinear (1) in our configurations, which does not widen when it shrinks;
+  then ``net-scale-factor * (pixel - offset)`` (NVIDIA/DeepStream, src/gst-plugins/gst-nvinfer/gstnvinfer.cpp and
+  src/utils/nvdsinfer/nvdsinfer_conversion.cu, release 9.1; "Gst-nvinfer" in the developer guide).
+* jetson-inference: imageNet::preProcess calls cudaTensorNormMeanRGB for every ONNX model, with range 0..1, ImageNet's
+  mean and standard deviation; the kernel takes the pixel ``(int)(x * inputWidth / outputWidth)`` of the frame, which is
+  nearest-neighbour stretching without averaging (dusty-nv/jetson-inference, c/imageNet.cpp and c/tensorConvert.cu).
+  tensorNet sets no optimisation profile, so the batch must be fixed, and processes one image (c/tensorNet.cpp).
+* opencv: ``cv::resize`` with its default INTER_LINEAR, which does not widen when it shrinks (OpenCV's documentation of
+  ``resize``: "To shrink an image, it will generally look best with INTER_AREA interpolation"), in a program that
+  otherwise prepares images as the model says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+from googlenet_deploy.errors import UsageError
+
+
+@dataclass(frozen=True)
+class HostNormalization:
+    """``(pixel * scale - mean) / std`` as a host computes it, for pixels 0..255.
+
+    Attributes:
+        channels: Order of the channels: "RGB" or "BGR".
+        scale: Multiplies the pixel.
+        mean: Per channel, after `scale`.
+        std: Per channel, after `scale`.
+    """
+
+    channels: str
+    scale: float
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Host:
+    """How one host prepares images.
+
+    Attributes:
+        name: As options name it.
+        title: For people.
+        resize_mode: Geometry, as `Preprocessing.resize_mode` names it: "stretch" to the network's input whatever the
+            image's shape; None where the host's user chooses, so that the model's own holds.
+        interpolation: Filter of the resize, as `Preprocessing.interpolation` names it.
+        antialias: Whether the filter widens when it shrinks an image.
+        normalization: What the host computes whatever the model; None where it is configurable.
+        batch: The one batch size that it runs; None for any.
+    """
+
+    name: str
+    title: str
+    resize_mode: Optional[str]
+    interpolation: str
+    antialias: bool
+    normalization: Optional[HostNormalization] = None
+    batch: Optional[int] = None
+
+
+_IMAGENET = HostNormalization("RGB", 1.0 / 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+HOSTS: Dict[str, Host] = {
+    host.name: host
+    for host in (
+        Host("deepstream", "DeepStream (Gst-nvinfer)", "stretch", "bilinear", antialias=False),
+        Host("jetson-inference", "jetson-inference (imageNet)", "stretch", "nearest", False, _IMAGENET, batch=1),
+        Host("opencv", "a program that resizes with OpenCV's INTER_LINEAR", None, "bilinear", antialias=False),
+    )
+}
+
+
+def host_names() -> List[str]:
+    """All hosts, in the order of the registry."""
+    return list(HOSTS)
+
+
+def fixed_hosts() -> List[str]:
+    """The hosts whose normalisation cannot be configured, so that the model must undo it."""
+    return [name for name, host in HOSTS.items() if host.normalization is not None]
+
+
+def find_host(name: str) -> Host:
+    """Looks a host up.
+
+    Raises:
+        UsageError: There is no such host.
+    """
+    if name not in HOSTS:
+        raise UsageError(f"unknown host {name!r}", f"choose {', '.join(HOSTS)}")
+    return HOSTS[name]
