@@ -164,6 +164,8 @@ def evidence_of(
 ) -> Evidence:
     """The evidence of an evaluation with a reference, without that of inner tensors.
 
+    Without labels the reference's answers take their place.
+
     Args:
         result: The evaluation.
         names: Class names, in the model's order; may be empty.
@@ -171,15 +173,18 @@ def evidence_of(
     """
     assert result.reference is not None
     assert result.agreement is not None
-    sure = result.reference.confidence
+    labels = result.labels or result.reference.best
+    wanted = result.reference.top1 if result.labels else [True] * len(labels)
+    right = result.model.top1 if result.labels else [a == b for a, b in zip(result.model.best, labels, strict=True)]
+    sure = result.reference.confidence if result.labels else []
     return Evidence(
         agreement=result.agreement,
-        paired=PairedDifference.of(result.model.top1, result.reference.top1),
+        paired=PairedDifference.of(right, wanted),
         best=result.model.best,
         reference_best=result.reference.best,
-        labels=result.labels,
+        labels=labels,
         classes=result.classes,
-        reference_right=result.reference.accuracy1.percent / 100,
+        reference_right=sum(wanted) / len(wanted),
         names=names,
         reference_confidence=sum(sure) / len(sure) if sure else None,
         preparation=preparation or {},

@@ -1,4 +1,4 @@
-"""Runs a model, and a reference beside it, over labelled images."""
+"""Runs models, and a reference beside them, over images with or without labels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.statistics import Proportion, top_k_correct
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.runner.protocol import Runner
@@ -30,8 +32,8 @@ class Answers:
     """What one model said of each image.
 
     Attributes:
-        top1: Per image, whether the best class is the true one.
-        top5: Per image, whether the true class is among the best five.
+        top1: Per image, whether the best class is the true one; empty without labels.
+        top5: Per image, whether the true class is among the best five; empty without labels.
         best: Per image, the index of the best class.
         confidence: Per image, the probability of the best class; empty where the model gives none.
     """
@@ -41,11 +43,12 @@ class Answers:
     best: list[int] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
 
-    def add(self, predictions: Predictions, labels: NDArray[np.int64]) -> None:
-        """Adds the best classes of a batch, and its (N,) true classes."""
+    def add(self, predictions: Predictions, labels: NDArray[np.int64] | None) -> None:
+        """Adds the best classes of a batch, and its (N,) true classes; None without labels."""
         indices = predictions.indices
-        self.top1.extend(top_k_correct(indices, labels, 1).tolist())
-        self.top5.extend(top_k_correct(indices, labels, TOP).tolist())
+        if labels is not None:
+            self.top1.extend(top_k_correct(indices, labels, 1).tolist())
+            self.top5.extend(top_k_correct(indices, labels, TOP).tolist())
         self.best.extend(indices[:, 0].tolist())
         if predictions.probabilities is not None:
             self.confidence.extend(predictions.probabilities[:, 0].tolist())
@@ -70,7 +73,7 @@ class Evaluation:
         reference: What the reference said; None where there was none.
         agreement: How near the model is to the reference; None where there was none.
         names: The images that were used, in order.
-        labels: Their true classes.
+        labels: Their true classes; empty without labels.
         classes: How many classes the model chooses from; 0 where it does not say.
         skipped: The images that could not be used.
         classes_given: How many classes per image the model gives: 5 or more for a meaningful top-5.
@@ -98,27 +101,55 @@ def evaluate(
     backend: str = "pillow",
     quiet: bool = False,
 ) -> Evaluation:
-    """Classifies every image and compares with the labels.
+    """Classifies every image and compares with the labels; `evaluate_models` for one model."""
+    return evaluate_models(
+        [runner],
+        spec,
+        images,
+        reference=reference,
+        reference_spec=reference_spec,
+        batch_size=batch_size,
+        workers=workers,
+        backend=backend,
+        quiet=quiet,
+    )[0]
+
+
+def evaluate_models(
+    runners: Sequence[Runner],
+    spec: Preprocessing,
+    images: LabelledImages,
+    *,
+    reference: Runner | None = None,
+    reference_spec: Preprocessing | None = None,
+    batch_size: int = 8,
+    workers: int | None = None,
+    backend: str = "pillow",
+    quiet: bool = False,
+) -> list[Evaluation]:
+    """Classifies every image with several models, which share one pass over the images and one reference.
 
     Args:
-        runner: The model.
-        spec: How the model's images are prepared.
-        images: Images with labels.
-        reference: A model to compare with; it must give scores of every class, as the model must then.
+        runners: The models, at least one.
+        spec: How the models' images are prepared.
+        images: Images with labels; without labels only agreement with the reference is measured.
+        reference: A model to compare with; it must give scores of every class, as the models must then.
         reference_spec: How the reference's images are prepared; None for the same way.
         batch_size: Images per batch.
         workers: Decoding threads; None takes one per core.
         backend: Of the resize.
         quiet: Show no progress.
 
+    Returns:
+        One result per model; those with a reference share its answers.
+
     Raises:
         InputError: No image could be used.
         BadModelError: A model's outputs are not those of a classifier, or do not fit each other.
     """
-    result = Evaluation()
-    if reference is not None:
-        result.reference, result.agreement = Answers(), Agreement()
-    label_of = {source.name: label for source, label in zip(images.sources, images.labels, strict=True)}
+    shared = None if reference is None else Answers()
+    results = [Evaluation(reference=shared, agreement=None if shared is None else Agreement()) for _ in runners]
+    label_of = {source.name: label for source, label in zip(images.sources, images.labels, strict=bool(images.labels))}
 
     def prepared(by: Preprocessing) -> ImageBatches:
         return ImageBatches(images.sources, by, batch_size, workers=workers, backend=backend)
@@ -127,32 +158,51 @@ def evaluate(
     others = None if reference_spec in (None, spec) else iter(prepared(reference_spec))
     with progress("evaluate", len(images.sources), quiet=quiet) as advance:
         for batch in batches:
-            labels = np.array([label_of[name] for name in batch.names], np.int64)
-            outputs = run_any_batch(runner, batch.array)
-            predictions = predict(outputs, TOP, runner.path)
-            result.classes = _check_labels(labels, images.class_count, outputs, runner.path)
-            result.classes_given = predictions.indices.shape[1]
-            result.model.add(predictions, labels)
-            result.names.extend(batch.names)
-            result.labels.extend(labels.tolist())
-            if reference is not None:
+            labels = np.array([label_of[name] for name in batch.names], np.int64) if label_of else None
+            outputs = [run_any_batch(runner, batch.array) for runner in runners]
+            for result, runner, values in zip(results, runners, outputs, strict=True):
+                _add(result, runner, values, batch.names, labels, images.class_count)
+            if reference is not None and shared is not None:
                 other = batch if others is None else _same_images(next(others, None), batch)
-                _compare(result, outputs, runner, run_any_batch(reference, other.array), reference, labels)
+                wanted = run_any_batch(reference, other.array)
+                for result, runner, values in zip(results, runners, outputs, strict=True):
+                    _compare(result, values, runner, wanted, reference)
+                shared.add(predict(wanted, TOP, reference.path), labels)
             advance(len(batch.names))
-    result.skipped = list(batches.skipped)
-    if not result.names:
+    for result in results:
+        result.skipped = list(batches.skipped)
+    if not results[0].names:
         raise InputError(images.sources[0].name, "not one of the images could be used", "see the skipped ones above")
-    return result
+    return results
 
 
-def _check_labels(labels: NDArray[np.int64], named: int, outputs: dict[str, NDArray[np.generic]], path: str) -> int:
+def _add(
+    result: Evaluation,
+    runner: Runner,
+    outputs: dict[str, NDArray[np.generic]],
+    names: Sequence[str],
+    labels: NDArray[np.int64] | None,
+    class_count: int,
+) -> None:
+    """Adds one model's outputs for a batch."""
+    predictions = predict(outputs, TOP, runner.path)
+    result.classes = _check_labels(labels, class_count, outputs, runner.path)
+    result.classes_given = predictions.indices.shape[1]
+    result.model.add(predictions, labels)
+    result.names.extend(names)
+    result.labels.extend([] if labels is None else labels.tolist())
+
+
+def _check_labels(
+    labels: NDArray[np.int64] | None, named: int, outputs: dict[str, NDArray[np.generic]], path: str
+) -> int:
     """Refuses labels of other classes than the model's, so that they do not count as mistakes; counts the classes."""
     if TOP_K_INDICES in outputs:
         return 0  # the model does not say how many classes it chooses from
     count: int = class_scores(outputs, path).shape[1]
     if named and named != count:
         raise BadModelError(path, f"has {count} classes, but there are {named} class names")
-    if labels.max() >= count:
+    if labels is not None and labels.max() >= count:
         raise BadModelError(path, f"has {count} classes, but an image has the label {labels.max()}")
     return count
 
@@ -174,7 +224,6 @@ def _compare(
     runner: Runner,
     reference_outputs: dict[str, NDArray[np.generic]],
     reference: Runner,
-    labels: NDArray[np.int64],
 ) -> None:
     for values, each in ((outputs, runner), (reference_outputs, reference)):
         if TOP_K_INDICES in values:
@@ -182,7 +231,5 @@ def _compare(
     scores, wanted = class_scores(outputs, runner.path), class_scores(reference_outputs, reference.path)
     if scores.shape != wanted.shape:
         raise BadModelError(runner.path, f"has {scores.shape[1]} classes, its reference {wanted.shape[1]}")
-    assert result.reference is not None
     assert result.agreement is not None
-    result.reference.add(predict(reference_outputs, TOP, reference.path), labels)
     result.agreement.add(wanted, scores)

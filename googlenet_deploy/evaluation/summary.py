@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.evaluation.statistics import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +19,22 @@ SHOWN = 5
 INDENT = 16
 
 
+def accuracies_of(result: Evaluation) -> dict[str, Proportion]:
+    """Top-1 and top-5 of the model and its reference, as far as they were measured: not without labels."""
+    found: dict[str, Proportion] = {}
+    for prefix, answers in (("", result.model), ("reference_", result.reference)):
+        if answers is None or not result.labels:
+            continue
+        found[f"{prefix}top1"] = answers.accuracy1
+        if result.classes_given >= TOP:
+            found[f"{prefix}top5"] = answers.accuracy5
+    return found
+
+
 def figures_of(result: Evaluation) -> dict[str, float]:
     """The figures that gates and JSON name, in percent, nats and dB."""
-    figures = {"top1": result.model.accuracy1.percent}
-    if result.classes_given >= TOP:
-        figures["top5"] = result.model.accuracy5.percent
-    if result.agreement is not None and result.reference is not None:
-        figures["reference_top1"] = result.reference.accuracy1.percent
-        figures["reference_top5"] = result.reference.accuracy5.percent
+    figures = {name: share.percent for name, share in accuracies_of(result).items()}
+    if result.agreement is not None:
         figures["agreement"] = result.agreement.proportion.percent
         figures["kl_divergence"] = result.agreement.mean_divergence
         figures["sqnr"] = result.agreement.sqnr
@@ -35,10 +43,8 @@ def figures_of(result: Evaluation) -> dict[str, float]:
 
 def intervals_of(result: Evaluation) -> dict[str, tuple[float, float]]:
     """95 % intervals of the figures, in the same units."""
-    intervals = {"top1": result.model.accuracy1.interval, "top5": result.model.accuracy5.interval}
-    if result.agreement is not None and result.reference is not None:
-        intervals["reference_top1"] = result.reference.accuracy1.interval
-        intervals["reference_top5"] = result.reference.accuracy5.interval
+    intervals = {name: share.interval for name, share in accuracies_of(result).items()}
+    if result.agreement is not None:
         intervals["agreement"] = result.agreement.proportion.interval
         intervals["kl_divergence"] = result.agreement.divergence_interval
         intervals["sqnr"] = result.agreement.sqnr_interval
@@ -46,8 +52,8 @@ def intervals_of(result: Evaluation) -> dict[str, tuple[float, float]]:
 
 
 def paired_of(result: Evaluation) -> dict[str, PairedDifference]:
-    """Model minus reference, by figure; empty where there was no reference."""
-    if result.reference is None:
+    """Model minus reference, by figure; empty without a reference or without labels."""
+    if result.reference is None or not result.labels:
         return {}
     paired = {"top1": PairedDifference.of(result.model.top1, result.reference.top1)}
     if result.classes_given >= TOP:
@@ -57,9 +63,10 @@ def paired_of(result: Evaluation) -> dict[str, PairedDifference]:
 
 def lines_of(result: Evaluation) -> list[str]:
     """One line per figure, with its interval."""
-    entries = _accuracies("", result.model, result.classes_given)
+    labelled = bool(result.labels)
+    entries = _accuracies("", result.model, result.classes_given) if labelled else []
     if result.agreement is not None and result.reference is not None:
-        entries += _accuracies("reference ", result.reference, TOP)
+        entries += _accuracies("reference ", result.reference, TOP) if labelled else []
         entries += [(f"{name[:3]}-{name[3:]} change", str(each)) for name, each in paired_of(result).items()]
         agreement = result.agreement
         share = f"{agreement.proportion.percent:.1f} % of the best classes are the reference's"

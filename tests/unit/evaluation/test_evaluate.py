@@ -15,7 +15,9 @@ from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, InputError
 from googlenet_deploy.evaluation.dataset import LabelledImages
-from googlenet_deploy.evaluation.evaluate import Evaluation, evaluate
+from googlenet_deploy.evaluation.diagnosis import evidence_of
+from googlenet_deploy.evaluation.evaluate import Evaluation, evaluate, evaluate_models
+from googlenet_deploy.evaluation.summary import accuracies_of, figures_of, lines_of, paired_of
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "also red": (200, 9, 9)}
 
@@ -156,3 +158,42 @@ def test_top_k_models_are_evaluated_and_say_how_many_classes_they_give(images: L
     assert result.classes_given == 2
     assert result.model.top1 == [False, True, False, True]
     assert result.model.top5 == [True, True, False, True]
+
+
+class Counting(Fixed):
+    """Counts its runs."""
+
+    runs = 0
+
+    def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        self.runs += 1
+        return super().run(batch)
+
+
+def test_several_models_share_one_pass_and_one_reference(images: LabelledImages) -> None:
+    """Each result is what the model alone gives; the reference runs once per batch."""
+    spec = Preprocessing(resize=8, crop=(8, 8))
+    first: Any = Fixed(logits=[3.0, 0.0, 0.0])
+    second: Any = Fixed(logits=[0.0, 4.0, 0.0])
+    reference: Any = Counting(logits=[3.0, 1.0, 0.0])
+    results = evaluate_models([first, second], spec, images, reference=reference, batch_size=2, quiet=True)
+    assert reference.runs == 2
+    for runner, result in zip((first, second), results, strict=True):
+        alone = evaluate(runner, spec, images, reference=reference, batch_size=2, quiet=True)
+        assert figures_of(result) == figures_of(alone)
+        assert (result.names, result.labels, result.model) == (alone.names, alone.labels, alone.model)
+    assert [result.model.top1.count(True) for result in results] == [1, 2]
+    assert [result.agreement and result.agreement.equal for result in results] == [4, 0]
+
+
+def test_without_labels_there_is_agreement_and_no_accuracy(images: LabelledImages) -> None:
+    spec = Preprocessing(resize=8, crop=(8, 8))
+    runner: Any = Fixed(logits=[3.0, 0.0, 0.0])
+    reference: Any = Fixed(logits=[2.0, 1.0, 0.0])
+    result = evaluate(runner, spec, replace(images, labels=()), reference=reference, quiet=True)
+    assert (result.labels, result.model.top1, accuracies_of(result), paired_of(result)) == ([], [], {}, {})
+    assert figures_of(result)["agreement"] == 100.0
+    assert [line.split()[0] for line in lines_of(result)] == ["agreement", "KL", "score"]
+    evidence = evidence_of(result)
+    assert (evidence.labels, evidence.reference_right, evidence.paired.lost) == ([0] * 4, 1.0, 0)
+    assert evidence.reference_confidence is None  # nothing says whether its confidence is deserved
