@@ -42,17 +42,17 @@ def _lint(arguments: argparse.Namespace) -> int:
         return 0
     print_findings(findings, f"{arguments.lint}: nothing that TensorRT would refuse")
     errors = sum(finding.severity == ERROR for finding in findings)
-    mendable = sum(finding.mendable for finding in findings)
+    repairable = sum(finding.repairable for finding in findings)
     if findings:
-        print(f"{errors} errors, {len(findings) - errors} warnings; --repair mends {mendable}")
+        print(f"{errors} errors, {len(findings) - errors} warnings; --repair repairs {repairable}")
     if errors:
-        raise GateError(f"{arguments.lint}: TensorRT would refuse it", "quantize --repair mends what can be mended")
+        raise GateError(f"{arguments.lint}: TensorRT would refuse it", "quantize --repair repairs what can be repaired")
     return 0
 
 
 def _repair(arguments: argparse.Namespace) -> int:
     if not arguments.output:
-        raise UsageError("--repair needs --output for the mended model")
+        raise UsageError("--repair needs --output for the repaired model")
     from googlenet_deploy.graph.files import load_model, write_model
     from googlenet_deploy.quantization.lint import has_quantisation
     from googlenet_deploy.quantization.repair import repair_model
@@ -60,9 +60,9 @@ def _repair(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.repair)
     result = repair_model(model, arguments.repair)
     if not has_quantisation(model):
-        print(f"note: {arguments.repair}: is not quantised, so there is nothing to mend", file=sys.stderr)
+        print(f"note: {arguments.repair}: is not quantised, so there is nothing to repair", file=sys.stderr)
     for line in result.changes:
-        print(f"mended: {line}")
+        print(f"repaired: {line}")
     print_findings(result.left, "lint: nothing that TensorRT would refuse")
     print(result.difference)
     write_model(arguments.output, result.model)

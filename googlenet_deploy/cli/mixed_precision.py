@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.quantization.mixed_precision.choose import Precision
     from googlenet_deploy.quantization.mixed_precision.search import Budget
     from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
-    from googlenet_deploy.quantization.quantize import Judges, QuantizationResult
+    from googlenet_deploy.quantization.quantize import HoldOutImages, QuantizationResult
 
 CHECK_IMAGES, BUDGET_IMAGES = 64, 256
 SHOWN = 10
@@ -63,21 +63,21 @@ def budgets_of(arguments: argparse.Namespace) -> Tuple[Budget, ...]:
 
 
 def image_count(arguments: argparse.Namespace) -> int:
-    """How many images judge: what --check-images says, else more for a budget than for a check."""
+    """How many hold-out images: what --check-images says, else more for a budget than for a check."""
     if arguments.check_images is not None:
         return int(arguments.check_images)
     return BUDGET_IMAGES if arguments.budget else CHECK_IMAGES
 
 
-def judges_of(arguments: argparse.Namespace, source: CalibrationSource) -> Judges:
+def hold_out_images(arguments: argparse.Namespace, source: CalibrationSource) -> HoldOutImages:
     """The images of --check-from, and the labels that a budget on top1 needs."""
     from googlenet_deploy.calibration.images import select_images
-    from googlenet_deploy.quantization.quantize import Judges
+    from googlenet_deploy.quantization.quantize import HoldOutImages
 
     selection = select_images(arguments.check_from, None) if arguments.check_from else None
     if not any(name == "top1" for name, _ in arguments.budget):
-        return Judges(selection)
-    return Judges(selection, _labels(arguments, source))
+        return HoldOutImages(selection)
+    return HoldOutImages(selection, _labels(arguments, source))
 
 
 def _labels(arguments: argparse.Namespace, source: CalibrationSource) -> Dict[str, int]:

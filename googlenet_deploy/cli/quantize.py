@@ -2,7 +2,7 @@
 
 From images (which are calibrated on) or from a calibration table. The result is linted by TensorRT's rules and, on
 images that calibration did not see, compared with the FP32 model. With --lint or --repair the model is a quantised
-one of any tool, whose faults are named or mended.
+one of any tool, whose faults are named or repaired.
 
 Examples:
   googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx
@@ -41,8 +41,8 @@ from googlenet_deploy.cli.mixed_precision import (
     apply_budget,
     budgets_of,
     check_budget_options,
+    hold_out_images,
     image_count,
-    judges_of,
     print_precision,
     write_sensitivity,
 )
@@ -160,7 +160,7 @@ def _add_check_options(group: argparse._ArgumentGroup) -> None:
     )
     mode = group.add_mutually_exclusive_group()
     mode.add_argument("--lint", metavar="MODEL", help="only name what TensorRT would refuse in a quantised model")
-    mode.add_argument("--repair", metavar="MODEL", help="mend what can be mended in a quantised model")
+    mode.add_argument("--repair", metavar="MODEL", help="repair what can be repaired in a quantised model")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -183,7 +183,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = _options(arguments)
     with resumable(options.calibration):
         result = quantize(
-            source, table, selection, options, before=before, after=after, judges=judges_of(arguments, source)
+            source, table, selection, options, before=before, after=after, hold_out=hold_out_images(arguments, source)
         )
         write_model(arguments.output, result.model)
     _report(arguments, result)
@@ -271,11 +271,11 @@ def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     if not arguments.table:
         print_table(result.table, len(result.skipped), arguments.save_table)
-    plan = result.draft.plan
+    plan = result.quantized.plan
     print(f"INT8: {len(plan.nodes)} layers, {len(plan.tensors)} activation tensors with {len(plan.groups)} scales")
     for name, reason in plan.skipped.items():
         print(f"  in float: {name}: {reason}")
-    for name, note in result.draft.notes.items():
+    for name, note in result.quantized.notes.items():
         print(f"  {name}: {note}")
     if result.precision is not None:
         print_precision(result.precision)

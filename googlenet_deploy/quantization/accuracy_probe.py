@@ -1,4 +1,4 @@
-"""Judges models against the FP32 one on images that are read once."""
+"""HoldOutImages models against the FP32 one on images that are read once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Measure:
     paired: PairedDifference | None
 
 
-class Judge:
+class HoldOutEvaluation:
     """Images and what the FP32 model says of them, in memory: a byte per pixel and channel, and the scores.
 
     Args:

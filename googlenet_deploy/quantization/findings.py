@@ -17,14 +17,14 @@ class Finding:
         rule: Short name of the rule.
         node: The node that it is about.
         message: What is wrong, and what TensorRT makes of it.
-        mendable: Whether `repair` mends it.
+        repairable: Whether `repair` repairs it.
     """
 
     severity: str
     rule: str
     node: str
     message: str
-    mendable: bool = False
+    repairable: bool = False
 
     def text(self) -> str:
         """One line for people."""

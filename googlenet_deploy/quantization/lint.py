@@ -60,7 +60,7 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
                 graph.name_of(node),
                 f"{node.op_type} has no form in TensorRT: it wants QuantizeLinear and DequantizeLinear around "
                 "float operators",
-                mendable=form_of(graph, node) is not None,
+                repairable=form_of(graph, node) is not None,
             )
         elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain == MICROSOFT:
             yield Finding(
@@ -68,7 +68,7 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
                 "domain",
                 graph.name_of(node),
                 f"{node.op_type} of the domain {MICROSOFT} is not ONNX's: TensorRT does not know it",
-                mendable=True,
+                repairable=True,
             )
 
 
@@ -79,14 +79,14 @@ def _zero_points(graph: GraphView) -> Iterator[Finding]:
             yield Finding(ERROR, "zero-point", graph.name_of(node), "its zero point is computed, not a constant")
         elif values.dtype == np.uint8:
             what = "at 128: int8 in all but name" if (values == 128).all() else "TensorRT has signed INT8 alone"
-            yield Finding(ERROR, "unsigned", graph.name_of(node), f"quantises to uint8, {what}", mendable=True)
+            yield Finding(ERROR, "unsigned", graph.name_of(node), f"quantises to uint8, {what}", repairable=True)
         elif values.dtype == np.int8 and values.any():
             yield Finding(
                 ERROR,
                 "zero-point",
                 graph.name_of(node),
                 f"has the zero point {int(values.flat[0])}: TensorRT supports only symmetric quantisation, with 0",
-                mendable=True,
+                repairable=True,
             )
 
 
@@ -98,7 +98,7 @@ def _integer_biases(graph: GraphView) -> Iterator[Finding]:
                 "int32-bias",
                 graph.name_of(node),
                 "dequantises an INT32 constant (a bias): TensorRT dequantises INT8 alone and wants float biases",
-                mendable=True,
+                repairable=True,
             )
 
 
@@ -129,7 +129,7 @@ def _integer_tensors(graph: GraphView) -> Iterator[Finding]:
                     graph.name_of(node),
                     f"{reader.op_type} ({graph.name_of(reader)}) reads its integers: TensorRT wants DequantizeLinear "
                     "behind every QuantizeLinear",
-                    mendable=reader.op_type in VALUE_KEEPING or form_of(graph, reader) is not None,
+                    repairable=reader.op_type in VALUE_KEEPING or form_of(graph, reader) is not None,
                 )
         if node.output[0] in graph.outputs:
             yield Finding(WARNING, "quantised-output", graph.name_of(node), "the model's output is INT8")
@@ -178,7 +178,7 @@ def _activation_channels(graph: GraphView) -> Iterator[Finding]:
                 "activation-per-channel",
                 pair.name,
                 "quantises an activation per channel: TensorRT does that for weights alone",
-                mendable=True,
+                repairable=True,
             )
 
 

@@ -37,7 +37,7 @@ def check_layers(graph: GraphView, pairs: Iterable[Pair]) -> Iterator[Finding]:
                 "double-pair",
                 several[1].name,
                 f"{source!r} has {len(several)} pairs: one, shared by all that read it, is enough",
-                mendable=all(pair.equal_scale(several[0]) for pair in several),
+                repairable=all(pair.equal_scale(several[0]) for pair in several),
             )
 
 
@@ -53,7 +53,7 @@ def _check_node(
             "lrn",
             by_output[node.input[0]].name,
             f"quantises what LRN reads ({node.op_type} {name}): LRN has no INT8 form, its small differences are lost",
-            mendable=True,
+            repairable=True,
         )
     elif node.op_type in ACTIVATIONS and node.input[0] in by_output:
         yield from _check_activation(graph, name, by_output[node.input[0]])
@@ -104,7 +104,7 @@ def _check_activation(graph: GraphView, name: str, pair: Pair) -> Iterator[Findi
             "before-activation",
             pair.name,
             f"stands between {graph.name_of(maker)} and its activation {name}: the two no longer fuse",
-            mendable=True,
+            repairable=True,
         )
 
 
@@ -123,7 +123,7 @@ def _check_pool(
                 "maxpool-scale",
                 behind.name,
                 f"has another scale than the pair in front of {name}: MaxPool keeps values, so TensorRT must rescale",
-                mendable=True,
+                repairable=True,
             )
     elif (before is None) != (behind is None):
         side = "behind" if before is None else "in front of"
@@ -155,7 +155,7 @@ def _check_concat(
             "concat-scales",
             name,
             "joins tensors of several scales: TensorRT rescales them, and the DLA wants one for inputs and output",
-            mendable=True,
+            repairable=True,
         )
 
 
@@ -168,5 +168,5 @@ def _check_constants(graph: GraphView, node: onnx.NodeProto, by_output: Mapping[
                 "quantised-parameter",
                 pair.name,
                 f"quantises a constant of {node.op_type} ({graph.name_of(node)}), which gains nothing",
-                mendable=True,
+                repairable=True,
             )

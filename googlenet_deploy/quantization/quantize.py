@@ -17,12 +17,12 @@ from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.files import read_metadata, store_metadata
-from googlenet_deploy.quantization.accuracy_probe import Judge
+from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation
 from googlenet_deploy.quantization.lint import ERROR, lint_model
 from googlenet_deploy.quantization.mixed_precision.choose import Precision, choose_precision
 from googlenet_deploy.quantization.mixed_precision.search import Budget
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
-from googlenet_deploy.quantization.quantized_model import Draft, Refinement, make_draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, Refinement, round_to_nearest
 
 with requires("export"):
     import onnx
@@ -63,8 +63,8 @@ class QuantizationOptions:
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Images that judge the result, where they are not those that calibration left over.
+class HoldOutImages:
+    """Hold-out images, where they are not those that calibration left over.
 
     Attributes:
         selection: Images to choose from; None for those at hand.
@@ -81,7 +81,7 @@ class QuantizationResult:
 
     Attributes:
         model: The Q/DQ model.
-        draft: What it was made of.
+        quantized: What it was made of.
         table: The calibration.
         agreement: With the FP32 model; None where no images were given.
         unseen: Whether the images of `agreement` were not among those of the calibration.
@@ -92,7 +92,7 @@ class QuantizationResult:
     """
 
     model: onnx.ModelProto
-    draft: Draft
+    quantized: QuantizedModel
     table: CalibrationTable
     agreement: Agreement | None
     unseen: bool
@@ -110,7 +110,7 @@ def quantize(
     *,
     before: Sequence[ModelStep] = (),
     after: Sequence[Refinement] = (),
-    judges: Judges | None = None,
+    hold_out: HoldOutImages | None = None,
 ) -> QuantizationResult:
     """Quantises a model and checks the result.
 
@@ -121,8 +121,8 @@ def quantize(
             needs them.
         options: What is quantised, and how.
         before: Changes of the FP32 model ahead of calibration, in order.
-        after: Refinements of the draft, in order.
-        judges: Which images judge the result; those that calibration did not see where None.
+        after: Refinements of the quantised model, in order.
+        hold_out: Hold-out images; those that calibration did not see where None.
 
     Raises:
         BadModelError: The model is quantised already, cannot be run, or nothing in it can be quantised.
@@ -142,35 +142,38 @@ def quantize(
         calibration = calibrate(changed, selection, chosen.calibration)
         table, skipped = calibration.table, calibration.skipped
         warnings += calibration.warnings
-    draft = make_draft(changed.model, table, chosen.placement, chosen.method, source.path)
-    draft = replace(draft, notes=notes)
+    quantized = round_to_nearest(changed.model, table, chosen.placement, chosen.method, source.path)
+    quantized = replace(quantized, notes=notes)
     batches = batches_of(changed, selection.chosen if selection is not None else ())
     for refinement in after:
-        draft = refinement(draft, batches)
+        quantized = refinement(quantized, batches)
     skipped = skipped or tuple(batches.skipped)  # those of a calibration are these and perhaps more
-    judge, unseen = _judge(source, table, selection, chosen, judges or Judges(), used=used)
-    if judge is not None:
-        skipped = [*skipped, *judge.skipped]
+    evaluation, unseen = _hold_out_evaluation(source, table, selection, chosen, hold_out or HoldOutImages(), used=used)
+    if evaluation is not None:
+        skipped = [*skipped, *evaluation.skipped]
     precision = None
-    if judge is not None and (chosen.budgets or chosen.ranked):
-        precision = choose_precision(draft, judge, chosen.budgets, quiet=chosen.calibration.quiet)
-        draft = precision.draft
+    if evaluation is not None and (chosen.budgets or chosen.ranked):
+        precision = choose_precision(quantized, evaluation, chosen.budgets, quiet=chosen.calibration.quiet)
+        quantized = precision.quantized
         warnings += precision.warnings
-    model, findings = build_checked(draft, source, chosen, precision)
-    agreement = judge.measure(model).agreement if judge is not None else None
+    model, findings = build_checked(quantized, source, chosen, precision)
+    agreement = evaluation.measure(model).agreement if evaluation is not None else None
     warnings += _doubts(agreement)
-    return QuantizationResult(model, draft, table, agreement, unseen, findings, skipped, warnings, precision)
+    return QuantizationResult(model, quantized, table, agreement, unseen, findings, skipped, warnings, precision)
 
 
 def build_checked(
-    draft: Draft, source: CalibrationSource, options: QuantizationOptions, precision: Precision | None = None
+    quantized: QuantizedModel,
+    source: CalibrationSource,
+    options: QuantizationOptions,
+    precision: Precision | None = None,
 ) -> tuple[onnx.ModelProto, Sequence[Finding]]:
-    """Writes a draft into a model with its metadata, and lints it; gives the model and the lint's remarks.
+    """Writes the Q/DQ model with its metadata and lints it; returns the model and the lint's findings.
 
     Raises:
         VerificationError: The result breaks a rule of TensorRT, or lost the zeros that it was trained with.
     """
-    model = _build(draft, source, options, precision)
+    model = _build(quantized, source, options, precision)
     findings = lint_model(model)
     _refuse_errors(findings)
     require_pattern(model, read_metadata(source.path, model).extra)
@@ -213,24 +216,24 @@ def _batch_size(source: CalibrationSource) -> int:
     return int(size.dim_value) or CalibrationOptions().batch_size
 
 
-def _judge(
+def _hold_out_evaluation(
     source: CalibrationSource,
     table: CalibrationTable,
     selection: ImageSelection | None,
     options: QuantizationOptions,
-    judges: Judges,
+    hold_out: HoldOutImages,
     *,
     used: bool,
-) -> tuple[Judge | None, bool]:
-    """Who judges, and whether on images that were not used; nobody where no images are at hand or can be read."""
-    at_hand = judges.selection or selection
+) -> tuple[HoldOutEvaluation | None, bool]:
+    """The hold-out evaluation, and whether its images were not used before; None without images that can be read."""
+    at_hand = hold_out.selection or selection
     if at_hand is None or options.checked == 0:
         return None, False
-    if judges.labels is not None:
-        at_hand = at_hand.only(judges.labels)
-    chosen = held_back(at_hand, table, options.checked, used=used and judges.selection is None)
+    if hold_out.labels is not None:
+        at_hand = at_hand.only(hold_out.labels)
+    chosen = held_back(at_hand, table, options.checked, used=used and hold_out.selection is None)
     try:
-        return Judge(source.model, source.preprocessing, chosen.images, judges.labels), chosen.unseen
+        return HoldOutEvaluation(source.model, source.preprocessing, chosen.images, hold_out.labels), chosen.unseen
     except InputError:
         if options.budgets or options.ranked:
             raise
@@ -238,19 +241,19 @@ def _judge(
 
 
 def _build(
-    draft: Draft, source: CalibrationSource, options: QuantizationOptions, precision: Precision | None
+    quantized: QuantizedModel, source: CalibrationSource, options: QuantizationOptions, precision: Precision | None
 ) -> onnx.ModelProto:
-    model = draft.build(options.qdq)
+    model = quantized.build(options.qdq)
     metadata = read_metadata(source.path, model)
     record = {
         "fp32_sha256": source.sha256,
-        "table_sha256": table_hash(draft.table),
-        "method": options.method or draft.table.method,
-        "calibration_images": draft.table.images.count,
-        "saturated": _saturated(draft, options.method),
-        "quantized_nodes": len(draft.plan.nodes),
-        "float_nodes": dict(sorted(draft.plan.skipped.items())),
-        "steps": dict(draft.notes),
+        "table_sha256": table_hash(quantized.table),
+        "method": options.method or quantized.table.method,
+        "calibration_images": quantized.table.images.count,
+        "saturated": _saturated(quantized, options.method),
+        "quantized_nodes": len(quantized.plan.nodes),
+        "float_nodes": dict(sorted(quantized.plan.skipped.items())),
+        "steps": dict(quantized.notes),
         **({"budget": precision.summary()} if precision is not None and precision.budgets else {}),
     }
     extra = {**metadata.extra, "quantization": json.dumps(record, separators=(",", ":"), ensure_ascii=False)}
@@ -258,13 +261,13 @@ def _build(
     return model
 
 
-def _saturated(draft: Draft, method: str | None) -> dict[str, float]:
+def _saturated(quantized: QuantizedModel, method: str | None) -> dict[str, float]:
     """Share of each tensor's values that was clipped on the calibration images, where its scale is the table's."""
     shares = {}
-    for name in draft.plan.tensors:
-        record = draft.table.record_of(name)
-        chosen = method or draft.table.method
-        if record is not None and draft.scales[name] == scale_from_amax(record.amax[chosen]):
+    for name in quantized.plan.tensors:
+        record = quantized.table.record_of(name)
+        chosen = method or quantized.table.method
+        if record is not None and quantized.scales[name] == scale_from_amax(record.amax[chosen]):
             shares[name] = float(f"{record.saturated[chosen]:.2g}")
     return shares
 

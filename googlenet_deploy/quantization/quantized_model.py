@@ -1,6 +1,6 @@
 """Everything that a quantised model is made of, before it is written: what refinements change.
 
-A refinement takes a draft and calibration batches and returns a changed draft: other weight scales, corrected
+A refinement takes a quantised model and calibration batches and returns a changed one: other weight scales, corrected
 biases, learned rounding. Changes of the FP32 model itself, such as equalisation, come before calibration.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Draft:
+class QuantizedModel:
     """A quantised model that is not written yet; changed with `dataclasses.replace`.
 
     Attributes:
@@ -57,17 +57,17 @@ class Draft:
         )
 
 
-Refinement = Callable[[Draft, "Batches"], Draft]
+Refinement = Callable[[QuantizedModel, "Batches"], QuantizedModel]
 
 
-def make_draft(
+def round_to_nearest(
     model: onnx.ModelProto,
     table: CalibrationTable,
     options: PlacementOptions | None = None,
     method: str | None = None,
     path: str = "model",
-) -> Draft:
-    """The plain draft: scales from the table, weights rounded to the nearest.
+) -> QuantizedModel:
+    """The plain quantised model: scales from the table, weights rounded to the nearest.
 
     Args:
         model: The FP32 model.
@@ -84,26 +84,26 @@ def make_draft(
     graph = GraphView(model, path)
     plan = place(graph, options)
     scales = group_scales(plan.groups, table, method)
-    return Draft(model, plan, table, scales, quantize_weights(graph, plan))
+    return QuantizedModel(model, plan, table, scales, quantize_weights(graph, plan))
 
 
-def keep_in_float(draft: Draft, reasons: Mapping[str, str]) -> Draft:
-    """The same draft with further layers in float; all others keep their scales, weights and biases.
+def keep_in_float(quantized: QuantizedModel, reasons: Mapping[str, str]) -> QuantizedModel:
+    """The same quantised model with further layers in float; all others keep their scales, weights and biases.
 
     Args:
-        draft: The draft.
+        quantized: The quantised model.
         reasons: Why each layer stays in float, by the layer's name.
 
     Raises:
         BadModelError: Nothing would be quantised any more.
     """
-    options = replace(draft.plan.options, excluded=draft.plan.options.excluded | frozenset(reasons))
-    plan = place(GraphView(draft.model), options)
-    skipped = {name: reasons.get(name, draft.plan.skipped.get(name, why)) for name, why in plan.skipped.items()}
+    options = replace(quantized.plan.options, excluded=quantized.plan.options.excluded | frozenset(reasons))
+    plan = place(GraphView(quantized.model), options)
+    skipped = {name: reasons.get(name, quantized.plan.skipped.get(name, why)) for name, why in plan.skipped.items()}
     return replace(
-        draft,
+        quantized,
         plan=replace(plan, skipped=skipped),
-        scales={name: draft.scales[name] for name in plan.tensors},
-        weights={node.name: draft.weights[node.name] for node in plan.nodes},
-        biases={name: bias for name, bias in draft.biases.items() if name not in reasons},
+        scales={name: quantized.scales[name] for name in plan.tensors},
+        weights={node.name: quantized.weights[node.name] for node in plan.nodes},
+        biases={name: bias for name, bias in quantized.biases.items() if name not in reasons},
     )

@@ -1,4 +1,4 @@
-"""Mends a Q/DQ model of any tool so that TensorRT takes it, and measures what that changed.
+"""Repairs a Q/DQ model of any tool so that TensorRT takes it, and measures what that changed.
 
 Exact: INT32 biases become float, uint8 at zero point 128 becomes int8 at 0, operators on integers become float ones
 between pairs, ReLUs that a zero point stood in for come back, quantised parameters of other operators become float,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.quantization.findings import Finding
 
-# One mending may uncover the need for another: QLinearConv becomes pairs, whose zero points come next.
+# One repair may uncover the need for another: QLinearConv becomes pairs, whose zero points come next.
 _STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (
     standard_domain,
     expand_integer_operators,
@@ -57,13 +57,13 @@ _STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (
 
 @dataclass(frozen=True)
 class RepairResult:
-    """A mended model.
+    """A repaired model.
 
     Attributes:
         model: The model.
-        changes: What was mended, one line each.
+        changes: What was repaired, one line each.
         left: What the lint still finds.
-        difference: What the mending did to the results, in words.
+        difference: What the repair did to the results, in words.
     """
 
     model: onnx.ModelProto
@@ -73,33 +73,33 @@ class RepairResult:
 
 
 def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
-    """Mends what can be mended; the model that was given is not changed.
+    """Repairs what can be repaired; the model that was given is not changed.
 
     Raises:
         BadModelError: What came out is no valid model.
     """
-    mended = lift_opset(model)
-    changes = [line for step in _STEPS for line in step(mended)]
-    drop_unread(mended)
+    repaired = lift_opset(model)
+    changes = [line for step in _STEPS for line in step(repaired)]
+    drop_unread(repaired)
     with suppress(VerificationError):  # types have changed; a graph that cannot be inferred states none
-        restate_shapes(mended)
+        restate_shapes(repaired)
     try:
-        onnx.checker.check_model(mended)
+        onnx.checker.check_model(repaired)
     except onnx.checker.ValidationError as error:
         problem = str(error).strip().splitlines()[0]
-        raise BadModelError(path, f"cannot be mended: {problem}", "quantise the FP32 model anew") from error
-    return RepairResult(mended, changes, lint_model(mended), _difference(model, mended, path))
+        raise BadModelError(path, f"cannot be repaired: {problem}", "quantise the FP32 model anew") from error
+    return RepairResult(repaired, changes, lint_model(repaired), _difference(model, repaired, path))
 
 
-def _difference(original: onnx.ModelProto, mended: onnx.ModelProto, path: str) -> str:
+def _difference(original: onnx.ModelProto, repaired: onnx.ModelProto, path: str) -> str:
     """Both models on the same seeded pictures."""
     if len(GraphView(original).inputs) != 1:
-        return "the mended model was not compared with the original: it does not have exactly one input"
+        return "the repaired model was not compared with the original: it does not have exactly one input"
     try:
         samples = seeded_samples(input_specification(path, original))
-        agreement = compare(original, mended, ArrayBatches(samples.prepared, _batch_size(original)))
+        agreement = compare(original, repaired, ArrayBatches(samples.prepared, _batch_size(original)))
     except GoogLeNetDeployError as error:
-        return f"the mended model was not compared with the original: {error.message}"
+        return f"the repaired model was not compared with the original: {error.message}"
     assert agreement is not None
     if agreement.noise == 0:
         return f"the results on {samples.origin} are exactly the original's"

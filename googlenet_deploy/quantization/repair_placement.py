@@ -1,4 +1,4 @@
-"""Mendings of where pairs stand: some go, some are shared, some get another scale."""
+"""Repairs of where pairs stand: some go, some are shared, some get another scale."""
 
 from __future__ import annotations
 

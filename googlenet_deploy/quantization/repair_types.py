@@ -1,4 +1,4 @@
-"""Mendings of number types: domains, biases, signs and zero points."""
+"""Repairs of number types: domains, biases, signs and zero points."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def signed_symmetric(model: onnx.ModelProto) -> list[str]:
     editor = _PairEditor(model, graph)
     for node in graph.nodes:
         if node.op_type == QUANTIZE:
-            editor.mend_quantize(node)
+            editor.repair_quantize(node)
         elif node.op_type == DEQUANTIZE and graph.is_constant(node.input[0]):
-            editor.mend_constant(node)
+            editor.repair_constant(node)
     return editor.changes()
 
 
@@ -101,7 +101,7 @@ class _PairEditor:
         self.taken = tensor_names(model.graph)
         self.exact = self.covered = self.merged = 0
 
-    def mend_quantize(self, node: onnx.NodeProto) -> None:
+    def repair_quantize(self, node: onnx.NodeProto) -> None:
         points, scale = zero_point(self.graph, node), self._scale(node)
         if points is None or scale is None:
             return
@@ -109,33 +109,33 @@ class _PairEditor:
         several = scale.size > 1 and not is_weight
         if points.dtype == np.int8 and not points.any() and not several:
             return
-        mended, exact = _symmetric_scale(scale, points)
+        repaired, exact = _symmetric_scale(scale, points)
         if several:
-            mended, self.merged = np.asarray(mended.max()), self.merged + 1
+            repaired, self.merged = np.asarray(repaired.max()), self.merged + 1
         elif exact:
             self.exact += 1
         else:
             self.covered += 1
-        parameters = self._add_parameters(node.output[0], mended)
+        parameters = self._add_parameters(node.output[0], repaired)
         for user in (node, *self.graph.readers(node.output[0])):
             if user.op_type in (QUANTIZE, DEQUANTIZE):
                 del user.input[1:]
                 user.input.extend(parameters)
 
-    def mend_constant(self, node: onnx.NodeProto) -> None:
+    def repair_constant(self, node: onnx.NodeProto) -> None:
         stored, points, scale = self.graph.constant(node.input[0]), zero_point(self.graph, node), self._scale(node)
         if points is None or scale is None or stored.dtype not in (np.int8, np.uint8):
             return
         if stored.dtype == np.int8 and not points.any():
             return
-        mended, exact = _symmetric_scale(scale, points)
+        repaired, exact = _symmetric_scale(scale, points)
         axis = int(attribute(node, "axis", 1))
         shifted = stored.astype(np.float64) - spread_along(points.astype(np.float64), stored.ndim, axis)
-        ratio = spread_along(scale.astype(np.float64) / mended, stored.ndim, axis)
+        ratio = spread_along(scale.astype(np.float64) / repaired, stored.ndim, axis)
         codes = np.clip(np.rint(shifted * ratio), -LARGEST_CODE - 1, LARGEST_CODE).astype(np.int8)
         name = unique_name(f"{node.input[0]}/int8", self.taken)
         self.model.graph.initializer.append(to_tensor(codes, name))
-        parameters = self._add_parameters(name, mended)
+        parameters = self._add_parameters(name, repaired)
         del node.input[:]
         node.input.extend([name, *parameters])
         if exact:

@@ -30,7 +30,7 @@ from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
 from googlenet_deploy.model.weights import load_weights
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
-from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.quantized_model import round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
 from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels
 from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales
@@ -76,7 +76,7 @@ def any_table(model: onnx.ModelProto) -> CalibrationTable:
 
 
 def quantised(model: onnx.ModelProto, weights: str = "float", **placement: Any) -> onnx.ModelProto:
-    return make_draft(model, any_table(model), PlacementOptions(**placement)).build(QdqOptions(weights))
+    return round_to_nearest(model, any_table(model), PlacementOptions(**placement)).build(QdqOptions(weights))
 
 
 def layers_of(network: Any) -> list[Any]:
@@ -113,9 +113,9 @@ def test_other_placements_are_built(rtx: Any, placement: dict[str, Any]) -> None
 def test_offset_activations_are_built(rtx: Any, name: str, batch: int | None) -> None:
     model = load(name, batch)
     equalized, _ = equalize_channels(model)
-    draft = offset_activations(choose_weight_scales(make_draft(equalized, any_table(equalized))))
-    layers = layers_of(rtx.build(serialize(draft.build())))
-    clips = sum(node.op_type == "Clip" for node in draft.model.graph.node)
+    quantized = offset_activations(choose_weight_scales(round_to_nearest(equalized, any_table(equalized))))
+    layers = layers_of(rtx.build(serialize(quantized.build())))
+    clips = sum(node.op_type == "Clip" for node in quantized.model.graph.node)
     assert clips >= 36, "four branches of nine Inception modules"
     activations = [layer for layer in layers if layer.type == rtx.trt.LayerType.ACTIVATION]
     assert len(activations) == 57

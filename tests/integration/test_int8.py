@@ -525,11 +525,11 @@ class TestLint:
         onnx.save(model, tmp_path / "theirs.onnx")
         out, err = run("quantize", "--lint", tmp_path / "theirs.onnx", status=3)
         assert out.count("error: ") == 2
-        assert "2 errors, 0 warnings; --repair mends 2" in out
+        assert "2 errors, 0 warnings; --repair repairs 2" in out
         assert "TensorRT would refuse it" in err
         fixed = tmp_path / "fixed.onnx"
         out, _ = run("quantize", "--repair", tmp_path / "theirs.onnx", "--output", fixed)
-        assert "mended: 1 asymmetric pairs made symmetric" in out
+        assert "repaired: 1 asymmetric pairs made symmetric" in out
         assert "SQNR" in out
         assert run("quantize", "--lint", fixed)
 
@@ -557,7 +557,7 @@ class TestLint:
 
     def test_a_float_model_has_nothing_to_mend(self, run: Run, model: Path, tmp_path: Path) -> None:
         _, err = run("quantize", "--repair", model, "--output", tmp_path / "q.onnx")
-        assert "is not quantised, so there is nothing to mend" in err
+        assert "is not quantised, so there is nothing to repair" in err
 
     @pytest.mark.parametrize(
         ("mode", "others", "words"),

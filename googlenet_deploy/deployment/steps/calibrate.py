@@ -10,11 +10,11 @@ from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.registry import need_images, parse_refinements, refinement_steps
 
 if TYPE_CHECKING:
-    from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions
+    from googlenet_deploy.quantization.quantize import HoldOutImages, QuantizationOptions
 
 STATE = "calibration.state"
-# Images on which a budget is judged, and on which layers are ranked.
-JUDGING, RANKING = 256, 32
+# Hold-out images for a budget, and for ranking layers.
+HOLD_OUT, RANKING = 256, 32
 
 
 class Calibrate(Step):
@@ -75,8 +75,8 @@ class Quantize(Step):
         return "" if job.config.precision == "int8" else f"{job.config.precision.upper()} is deployed"
 
     def inputs(self, job: Job) -> dict[str, Any]:
-        """The model and its table, the budget, and the images that judge."""
-        judged = bool(job.config.budget) or job.config.sensitivity
+        """The model and its table, the budget, and the hold-out images."""
+        held_out = bool(job.config.budget) or job.config.sensitivity
         refinements = parse_refinements(job.config.refine)
         return {
             "model": job.state.hash_of(FP32),
@@ -84,7 +84,7 @@ class Quantize(Step):
             "refine": refinements,
             "budget": dict(job.config.budget),
             "sensitivity": job.config.sensitivity,
-            "images": job.state.hash_of("images.json") if judged or need_images(refinements) else "",
+            "images": job.state.hash_of("images.json") if held_out or need_images(refinements) else "",
         }
 
     def run(self, job: Job) -> Outcome:
@@ -99,9 +99,9 @@ class Quantize(Step):
         selection = ImageSelection(tuple(job.sources(job.data("images")["calibration"])), ())
         _, after = refinement_steps(parse_refinements(job.config.refine), threads=job.threads, quiet=job.quiet)
         source = open_source(job.path(FP32))
-        result = quantize(source, table, selection, options, after=after, judges=self._judges(job))
+        result = quantize(source, table, selection, options, after=after, hold_out=self._hold_out_images(job))
         write_model(job.path(INT8), result.model)
-        plan, precision = result.draft.plan, result.precision
+        plan, precision = result.quantized.plan, result.precision
         findings = [finding.text() for finding in result.findings]
         data = {
             "layers": len(plan.nodes),
@@ -110,7 +110,7 @@ class Quantize(Step):
             "precision": precision.to_dict() if precision is not None else None,
         }
         left = f", {len(plan.skipped)} layers in floating point" if plan.skipped else ""
-        refined = "".join(f"; {name}: {note}" for name, note in result.draft.notes.items())
+        refined = "".join(f"; {name}: {note}" for name, note in result.quantized.notes.items())
         text = f"{len(plan.nodes)} layers INT8 with {len(plan.groups)} activation scales{left}{refined}"
         warnings = precision.warnings if precision is not None else ()
         return Outcome((INT8,), text, data, (*findings, *warnings))
@@ -123,15 +123,15 @@ class Quantize(Step):
         config = job.config
         return QuantizationOptions(
             calibration=CalibrationOptions(quiet=job.quiet),
-            checked=JUDGING if config.budget else RANKING if config.sensitivity else 0,
+            checked=HOLD_OUT if config.budget else RANKING if config.sensitivity else 0,
             budgets=tuple(Budget(name, limit) for name, limit in config.budget.items()),
             ranked=config.sensitivity,
         )
 
-    def _judges(self, job: Job) -> Judges:
-        """Images that judge: those set apart for a budget; to rank layers, which changes nothing, evaluation's too."""
+    def _hold_out_images(self, job: Job) -> HoldOutImages:
+        """Those set apart for a budget; to rank layers, which changes nothing, evaluation's too."""
         from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
-        from googlenet_deploy.quantization.quantize import Judges  # noqa: PLC0415
+        from googlenet_deploy.quantization.quantize import HoldOutImages  # noqa: PLC0415
 
         images = job.data("images")
         names = images["choosing"] or images["evaluation"]
@@ -144,4 +144,4 @@ class Quantize(Step):
         by_top1 = "top1" in job.config.budget
         if by_top1 and not labels:
             raise UsageError("a budget of top1 needs labels", "give --labels, or a budget of agreement or sqnr")
-        return Judges(ImageSelection((), tuple(sources)), labels if by_top1 else None)
+        return HoldOutImages(ImageSelection((), tuple(sources)), labels if by_top1 else None)

@@ -14,8 +14,8 @@ from googlenet_deploy.quantization.quantized_model import keep_in_float
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from googlenet_deploy.quantization.accuracy_probe import Judge
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Precision:
     """What was found.
 
     Attributes:
-        draft: The draft with the chosen layers in float.
+        quantized: The quantised model with the chosen layers in float.
         layers: Every layer's sensitivity, in graph order.
         kept: The layers that stay in float, in graph order.
         budgets: What was asked for; empty where only the sensitivity was.
@@ -33,7 +33,7 @@ class Precision:
         warnings: What the user should know about how far the figures can be trusted.
     """
 
-    draft: Draft
+    quantized: QuantizedModel
     layers: Sequence[LayerSensitivity]
     kept: Sequence[str]
     budgets: Sequence[Budget]
@@ -69,32 +69,34 @@ class Precision:
         }
 
 
-def choose_precision(draft: Draft, judge: Judge, budgets: Sequence[Budget], *, quiet: bool = False) -> Precision:
-    """Ranks the layers of a draft and leaves the fewest multiply-adds in float that keep the budgets.
+def choose_precision(
+    quantized: QuantizedModel, hold_out: HoldOutEvaluation, budgets: Sequence[Budget], *, quiet: bool = False
+) -> Precision:
+    """Ranks the layers of a quantised model and leaves the fewest multiply-adds in float that keep the budgets.
 
     Args:
-        draft: The draft, with all layers quantised that may be.
-        judge: Measures models, on images that calibration did not see.
+        quantized: The quantised model, with all layers quantised that may be.
+        hold_out: Measures models, on images that calibration did not see.
         budgets: All must hold; where empty, the layers are only ranked.
         quiet: Show no progress.
     """
-    layers = measure_sensitivity(draft, judge, quiet=quiet)
+    layers = measure_sensitivity(quantized, hold_out, quiet=quiet)
     if not budgets:
-        return Precision(draft, layers, (), (), None, 0, len(judge), ())
+        return Precision(quantized, layers, (), (), None, 0, len(hold_out), ())
     with progress("budget", quiet=quiet) as advance:
-        search = BudgetSearch(draft, judge, layers, budgets, lambda: advance(1))
+        search = BudgetSearch(quantized, hold_out, layers, budgets, lambda: advance(1))
         trial = search.run()
     kept = tuple(layer.name for layer in layers if layer.name in trial.kept)
     reasons = _reasons(layers, search.errors, kept)
     return Precision(
-        draft=keep_in_float(draft, reasons) if kept else draft,
+        quantized=keep_in_float(quantized, reasons) if kept else quantized,
         layers=layers,
         kept=kept,
         budgets=budgets,
         trial=trial,
         runs=len(search.trials),
-        images=len(judge),
-        warnings=_resolution(budgets, len(judge)),
+        images=len(hold_out),
+        warnings=_resolution(budgets, len(hold_out)),
     )
 
 

@@ -22,9 +22,9 @@ from googlenet_deploy.quantization.quantized_model import keep_in_float
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from googlenet_deploy.quantization.accuracy_probe import Judge, Measure
+    from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation, Measure
     from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
 
 # Costs are rounded up to a four-thousandth of their sum, finer than any layer but the classifier.
@@ -143,8 +143,8 @@ class BudgetSearch:
     """Finds the layers that stay in float.
 
     Args:
-        draft: The draft with all layers quantised.
-        judge: Measures models.
+        quantized: The quantised model with all layers quantised.
+        hold_out: Measures models.
         layers: The layers' sensitivity.
         budgets: All must hold.
         tried: Called after each model that was run.
@@ -152,13 +152,13 @@ class BudgetSearch:
 
     def __init__(
         self,
-        draft: Draft,
-        judge: Judge,
+        quantized: QuantizedModel,
+        hold_out: HoldOutEvaluation,
         layers: Sequence[LayerSensitivity],
         budgets: Sequence[Budget],
         tried: Callable[[], object] = lambda: None,
     ) -> None:
-        self.draft, self.judge, self.budgets, self.tried = draft, judge, budgets, tried
+        self.quantized, self.hold_out, self.budgets, self.tried = quantized, hold_out, budgets, tried
         self.costs = {layer.name: layer.multiply_adds for layer in layers}
         by_noise = all(budget.name == SQNR for budget in budgets)
         self.errors = {layer.name: layer.noise if by_noise else layer.divergence for layer in layers}
@@ -213,8 +213,8 @@ class BudgetSearch:
 
     def _try(self, kept: frozenset[str]) -> Trial:
         if kept not in self.trials:
-            model = keep_in_float(self.draft, dict.fromkeys(kept, "")).build() if kept else self.draft.build()
-            measure = self.judge.measure(model)
+            model = keep_in_float(self.quantized, dict.fromkeys(kept, "")).build() if kept else self.quantized.build()
+            measure = self.hold_out.measure(model)
             margin = min(budget.margin(measure) for budget in self.budgets)
             self.trials[kept] = Trial(kept, measure, margin)
             self.tried()

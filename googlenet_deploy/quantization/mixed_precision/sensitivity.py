@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from googlenet_deploy.quantization.accuracy_probe import Judge
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
 IMAGES = 32
 FLOAT32_BYTES = 4
@@ -58,31 +58,31 @@ class LayerSensitivity:
 
 
 def measure_sensitivity(
-    draft: Draft, judge: Judge, images: int = IMAGES, *, quiet: bool = False
+    quantized: QuantizedModel, hold_out: HoldOutEvaluation, images: int = IMAGES, *, quiet: bool = False
 ) -> list[LayerSensitivity]:
-    """Measures every quantised layer of a draft, in graph order.
+    """Measures every quantised layer of a quantised model, in graph order.
 
     Args:
-        draft: Scales, weights and biases as they will be written.
-        judge: Images, and what the FP32 model says of them.
+        quantized: Scales, weights and biases as they will be written.
+        hold_out: Images, and what the FP32 model says of them.
         images: At most about so many of them.
         quiet: Show no progress.
 
     Raises:
         BadModelError: A part of the model cannot be run.
     """
-    graph = GraphView(draft.model)
-    planned = {node.name for node in draft.plan.nodes}
-    sections, costs = find_sections(graph, planned), _costs(draft)
-    values = [batch for batch, _ in judge.batches(images)]
-    wanted = [scores for _, scores in judge.batches(images)]
+    graph = GraphView(quantized.model)
+    planned = {node.name for node in quantized.plan.nodes}
+    sections, costs = find_sections(graph, planned), _costs(quantized)
+    values = [batch for batch, _ in hold_out.batches(images)]
+    wanted = [scores for _, scores in hold_out.batches(images)]
     found = []
     with progress("sensitivity", len(planned), quiet=quiet) as advance:
         for position, section in enumerate(sections):
             inside = [graph.name_of(node) for node in graph.nodes[section.start : section.stop]]
             rest = part_of(graph, section, to_end=True, output=graph.outputs[0])
             for name in (each for each in inside if each in planned):
-                agreement = _compare(_with_one_layer(draft, rest, name), values, wanted)
+                agreement = _compare(_with_one_layer(quantized, rest, name), values, wanted)
                 found.append(_record(name, agreement, *costs[name]))
                 advance(1)
             if position + 1 < len(sections):
@@ -90,13 +90,13 @@ def measure_sensitivity(
     return found
 
 
-def _with_one_layer(draft: Draft, rest: onnx.ModelProto, name: str) -> onnx.ModelProto:
+def _with_one_layer(quantized: QuantizedModel, rest: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The rest of the network with one quantised layer."""
     graph = GraphView(rest)
     others = {graph.name_of(node) for node in graph.nodes if node.op_type in ("Conv", "Gemm")} - {name}
-    options = replace(draft.plan.options, quantize_input=True, excluded=frozenset(others), dla=False)
+    options = replace(quantized.plan.options, quantize_input=True, excluded=frozenset(others), dla=False)
     plan = place(graph, options)
-    return insert_qdq(rest, plan, draft.scales, draft.weights, draft.biases)
+    return insert_qdq(rest, plan, quantized.scales, quantized.weights, quantized.biases)
 
 
 def _compare(model: onnx.ModelProto, values: Sequence[NDArray[Any]], wanted: Sequence[NDArray[Any]]) -> Agreement:
@@ -114,10 +114,10 @@ def _behind(graph: GraphView, section: Section, following: Section, values: list
     return [session.run(batch)[following.tensor] for batch in values]
 
 
-def _costs(draft: Draft) -> dict[str, tuple[str, int, int]]:
+def _costs(quantized: QuantizedModel) -> dict[str, tuple[str, int, int]]:
     return {
         cost.name: (cost.operator, cost.multiply_adds, cost.parameters + cost.output_bytes // FLOAT32_BYTES)
-        for cost in CostModel(draft.model).nodes()
+        for cost in CostModel(quantized.model).nodes()
     }
 
 

@@ -1,1 +1,1 @@
-"""Refinements of a quantized model: one file per method, listed in `registry`."""
+"""Refinements of a quantised model: one file per method, listed in `registry`."""

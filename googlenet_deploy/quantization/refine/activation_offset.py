@@ -25,7 +25,7 @@ from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
 from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, attribute, copy_model, known_shapes
-from googlenet_deploy.quantization.quantized_model import Draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel
 from googlenet_deploy.quantization.refine.channels import (
     Channels,
     LayerEditor,
@@ -44,34 +44,36 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.table import CalibrationTable
 
 
-def shift_tensors(draft: Draft, offsets: Mapping[str, float]) -> Draft:
+def shift_tensors(quantized: QuantizedModel, offsets: Mapping[str, float]) -> QuantizedModel:
     """Subtracts constants from tensors.
 
     Args:
-        draft: The draft, with the scales that suit the moved tensors; it is not changed.
+        quantized: The quantised model, with the scales that suit the moved tensors; it is not changed.
         offsets: What is subtracted, by tensor: from all tensors of each family of sources that share one.
 
     Returns:
-        A draft with another FP32 model, and the biases of the quantised layers that read moved tensors.
+        A quantised model with another FP32 model, and the biases of the quantised layers that read moved tensors.
     """
-    model = _moved(draft.model, offsets)
-    return replace(draft, model=model, biases={**draft.biases, **_anchored(draft, model, offsets)}, offsets=offsets)
+    model = _moved(quantized.model, offsets)
+    return replace(
+        quantized, model=model, biases={**quantized.biases, **_anchored(quantized, model, offsets)}, offsets=offsets
+    )
 
 
-def biases_without_shifts(draft: Draft) -> dict[str, NDArray[np.float32]]:
-    """The bias of every layer, float32 (output channels,), as it were if no tensor of the draft was moved."""
-    editor = LayerEditor(draft.model)
-    subtracted = _subtracted(editor.graph, draft.offsets)
+def biases_without_shifts(quantized: QuantizedModel) -> dict[str, NDArray[np.float32]]:
+    """The bias of every layer, float32 (output channels,), as it were if no tensor of the quantised model was moved."""
+    editor = LayerEditor(quantized.model)
+    subtracted = _subtracted(editor.graph, quantized.offsets)
     biases = {}
     for node in editor.graph.nodes:
         if node.op_type not in QUANTIZED_OPERATORS:
             continue
         name = editor.graph.name_of(node)
-        bias = np.asarray(draft.biases.get(name, editor.bias(name)), np.float64) + subtracted.get(name, 0.0)
-        if node.input[0] in draft.offsets:
-            quantised = draft.weights.get(name)
+        bias = np.asarray(quantized.biases.get(name, editor.bias(name)), np.float64) + subtracted.get(name, 0.0)
+        if node.input[0] in quantized.offsets:
+            quantised = quantized.weights.get(name)
             weight = editor.weight(name) if quantised is None else quantised.dequantize().astype(np.float64)
-            bias = bias - draft.offsets[node.input[0]] * _sums(node, weight)
+            bias = bias - quantized.offsets[node.input[0]] * _sums(node, weight)
         biases[name] = bias.astype(np.float32)
     return biases
 
@@ -105,15 +107,17 @@ def _moved(model: onnx.ModelProto, offsets: Mapping[str, float]) -> onnx.ModelPr
     return result
 
 
-def _anchored(draft: Draft, model: onnx.ModelProto, offsets: Mapping[str, float]) -> dict[str, NDArray[np.float32]]:
+def _anchored(
+    quantized: QuantizedModel, model: onnx.ModelProto, offsets: Mapping[str, float]
+) -> dict[str, NDArray[np.float32]]:
     """Biases of the layers that read moved tensors, with the sums of the rounded weights."""
-    before, after = LayerEditor(draft.model), LayerEditor(model)
+    before, after = LayerEditor(quantized.model), LayerEditor(model)
     biases = {}
-    for planned in draft.plan.nodes:
+    for planned in quantized.plan.nodes:
         offset = offsets.get(planned.input)
         if offset is not None:
             node = before.graph.node(planned.name)
-            rounding = draft.weights[planned.name].dequantize() - before.weight(planned.name)
+            rounding = quantized.weights[planned.name].dequantize() - before.weight(planned.name)
             biases[planned.name] = (after.bias(planned.name) + offset * _sums(node, rounding)).astype(np.float32)
     return biases
 
@@ -142,41 +146,41 @@ class Shift:
     scales: Mapping[str, float]
 
 
-def offset_activations(draft: Draft, _batches: Batches | None = None) -> Draft:
+def offset_activations(quantized: QuantizedModel, _batches: Batches | None = None) -> QuantizedModel:
     """Offsets every family of tensors that allows it and gains by it.
 
     The table's records keep their meaning: they speak for the model as it was.
 
     Args:
-        draft: The draft; it is not changed. Its weights may have been refined, its biases not yet.
+        quantized: The quantised model; it is not changed. Its weights may have been refined, its biases not yet.
 
     Returns:
-        A draft with another FP32 model, which computes the same; scales of the tensors that moved, and biases of those
-        that read them.
+        A quantised model with another FP32 model, which computes the same; scales of the tensors that moved, and biases
+        of those that read them.
 
     Raises:
-        UsageError: The draft's biases were refined already.
+        UsageError: The quantised model's biases were refined already.
     """
-    if draft.biases:
+    if quantized.biases:
         raise UsageError("activations are offset before biases are refined, not after")
-    graph = GraphView(draft.model)
+    graph = GraphView(quantized.model)
     channels = trace_channels(graph)
     shifts: dict[str, Shift] = {}  # by source
     for family in channels.families():
         tensors = [name for name, parts in channels.parts.items() if parts[0] in family]
         if _may_move(channels, tensors):
-            shift = _choose(channels, tensors, draft)
+            shift = _choose(channels, tensors, quantized)
             shifts.update(dict.fromkeys(family, shift) if shift else {})
     if not shifts:
-        return replace(draft, notes={**draft.notes, "offset activations": "no tensor allows it"})
+        return replace(quantized, notes={**quantized.notes, "offset activations": "no tensor allows it"})
     offsets = {name: shifts[parts[0]].offset for name, parts in channels.parts.items() if parts[0] in shifts}
-    scales = dict(draft.scales)
+    scales = dict(quantized.scales)
     for shift in shifts.values():
         scales.update(shift.scales)
-    moved = sum(name in offsets for name in draft.plan.tensors)
-    note = f"{moved} of {len(draft.plan.tensors)} quantised tensors"
-    shifted = shift_tensors(replace(draft, scales=scales), offsets)
-    return replace(shifted, notes={**draft.notes, "offset activations": note})
+    moved = sum(name in offsets for name in quantized.plan.tensors)
+    note = f"{moved} of {len(quantized.plan.tensors)} quantised tensors"
+    shifted = shift_tensors(replace(quantized, scales=scales), offsets)
+    return replace(shifted, notes={**quantized.notes, "offset activations": note})
 
 
 def _may_move(channels: Channels, tensors: Iterable[str]) -> bool:
@@ -198,13 +202,13 @@ def _allows(channels: Channels, node: onnx.NodeProto) -> bool:
     return not padded
 
 
-def _choose(channels: Channels, tensors: list[str], draft: Draft) -> Shift | None:
+def _choose(channels: Channels, tensors: list[str], quantized: QuantizedModel) -> Shift | None:
     """The offset with the smallest error over a family's quantised tensors; None where it is not worthwhile."""
-    groups = [group for group in draft.plan.groups if group.observed[0] in tensors]
-    largest = {group.observed[0]: draft.scales[group.observed[0]] * LARGEST_CODE for group in groups}
-    if not groups or any(_is_zero(draft.table, name) for name in largest):
+    groups = [group for group in quantized.plan.groups if group.observed[0] in tensors]
+    largest = {group.observed[0]: quantized.scales[group.observed[0]] * LARGEST_CODE for group in groups}
+    if not groups or any(_is_zero(quantized.table, name) for name in largest):
         return None
-    weights = _averaging(channels, draft.model, largest)
+    weights = _averaging(channels, quantized.model, largest)
     candidates = [
         float(np.float32(amax * -SMALLEST_CODE / (LARGEST_CODE - SMALLEST_CODE))) for amax in largest.values()
     ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.calibration.placement import QuantizedNode
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
     from googlenet_deploy.quantization.weights import QuantizedWeight
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -71,16 +71,16 @@ def encode(values: NDArray[np.float32], scale: np.float32) -> NDArray[np.int8]:
 
 
 class Frontier:
-    """Where a walk through a draft stands.
+    """Where a walk through a quantised model stands.
 
     Args:
-        draft: What is to be refined; its layers count as unrefined.
+        quantized: What is to be refined; its layers count as unrefined.
         batches: Prepared images.
         images: At most so many of them are used.
         threads: Threads of ONNX Runtime; one per core where None.
 
     Attributes:
-        draft: With the weights and biases of all layers that were refined so far.
+        quantized: With the weights and biases of all layers that were refined so far.
         graph: Its FP32 model.
 
     Raises:
@@ -88,9 +88,9 @@ class Frontier:
         BadModelError: ONNX Runtime cannot run the model.
     """
 
-    def __init__(self, draft: Draft, batches: Batches, images: int, threads: int | None = None) -> None:
-        self.draft, self.graph, self.threads = draft, GraphView(draft.model), threads
-        self._open = {node.name for node in draft.plan.nodes}
+    def __init__(self, quantized: QuantizedModel, batches: Batches, images: int, threads: int | None = None) -> None:
+        self.quantized, self.graph, self.threads = quantized, GraphView(quantized.model), threads
+        self._open = {node.name for node in quantized.plan.nodes}
         self._left = [node for node in self.graph.nodes if node.op_type != "Constant"]
         name = self.graph.inputs[0]
         self.wanted = {name: Tensor([])}
@@ -114,13 +114,13 @@ class Frontier:
 
     def ready(self) -> list[QuantizedNode]:
         """The unrefined layers whose inputs are known, in graph order."""
-        return [node for node in self.draft.plan.nodes if node.name in self._open and node.input in self.wanted]
+        return [node for node in self.quantized.plan.nodes if node.name in self._open and node.input in self.wanted]
 
     def refine(self, weights: Mapping[str, QuantizedWeight], biases: Mapping[str, NDArray[np.float32]]) -> None:
         """Takes the weights and biases of ready layers as final and goes on to the next ones."""
         self._open -= set(weights)
-        self.draft = replace(
-            self.draft, weights={**self.draft.weights, **weights}, biases={**self.draft.biases, **biases}
+        self.quantized = replace(
+            self.quantized, weights={**self.quantized.weights, **weights}, biases={**self.quantized.biases, **biases}
         )
         if self._open:
             self._advance()
@@ -129,16 +129,16 @@ class Frontier:
         """A batch of a tensor at the frontier: as its quantised readers see it, and in the FP32 model."""
         given, wanted = self.given[name], self.wanted[name].batch(index)
         values = given.batch(index)
-        if given.scale is None and name in self.draft.scales:
-            scale = np.float32(self.draft.scales[name])
+        if given.scale is None and name in self.quantized.scales:
+            scale = np.float32(self.quantized.scales[name])
             values = encode(values, scale).astype(np.float32) * scale
         return values, wanted
 
     def _empty(self, name: str) -> Tensor:
         """A store of the quantised model's tensor: codes where nothing reads the values themselves."""
-        served = self.draft.plan.readers.get(name, frozenset())
+        served = self.quantized.plan.readers.get(name, frozenset())
         coded = all(self.graph.name_of(node) in served for node in self.graph.readers(name))
-        return Tensor([], np.float32(self.draft.scales[name]) if coded and name in self.draft.scales else None)
+        return Tensor([], np.float32(self.quantized.scales[name]) if coded and name in self.quantized.scales else None)
 
     def _advance(self) -> None:
         """Computes all that does not depend on an unrefined layer, and forgets what is not read any more."""
@@ -149,8 +149,8 @@ class Frontier:
         needed = {name for node in self._left for name in node.input}
         outputs = [name for name in self.graph.activations() if name in made & needed]
         if outputs:
-            self._run(self.draft.model, self.wanted, outputs, {name: Tensor([]) for name in outputs})
-            quantised = self.draft.build()
+            self._run(self.quantized.model, self.wanted, outputs, {name: Tensor([]) for name in outputs})
+            quantised = self.quantized.build()
             self._run(quantised, self.given, outputs, {name: self._empty(name) for name in outputs})
         for store in (self.wanted, self.given):
             for name in set(store) - needed:

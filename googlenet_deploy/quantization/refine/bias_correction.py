@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.images import Batches
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
     from googlenet_deploy.quantization.refine.im2col import LayerRows
     from googlenet_deploy.quantization.refine.layerwise import Fitted
 
@@ -28,14 +28,16 @@ ROUNDS = 3
 SMALLEST_SHARE = 0.05
 
 
-def correct_biases(draft: Draft, batches: Batches, *, threads: int | None = None, quiet: bool = False) -> Draft:
+def correct_biases(
+    quantized: QuantizedModel, batches: Batches, *, threads: int | None = None, quiet: bool = False
+) -> QuantizedModel:
     """Corrects the bias of every layer, in graph order; see `refine_layers` for arguments and errors."""
 
     def fit(rows: LayerRows, present: Fitted) -> Fitted:
         return replace(present, bias=fit_bias(rows, present.weight, present.bias))
 
     result, layers, images = refine_layers(
-        draft, batches, fit, images=IMAGES, title="biases", threads=threads, quiet=quiet
+        quantized, batches, fit, images=IMAGES, title="biases", threads=threads, quiet=quiet
     )
     return replace(result, notes={**result.notes, "bias correction": f"{layers} layers, on {images} images"})
 

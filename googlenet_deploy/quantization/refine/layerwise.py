@@ -1,4 +1,4 @@
-"""Refines a draft's layers one after the other, each on what the refined ones ahead of it hand on."""
+"""Refines a quantised model's layers one after the other, each on what the refined ones ahead of it hand on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.calibration.placement import QuantizedNode
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
 SEED = 0
 
@@ -48,7 +48,7 @@ Fit = Callable[[LayerRows, Fitted], Fitted]
 
 
 def refine_layers(
-    draft: Draft,
+    quantized: QuantizedModel,
     batches: Batches,
     fit: Fit,
     *,
@@ -56,13 +56,13 @@ def refine_layers(
     title: str,
     threads: int | None = None,
     quiet: bool = False,
-) -> tuple[Draft, int, int]:
-    """Walks through a draft and gives every layer what `fit` makes of its rows and its present weights.
+) -> tuple[QuantizedModel, int, int]:
+    """Walks through a quantised model and gives every layer what `fit` makes of its rows and its present weights.
 
     Layers whose rows cannot be taken (groups, dilation) keep their weights and bias.
 
     Args:
-        draft: The draft; it is not changed.
+        quantized: The quantised model; it is not changed.
         batches: Prepared images.
         fit: Refines a layer.
         images: At most so many images are used.
@@ -71,26 +71,26 @@ def refine_layers(
         quiet: Show no progress.
 
     Returns:
-        The refined draft, how many layers were refined, and on how many images.
+        The refined quantized, how many layers were refined, and on how many images.
 
     Raises:
         InputError: There are no images.
         BadModelError: ONNX Runtime cannot run the model.
     """
     refined = 0
-    with progress(title, len(draft.plan.nodes), quiet=quiet) as advance:
-        frontier = Frontier(draft, batches, images, threads)
+    with progress(title, len(quantized.plan.nodes), quiet=quiet) as advance:
+        frontier = Frontier(quantized, batches, images, threads)
         while ready := frontier.ready():
             weights, biases = {}, {}
             for planned in ready:
-                present = frontier.draft.weights[planned.name]
+                present = frontier.quantized.weights[planned.name]
                 weights[planned.name] = present
                 if can_sample(frontier.graph, frontier.graph.node(planned.name)):
                     refined += 1
                     weights[planned.name], biases[planned.name] = _refine(frontier, planned, present, fit)
                 advance(1)
             frontier.refine(weights, biases)
-    return frontier.draft, refined, frontier.images
+    return frontier.quantized, refined, frontier.images
 
 
 def _refine(
@@ -99,7 +99,7 @@ def _refine(
     node = frontier.graph.node(planned.name)
     turned = outputs_first(node, present.values)
     rows = sample_rows(frontier, planned, SEED)
-    bias = frontier.draft.biases.get(planned.name, rows.bias)
+    bias = frontier.quantized.biases.get(planned.name, rows.bias)
     fitted = fit(rows, Fitted(turned.reshape(len(turned), -1), present.scales, bias))
     values = np.ascontiguousarray(outputs_first(node, fitted.codes.reshape(turned.shape)))
     return QuantizedWeight(values, fitted.scales, present.axis), fitted.bias

@@ -20,7 +20,7 @@ from googlenet_deploy.quantization.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.images import Batches
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
     from googlenet_deploy.quantization.refine.im2col import LayerRows
     from googlenet_deploy.quantization.refine.layerwise import Fitted
 
@@ -30,18 +30,18 @@ DAMPING = 0.03
 
 
 def learn_rounding(
-    draft: Draft,
+    quantized: QuantizedModel,
     batches: Batches,
     *,
     shift: float = np.inf,
     damping: float = DAMPING,
     threads: int | None = None,
     quiet: bool = False,
-) -> Draft:
+) -> QuantizedModel:
     """Learns the rounding of every layer's weights, and its bias; see `refine_layers` for other arguments and errors.
 
     Args:
-        draft: The draft; it is not changed.
+        quantized: The quantised model; it is not changed.
         batches: Prepared images.
         shift: Damping of `best_weights`; infinite: the FP32 weights are what is rounded.
         damping: Of `learn_codes`.
@@ -56,6 +56,6 @@ def learn_rounding(
         return replace(learned, bias=fit_bias(rows, learned.weight))
 
     result, layers, images = refine_layers(
-        draft, batches, fit, images=IMAGES, title="rounding", threads=threads, quiet=quiet
+        quantized, batches, fit, images=IMAGES, title="rounding", threads=threads, quiet=quiet
     )
     return replace(result, notes={**result.notes, "learned rounding": f"{layers} layers, on {images} images"})

@@ -42,7 +42,7 @@ def need_images(names: Sequence[str]) -> bool:
 def refinement_steps(
     names: Sequence[str], *, threads: int | None = None, quiet: bool = False
 ) -> tuple[list[ModelStep], list[Refinement]]:
-    """The functions behind the names: changes of the FP32 model ahead of calibration, and refinements of the draft."""
+    """The functions behind the names: changes of the FP32 model ahead of calibration, and of the quantised model."""
     from googlenet_deploy.quantization.refine.activation_offset import offset_activations  # noqa: PLC0415
     from googlenet_deploy.quantization.refine.bias_correction import correct_biases  # noqa: PLC0415 - ONNX Runtime
     from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels  # noqa: PLC0415

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.images import Batches
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
 # Below half the range the clipping error of any real channel has long outgrown what rounding saves.
 SHARES = np.linspace(1.0, 0.5, 51)
 
 
-def choose_weight_scales(draft: Draft, _batches: Batches | None = None) -> Draft:
+def choose_weight_scales(quantized: QuantizedModel, _batches: Batches | None = None) -> QuantizedModel:
     """Gives every layer the scales of `mse_scales` and rounds its weights to the nearest; needs no images."""
-    graph = GraphView(draft.model)
-    scales = {node.name: mse_scales(float_weight(graph, node), node.axis) for node in draft.plan.nodes}
-    narrowed = sum(int((chosen < draft.weights[name].scales).sum()) for name, chosen in scales.items())
+    graph = GraphView(quantized.model)
+    scales = {node.name: mse_scales(float_weight(graph, node), node.axis) for node in quantized.plan.nodes}
+    narrowed = sum(int((chosen < quantized.weights[name].scales).sum()) for name, chosen in scales.items())
     note = f"{narrowed} of {sum(map(len, scales.values()))} channels clipped for a smaller mean squared error"
-    weights = quantize_weights(graph, draft.plan, scales)
-    return replace(draft, weights=weights, notes={**draft.notes, "weight scales": note})
+    weights = quantize_weights(graph, quantized.plan, scales)
+    return replace(quantized, weights=weights, notes={**quantized.notes, "weight scales": note})
 
 
 def mse_scales(weight: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.calibration.placement import QuantizationPlan, ScaleGroup
-    from googlenet_deploy.quantization.quantized_model import Draft
+    from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
 QUANTIZERS = "quantizers"  # the name of the network's module that holds those of activations
 INSIDE = 0.48  # of a step: how far a weight may be from its code's middle at the start, where 0.5 is the next code
@@ -57,43 +57,43 @@ class TrainedQuantization:
     changes: tuple[float, float]
 
 
-def insert_fake_quantization(network: OnnxNetwork, draft: Draft, *, learned: bool) -> None:
-    """Changes a network in place so that it computes what a draft of the quantised model does.
+def insert_fake_quantization(network: OnnxNetwork, quantized: QuantizedModel, *, learned: bool) -> None:
+    """Changes a network in place so that it computes what a quantised model of the quantised model does.
 
     Args:
         network: The network.
-        draft: The quantised model to start from, plain or refined.
+        quantized: The quantised model to start from, plain or refined.
         learned: Let training change the scales of activations and weights.
 
     Raises:
-        BadModelError: A point of the draft's plan has no counterpart in the network.
+        BadModelError: A point of the quantised model's plan has no counterpart in the network.
     """
-    model, plan = network.model, draft.plan
+    model, plan = network.model, quantized.plan
     quantizers = nn.ModuleList()
     for group in plan.groups:
-        quantizer = _quantizer_of(group, draft, learned=learned)
+        quantizer = _quantizer_of(group, quantized, learned=learned)
         quantizers.append(quantizer)
         for tensor in group.members:
             if not _is_quantised_already(tensor, network, plan):
                 _attach(quantizer, tensor, network, plan)
     model.add_module(QUANTIZERS, quantizers)
-    for name, bias in biases_without_shifts(draft).items():
+    for name, bias in biases_without_shifts(quantized).items():
         layer = _layer(model, name)
         assert layer.bias is not None
         layer.bias.data.copy_(torch.from_numpy(bias))
     for node in plan.nodes:
-        _quantise_weight(_layer(model, node.name), network.graph.node(node.name), draft.weights[node.name], learned)
+        _quantise_weight(_layer(model, node.name), network.graph.node(node.name), quantized.weights[node.name], learned)
 
 
-def extract(network: OnnxNetwork, model: GoogLeNet, draft: Draft) -> TrainedQuantization:
+def extract(network: OnnxNetwork, model: GoogLeNet, quantized: QuantizedModel) -> TrainedQuantization:
     """Reads the trained weights and scales out of a network.
 
     Args:
         network: As it was opened.
         model: A network that `insert_fake_quantization` changed, or a copy of it, after training.
-        draft: The draft that it was changed by.
+        quantized: The quantised model that it was changed by.
     """
-    plan = draft.plan
+    plan = quantized.plan
     quantizers = model.get_submodule(QUANTIZERS)
     assert isinstance(quantizers, nn.ModuleList)
     scales, changes, moved = {}, [], {}
@@ -102,7 +102,7 @@ def extract(network: OnnxNetwork, model: GoogLeNet, draft: Draft) -> TrainedQuan
         scales.update(dict.fromkeys(group.members, float(quantizer.scale().item())))
         changes.append(quantizer.scale.change())
         if quantizer.steps:
-            moved[draft.offsets[group.observed[0]]] = quantizer.offset()
+            moved[quantized.offsets[group.observed[0]]] = quantizer.offset()
     floats = {name: plain_layer(model, name) for name, _ in layers(network.graph)}
     weights = {}
     for node in plan.nodes:
@@ -116,16 +116,16 @@ def extract(network: OnnxNetwork, model: GoogLeNet, draft: Draft) -> TrainedQuan
         model=with_weights(network, floats),
         scales=scales,
         weights=weights,
-        offsets={tensor: moved[offset] for tensor, offset in draft.offsets.items()},
+        offsets={tensor: moved[offset] for tensor, offset in quantized.offsets.items()},
         changes=(float(every.min()), float(every.max())),
     )
 
 
-def _quantizer_of(group: ScaleGroup, draft: Draft, *, learned: bool) -> ActivationQuantizer:
+def _quantizer_of(group: ScaleGroup, quantized: QuantizedModel, *, learned: bool) -> ActivationQuantizer:
     """The quantiser of a group; one that shares its offset with other groups keeps its scale, to keep the offset."""
-    scale = draft.scales[group.observed[0]]
-    offset = draft.offsets.get(group.observed[0], 0.0)
-    sharing = sum(draft.offsets.get(other.observed[0]) == offset for other in draft.plan.groups)
+    scale = quantized.scales[group.observed[0]]
+    offset = quantized.offsets.get(group.observed[0], 0.0)
+    sharing = sum(quantized.offsets.get(other.observed[0]) == offset for other in quantized.plan.groups)
     return ActivationQuantizer(scale, round(offset / scale), learned=learned and sharing <= 1)
 
 

@@ -20,7 +20,7 @@ from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import InputError, UsageError, requires
 from googlenet_deploy.graph.files import read_metadata, store_metadata, write_model
 from googlenet_deploy.quantization.quantize import QuantizationOptions, batches_of, build_checked, table_hash
-from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import shift_tensors
 from googlenet_deploy.quantization.refine.registry import EQUALIZE, need_images, parse_refinements, refinement_steps
 from googlenet_deploy.quantization.weights import LARGEST_CODE
@@ -63,7 +63,7 @@ class _Start:
     """What quantisation-aware training starts from."""
 
     network: OnnxNetwork
-    draft: Draft
+    quantized: QuantizedModel
     quantization: QuantizationOptions
 
 
@@ -90,9 +90,9 @@ def qat_task(
         data = relabelled(data, read_metadata(model, source.model), network.model)
         teacher = copy.deepcopy(network.model).requires_grad_(False).eval()
         sparsity, told = choose_sparsity(options, network.model, trained=True)
-        draft = starting_draft(network, loaded, chosen, names, data, seed=options.seed, quiet=quiet)
+        quantized = starting_model(network, loaded, chosen, names, data, seed=options.seed, quiet=quiet)
         options = replace(options, sparsity=sparsity, qat=replace(options.qat, refine=",".join(names) or "none"))
-        return _task(_Start(network, draft, chosen), teacher, options, data, told)
+        return _task(_Start(network, quantized, chosen), teacher, options, data, told)
 
     return make
 
@@ -102,7 +102,7 @@ def _task(
 ) -> Task:
     network, source, qat = start.network, start.network.source, options.qat
     assert qat is not None
-    insert_fake_quantization(network, start.draft, learned=qat.scales == "learned")
+    insert_fake_quantization(network, start.quantized, learned=qat.scales == "learned")
     architecture = network.model.architecture
     options = replace(
         options,
@@ -121,7 +121,7 @@ def _task(
         preprocessing=source.preprocessing,
         options=options,
         weights_sha256=source.sha256,
-        table_sha256=table_hash(start.draft.table),
+        table_sha256=table_hash(start.quantized.table),
         notes=(_note(start, qat), *told),
     )
 
@@ -155,27 +155,27 @@ def _check_options(options: TrainingOptions) -> None:
 
 
 def _note(start: _Start, qat: QatOptions) -> str:
-    plan = start.draft.plan
+    plan = start.quantized.plan
     what = f"{len(plan.nodes)} layers, {len(plan.tensors)} tensors of {len(plan.groups)} {qat.scales} scales"
     learns = "labels" if qat.distillation == 0 else "the FP32 network" if qat.distillation == 1 else "both"
     left = "".join(f"; in float: {name} ({reason})" for name, reason in plan.skipped.items())
-    begins = ", ".join(f"{name}: {said}" for name, said in start.draft.notes.items()) or "the table alone"
+    begins = ", ".join(f"{name}: {said}" for name, said in start.quantized.notes.items()) or "the table alone"
     return f"quantisation-aware: {what}, learns from {learns}{left}; begins with {begins}"
 
 
 def _write(path: Path, model: GoogLeNet, record: dict[str, Any], start: _Start, qat: QatOptions) -> None:
-    trained = extract(start.network, model, start.draft)
+    trained = extract(start.network, model, start.quantized)
     low, high = trained.changes
     note = f"{qat.scales} scales, changed by factors of {low:.3f} to {high:.3f}, epoch {record.get('epoch')}"
-    draft = Draft(
+    quantized = QuantizedModel(
         model=trained.model,
-        plan=start.draft.plan,
-        table=start.draft.table,
+        plan=start.quantized.plan,
+        table=start.quantized.table,
         scales=trained.scales,
         weights=trained.weights,
-        notes={**start.draft.notes, "quantisation-aware training": note},
+        notes={**start.quantized.notes, "quantisation-aware training": note},
     )
-    quantised, _ = build_checked(shift_tensors(draft, trained.offsets), start.network.source, start.quantization)
+    quantised, _ = build_checked(shift_tensors(quantized, trained.offsets), start.network.source, start.quantization)
     metadata = read_metadata(path, quantised)
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     store_metadata(quantised, replace(metadata, extra={**metadata.extra, RECORD: text}))
@@ -206,7 +206,7 @@ def chosen_refinements(asked: str | None, data: TrainingData) -> list[str]:
     return names
 
 
-def starting_draft(
+def starting_model(
     network: OnnxNetwork,
     table: CalibrationTable,
     quantization: QuantizationOptions,
@@ -215,7 +215,7 @@ def starting_draft(
     *,
     seed: int = 0,
     quiet: bool = False,
-) -> Draft:
+) -> QuantizedModel:
     """Quantises a network's present weights, which may have been pruned since it was opened.
 
     Args:
@@ -233,14 +233,16 @@ def starting_draft(
     """
     source = network.source
     weights = {name: plain_layer(network.model, name) for name, _ in layers(network.graph)}
-    draft = make_draft(with_weights(network, weights), table, quantization.placement, quantization.method, source.path)
+    quantized = round_to_nearest(
+        with_weights(network, weights), table, quantization.placement, quantization.method, source.path
+    )
     batches = batches_of(source, _images(data, seed))
     try:
         for refinement in refinement_steps(names, quiet=quiet)[1]:
-            draft = refinement(draft, batches)
+            quantized = refinement(quantized, batches)
     except InputError as error:
         raise InputError(data.root, f"of its training images {error.problem}", error.remedy) from error
-    return draft
+    return quantized
 
 
 def _images(data: TrainingData, seed: int) -> list[ImageSource]:

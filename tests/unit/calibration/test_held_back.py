@@ -27,33 +27,33 @@ def made_from(table: CalibrationTable, images: tuple[ImageSource, ...]) -> Calib
 
 def test_those_that_were_left_over_spread_evenly(folder: Path, mini_table: CalibrationTable) -> None:
     selection = select_images(folder, 8)
-    judges = held_back(selection, made_from(mini_table, selection.chosen), 4, used=True)
-    assert judges.unseen
-    assert list(judges.images) == [selection.others[index] for index in (0, 3, 6, 9)]
+    hold_out = held_back(selection, made_from(mini_table, selection.chosen), 4, used=True)
+    assert hold_out.unseen
+    assert list(hold_out.images) == [selection.others[index] for index in (0, 3, 6, 9)]
 
 
 def test_copies_of_calibration_images_do_not_judge(folder: Path, mini_table: CalibrationTable) -> None:
     selection = select_images(folder, 8)
     copy = selection.others[0]
     Path(copy.name).write_bytes(Path(selection.chosen[0].name).read_bytes())
-    judges = held_back(selection, made_from(mini_table, selection.chosen), 99, used=True)
-    assert copy not in judges.images
-    assert len(judges.images) == 11
+    hold_out = held_back(selection, made_from(mini_table, selection.chosen), 99, used=True)
+    assert copy not in hold_out.images
+    assert len(hold_out.images) == 11
 
 
 def test_with_a_table_of_other_images_all_may_judge(folder: Path, mini_table: CalibrationTable) -> None:
     selection = select_images(folder, 8)
-    judges = held_back(selection, mini_table, 99, used=False)
-    assert judges.unseen
-    assert len(judges.images) == 20
+    hold_out = held_back(selection, mini_table, 99, used=False)
+    assert hold_out.unseen
+    assert len(hold_out.images) == 20
 
 
 def test_where_all_were_used_they_judge_and_that_is_known(folder: Path, mini_table: CalibrationTable) -> None:
     selection = select_images(folder, None)
     for used in (True, False):
-        judges = held_back(selection, made_from(mini_table, selection.chosen), 5, used=used)
-        assert not judges.unseen
-        assert len(judges.images) == 5
+        hold_out = held_back(selection, made_from(mini_table, selection.chosen), 5, used=used)
+        assert not hold_out.unseen
+        assert len(hold_out.images) == 5
 
 
 def test_images_that_have_gone_are_left_to_the_reader(mini_table: CalibrationTable) -> None:

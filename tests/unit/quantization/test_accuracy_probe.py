@@ -17,8 +17,8 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import InputError, VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.session import TensorSession
-from googlenet_deploy.quantization.accuracy_probe import Judge
-from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation
+from googlenet_deploy.quantization.quantized_model import round_to_nearest
 
 
 @pytest.fixture
@@ -32,33 +32,33 @@ def test_images_come_as_the_pipeline_prepares_them(
     mini: Callable, sources: list[ImageSource], specification: Preprocessing, change: dict[str, object]
 ) -> None:
     spec = replace(specification, **change)
-    judge = Judge(mini(), spec, sources)
+    hold_out = HoldOutEvaluation(mini(), spec, sources)
     expected = np.concatenate([batch.array for batch in ImageBatches(sources, spec, 4)])
-    assert np.array_equal(np.concatenate([images for images, _ in judge.batches()]), expected)
-    assert len(judge) == 10
+    assert np.array_equal(np.concatenate([images for images, _ in hold_out.batches()]), expected)
+    assert len(hold_out) == 10
     wanted = TensorSession(mini()).run(expected)["logits"]
-    assert np.allclose(np.concatenate([scores for _, scores in judge.batches()]), wanted, rtol=1e-4, atol=1e-5)
+    assert np.allclose(np.concatenate([scores for _, scores in hold_out.batches()]), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_some_of_the_images(mini: Callable, sources: list[ImageSource], specification: Preprocessing) -> None:
-    judge = Judge(mini(), specification, sources)
-    assert [len(images) for images, _ in judge.batches(5)] == [4, 4]
-    assert [len(images) for images, _ in judge.batches(99)] == [4, 4, 2]
+    hold_out = HoldOutEvaluation(mini(), specification, sources)
+    assert [len(images) for images, _ in hold_out.batches(5)] == [4, 4]
+    assert [len(images) for images, _ in hold_out.batches(99)] == [4, 4, 2]
 
 
 def test_a_model_is_measured_on_all(
     mini: Callable, mini_table: CalibrationTable, sources: list[ImageSource], specification: Preprocessing
 ) -> None:
-    quantised = make_draft(mini(), mini_table).build()
-    judge = Judge(mini(), specification, sources)
-    images = np.concatenate([images for images, _ in judge.batches()])
+    quantised = round_to_nearest(mini(), mini_table).build()
+    hold_out = HoldOutEvaluation(mini(), specification, sources)
+    images = np.concatenate([images for images, _ in hold_out.batches()])
     agreement = Agreement()
     agreement.add(*(TensorSession(model).run(images)["logits"] for model in (mini(), quantised)))
-    measure = judge.measure(quantised)
+    measure = hold_out.measure(quantised)
     assert measure.agreement.sqnr == pytest.approx(agreement.sqnr, abs=0.05)
     assert measure.agreement.equal == agreement.equal
     assert measure.paired is None
-    assert judge.measure(mini()).agreement.sqnr > 80
+    assert hold_out.measure(mini()).agreement.sqnr > 80
 
 
 def test_labels_pair_the_two(
@@ -67,7 +67,7 @@ def test_labels_pair_the_two(
     images = np.concatenate([batch.array for batch in ImageBatches(sources, specification, 4)])
     wanted, other = (TensorSession(model).run(images)["logits"].argmax(axis=1) for model in (mini(), tiny(seed=3)))
     labels = {source.name: int(best) for source, best in zip(sources, wanted, strict=True)}
-    paired = Judge(mini(), specification, sources, labels).measure(tiny(seed=3)).paired
+    paired = HoldOutEvaluation(mini(), specification, sources, labels).measure(tiny(seed=3)).paired
     assert paired is not None
     assert (paired.gained, paired.lost, paired.total) == (0, int((wanted != other).sum()), 10)
 
@@ -76,23 +76,23 @@ def test_labels_of_other_classes_are_refused(
     mini: Callable, sources: list[ImageSource], specification: Preprocessing
 ) -> None:
     with pytest.raises(InputError, match="labels: name the class 6, the model has 6"):
-        Judge(mini(), specification, sources, dict.fromkeys((source.name for source in sources), 6))
+        HoldOutEvaluation(mini(), specification, sources, dict.fromkeys((source.name for source in sources), 6))
 
 
 def test_unusable_images_are_left_out_and_none_is_an_error(
     mini: Callable, sources: list[ImageSource], specification: Preprocessing
 ) -> None:
-    judge = Judge(mini(), specification, [ImageSource("gone.png"), *sources[:3]])
-    assert len(judge) == 3
-    assert [image.name for image in judge.skipped] == ["gone.png"]
+    hold_out = HoldOutEvaluation(mini(), specification, [ImageSource("gone.png"), *sources[:3]])
+    assert len(hold_out) == 3
+    assert [image.name for image in hold_out.skipped] == ["gone.png"]
     with pytest.raises(InputError, match="none of those that judge the result can be used"):
-        Judge(mini(), specification, [ImageSource("gone.png")])
+        HoldOutEvaluation(mini(), specification, [ImageSource("gone.png")])
 
 
 def test_a_fixed_batch(mini: Callable, sources: list[ImageSource], specification: Preprocessing) -> None:
-    judge = Judge(mini(batch=3), specification, sources)
-    assert [len(images) for images, _ in judge.batches()] == [3, 3, 3, 1]
-    assert judge.measure(mini(batch=3)).agreement.images == 10
+    hold_out = HoldOutEvaluation(mini(batch=3), specification, sources)
+    assert [len(images) for images, _ in hold_out.batches()] == [3, 3, 3, 1]
+    assert hold_out.measure(mini(batch=3)).agreement.images == 10
 
 
 def test_a_model_that_yields_nan_is_refused(
@@ -103,4 +103,4 @@ def test_a_model_that_yields_nan_is_refused(
         if tensor.name == "fc.bias":
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(6, np.nan, np.float32), tensor.name))
     with pytest.raises(VerificationError, match="yields NaN or infinite values"):
-        Judge(mini(), specification, sources).measure(broken)
+        HoldOutEvaluation(mini(), specification, sources).measure(broken)

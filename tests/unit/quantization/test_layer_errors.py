@@ -29,7 +29,7 @@ from googlenet_deploy.quantization.layer_errors import (
     measure_files,
     measure_inner_errors,
 )
-from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 
 IMAGES = 48
 
@@ -47,9 +47,9 @@ def images(pictures: Callable) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def sound(mini: Callable, pictures: Callable, calibrated: Callable) -> Draft:
+def sound(mini: Callable, pictures: Callable, calibrated: Callable) -> QuantizedModel:
     """The small GoogLeNet, quantised on 48 pictures."""
-    return make_draft(mini(), calibrated(mini(), pictures(48, seed=1)).table)
+    return round_to_nearest(mini(), calibrated(mini(), pictures(48, seed=1)).table)
 
 
 def measured(reference: onnx.ModelProto, model: onnx.ModelProto, images: np.ndarray) -> InnerErrors:
@@ -108,7 +108,7 @@ class TestMeasurement:
         assert inner.ranges == ()
         assert inner.images == 8
 
-    def test_each_tensor_is_that_of_both_models(self, sound: Draft, images: np.ndarray) -> None:
+    def test_each_tensor_is_that_of_both_models(self, sound: QuantizedModel, images: np.ndarray) -> None:
         model = sound.build()
         inner = measured(sound.model, model, images[:8])
         names = [layer.tensor for layer in inner.layers]
@@ -125,7 +125,7 @@ class TestMeasurement:
             assert layer.unrounded >= layer.sqnr - 1.5
         assert inner.layers[-1].before is not None
 
-    def test_ranges_are_counted(self, sound: Draft, images: np.ndarray) -> None:
+    def test_ranges_are_counted(self, sound: QuantizedModel, images: np.ndarray) -> None:
         name = "inception3a"
         narrow = replace(sound, scales={**sound.scales, **dict.fromkeys(sound.plan.group_of(name).members, 0.002)})
         model = narrow.build()
@@ -138,7 +138,7 @@ class TestMeasurement:
         assert [each.tensor for each in inner.ranges] == list(sound.plan.tensors)
         assert [each.tensor for each in inner.ranges if each.is_input] == ["input"]
 
-    def test_pairs_ahead_of_lrn_are_named(self, sound: Draft, images: np.ndarray) -> None:
+    def test_pairs_ahead_of_lrn_are_named(self, sound: QuantizedModel, images: np.ndarray) -> None:
         assert measured(sound.model, sound.build(), images[:4]).ahead_of_lrn == ()
 
     def test_models_without_a_name_in_common_are_refused(self, mini: Callable, net: Callable, images: Any) -> None:
@@ -173,7 +173,12 @@ class TestMeasurement:
             assert calibration_record(model) == CalibrationRecord()
 
     def test_files_with_fixed_batches_and_their_own_preprocessing(
-        self, mini: Callable, sound: Draft, model_file: Callable, picture_folder: Path, specification: Preprocessing
+        self,
+        mini: Callable,
+        sound: QuantizedModel,
+        model_file: Callable,
+        picture_folder: Path,
+        specification: Preprocessing,
     ) -> None:
         names = [str(path) for path in sorted(picture_folder.iterdir())]
         fixed = replace(sound, model=mini(batch=1))
@@ -188,7 +193,7 @@ class TestMeasurement:
 class TestFaults:
     """Each fault made on purpose is the one that is named."""
 
-    def test_none(self, sound: Draft, images: np.ndarray) -> None:
+    def test_none(self, sound: QuantizedModel, images: np.ndarray) -> None:
         found, evidence = verdicts(sound.model, sound.build(), images)
         assert evidence.is_sound
         assert {verdict.severity for verdict in found} <= {"note", "fine"}
@@ -198,11 +203,13 @@ class TestFaults:
         self, mini: Callable, pictures: Callable, calibrated: Callable, images: np.ndarray
     ) -> None:
         table = calibrated(mini(), pictures(48, seed=1) / 255).table
-        verdict = first(verdicts(mini(), make_draft(mini(), table).build(), images))
+        verdict = first(verdicts(mini(), round_to_nearest(mini(), table).build(), images))
         assert verdict.cause == "preprocessing"
         assert "prepared differently" in verdict.text
 
-    def test_preprocessing_that_the_models_state(self, sound: Draft, mini_table: CalibrationTable, images: Any) -> None:
+    def test_preprocessing_that_the_models_state(
+        self, sound: QuantizedModel, mini_table: CalibrationTable, images: Any
+    ) -> None:
         noisy = replace(sound, scales={name: 4 * scale for name, scale in sound.scales.items()})
         found = verdicts(
             sound.model, noisy.build(), images, preparation={"channels": ("RGB", "BGR"), "scale": (1.0, 0.5)}
@@ -219,28 +226,28 @@ class TestFaults:
         dull[:, :, 0, 1] = images.min()
         table = calibrated(mini(), dull).table
         record = CalibrationRecord(48, {name: 0.0 for each in table.records for name in each.members})
-        verdict = first(verdicts(mini(), make_draft(mini(), table).build(), images, record))
+        verdict = first(verdicts(mini(), round_to_nearest(mini(), table).build(), images, record))
         assert verdict.cause == "calibration images"
         assert "calibration saw unlike images" in verdict.text
 
     def test_too_few_images(self, mini: Callable, pictures: Callable, calibrated: Callable, images: np.ndarray) -> None:
         table = calibrated(mini(), pictures(48, seed=1)[:1] * 0.6).table
         record = CalibrationRecord(1, {name: 0.0 for each in table.records for name in each.members})
-        found, _ = verdicts(mini(), make_draft(mini(), table).build(), images, record)
+        found, _ = verdicts(mini(), round_to_nearest(mini(), table).build(), images, record)
         text = next(verdict.text for verdict in found if verdict.cause == "calibration images")
         assert "it was calibrated on 1 images only" in text
 
     @pytest.mark.parametrize(
         ("factor", "cause"), [(0.04, "saturated tensor"), (40.0, "range too wide")], ids=["narrow", "wide"]
     )
-    def test_a_scale_that_is_wrong(self, sound: Draft, images: np.ndarray, factor: float, cause: str) -> None:
+    def test_a_scale_that_is_wrong(self, sound: QuantizedModel, images: np.ndarray, factor: float, cause: str) -> None:
         members = sound.plan.group_of("inception3a").members
         scales = {name: scale * (factor if name in members else 1) for name, scale in sound.scales.items()}
         verdict = first(verdicts(sound.model, replace(sound, scales=scales).build(), images))
         assert verdict.cause == cause
         assert "inception3a" in verdict.text
 
-    def test_a_pair_ahead_of_lrn(self, sound: Draft, images: np.ndarray) -> None:
+    def test_a_pair_ahead_of_lrn(self, sound: QuantizedModel, images: np.ndarray) -> None:
         plan = sound.plan
         values = TensorSession(sound.model, ["maxpool1"]).run(images)["maxpool1"]
         plan = replace(
@@ -255,7 +262,7 @@ class TestFaults:
         assert "maxpool1/DequantizeLinear" in verdict.text
         assert "--repair" in verdict.text
 
-    def test_weights_that_are_wrong(self, sound: Draft, images: np.ndarray) -> None:
+    def test_weights_that_are_wrong(self, sound: QuantizedModel, images: np.ndarray) -> None:
         weights = dict(sound.weights)
         name = "inception4a/branch2/1/conv"
         weights[name] = replace(weights[name], values=np.roll(weights[name].values, 1, axis=0))
@@ -263,7 +270,7 @@ class TestFaults:
         assert verdict.cause == "layer"
         assert f"Conv {name} alone" in verdict.text
 
-    def test_relus_that_are_gone(self, sound: Draft, images: np.ndarray) -> None:
+    def test_relus_that_are_gone(self, sound: QuantizedModel, images: np.ndarray) -> None:
         model = sound.build()
         renamed = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Relu"}
         kept = [node for node in model.graph.node if node.op_type != "Relu"]
@@ -277,14 +284,14 @@ class TestFaults:
         assert verdict.cause == "layer"
         assert "conv1/conv" in verdict.text
 
-    def test_one_class_for_all(self, sound: Draft, images: np.ndarray) -> None:
+    def test_one_class_for_all(self, sound: QuantizedModel, images: np.ndarray) -> None:
         biases = {"logits": np.array([0, 0, 99, 0, 0, 0], np.float32)}
         found, _ = verdicts(sound.model, replace(sound, biases=biases).build(), images)
         text = next(verdict.text for verdict in found if verdict.cause == "collapse")
         assert "the same class, 2" in text
         assert "logits" in text
 
-    def test_noise_everywhere_is_not_blamed_on_one_place(self, sound: Draft, images: np.ndarray) -> None:
+    def test_noise_everywhere_is_not_blamed_on_one_place(self, sound: QuantizedModel, images: np.ndarray) -> None:
         scales = {name: 3.5 * scale for name, scale in sound.scales.items()}
         found, evidence = verdicts(sound.model, replace(sound, scales=scales).build(), images)
         assert not evidence.is_sound
@@ -292,7 +299,7 @@ class TestFaults:
         assert not [verdict for verdict in found if verdict.cause in ("layer", "saturated tensor")]
 
 
-def test_the_models_are_not_changed(sound: Draft, images: np.ndarray) -> None:
+def test_the_models_are_not_changed(sound: QuantizedModel, images: np.ndarray) -> None:
     model = sound.build()
     before = copy_model(model), copy_model(sound.model)
     measured(sound.model, model, images[:4])

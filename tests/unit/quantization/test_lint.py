@@ -14,7 +14,7 @@ from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.quantization.lint import ERROR, WARNING, Finding, has_quantisation, lint_model
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
-from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.quantized_model import round_to_nearest
 
 NetOf = Callable[..., Any]
 
@@ -56,8 +56,8 @@ def ended(graph: Any, top: str) -> onnx.ModelProto:
 def test_our_own_models_are_clean(
     mini: NetOf, mini_table: CalibrationTable, options: dict[str, bool], weights: str
 ) -> None:
-    draft = make_draft(mini(), mini_table, PlacementOptions(**options))
-    assert lint_model(draft.build(QdqOptions(weights))) == []
+    quantized = round_to_nearest(mini(), mini_table, PlacementOptions(**options))
+    assert lint_model(quantized.build(QdqOptions(weights))) == []
 
 
 def test_a_float_model_has_nothing_to_lint(mini: NetOf) -> None:
@@ -81,7 +81,7 @@ def test_operators_on_integers(net: NetOf) -> None:
     model = ended(graph, graph.add("DequantizeLinear", ["c", *parameters], "d"))
     found = {finding.rule: finding for finding in lint_model(model)}
     assert set(found) == {"integer-operator", "lone-quantize"}
-    assert all(finding.severity == ERROR and finding.mendable for finding in found.values())
+    assert all(finding.severity == ERROR and finding.repairable for finding in found.values())
     assert "QLinearConv has no form in TensorRT" in found["integer-operator"].message
 
 
@@ -90,7 +90,7 @@ def test_operators_without_a_float_form_are_not_mendable() -> None:
     values = [helper.make_tensor_value_info("x", 1, [4])], [helper.make_tensor_value_info("y", 2, [4])]
     model = helper.make_model(helper.make_graph(nodes, "g", *values))
     finding = only(model, "integer-operator")
-    assert not finding.mendable
+    assert not finding.repairable
 
 
 def test_another_domain(net: NetOf) -> None:
@@ -99,14 +99,14 @@ def test_another_domain(net: NetOf) -> None:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             node.domain = "com.microsoft"
     finding = only(model, "domain")
-    assert (finding.severity, finding.mendable) == (ERROR, True)
+    assert (finding.severity, finding.repairable) == (ERROR, True)
 
 
 @pytest.mark.parametrize(("zero", "words"), [(128, "int8 in all but name"), (0, "signed INT8 alone")])
 def test_unsigned_pairs(net: NetOf, zero: int, words: str) -> None:
     finding = only(ended(*sound(net, zero=np.uint8(zero))), "unsigned")
     assert words in finding.message
-    assert (finding.severity, finding.mendable) == (ERROR, True)
+    assert (finding.severity, finding.repairable) == (ERROR, True)
 
 
 def test_a_missing_zero_point_is_unsigned(net: NetOf) -> None:
@@ -120,7 +120,7 @@ def test_a_missing_zero_point_is_unsigned(net: NetOf) -> None:
 def test_another_zero_point_than_zero(net: NetOf) -> None:
     finding = only(ended(*sound(net, zero=-3)), "zero-point")
     assert "has the zero point -3" in finding.message
-    assert (finding.severity, finding.mendable) == (ERROR, True)
+    assert (finding.severity, finding.repairable) == (ERROR, True)
 
 
 @pytest.mark.parametrize(("position", "rule"), [(2, "zero-point"), (1, "scale")])
@@ -133,7 +133,7 @@ def test_computed_parameters(net: NetOf, position: int, rule: str) -> None:
             node.input[position] = "computed"
     found = [finding for finding in lint_model(ended(graph, top)) if finding.rule == rule]
     assert len(found) == 2
-    assert all("computed, not a constant" in finding.message and not finding.mendable for finding in found)
+    assert all("computed, not a constant" in finding.message and not finding.repairable for finding in found)
 
 
 def test_an_int32_bias(net: NetOf) -> None:
@@ -142,7 +142,7 @@ def test_an_int32_bias(net: NetOf) -> None:
     graph.nodes.insert(0, graph.nodes.pop())
     next(node for node in graph.nodes if node.op_type == "Conv").input[2] = bias
     finding = only(ended(graph, top), "int32-bias")
-    assert (finding.node, finding.severity, finding.mendable) == ("bias", ERROR, True)
+    assert (finding.node, finding.severity, finding.repairable) == ("bias", ERROR, True)
 
 
 def test_a_quantised_constant_read_by_another_operator(net: NetOf) -> None:
@@ -155,14 +155,14 @@ def test_a_quantised_constant_read_by_another_operator(net: NetOf) -> None:
     assert finding.severity == ERROR
 
 
-@pytest.mark.parametrize(("operator", "mendable"), [("MaxPool", True), ("Cast", False)])
-def test_integers_read_by_another_operator(net: NetOf, operator: str, mendable: bool) -> None:
+@pytest.mark.parametrize(("operator", "repairable"), [("MaxPool", True), ("Cast", False)])
+def test_integers_read_by_another_operator(net: NetOf, operator: str, repairable: bool) -> None:
     graph, top = sound(net)
     attributes = {"kernel_shape": [1, 1]} if operator == "MaxPool" else {"to": 3}
     graph.nodes.append(helper.make_node(operator, ["input/pair/q"], ["integers"], "reader", **attributes))
     finding = only(ended(graph, top), "lone-quantize")
     assert f"{operator} (reader) reads its integers" in finding.message
-    assert (finding.severity, finding.mendable) == (ERROR, mendable)
+    assert (finding.severity, finding.repairable) == (ERROR, repairable)
 
 
 def test_a_quantised_output(net: NetOf) -> None:
@@ -202,7 +202,7 @@ def test_scales_in_blocks(net: NetOf) -> None:
 
 def test_an_activation_with_a_scale_per_channel(net: NetOf) -> None:
     finding = only(ended(*sound(net, scale=[0.1] * 3, zero=np.zeros(3, np.int8), axis=1)), "activation-per-channel")
-    assert (finding.severity, finding.mendable) == (ERROR, True)
+    assert (finding.severity, finding.repairable) == (ERROR, True)
 
 
 class TestPlaces:
@@ -247,7 +247,7 @@ class TestPlaces:
         graph, top = sound(net)
         finding = only(ended(graph, graph.lrn(graph.pair(top), "norm1")), "lrn")
         assert finding.node == "conv1/pair"
-        assert (finding.severity, finding.mendable) == (WARNING, True)
+        assert (finding.severity, finding.repairable) == (WARNING, True)
 
     def test_a_pair_ahead_of_a_pool_that_lrn_reads(self, net: NetOf) -> None:
         graph, top = sound(net)
@@ -260,13 +260,13 @@ class TestPlaces:
         relu.input[0] = graph.pair("conv1/conv")
         graph.nodes.append(relu)
         finding = only(ended(graph, "conv1"), "before-activation")
-        assert (finding.node, finding.mendable) == ("conv1/conv/pair", True)
+        assert (finding.node, finding.repairable) == ("conv1/conv/pair", True)
 
     def test_two_scales_around_a_max_pool(self, net: NetOf) -> None:
         graph, top = sound(net)
         behind = graph.pair(graph.max_pool(graph.pair(top, scale=0.1), "maxpool1"), scale=0.2)
         finding = only(ended(graph, behind), "maxpool-scale")
-        assert (finding.node, finding.mendable) == ("maxpool1/pair", True)
+        assert (finding.node, finding.repairable) == ("maxpool1/pair", True)
         graph, top = sound(net)
         behind = graph.pair(graph.max_pool(graph.pair(top, scale=0.1), "maxpool1"), scale=0.1)
         assert lint_model(ended(graph, behind)) == []
@@ -289,19 +289,19 @@ class TestPlaces:
         assert lint_model(ended(graph, graph.concat([one, one], "joined"))) == []
 
     def test_two_pairs_on_one_tensor(self, net: NetOf) -> None:
-        for scale, mendable in ((0.1, True), (0.3, False)):
+        for scale, repairable in ((0.1, True), (0.3, False)):
             graph, top = sound(net)
             graph.channels["sum"] = 4
             both = graph.add("Add", [graph.pair(top, "a", 0.1), graph.pair(top, "b", scale)], "sum")
             finding = only(ended(graph, both), "double-pair")
-            assert (finding.node, finding.mendable) == ("b", mendable)
+            assert (finding.node, finding.repairable) == ("b", repairable)
 
     def test_a_quantised_parameter(self, net: NetOf) -> None:
         graph, top = sound(net)
         factors = graph.stored("factors", np.ones((1, 4, 1, 1), np.int8), 0.5)
         graph.channels["scaled"] = 4
         finding = only(ended(graph, graph.add("Mul", [top, factors], "scaled")), "quantised-parameter")
-        assert (finding.node, finding.mendable) == ("factors", True)
+        assert (finding.node, finding.repairable) == ("factors", True)
 
 
 def rules_unchecked(graph: Any, rule: str) -> bool:

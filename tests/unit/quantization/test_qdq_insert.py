@@ -15,21 +15,21 @@ from googlenet_deploy.graph.graph import GraphView, attribute, serialize
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.qdq_insert import QdqOptions, insert_qdq, lift_opset
-from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 
 FORMS = ["float", "int8"]
 
 
 @pytest.fixture
-def draft(mini: Callable, mini_table: CalibrationTable) -> Draft:
+def quantized(mini: Callable, mini_table: CalibrationTable) -> QuantizedModel:
     """The small GoogLeNet, quantised in every layer."""
-    return make_draft(mini(), mini_table)
+    return round_to_nearest(mini(), mini_table)
 
 
 @pytest.fixture(params=FORMS)
-def quantised(request: pytest.FixtureRequest, draft: Draft) -> onnx.ModelProto:
+def quantised(request: pytest.FixtureRequest, quantized: QuantizedModel) -> onnx.ModelProto:
     """Its Q/DQ model, in both forms of the weights."""
-    return draft.build(QdqOptions(request.param))
+    return quantized.build(QdqOptions(request.param))
 
 
 def nodes_of(model: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
@@ -41,11 +41,11 @@ def test_it_is_valid_and_lints_clean(quantised: onnx.ModelProto) -> None:
     assert lint_model(quantised) == []
 
 
-def test_one_pair_per_tensor_and_per_weight(draft: Draft) -> None:
-    model = draft.build()
-    tensors, layers = len(draft.plan.tensors), len(draft.plan.nodes)
+def test_one_pair_per_tensor_and_per_weight(quantized: QuantizedModel) -> None:
+    model = quantized.build()
+    tensors, layers = len(quantized.plan.tensors), len(quantized.plan.nodes)
     assert len(nodes_of(model, "QuantizeLinear")) == len(nodes_of(model, "DequantizeLinear")) == tensors + layers
-    stored = draft.build(QdqOptions("int8"))
+    stored = quantized.build(QdqOptions("int8"))
     assert len(nodes_of(stored, "QuantizeLinear")) == tensors
     assert len(nodes_of(stored, "DequantizeLinear")) == tensors + layers
 
@@ -78,9 +78,9 @@ def _shape(model: onnx.ModelProto, name: str) -> list[int]:
     return [size.dim_value for size in value.type.tensor_type.shape.dim]
 
 
-def test_biases_are_left_alone(draft: Draft, quantised: onnx.ModelProto) -> None:
+def test_biases_are_left_alone(quantized: QuantizedModel, quantised: onnx.ModelProto) -> None:
     graph = GraphView(quantised)
-    for node in draft.plan.nodes:
+    for node in quantized.plan.nodes:
         bias = graph.node(node.name).input[2]
         assert bias == node.bias
         assert graph.constant(bias).dtype == np.float32
@@ -101,67 +101,67 @@ def test_all_readers_of_a_tensor_share_its_pair(quantised: onnx.ModelProto) -> N
     assert len(graph.readers(restored)) == 4
 
 
-def test_both_forms_compute_the_same(draft: Draft, pictures: Callable) -> None:
-    results = [TensorSession(draft.build(QdqOptions(form))).run(pictures(4))["logits"] for form in FORMS]
+def test_both_forms_compute_the_same(quantized: QuantizedModel, pictures: Callable) -> None:
+    results = [TensorSession(quantized.build(QdqOptions(form))).run(pictures(4))["logits"] for form in FORMS]
     assert np.array_equal(*results)
 
 
-def test_it_computes_what_quantising_by_hand_gives(draft: Draft, pictures: Callable) -> None:
+def test_it_computes_what_quantising_by_hand_gives(quantized: QuantizedModel, pictures: Callable) -> None:
     """Every pair's output is the tensor in front of it, rounded and clipped; the layers read those and no others."""
-    model = draft.build()
+    model = quantized.build()
     graph = GraphView(model)
-    pairs = {name: graph.readers(graph.readers(name)[0].output[0])[0].output[0] for name in draft.plan.tensors}
+    pairs = {name: graph.readers(graph.readers(name)[0].output[0])[0].output[0] for name in quantized.plan.tensors}
     values = TensorSession(model, [*pairs, *pairs.values(), "logits"]).run(pictures(2))
     for name, restored in pairs.items():
-        scale = np.float32(draft.scales[name])
+        scale = np.float32(quantized.scales[name])
         expected = np.clip(np.rint(values[name] / scale), -128, 127) * scale
         assert np.allclose(values[restored], expected, atol=float(scale) * 1e-4), name
-    weight = draft.weights["logits"].dequantize()
-    by_hand = values[pairs["flatten"]] @ weight.T + GraphView(draft.model).constant("fc.bias")
+    weight = quantized.weights["logits"].dequantize()
+    by_hand = values[pairs["flatten"]] @ weight.T + GraphView(quantized.model).constant("fc.bias")
     assert np.allclose(values["logits"], by_hand, rtol=1e-4, atol=1e-5)
 
 
-def test_float_weights_are_multiples_of_their_scale(draft: Draft) -> None:
-    graph = GraphView(draft.build())
-    for node in draft.plan.nodes:
+def test_float_weights_are_multiples_of_their_scale(quantized: QuantizedModel) -> None:
+    graph = GraphView(quantized.build())
+    for node in quantized.plan.nodes:
         maker = graph.producers[graph.node(node.name).input[1]]
         stored = graph.constant(graph.producers[maker.input[0]].input[0])
-        codes = stored / draft.weights[node.name].scales.reshape([-1] + [1] * (stored.ndim - 1))
-        assert np.array_equal(np.rint(codes), draft.weights[node.name].values)
+        codes = stored / quantized.weights[node.name].scales.reshape([-1] + [1] * (stored.ndim - 1))
+        assert np.array_equal(np.rint(codes), quantized.weights[node.name].values)
 
 
-def test_the_same_draft_gives_the_same_bytes_and_changes_nothing(draft: Draft) -> None:
-    before = serialize(draft.model)
-    assert serialize(draft.build()) == serialize(draft.build())
-    assert serialize(draft.model) == before
+def test_the_same_draft_gives_the_same_bytes_and_changes_nothing(quantized: QuantizedModel) -> None:
+    before = serialize(quantized.model)
+    assert serialize(quantized.build()) == serialize(quantized.build())
+    assert serialize(quantized.model) == before
 
 
 def test_integers_take_a_quarter_of_the_space(net: Callable, calibrated: Callable) -> None:
     graph = net()
     top = graph.conv(graph.conv("input", "conv1", 64, 3), "conv2", 64, 3)
     graph.classifier(top)
-    draft = make_draft(graph.model(), calibrated(graph.model()).table)
-    small, large = (len(serialize(draft.build(QdqOptions(form)))) for form in ("int8", "float"))
+    quantized = round_to_nearest(graph.model(), calibrated(graph.model()).table)
+    small, large = (len(serialize(quantized.build(QdqOptions(form)))) for form in ("int8", "float"))
     assert small < 0.35 * large
 
 
 def test_excluded_layers_read_and_keep_their_floats(mini: Callable, mini_table: CalibrationTable) -> None:
     options = PlacementOptions(excluded=frozenset({"conv2/conv", "inception3a/branch1/conv"}))
-    graph = GraphView(make_draft(mini(), mini_table, options).build())
+    graph = GraphView(round_to_nearest(mini(), mini_table, options).build())
     for name in options.excluded:
         node = graph.node(name)
         assert graph.producers[node.input[0]].op_type in ("LRN", "MaxPool")
         assert node.input[1] == f"{name.removesuffix('/conv')}.weight"
 
 
-def test_a_corrected_bias_replaces_or_adds_one(draft: Draft, pictures: Callable) -> None:
+def test_a_corrected_bias_replaces_or_adds_one(quantized: QuantizedModel, pictures: Callable) -> None:
     shifted = {"logits": np.arange(6, dtype=np.float32)}
-    model = insert_qdq(draft.model, draft.plan, draft.scales, draft.weights, shifted)
+    model = insert_qdq(quantized.model, quantized.plan, quantized.scales, quantized.weights, shifted)
     graph = GraphView(model)
     assert np.array_equal(graph.constant(graph.node("logits").input[2]), shifted["logits"])
     assert "fc.bias" not in graph.initializers
-    plain = TensorSession(draft.build()).run(pictures(2))["logits"]
-    bias = GraphView(draft.model).constant("fc.bias")
+    plain = TensorSession(quantized.build()).run(pictures(2))["logits"]
+    bias = GraphView(quantized.model).constant("fc.bias")
     assert np.allclose(TensorSession(model).run(pictures(2))["logits"], plain - bias + shifted["logits"], atol=1e-5)
 
 
@@ -172,8 +172,10 @@ def test_a_layer_without_a_bias_can_get_one(net: Callable, calibrated: Callable)
     graph.constants.pop("conv1.bias")
     graph.classifier(top)
     model = graph.model()
-    draft = make_draft(model, calibrated(model).table)
-    changed = insert_qdq(model, draft.plan, draft.scales, draft.weights, {"conv1/conv": np.ones(4, np.float32)})
+    quantized = round_to_nearest(model, calibrated(model).table)
+    changed = insert_qdq(
+        model, quantized.plan, quantized.scales, quantized.weights, {"conv1/conv": np.ones(4, np.float32)}
+    )
     assert len(GraphView(changed).node("conv1/conv").input) == 3
 
 
@@ -188,25 +190,25 @@ def test_quantised_convolutions_state_their_kernel(net: Callable, calibrated: Ca
         del graph.nodes[0].attribute[:]
         graph.nodes[0].attribute.extend(kept)
     model = graph.model()
-    changed = make_draft(model, calibrated(model).table).build()
+    changed = round_to_nearest(model, calibrated(model).table).build()
     node = GraphView(changed).node("conv1/conv")
     assert [each.name for each in node.attribute].count("kernel_shape") == 1
     assert list(attribute(node, "kernel_shape")) == list(GraphView(model).constant("conv1.weight").shape[2:])
 
 
-def test_metadata_is_added_and_sorted(draft: Draft) -> None:
-    model = draft.build(metadata={"zzz": "last", "aaa": "first"})
+def test_metadata_is_added_and_sorted(quantized: QuantizedModel) -> None:
+    model = quantized.build(metadata={"zzz": "last", "aaa": "first"})
     keys = [entry.key for entry in model.metadata_props]
     assert keys == sorted(keys)
     assert {"aaa", "zzz", "googlenet_deploy.preprocessing"} <= set(keys)
 
 
 @pytest.mark.parametrize("missing", ["scales", "weights"])
-def test_what_nothing_is_known_of_is_refused(draft: Draft, missing: str) -> None:
-    scales, weights = dict(draft.scales), dict(draft.weights)
+def test_what_nothing_is_known_of_is_refused(quantized: QuantizedModel, missing: str) -> None:
+    scales, weights = dict(quantized.scales), dict(quantized.weights)
     name = (scales if missing == "scales" else weights).popitem()[0]
     with pytest.raises(UsageError, match=f"nothing says how '{name}' is quantised"):
-        insert_qdq(draft.model, draft.plan, scales, weights)
+        insert_qdq(quantized.model, quantized.plan, scales, weights)
 
 
 def test_names_that_are_taken_get_a_number(net: Callable, calibrated: Callable) -> None:
@@ -219,7 +221,7 @@ def test_names_that_are_taken_get_a_number(net: Callable, calibrated: Callable) 
     graph.add("Mul", ["conv1/quantized", "conv1/scale"], "sum")
     graph.classifier(graph.conv("sum", "conv2", 4))
     model = graph.model()
-    quantised = make_draft(model, calibrated(model).table).build()
+    quantised = round_to_nearest(model, calibrated(model).table).build()
     onnx.checker.check_model(quantised, full_check=True)
 
 
@@ -231,11 +233,11 @@ def test_unknown_forms_of_weights_are_refused() -> None:
 @pytest.mark.parametrize("opset", [9, 11, 12, 13, 17])
 def test_opset_13_at_least(mini: Callable, mini_table: CalibrationTable, pictures: Callable, opset: int) -> None:
     model = mini(opset=opset)
-    quantised = make_draft(model, mini_table).build()
+    quantised = round_to_nearest(model, mini_table).build()
     assert quantised.opset_import[0].version == max(13, opset)
     assert quantised.ir_version >= 7
     onnx.checker.check_model(quantised, full_check=True)
-    same = TensorSession(make_draft(mini(), mini_table).build()).run(pictures(2))["logits"]
+    same = TensorSession(round_to_nearest(mini(), mini_table).build()).run(pictures(2))["logits"]
     assert np.allclose(TensorSession(quantised).run(pictures(2))["logits"], same, atol=1e-5)
 
 

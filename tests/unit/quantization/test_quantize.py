@@ -25,8 +25,14 @@ from googlenet_deploy.quantization import quantize as module
 from googlenet_deploy.quantization.accuracy_probe import compare
 from googlenet_deploy.quantization.lint import ERROR, Finding
 from googlenet_deploy.quantization.mixed_precision.search import Budget
-from googlenet_deploy.quantization.quantize import Judges, QuantizationOptions, QuantizationResult, quantize, table_hash
-from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.quantize import (
+    HoldOutImages,
+    QuantizationOptions,
+    QuantizationResult,
+    quantize,
+    table_hash,
+)
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 from googlenet_deploy.quantization.refine.bias_correction import correct_biases
 from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales
 
@@ -48,7 +54,7 @@ def selection(picture_folder: Path) -> ImageSelection:
 def run(
     source: CalibrationSource, table: CalibrationTable | None, selection: Any, **options: Any
 ) -> QuantizationResult:
-    steps = {key: options.pop(key) for key in ("before", "after", "judges") if key in options}
+    steps = {key: options.pop(key) for key in ("before", "after", "hold_out") if key in options}
     return quantize(source, table, selection, QuantizationOptions(calibration=QUIET, **options), **steps)
 
 
@@ -77,7 +83,7 @@ def test_from_a_table_alone_says_that_nothing_was_compared(
 def test_the_methods_threshold_is_used(source: CalibrationSource, selection: ImageSelection) -> None:
     table = run(source, None, selection).table
     result = run(source, table, None, method="max")
-    assert result.draft.scales["conv2"] == pytest.approx(table.amax("conv2", "max") / 127, rel=1e-6)
+    assert result.quantized.scales["conv2"] == pytest.approx(table.amax("conv2", "max") / 127, rel=1e-6)
     properties = read_metadata("m", result.model).extra
     assert json.loads(properties["quantization"])["method"] == "max"
     with pytest.raises(BadTableError, match="no threshold by method 'median'"):
@@ -91,15 +97,17 @@ def test_the_record_of_what_was_done(source: CalibrationSource, selection: Image
     assert record["table_sha256"] == table_hash(result.table)
     assert record["float_nodes"] == {"logits": "the classifier is not quantised"}
     assert record["calibration_images"] == 20
-    assert set(record["saturated"]) == set(result.draft.plan.tensors)
+    assert set(record["saturated"]) == set(result.quantized.plan.tensors)
     assert "budget" not in record
 
 
 def test_shares_of_scales_that_a_refinement_changed_are_not_claimed(
     source: CalibrationSource, selection: ImageSelection
 ) -> None:
-    def wider(draft: Draft, _batches: Batches) -> Draft:
-        return replace(draft, scales={**draft.scales, "input": 2 * draft.scales["input"]}, notes={"wider": "yes"})
+    def wider(quantized: QuantizedModel, _batches: Batches) -> QuantizedModel:
+        return replace(
+            quantized, scales={**quantized.scales, "input": 2 * quantized.scales["input"]}, notes={"wider": "yes"}
+        )
 
     result = run(source, None, selection, after=[wider])
     record = json.loads(read_metadata("m", result.model).extra["quantization"])
@@ -119,7 +127,7 @@ def test_steps_ahead_change_what_is_calibrated(source: CalibrationSource, select
 
     plain, changed = run(source, None, selection), run(source, None, selection, before=[doubled])
     assert changed.table.amax("conv1", "max") == pytest.approx(2 * plain.table.amax("conv1", "max"), rel=1e-5)
-    assert changed.draft.notes == {"doubled": "conv1"}
+    assert changed.quantized.notes == {"doubled": "conv1"}
     with pytest.raises(UsageError, match="its table does not fit"):
         run(source, plain.table, selection, before=[doubled])
 
@@ -128,7 +136,7 @@ def test_what_is_needed_is_asked_for(source: CalibrationSource, selection: Image
     with pytest.raises(UsageError, match="images or a calibration table are needed"):
         run(source, None, None)
     table = run(source, None, selection).table
-    assert run(source, table, None, after=[choose_weight_scales]).draft.notes["weight scales"]
+    assert run(source, table, None, after=[choose_weight_scales]).quantized.notes["weight scales"]
     with pytest.raises(InputError, match="refinements"):
         run(source, table, None, after=[correct_biases])
 
@@ -154,8 +162,8 @@ def test_a_result_that_breaks_a_rule_is_not_given(source: CalibrationSource, sel
 
 
 def test_a_result_far_from_fp32_is_doubted(source: CalibrationSource, selection: ImageSelection) -> None:
-    def ruined(draft: Draft, _batches: Batches) -> Draft:
-        return replace(draft, scales={name: 50 * scale for name, scale in draft.scales.items()})
+    def ruined(quantized: QuantizedModel, _batches: Batches) -> QuantizedModel:
+        return replace(quantized, scales={name: 50 * scale for name, scale in quantized.scales.items()})
 
     result = run(source, None, selection, after=[ruined])
     assert any("`evaluate INT8 --reference FP32` says where" in warning for warning in result.warnings)
@@ -171,7 +179,7 @@ class TestJudges:
             (tmp_path / f"copy of {path.name}").write_bytes(path.read_bytes())
         others = select_images(tmp_path, None)
         used = {Path(image.name).name for image in selection.chosen}
-        result = run(source, None, selection, judges=Judges(others))
+        result = run(source, None, selection, hold_out=HoldOutImages(others))
         assert result.agreement is not None
         unseen = [image for image in others.chosen if Path(image.name).name.removeprefix("copy of ") not in used]
         assert result.agreement.images == len(unseen) < 7
@@ -179,28 +187,30 @@ class TestJudges:
 
     def test_with_a_table_alone(self, source: CalibrationSource, selection: ImageSelection) -> None:
         table = run(source, None, selection).table
-        result = run(source, table, None, judges=Judges(ImageSelection((), selection.others)))
+        result = run(source, table, None, hold_out=HoldOutImages(ImageSelection((), selection.others)))
         assert result.agreement is not None
         assert result.unseen
 
     def test_unreadable_ones_leave_the_result_unjudged(
         self, source: CalibrationSource, selection: ImageSelection
     ) -> None:
-        gone = Judges(ImageSelection((ImageSource("gone.png"),), ()))
-        result = run(source, None, selection, judges=gone)
+        gone = HoldOutImages(ImageSelection((ImageSource("gone.png"),), ()))
+        result = run(source, None, selection, hold_out=gone)
         assert result.agreement is None
         with pytest.raises(InputError, match="none of those that judge the result can be used"):
-            run(source, None, selection, judges=gone, ranked=True)
+            run(source, None, selection, hold_out=gone, ranked=True)
 
     def test_skipped_ones_are_reported(self, source: CalibrationSource, selection: ImageSelection) -> None:
         some = ImageSelection((), (ImageSource("gone.png"), *selection.others))
-        assert [image.name for image in run(source, None, selection, judges=Judges(some)).skipped] == ["gone.png"]
+        assert [image.name for image in run(source, None, selection, hold_out=HoldOutImages(some)).skipped] == [
+            "gone.png"
+        ]
 
     def test_a_budget_on_top1_takes_labelled_ones_alone(
         self, source: CalibrationSource, selection: ImageSelection
     ) -> None:
         labels = {image.name: 0 for image in selection.others[:6]}
-        result = run(source, None, selection, judges=Judges(None, labels), budgets=(Budget("top1", 50.0),))
+        result = run(source, None, selection, hold_out=HoldOutImages(None, labels), budgets=(Budget("top1", 50.0),))
         assert result.agreement is not None
         assert result.agreement.images == 6
         assert result.precision is not None
@@ -238,10 +248,10 @@ class TestCompare:
 
 
 def test_a_draft_takes_the_tables_scales(mini: Callable, mini_table: CalibrationTable) -> None:
-    draft = make_draft(mini(), mini_table, method="max")
-    assert draft.scales["maxpool2"] == draft.scales["inception3a/branch4/0"]
-    assert draft.scales["input"] == pytest.approx(mini_table.amax("input", "max") / 127, rel=1e-6)
-    assert set(draft.weights) == {node.name for node in draft.plan.nodes}
+    quantized = round_to_nearest(mini(), mini_table, method="max")
+    assert quantized.scales["maxpool2"] == quantized.scales["inception3a/branch4/0"]
+    assert quantized.scales["input"] == pytest.approx(mini_table.amax("input", "max") / 127, rel=1e-6)
+    assert set(quantized.weights) == {node.name for node in quantized.plan.nodes}
     short = replace(mini_table, records=mini_table.records[1:])
     with pytest.raises(BadTableError, match="holds nothing about tensor 'input'"):
-        make_draft(mini(), short)
+        round_to_nearest(mini(), short)

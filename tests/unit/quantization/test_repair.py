@@ -1,4 +1,4 @@
-"""Models of other tools, mended: what ONNX Runtime's quantiser really makes, and each mending by itself."""
+"""Models of other tools, repaired: what ONNX Runtime's quantiser really makes, and each repair by itself."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def foreign(request: pytest.FixtureRequest, mini: NetOf, pictures: Callable) -> 
 def test_what_onnxruntime_makes_is_refused_and_every_error_can_be_mended(foreign: onnx.ModelProto) -> None:
     errors = [finding for finding in lint_model(foreign) if finding.severity == ERROR]
     assert errors
-    assert all(finding.mendable for finding in errors)
+    assert all(finding.repairable for finding in errors)
 
 
 def test_what_onnxruntime_makes_is_mended(foreign: onnx.ModelProto, mini: NetOf, pictures: Callable) -> None:
@@ -94,8 +94,8 @@ def test_what_onnxruntime_makes_is_mended(foreign: onnx.ModelProto, mini: NetOf,
     assert foreign.SerializeToString() == before, "the model that was given is not changed"
     assert result.left == []
     onnx.checker.check_model(result.model, full_check=True)
-    wanted, theirs, mended = (logits(model, pictures(32)) for model in (mini(), foreign, result.model))
-    assert distance(wanted, mended) > min(18.0, distance(wanted, theirs) - 3), "as good as what it was made from"
+    wanted, theirs, repaired = (logits(model, pictures(32)) for model in (mini(), foreign, result.model))
+    assert distance(wanted, repaired) > min(18.0, distance(wanted, theirs) - 3), "as good as what it was made from"
     assert operators(result.model).count("Relu") == operators(mini()).count("Relu"), "also where the quantiser took it"
 
 
@@ -136,8 +136,8 @@ def ended(graph: Any, top: str) -> onnx.ModelProto:
     return model
 
 
-def mended(model: onnx.ModelProto, images: np.ndarray, *, exact: bool) -> RepairResult:
-    """Mends, and checks what it says of itself."""
+def repaired(model: onnx.ModelProto, images: np.ndarray, *, exact: bool) -> RepairResult:
+    """Repairs, and checks what it says of itself."""
     result = repair_model(model)
     assert not [finding for finding in result.left if finding.severity == ERROR]
     before, after = logits(model, images), logits(result.model, images)
@@ -159,14 +159,14 @@ def layer(net: NetOf, **pair: Any) -> tuple[Any, str]:
 
 
 def test_uint8_at_128_is_shifted_exactly(net: NetOf, pictures: Callable) -> None:
-    result = mended(ended(*layer(net, scale=1.5, zero=np.uint8(128))), pictures(4), exact=True)
+    result = repaired(ended(*layer(net, scale=1.5, zero=np.uint8(128))), pictures(4), exact=True)
     assert result.changes == ["1 uint8 pairs at zero point 128 made int8 at 0, exactly"]
     assert "exactly the original's" in result.difference or "SQNR" in result.difference
 
 
 def test_an_asymmetric_range_is_covered_by_a_symmetric_one(net: NetOf, pictures: Callable) -> None:
     model = ended(*layer(net, scale=1.0, zero=np.uint8(90)))
-    result = mended(model, pictures(4), exact=False)
+    result = repaired(model, pictures(4), exact=False)
     assert "1 asymmetric pairs made symmetric: their steps are wider now" in result.changes
     graph = GraphView(result.model)
     quantize = next(node for node in graph.nodes if node.op_type == "QuantizeLinear")
@@ -179,7 +179,7 @@ def test_unsigned_weights_become_signed(net: NetOf, pictures: Callable) -> None:
     weight = graph.stored("weight", values, [0.01] * 4, zero=128)
     graph.channels["conv1"] = 4
     top = graph.add("Conv", [graph.pair("input", scale=1.5), weight], "conv1", kernel_shape=[1, 1])
-    result = mended(ended(graph, top), pictures(4), exact=True)
+    result = repaired(ended(graph, top), pictures(4), exact=True)
     stored = [value for value in GraphView(result.model).initializers.values() if value.name == "weight/integers/int8"]
     assert np.array_equal(onnx.numpy_helper.to_array(stored[0]), (values.astype(int) - 128).astype(np.int8))
 
@@ -190,7 +190,7 @@ def test_asymmetric_weights_become_symmetric(net: NetOf, pictures: Callable) -> 
     weight = graph.stored("weight", values, [0.01, 0.02, 0.01, 0.03], zero=100)
     graph.channels["conv1"] = 4
     top = graph.add("Conv", [graph.pair("input", scale=1.5), weight], "conv1", kernel_shape=[1, 1])
-    result = mended(ended(graph, top), pictures(4), exact=False)
+    result = repaired(ended(graph, top), pictures(4), exact=False)
     assert result.changes == ["1 asymmetric pairs made symmetric: their steps are wider now"]
 
 
@@ -199,7 +199,7 @@ def test_an_int32_bias_becomes_float(net: NetOf, pictures: Callable) -> None:
     bias = graph.stored("bias", np.array([100, -50, 3, 0], np.int32), [0.015] * 4)
     graph.nodes.insert(0, graph.nodes.pop())
     next(node for node in graph.nodes if node.op_type == "Conv").input.append(bias)
-    result = mended(ended(graph, top), pictures(4), exact=True)
+    result = repaired(ended(graph, top), pictures(4), exact=True)
     assert result.changes == ["1 INT32 biases stored as float"]
     assert GraphView(result.model).constant("bias") == pytest.approx(np.array([100, -50, 3, 0]) * 0.015)
 
@@ -210,20 +210,20 @@ def test_microsofts_domain_becomes_onnxs(net: NetOf, pictures: Callable) -> None
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             node.domain = "com.microsoft"
-    result = mended(model, pictures(4), exact=True)
+    result = repaired(model, pictures(4), exact=True)
     assert result.changes == ["3 Q/DQ operators moved from com.microsoft to ONNX's own"]
 
 
 def test_an_activations_scales_become_one(net: NetOf, pictures: Callable) -> None:
     model = ended(*layer(net, scale=[1.0, 2.0, 1.5], zero=np.zeros(3, np.int8), axis=1))
-    result = mended(model, pictures(4), exact=False)
+    result = repaired(model, pictures(4), exact=False)
     assert result.changes == ["1 activations with per-channel scales given one scale: the largest"]
 
 
 def test_a_relu_that_a_zero_point_stood_in_for_comes_back(net: NetOf, pictures: Callable) -> None:
     graph, top = layer(net, scale=1.5)
     model = ended(graph, graph.pair(top, scale=3.0, zero=-128))
-    result = mended(model, pictures(8), exact=False)
+    result = repaired(model, pictures(8), exact=False)
     assert "1 ReLUs put back that a zero point stood in for" in result.changes
     assert operators(result.model).count("Relu") == 1
     assert logits(result.model, pictures(8)).min() >= 0
@@ -232,7 +232,7 @@ def test_a_relu_that_a_zero_point_stood_in_for_comes_back(net: NetOf, pictures: 
 def test_no_relu_comes_where_values_are_positive_anyway(net: NetOf, pictures: Callable) -> None:
     graph, top = layer(net, scale=1.5)
     relu = graph.add("Relu", [top], "relu1")
-    result = mended(ended(graph, graph.pair(relu, scale=3.0, zero=np.uint8(0))), pictures(4), exact=False)
+    result = repaired(ended(graph, graph.pair(relu, scale=3.0, zero=np.uint8(0))), pictures(4), exact=False)
     assert operators(result.model).count("Relu") == 1
 
 
@@ -245,7 +245,7 @@ def test_quantised_parameters_become_float(net: NetOf, pictures: Callable) -> No
         else:
             factors = graph.pair(graph.constant("factors", (values * 0.021).astype(np.float32)), scale=0.02)
         graph.channels["scaled"] = 4
-        result = mended(ended(graph, graph.add("Mul", [top, factors], "scaled")), pictures(4), exact=True)
+        result = repaired(ended(graph, graph.add("Mul", [top, factors], "scaled")), pictures(4), exact=True)
         assert result.changes == ["1 quantised parameters of other operators stored as float"]
         graph_view = GraphView(result.model)
         reader = next(node for node in graph_view.nodes if node.op_type == "Mul")
@@ -256,7 +256,7 @@ def test_equal_pairs_are_shared_and_different_ones_stay(net: NetOf, pictures: Ca
     graph, top = layer(net, scale=1.5)
     graph.channels["sum"] = 4
     model = ended(graph, graph.add("Add", [graph.pair(top, "a", 2.0), graph.pair(top, "b", 2.0)], "sum"))
-    result = mended(model, pictures(4), exact=True)
+    result = repaired(model, pictures(4), exact=True)
     assert result.changes == ["1 doubled pairs shared"]
     assert operators(result.model).count("QuantizeLinear") == 2
     graph, top = layer(net, scale=1.5)
@@ -268,7 +268,7 @@ def test_equal_pairs_are_shared_and_different_ones_stay(net: NetOf, pictures: Ca
 def test_the_pair_behind_a_max_pool_takes_the_scale_in_front(net: NetOf, pictures: Callable) -> None:
     graph, top = layer(net, scale=1.5)
     behind = graph.pair(graph.max_pool(graph.pair(top, scale=3.0), "maxpool1"), scale=3.3)
-    result = mended(ended(graph, behind), pictures(4), exact=False)
+    result = repaired(ended(graph, behind), pictures(4), exact=False)
     assert result.changes == ["1 pairs behind a MaxPool given the scale in front of it"]
 
 
@@ -279,7 +279,7 @@ def test_pairs_that_do_harm_go(net: NetOf, pictures: Callable) -> None:
     normed = graph.lrn(graph.pair(pooled, scale=3.0), "norm1")
     one, other = graph.pair(normed, "one", 2.0), graph.pair(normed, "other", 2.5)
     model = ended(graph, graph.pair(graph.concat([one, other], "joined"), scale=2.5))
-    result = mended(model, pictures(4), exact=False)
+    result = repaired(model, pictures(4), exact=False)
     assert result.changes == ["5 readers (LRN, fused activations, Concat) no longer read quantised values"]
     chain = [name for name in operators(result.model) if name not in ("QuantizeLinear", "DequantizeLinear")]
     assert chain == ["Conv", "Relu", "MaxPool", "LRN", "Concat", "Flatten", "ReduceMean"]
@@ -378,7 +378,7 @@ def test_what_has_no_float_form_is_left_and_named() -> None:
     result = repair_model(model)
     assert result.changes == []
     assert "integer-operator" in {finding.rule for finding in result.left}
-    assert result.difference.startswith("the mended model was not compared with the original")
+    assert result.difference.startswith("the repaired model was not compared with the original")
 
 
 def test_channels_last_is_left_alone(net: NetOf) -> None:
@@ -392,7 +392,7 @@ def test_channels_last_is_left_alone(net: NetOf) -> None:
 def test_a_model_that_stays_invalid_is_an_error(net: NetOf) -> None:
     model = ended(*layer(net, scale=1.5))
     model.graph.node[0].op_type = "QuantiseLinear"
-    with pytest.raises((BadModelError, VerificationError), match=r"cannot be mended|QuantiseLinear"):
+    with pytest.raises((BadModelError, VerificationError), match=r"cannot be repaired|QuantiseLinear"):
         repair_model(model, "broken.onnx")
 
 

@@ -14,17 +14,17 @@ from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.graph import GraphView, attribute
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
-from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
 
 
 @pytest.fixture
-def plain(mini: Callable, mini_table: CalibrationTable) -> Draft:
-    return make_draft(mini(), mini_table)
+def plain(mini: Callable, mini_table: CalibrationTable) -> QuantizedModel:
+    return round_to_nearest(mini(), mini_table)
 
 
 @pytest.fixture
-def moved(plain: Draft) -> Draft:
+def moved(plain: QuantizedModel) -> QuantizedModel:
     return offset_activations(plain)
 
 
@@ -38,14 +38,14 @@ def clips(model: onnx.ModelProto) -> dict[str, float]:
     return {node.output[0]: float(graph.constant(node.input[1])) for node in graph.nodes if node.op_type == "Clip"}
 
 
-def test_fp32_computes_the_same(plain: Draft, moved: Draft, pictures: Callable) -> None:
+def test_fp32_computes_the_same(plain: QuantizedModel, moved: QuantizedModel, pictures: Callable) -> None:
     images = pictures(6, seed=3)
     before, after = scores(plain.model, images), scores(moved.model, images)
     assert np.abs(before - after).max() < 1e-5 * np.abs(before).max()
     assert clips(moved.model)
 
 
-def test_only_sources_without_padded_readers_are_shifted(moved: Draft, plain: Draft) -> None:
+def test_only_sources_without_padded_readers_are_shifted(moved: QuantizedModel, plain: QuantizedModel) -> None:
     graph = GraphView(plain.model)
     shifted = set(clips(moved.model))
     assert shifted >= {f"inception4a/{name}" for name in ("branch1", "branch2/1", "branch3/1", "branch4/1")}
@@ -56,14 +56,14 @@ def test_only_sources_without_padded_readers_are_shifted(moved: Draft, plain: Dr
     assert not shifted & {"conv1", "conv3"}  # LRN reads them
 
 
-def test_tensors_of_a_concat_share_one_offset(moved: Draft) -> None:
+def test_tensors_of_a_concat_share_one_offset(moved: QuantizedModel) -> None:
     bounds = clips(moved.model)
     for module in ("inception3a", "inception4a"):
         values = {bound for name, bound in bounds.items() if name.startswith(module) and not name.endswith("/0")}
         assert len(values) == 1
 
 
-def test_offset_is_a_whole_number_of_steps_so_that_zero_stays_exact(moved: Draft) -> None:
+def test_offset_is_a_whole_number_of_steps_so_that_zero_stays_exact(moved: QuantizedModel) -> None:
     bounds = clips(moved.model)
     checked = 0
     for tensor, scale in moved.scales.items():
@@ -76,13 +76,13 @@ def test_offset_is_a_whole_number_of_steps_so_that_zero_stays_exact(moved: Draft
     assert checked
 
 
-def test_step_of_the_shifted_tensors_is_about_halved(plain: Draft, moved: Draft) -> None:
+def test_step_of_the_shifted_tensors_is_about_halved(plain: QuantizedModel, moved: QuantizedModel) -> None:
     ratios = [moved.scales[name] / plain.scales[name] for name in plain.scales]
     assert min(ratios) == pytest.approx(127 / 255, abs=0.02)
     assert max(ratios) <= 1.001
 
 
-def test_no_zero_points_and_nothing_that_tensorrt_refuses(moved: Draft) -> None:
+def test_no_zero_points_and_nothing_that_tensorrt_refuses(moved: QuantizedModel) -> None:
     model = moved.build()
     assert lint_model(model) == []
     graph = GraphView(model)
@@ -91,14 +91,14 @@ def test_no_zero_points_and_nothing_that_tensorrt_refuses(moved: Draft) -> None:
             assert not graph.constant(node.input[2]).any()
 
 
-def test_int8_is_nearer_to_fp32(plain: Draft, moved: Draft, pictures: Callable) -> None:
+def test_int8_is_nearer_to_fp32(plain: QuantizedModel, moved: QuantizedModel, pictures: Callable) -> None:
     images = pictures(48, seed=9)
     reference = scores(plain.model, images)
-    errors = [np.square(scores(draft.build(), images) - reference).sum() for draft in (plain, moved)]
+    errors = [np.square(scores(quantized.build(), images) - reference).sum() for quantized in (plain, moved)]
     assert errors[1] < errors[0]
 
 
-def test_readers_biases_take_the_sums_of_rounded_weights(moved: Draft) -> None:
+def test_readers_biases_take_the_sums_of_rounded_weights(moved: QuantizedModel) -> None:
     graph, bounds = GraphView(moved.model), clips(moved.model)
     planned = next(node for node in moved.plan.nodes if node.input == "maxpool3")
     offset = -bounds["inception3a/branch1"]
@@ -108,7 +108,7 @@ def test_readers_biases_take_the_sums_of_rounded_weights(moved: Draft) -> None:
     assert moved.biases[planned.name] == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-def test_draft_with_refined_biases_is_refused(plain: Draft, moved: Draft) -> None:
+def test_draft_with_refined_biases_is_refused(plain: QuantizedModel, moved: QuantizedModel) -> None:
     with pytest.raises(UsageError, match="before biases"):
         offset_activations(moved)
 
@@ -122,7 +122,7 @@ def test_net_without_a_fitting_tensor_is_left_alone(
             lrn = onnx.helper.make_node("LRN", [node.input[0]], ["lrn"], "lrn", size=3)
             node.input[0] = "lrn"
     model.graph.node.insert(5, lrn)
-    draft = make_draft(model, calibrated(model).table)
-    result = offset_activations(draft)
-    assert result.model is draft.model
+    quantized = round_to_nearest(model, calibrated(model).table)
+    result = offset_activations(quantized)
+    assert result.model is quantized.model
     assert result.notes["offset activations"] == "no tensor allows it"

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from googlenet_deploy.calibration.calibrate import CalibrationResult
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
-from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.quantized_model import round_to_nearest
 from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels
 
 
@@ -87,8 +87,8 @@ def test_int8_gains_where_ranges_differ(calibrated: Callable[..., CalibrationRes
     reference = scores(model, images)
     errors = []
     for candidate in (model, equalize_channels(model)[0]):
-        draft = make_draft(candidate, calibrated(candidate).table)
-        errors.append(np.square(scores(draft.build(), images) - reference).sum())
+        quantized = round_to_nearest(candidate, calibrated(candidate).table)
+        errors.append(np.square(scores(quantized.build(), images) - reference).sum())
     assert errors[1] < errors[0] / 2
 
 

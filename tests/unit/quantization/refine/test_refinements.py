@@ -16,7 +16,7 @@ from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
-from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
 from googlenet_deploy.quantization.refine.activation_store import Frontier, Tensor
 from googlenet_deploy.quantization.refine.bias_correction import correct_biases, fit_bias
@@ -37,24 +37,26 @@ def unseen(pictures: Callable) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def rough(mini: Callable, mini_table: CalibrationTable) -> Draft:
+def rough(mini: Callable, mini_table: CalibrationTable) -> QuantizedModel:
     """The small net with weights of about 5 bits, so that what weights cost stands out."""
-    draft = make_draft(mini(), mini_table)
+    quantized = round_to_nearest(mini(), mini_table)
     weights = {}
-    for node in draft.plan.nodes:
-        fine = draft.weights[node.name]
+    for node in quantized.plan.nodes:
+        fine = quantized.weights[node.name]
         codes = np.rint(fine.values / np.float32(8)).astype(np.int8)
         weights[node.name] = QuantizedWeight(codes, fine.scales * np.float32(8), fine.axis)
-    return Draft(draft.model, draft.plan, draft.table, draft.scales, weights)
+    return QuantizedModel(quantized.model, quantized.plan, quantized.table, quantized.scales, weights)
 
 
-def noise(draft: Draft, images: np.ndarray) -> float:
+def noise(quantized: QuantizedModel, images: np.ndarray) -> float:
     """Squared error of the scores."""
-    wanted, got = (TensorSession(model).run(images)["logits"] for model in (draft.model, draft.build()))
+    wanted, got = (TensorSession(model).run(images)["logits"] for model in (quantized.model, quantized.build()))
     return float(np.square(wanted - got).sum())
 
 
-def test_bias_correction_brings_the_scores_nearer(rough: Draft, images: np.ndarray, unseen: np.ndarray) -> None:
+def test_bias_correction_brings_the_scores_nearer(
+    rough: QuantizedModel, images: np.ndarray, unseen: np.ndarray
+) -> None:
     result = correct_biases(rough, ArrayBatches(images), quiet=True)
     assert noise(result, unseen) < 0.9 * noise(rough, unseen)
     assert set(result.biases) == {node.name for node in rough.plan.nodes}
@@ -62,7 +64,7 @@ def test_bias_correction_brings_the_scores_nearer(rough: Draft, images: np.ndarr
     assert result.notes["bias correction"] == f"{len(rough.plan.nodes)} layers, on 48 images"
 
 
-def test_learned_rounding_is_better_still(rough: Draft, images: np.ndarray, unseen: np.ndarray) -> None:
+def test_learned_rounding_is_better_still(rough: QuantizedModel, images: np.ndarray, unseen: np.ndarray) -> None:
     biased = correct_biases(rough, ArrayBatches(images), quiet=True)
     learned = learn_rounding(rough, ArrayBatches(images), quiet=True)
     assert noise(learned, unseen) < noise(biased, unseen)
@@ -71,24 +73,24 @@ def test_learned_rounding_is_better_still(rough: Draft, images: np.ndarray, unse
 
 
 def test_all_refinements_together(mini: Callable, mini_table: CalibrationTable, images: np.ndarray) -> None:
-    draft = offset_activations(choose_weight_scales(make_draft(mini(), mini_table)))
-    result = learn_rounding(draft, ArrayBatches(images), quiet=True)
+    quantized = offset_activations(choose_weight_scales(round_to_nearest(mini(), mini_table)))
+    result = learn_rounding(quantized, ArrayBatches(images), quiet=True)
     assert lint_model(result.build()) == []
-    assert noise(result, images) < noise(make_draft(mini(), mini_table), images)
+    assert noise(result, images) < noise(round_to_nearest(mini(), mini_table), images)
     assert list(result.notes) == ["weight scales", "offset activations", "learned rounding"]
 
 
-def test_same_images_give_the_same_model(rough: Draft, images: np.ndarray) -> None:
+def test_same_images_give_the_same_model(rough: QuantizedModel, images: np.ndarray) -> None:
     first, second = (learn_rounding(rough, ArrayBatches(images, 8), quiet=True).build() for _ in range(2))
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
 
 
 def test_layers_in_float_stay_as_they_are(mini: Callable, mini_table: CalibrationTable, images: np.ndarray) -> None:
-    name = make_draft(mini(), mini_table).plan.nodes[2].name
-    draft = make_draft(mini(), mini_table, PlacementOptions(excluded=frozenset({name})))
-    result = correct_biases(draft, ArrayBatches(images[:8]), quiet=True)
+    name = round_to_nearest(mini(), mini_table).plan.nodes[2].name
+    quantized = round_to_nearest(mini(), mini_table, PlacementOptions(excluded=frozenset({name})))
+    result = correct_biases(quantized, ArrayBatches(images[:8]), quiet=True)
     assert name not in result.biases
-    assert len(result.biases) == len(draft.plan.nodes)
+    assert len(result.biases) == len(quantized.plan.nodes)
 
 
 def test_grouped_and_dilated_layers_keep_weights_and_bias(
@@ -102,9 +104,9 @@ def test_grouped_and_dilated_layers_keep_weights_and_bias(
     net.add("Conv", ["grouped", "wide.weight"], "wide", kernel_shape=[3, 3], dilations=[2, 2], pads=[2] * 4)
     net.classifier("wide")
     model = net.model()
-    draft = make_draft(model, calibrated(model).table)
-    result = correct_biases(draft, ArrayBatches(images[:8]), quiet=True)
-    assert {node.name for node in draft.plan.nodes} - set(result.biases) == {"grouped", "wide"}
+    quantized = round_to_nearest(model, calibrated(model).table)
+    result = correct_biases(quantized, ArrayBatches(images[:8]), quiet=True)
+    assert {node.name for node in quantized.plan.nodes} - set(result.biases) == {"grouped", "wide"}
     assert result.notes["bias correction"].startswith("2 layers")
 
 
@@ -119,18 +121,18 @@ def test_classifier_stored_the_other_way_round(
     values = np.ascontiguousarray(onnx.numpy_helper.to_array(weight).T)
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     del gemm.attribute[:]
-    draft = make_draft(model, calibrated(model).table)
-    result = learn_rounding(draft, ArrayBatches(images), quiet=True)
-    assert result.weights[draft.plan.nodes[-1].name].values.shape == values.shape
-    assert noise(result, images) < 1.5 * noise(draft, images)
+    quantized = round_to_nearest(model, calibrated(model).table)
+    result = learn_rounding(quantized, ArrayBatches(images), quiet=True)
+    assert result.weights[quantized.plan.nodes[-1].name].values.shape == values.shape
+    assert noise(result, images) < 1.5 * noise(quantized, images)
 
 
 def test_model_of_a_fixed_batch_takes_any_number_of_images(
     mini: Callable, calibrated: Callable[..., CalibrationResult], images: np.ndarray
 ) -> None:
     model = mini(batch=4)
-    draft = make_draft(model, calibrated(model).table)
-    result = correct_biases(draft, ArrayBatches(images[:10], 4), quiet=True)
+    quantized = round_to_nearest(model, calibrated(model).table)
+    result = correct_biases(quantized, ArrayBatches(images[:10], 4), quiet=True)
     assert result.notes["bias correction"].endswith("on 10 images")
 
 
@@ -141,17 +143,17 @@ def test_pixels_as_input_stay_uint8(mini: Callable, calibrated: Callable[..., Ca
     model.graph.input[0].name = "pixels"
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 16, 16), np.uint8)
-    draft = make_draft(model, calibrated(model, pixels).table)
-    result = correct_biases(draft, ArrayBatches(pixels), quiet=True)
-    assert len(result.biases) == len(draft.plan.nodes)
+    quantized = round_to_nearest(model, calibrated(model, pixels).table)
+    result = correct_biases(quantized, ArrayBatches(pixels), quiet=True)
+    assert len(result.biases) == len(quantized.plan.nodes)
 
 
-def test_no_images_is_a_clear_error(rough: Draft, images: np.ndarray) -> None:
+def test_no_images_is_a_clear_error(rough: QuantizedModel, images: np.ndarray) -> None:
     with pytest.raises(InputError, match="refinements"):
         correct_biases(rough, ArrayBatches(images[:0]), quiet=True)
 
 
-def test_walk_keeps_only_what_is_still_read(rough: Draft, images: np.ndarray) -> None:
+def test_walk_keeps_only_what_is_still_read(rough: QuantizedModel, images: np.ndarray) -> None:
     frontier = Frontier(rough, ArrayBatches(images[:8], 4), 6)
     assert frontier.sizes == [4, 2]
     seen = []
@@ -163,7 +165,7 @@ def test_walk_keeps_only_what_is_still_read(rough: Draft, images: np.ndarray) ->
     assert "input" not in frontier.wanted
 
 
-def test_walk_gives_what_both_models_compute(rough: Draft, images: np.ndarray) -> None:
+def test_walk_gives_what_both_models_compute(rough: QuantizedModel, images: np.ndarray) -> None:
     names = [node.input for node in rough.plan.nodes if node.input != "input"]
     wanted = TensorSession(rough.model, names).run(images[:4])
     given = TensorSession(rough.build(), [f"{name}/dequantized" for name in names]).run(images[:4])
@@ -179,7 +181,7 @@ def test_walk_gives_what_both_models_compute(rough: Draft, images: np.ndarray) -
         frontier.refine({node.name: rough.weights[node.name] for node in ready}, {})
 
 
-def test_rows_are_what_the_layer_multiplies(rough: Draft, images: np.ndarray) -> None:
+def test_rows_are_what_the_layer_multiplies(rough: QuantizedModel, images: np.ndarray) -> None:
     frontier = Frontier(rough, ArrayBatches(images[:4], 2), 4)
     first = frontier.ready()[0]
     rows = sample_rows(frontier, first, seed=0, rows=10**6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from googlenet_deploy.calibration.table import CalibrationTable
-from googlenet_deploy.quantization.quantized_model import make_draft
+from googlenet_deploy.quantization.quantized_model import round_to_nearest
 from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales, mse_scales
 from googlenet_deploy.quantization.weights import max_scales, quantize_weight
 
@@ -41,10 +41,10 @@ def test_channel_of_zeros_keeps_scale_one() -> None:
 
 
 def test_draft_gets_the_scales_and_a_note(mini: Callable, mini_table: CalibrationTable) -> None:
-    draft = make_draft(mini(), mini_table)
-    result = choose_weight_scales(draft)
+    quantized = round_to_nearest(mini(), mini_table)
+    result = choose_weight_scales(quantized)
     name = "conv3"
-    node = next(node for node in draft.plan.nodes if "conv3" in node.name)
-    assert (result.weights[node.name].scales <= draft.weights[node.name].scales).all()
+    node = next(node for node in quantized.plan.nodes if "conv3" in node.name)
+    assert (result.weights[node.name].scales <= quantized.weights[node.name].scales).all()
     assert "channels clipped" in result.notes["weight scales"]
-    assert result.scales == draft.scales, name
+    assert result.scales == quantized.scales, name

@@ -28,7 +28,7 @@ from googlenet_deploy.graph.files import write_model
 from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
-from googlenet_deploy.quantization.quantized_model import Draft, make_draft
+from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations, shift_tensors
 from googlenet_deploy.quantization.refine.registry import parse_refinements, refinement_steps
 from googlenet_deploy.training.qat.insert import (
@@ -102,53 +102,57 @@ def prepared(source: CalibrationSource, images: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=[*PLACEMENTS, "weight-scales,offset,bias"])
-def draft(request: pytest.FixtureRequest, source: CalibrationSource, table: CalibrationTable, images: Path) -> Draft:
+def quantized(
+    request: pytest.FixtureRequest, source: CalibrationSource, table: CalibrationTable, images: Path
+) -> QuantizedModel:
     """What training starts from: plain rounding at different points, or refined."""
     if request.param in PLACEMENTS:
-        return make_draft(source.model, table, PLACEMENTS[request.param])
-    result = make_draft(source.model, table)
+        return round_to_nearest(source.model, table, PLACEMENTS[request.param])
+    result = round_to_nearest(source.model, table)
     batches = ImageBatches(find_images([images]).images, source.preprocessing, 4)
     for refinement in refinement_steps(parse_refinements(request.param), quiet=True)[1]:
         result = refinement(result, batches)
     return result
 
 
-def rebuilt(trained: TrainedQuantization, draft: Draft) -> onnx.ModelProto:
+def rebuilt(trained: TrainedQuantization, quantized: QuantizedModel) -> onnx.ModelProto:
     """The INT8 model of a trained network."""
-    made = Draft(trained.model, draft.plan, draft.table, trained.scales, trained.weights)
+    made = QuantizedModel(trained.model, quantized.plan, quantized.table, trained.scales, trained.weights)
     return shift_tensors(made, trained.offsets).build()
 
 
 def test_before_training_it_is_quantizes_own_model(
-    source: CalibrationSource, draft: Draft, images: Path, request: pytest.FixtureRequest
+    source: CalibrationSource, quantized: QuantizedModel, images: Path, request: pytest.FixtureRequest
 ) -> None:
     network = open_network(source)
-    insert_fake_quantization(network, draft, learned=True)
-    trained = extract(network, network.model, draft)
+    insert_fake_quantization(network, quantized, learned=True)
+    trained = extract(network, network.model, quantized)
     assert trained.changes == (1.0, 1.0)
-    assert trained.offsets == pytest.approx(dict(draft.offsets), rel=1e-6)
-    for name, weight in draft.weights.items():
+    assert trained.offsets == pytest.approx(dict(quantized.offsets), rel=1e-6)
+    for name, weight in quantized.weights.items():
         assert np.array_equal(trained.weights[name].values, weight.values), name
-    if request.node.callspec.params["draft"] in PLACEMENTS:
-        assert rebuilt(trained, draft).SerializeToString() == draft.build().SerializeToString()
+    if request.node.callspec.params["quantized"] in PLACEMENTS:
+        assert rebuilt(trained, quantized).SerializeToString() == quantized.build().SerializeToString()
     batch = prepared(source, images)
-    ours, theirs = (run(model, batch, ["logits"])["logits"] for model in (rebuilt(trained, draft), draft.build()))
+    ours, theirs = (
+        run(model, batch, ["logits"])["logits"] for model in (rebuilt(trained, quantized), quantized.build())
+    )
     assert np.median([sqnr(a, b) for a, b in zip(theirs, ours, strict=True)]) > 60
 
 
 def test_codes_that_are_not_the_nearest_are_where_training_begins(
     source: CalibrationSource, table: CalibrationTable
 ) -> None:
-    plain = make_draft(source.model, table)
+    plain = round_to_nearest(source.model, table)
     generator = np.random.default_rng(0)
     moved = {
         name: replace(weight, values=np.clip(weight.values + generator.integers(-1, 2, weight.values.shape), -127, 127))
         for name, weight in plain.weights.items()
     }
-    draft = replace(plain, weights=moved)
+    quantized = replace(plain, weights=moved)
     network = open_network(source)
-    insert_fake_quantization(network, draft, learned=True)
-    trained = extract(network, network.model, draft)
+    insert_fake_quantization(network, quantized, learned=True)
+    trained = extract(network, network.model, quantized)
     for name, weight in moved.items():
         assert np.array_equal(trained.weights[name].values, weight.values), name
         original = plain_layer(network.model, name)[0].numpy()
@@ -162,19 +166,19 @@ def float_of(source: CalibrationSource, name: str) -> np.ndarray:
 
 def test_offset_tensors_use_the_codes_below_zero(source: CalibrationSource, table: CalibrationTable) -> None:
     """The quantiser of an offset tensor has twice the codes above zero, of half the size, and keeps a zero."""
-    network, draft = open_network(source), offset_activations(make_draft(source.model, table))
-    insert_fake_quantization(network, draft, learned=True)
+    network, quantized = open_network(source), offset_activations(round_to_nearest(source.model, table))
+    insert_fake_quantization(network, quantized, learned=True)
     quantizers = network.model.get_submodule("quantizers")
     assert isinstance(quantizers, nn.ModuleList)
     moved = [
         (group, quantizer)
-        for group, quantizer in zip(draft.plan.groups, quantizers, strict=True)
-        if group.observed[0] in draft.offsets
+        for group, quantizer in zip(quantized.plan.groups, quantizers, strict=True)
+        if group.observed[0] in quantized.offsets
     ]
     assert moved
     for group, quantizer in moved:
         assert isinstance(quantizer, ActivationQuantizer)
-        largest = (quantizer.steps + 127) * draft.scales[group.observed[0]]
+        largest = (quantizer.steps + 127) * quantized.scales[group.observed[0]]
         got = quantizer(torch.tensor([[0.0, largest, 2 * largest]])).flatten().tolist()
         assert got == pytest.approx([0.0, largest, largest])
         assert quantizer.steps > 64
@@ -193,14 +197,14 @@ def disturb(model: GoogLeNet) -> None:
 
 
 def test_after_training_pytorch_and_onnx_runtime_give_the_same_logits(
-    source: CalibrationSource, draft: Draft, images: Path
+    source: CalibrationSource, quantized: QuantizedModel, images: Path
 ) -> None:
     network = open_network(source)
-    insert_fake_quantization(network, draft, learned=True)
+    insert_fake_quantization(network, quantized, learned=True)
     disturb(network.model)
     averaged = copy.deepcopy(network.model)  # what is written is a copy, as the average of the weights is
-    trained = extract(network, averaged, draft)
-    model = rebuilt(trained, draft)
+    trained = extract(network, averaged, quantized)
+    model = rebuilt(trained, quantized)
     batch = prepared(source, images)
     with torch.inference_mode():
         ours = averaged(torch.from_numpy(batch)).numpy()
@@ -209,24 +213,24 @@ def test_after_training_pytorch_and_onnx_runtime_give_the_same_logits(
     each = [sqnr(a, b) for a, b in zip(theirs, ours, strict=True)]
     # A sum that ends a hair from the middle between two codes may round either way, which few images show; less few
     # where an offset, which is large beside most values, costs some digits.
-    assert np.median(each) > (30 if draft.offsets else 100)
+    assert np.median(each) > (30 if quantized.offsets else 100)
     assert min(each) > 20
     assert sqnr(theirs, ours) > sqnr(plain, ours) + 6
 
 
 def test_every_layer_on_its_own_computes_the_same_to_float_rounding(
-    source: CalibrationSource, draft: Draft, images: Path
+    source: CalibrationSource, quantized: QuantizedModel, images: Path
 ) -> None:
     """Each layer is fed what ONNX Runtime fed it, so that no difference of rounding travels on."""
     network = open_network(source)
-    insert_fake_quantization(network, draft, learned=True)
+    insert_fake_quantization(network, quantized, learned=True)
     disturb(network.model)
-    trained = extract(network, network.model, draft)
-    inputs = {node.name: f"{node.input}/dequantized" for node in draft.plan.nodes}
-    outputs = {node.name: network.graph.node(node.name).output[0] for node in draft.plan.nodes}
+    trained = extract(network, network.model, quantized)
+    inputs = {node.name: f"{node.input}/dequantized" for node in quantized.plan.nodes}
+    outputs = {node.name: network.graph.node(node.name).output[0] for node in quantized.plan.nodes}
     wanted = [*inputs.values(), *outputs.values()]
-    values = run(rebuilt(trained, draft), prepared(source, images), sorted(set(wanted)))
-    for node in draft.plan.nodes:
+    values = run(rebuilt(trained, quantized), prepared(source, images), sorted(set(wanted)))
+    for node in quantized.plan.nodes:
         layer, output = find_module(network.model, node.name), outputs[node.name]
         assert layer is not None
         behind = [reader.output[0] for reader in network.graph.readers(output)]
@@ -241,9 +245,9 @@ def test_every_layer_on_its_own_computes_the_same_to_float_rounding(
 def test_each_point_is_quantised_once(source: CalibrationSource, table: CalibrationTable) -> None:
     """A tensor that several layers read is rounded where it is made; a max-pool's output is rounded already."""
     network = open_network(source)
-    draft = make_draft(source.model, table)
-    plan = draft.plan
-    insert_fake_quantization(network, draft, learned=True)
+    quantized = round_to_nearest(source.model, table)
+    plan = quantized.plan
+    insert_fake_quantization(network, quantized, learned=True)
     quantizers = [m for m in network.model.modules() if isinstance(m, ActivationQuantizer)]
     assert len(quantizers) == len(plan.groups)
     assert len([m for m in network.model.modules() if isinstance(m, WeightQuantizer)]) == len(plan.nodes)
@@ -258,8 +262,8 @@ def test_each_point_is_quantised_once(source: CalibrationSource, table: Calibrat
 
 def test_gradients_reach_every_weight_and_scale(source: CalibrationSource, table: CalibrationTable) -> None:
     network = open_network(source)
-    draft = make_draft(source.model, table)
-    insert_fake_quantization(network, draft, learned=True)
+    quantized = round_to_nearest(source.model, table)
+    insert_fake_quantization(network, quantized, learned=True)
     network.model(torch.randn(2, 3, 64, 64) * 50).square().sum().backward()
     without = [n for n, p in network.model.named_parameters() if p.grad is None]
     assert without == []
