@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions, runs_engine
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
@@ -29,7 +29,23 @@ def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
         help="imagenet, torchvision, bvlc, or a JSON file; options below refine it",
     )
     group.add_argument(
-        "--resize", type=int, metavar="N", help="length of the short side after resizing, in pixels; 0: none"
+        "--resize",
+        type=_resize,
+        metavar="N|HxW",
+        help="short side after resizing, in pixels (0: none); other modes: size ahead of the crop (0: the crop)",
+    )
+    group.add_argument(
+        "--resize-mode",
+        choices=("short-side", "stretch", "letterbox"),
+        help="keep the aspect ratio and crop (default), stretch the image, or fit it in between bars",
+    )
+    group.add_argument(
+        "--fill", type=_whole_numbers, metavar="N|R,G,B", help="pixels of a letterbox's bars (default 0)"
+    )
+    group.add_argument(
+        "--antialias",
+        choices=("on", "off"),
+        help="off: the filter keeps its width when it shrinks an image, as OpenCV's does (default on)",
     )
     group.add_argument(
         "--crop", type=_crop, metavar="N|HxW", help="centre crop, in pixels (default: the model's input)"
@@ -139,7 +155,7 @@ def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Prep
             "give --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
         )
     if base is None or (arguments.preprocessing and own is None):
-        changes = {**_geometry(runner), **changes}
+        changes = {**_geometry(runner, changes.get("resize_mode", "short-side")), **changes}
     spec = replace(base, **changes) if base is not None else _from_options(changes)
     for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
         print(f"note: {key} is {chosen} as the options say; the model was made for {models}", file=sys.stderr)
@@ -195,22 +211,27 @@ def positive(text: str) -> int:
 
 
 def _changes(arguments: argparse.Namespace) -> Dict[str, Any]:
-    keys = ("crop", "interpolation", "channels", "scale", "mean", "std", "layout", "dtype")
+    keys = ("crop", "interpolation", "channels", "scale", "mean", "std", "layout", "dtype", "resize_mode", "fill")
     given = {key: getattr(arguments, key) for key in keys if getattr(arguments, key) is not None}
     if arguments.resize is not None:
         given["resize"] = arguments.resize or None
+    if arguments.antialias is not None:
+        given["antialias"] = arguments.antialias == "on"
+    if given.get("resize_mode", "letterbox") != "letterbox":
+        given.setdefault("fill", (0,))  # that of the letterbox which this replaces, if it was one
     return given
 
 
-def _geometry(runner: Runner) -> Dict[str, Any]:
+def _geometry(runner: Runner, resize_mode: str) -> Dict[str, Any]:
     """Crop, layout and resize that the model's input shape suggests, for models of other tools."""
     shape = runner.input.shape
     layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
     height, width = (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
     if height is None or width is None:
         return {"layout": layout}
-    # The usual ratio of resize to crop, 256 to 224.
-    return {"layout": layout, "crop": (height, width), "resize": round(max(height, width) * 256 / 224)}
+    # The usual ratio of resize to crop, 256 to 224; a stretch or a letterbox usually ends in the crop itself.
+    resize = round(max(height, width) * 256 / 224) if resize_mode == "short-side" else None
+    return {"layout": layout, "crop": (height, width), "resize": resize}
 
 
 def _from_options(changes: Dict[str, Any]) -> Preprocessing:
@@ -233,6 +254,14 @@ def _named(name: str) -> Preprocessing:
         return Preprocessing.from_json(Path(name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(name, f"is no preprocessing: choose {', '.join(presets)}, or a JSON file") from error
+
+
+def _resize(text: str) -> Union[int, Tuple[int, int]]:
+    return _crop(text) if "x" in text.lower() else int(text)
+
+
+def _whole_numbers(text: str) -> Tuple[int, ...]:
+    return tuple(int(value) for value in text.split(","))
 
 
 def _crop(text: str) -> Tuple[int, int]:

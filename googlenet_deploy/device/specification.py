@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from googlenet_deploy.errors import UsageError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+RESIZE_MODES = ("short-side", "stretch", "letterbox")
 CHANNEL_ORDERS = ("RGB", "BGR", "L")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
@@ -22,21 +23,28 @@ LARGEST_SIDE = 8192
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize of the short side, centre crop, channel order, then ``(pixel * scale - mean) / std``.
+    """Resize, centre crop, channel order, then ``(pixel * scale - mean) / std``.
 
     Attributes:
-        resize: Length of the short side after resizing, in pixels; None keeps the image's size.
+        resize: In pixels. Mode "short-side": length of the short side after resizing, None keeps the image's size.
+            Modes "stretch" and "letterbox": (height, width) ahead of the crop, None resizes to the crop itself; one
+            number stands for a square and becomes a pair.
         crop: (height, width) of the centre crop, in pixels; the network's input size.
-        interpolation: Filter of the resize, one of `INTERPOLATIONS`; antialiased, as Pillow does it.
+        interpolation: Filter of the resize, one of `INTERPOLATIONS`.
         channels: Order of the channels, one of `CHANNEL_ORDERS`; "L" is one channel of luminance.
         scale: Multiplies the 8-bit pixel values 0..255 before the mean is subtracted.
         mean: Per channel, in `channels` order, after `scale`.
         std: Per channel, in `channels` order, after `scale`.
         layout: "NCHW" or "NHWC".
         dtype: "float32", or "uint8" where the network normalises inside (then scale 1, mean 0, std 1).
+        resize_mode: "short-side" keeps the aspect ratio and fills the crop; "stretch" does not keep it; "letterbox"
+            keeps it, fits the whole image in and fills the bars on both sides with `fill`.
+        antialias: Whether the filter widens when it shrinks an image, as Pillow's does. False is what most C++ and
+            CUDA programs compute, OpenCV's filter of the same name (nearest then takes pixel ``floor(i * ratio)``).
+        fill: Of "letterbox": one value 0..255 for all channels, or three in RGB order.
     """
 
-    resize: Optional[int] = 256
+    resize: Union[int, Tuple[int, int], None] = 256
     crop: Tuple[int, int] = (224, 224)
     interpolation: str = "bilinear"
     channels: str = "RGB"
@@ -45,8 +53,12 @@ class Preprocessing:
     std: Tuple[float, ...] = (0.229, 0.224, 0.225)
     layout: str = "NCHW"
     dtype: str = "float32"
+    resize_mode: str = "short-side"
+    antialias: bool = True
+    fill: Tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
+        _check_choice("resize_mode", self.resize_mode, RESIZE_MODES)
         _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
         _check_choice("channels", self.channels, CHANNEL_ORDERS)
         _check_choice("layout", self.layout, LAYOUTS)
@@ -67,14 +79,69 @@ class Preprocessing:
             raise UsageError("preprocessing: scale and every std must be greater than 0")
 
     def _check_geometry(self) -> None:
+        if self.resize_mode != "short-side" and _is_whole(self.resize):
+            object.__setattr__(self, "resize", (self.resize, self.resize))
         crop: Tuple[int, ...] = self.crop
-        sides = crop if self.resize is None else (*crop, self.resize)
-        if len(crop) != 2 or not all(isinstance(side, int) for side in sides):
-            raise UsageError("preprocessing: crop and resize are whole numbers of pixels: crop (height, width), resize")
-        if min(self.crop) < 1 or (self.resize is not None and self.resize < max(self.crop)):
-            raise UsageError(f"preprocessing: a crop of {self.crop} does not fit in a short side of {self.resize}")
+        resize: Any = self.resize
+        pair = self.resize_mode != "short-side" and isinstance(resize, tuple) and len(resize) == 2
+        sides = crop if resize is None else (*crop, *resize) if pair else (*crop, resize)
+        if len(crop) != 2 or not all(map(_is_whole, sides)):
+            form = "resize" if self.resize_mode == "short-side" else "resize (height, width)"
+            raise UsageError(
+                f"preprocessing: crop and resize are whole numbers of pixels: crop (height, width), {form}"
+            )
         if max(sides) > LARGEST_SIDE:
             raise UsageError(f"preprocessing: {max(sides)} pixels are more than the limit of {LARGEST_SIDE}")
+        if min(crop) < 1 or (resize is not None and not pair and resize < max(crop)):
+            raise UsageError(f"preprocessing: a crop of {self.crop} does not fit in a short side of {resize}")
+        if pair and (resize[0] < crop[0] or resize[1] < crop[1]):
+            raise UsageError(f"preprocessing: a crop of {self.crop} does not fit in a resize to {resize}")
+        self._check_filter()
+
+    def _check_filter(self) -> None:
+        if not isinstance(self.antialias, bool):
+            raise UsageError(f"preprocessing: antialias is {self.antialias!r}, must be true or false")
+        if len(self.fill) not in (1, len(self.channels)) or not all(
+            _is_whole(value) and 0 <= value <= 255 for value in self.fill
+        ):
+            raise UsageError("preprocessing: fill is one value 0..255, or one for each channel in RGB order")
+        if self.resize_mode != "letterbox" and any(self.fill):
+            raise UsageError(f"preprocessing: fill is for resize_mode letterbox, not {self.resize_mode}")
+
+    @property
+    def target(self) -> Tuple[int, int]:
+        """(height, width) that modes "stretch" and "letterbox" resize to ahead of the crop.
+
+        Raises:
+            UsageError: The mode is "short-side", whose size depends on the image.
+        """
+        if self.resize_mode == "short-side":
+            raise UsageError("preprocessing: with resize_mode short-side the size depends on the image")
+        return self.resize if isinstance(self.resize, tuple) else self.crop
+
+    @property
+    def short_side(self) -> Optional[int]:
+        """Length of the short side after resizing in mode "short-side"; None where the image keeps its size.
+
+        Raises:
+            UsageError: The mode is another one, which resizes to `target`.
+        """
+        if self.resize_mode != "short-side" or isinstance(self.resize, tuple):
+            raise UsageError(f"preprocessing: resize_mode {self.resize_mode} does not resize by the short side")
+        return self.resize
+
+    def describe_geometry(self) -> str:
+        """Resize and crop in words, such as "short side to 256, 224 x 224 (height x width) out of the middle"."""
+        cut = f"{self.crop[0]} x {self.crop[1]} (height x width)"
+        if self.resize_mode == "short-side":
+            resized = "no resize" if self.resize is None else f"short side to {self.resize}"
+            text = f"{resized}, {cut} out of the middle"
+        else:
+            size = f"{self.target[0]} x {self.target[1]} (height x width)"
+            text = f"stretched to {size}" if self.resize_mode == "stretch" else f"fitted into {size}"
+            text += f", bars of {', '.join(map(str, self.fill))}" if self.resize_mode == "letterbox" else ""
+            text += f", {cut} out of the middle" if self.target != self.crop else ""
+        return f"{text}, {self.interpolation}{'' if self.antialias else ' without antialiasing'}"
 
     @property
     def input_shape(self) -> Tuple[int, int, int]:
@@ -98,8 +165,14 @@ class Preprocessing:
         )
 
     def to_json(self) -> str:
-        """One line of JSON with the keys in a fixed order, so that equal specifications are equal bytes."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """One line of JSON with the keys in a fixed order, so that equal specifications are equal bytes.
+
+        `resize_mode`, `antialias` and `fill` are left out at their defaults, so that what they do not concern reads
+        and writes as before there were any.
+        """
+        values = asdict(self)
+        later = {key: default for key, default in _LATER_FIELDS.items() if values[key] == default}
+        return json.dumps({key: value for key, value in values.items() if key not in later}, separators=(",", ":"))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -109,7 +182,9 @@ class Preprocessing:
             UsageError: A key is unknown or a value is out of range.
         """
         known = dict(values)
-        for key in ("crop", "mean", "std"):
+        if isinstance(known.get("resize"), list):
+            known["resize"] = tuple(known["resize"])
+        for key in ("crop", "mean", "std", "fill"):
             if key in known and not isinstance(known[key], (list, tuple)):
                 raise UsageError(f"preprocessing: {key} is {known[key]!r}, must be a list of numbers")
             if key in known:
@@ -140,6 +215,14 @@ def describe_difference(ours: Preprocessing, theirs: Preprocessing) -> Dict[str,
     """The fields in which two specifications differ, each with both values; empty where they are equal."""
     first, second = asdict(ours), asdict(theirs)
     return {key: (first[key], second[key]) for key in first if first[key] != second[key]}
+
+
+# Fields that came after the first files were written, with what those files mean.
+_LATER_FIELDS: Dict[str, Any] = {"resize_mode": "short-side", "antialias": True, "fill": (0,)}
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

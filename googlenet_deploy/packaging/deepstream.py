@@ -57,6 +57,12 @@ def write_deepstream(output: PathLike, request: DeepStreamRequest) -> BundleResu
     _check(request)
     models = read_models({"fp32": request.fp32}, "fp32")
     spec = models.main.preprocessing
+    if spec.resize_mode == "letterbox" and spec.target != spec.crop:
+        raise BadModelError(
+            request.fp32,
+            "crops a letterboxed image, which nvinfer cannot do",
+            "export it with --resize 0, which fits the image into the crop",
+        )
     factor, offsets, factors = split_normalisation(spec, request.fp32)
     model = adapted_model(request.fp32, factors)
     count = models.class_count or len(models.class_names)

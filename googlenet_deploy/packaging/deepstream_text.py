@@ -97,9 +97,9 @@ def infer_config(values: InferValues) -> str:
         f"model-color-format={_COLOURS[spec.channels]}",
         f"infer-dims={len(spec.channels)};{height};{width}",
         "network-input-order=0",
-        "# The whole frame is scaled to infer-dims; with config_preprocess.txt set input-tensor-from-meta=1 instead",
-        "maintain-aspect-ratio=0",
-        "scaling-filter=1",
+        f"# {_whole_frame(spec)}",
+        *_aspect(spec),
+        f"scaling-filter={_filter(spec)}",
         "input-tensor-from-meta=0",
     ]
     return "\n".join(lines) + "\n"
@@ -129,8 +129,8 @@ def preprocess_config(values: InferValues) -> str:
         f"tensor-name={values.input}",
         f"processing-width={width}",
         f"processing-height={height}",
-        "maintain-aspect-ratio=0",
-        "scaling-filter=1",
+        *_aspect(spec),
+        f"scaling-filter={_filter(spec)}",
         "scaling-pool-memory-type=0",
         "scaling-pool-compute-hw=0",
         "scaling-buf-pool-size=6",
@@ -155,12 +155,18 @@ def preprocess_config(values: InferValues) -> str:
 def region(spec: Preprocessing, frame: tuple[int, int]) -> tuple[int, int, int, int]:
     """Left, top, width and height of what the centre crop keeps of a frame, in the frame's own pixels.
 
-    The short side is resized to ``resize``, so a crop of c pixels covers ``c / resize`` of the short side.
+    A crop of c pixels covers ``c / resize`` of the side that is resized: of the short side, or of each side where the
+    frame is stretched. A letterbox keeps the whole frame.
     """
     width, height = frame
-    scale = min(width, height) / spec.resize if spec.resize else 1.0
-    wide = min(width, round(spec.crop[1] * scale))
-    high = min(height, round(spec.crop[0] * scale))
+    if spec.resize_mode == "letterbox":
+        return 0, 0, width, height
+    if spec.resize_mode == "stretch":
+        x, y = width / spec.target[1], height / spec.target[0]
+    else:
+        x = y = min(width, height) / spec.short_side if spec.short_side else 1.0
+    wide = min(width, round(spec.crop[1] * x))
+    high = min(height, round(spec.crop[0] * y))
     return (width - wide) // 2, (height - high) // 2, wide, high
 
 
@@ -179,18 +185,13 @@ def readme(values: InferValues) -> str:
         f"        nvstreammux name=mux batch-size={request.batch} {size} ! \\",
         "        nvinfer config-file-path=config_infer_primary.txt ! nvvideoconvert ! nvdsosd ! fakesink",
         "",
-        "The same region of the frame as in training (see below), with input-tensor-from-meta=1 in",
-        "config_infer_primary.txt:",
-        "",
-        "        ... ! nvdspreprocess config-file=config_preprocess.txt ! \\",
-        "        nvinfer config-file-path=config_infer_primary.txt ! ...",
-        "",
+        *([] if takes_whole_frame(spec) else _CROPPED),
         "What differs from the preparation of images in training and in `evaluate`",
         "",
         *_differences(values),
         "",
         "The region of interest for frames of W x H pixels: left, top, width, height =",
-        f"    s = min(W, H) / {spec.resize or 'min(W, H)'}; width = {spec.crop[1]} s; height = {spec.crop[0]} s;",
+        f"    {_region_formula(spec)}",
         "    left = (W - width) / 2; top = (H - height) / 2",
         f"For {request.frame[0]} x {request.frame[1]}: {left};{top};{wide};{high}",
         "",
@@ -212,13 +213,7 @@ def readme(values: InferValues) -> str:
 
 def _differences(values: InferValues) -> list[str]:
     spec, request = values.spec, values.request
-    height, width = spec.crop
-    short = f"resizes the short side to {spec.resize} and cuts {height} x {width} out of the middle"
-    lines = [
-        f"- Region: nvinfer scales the whole frame to {height} x {width}, whatever its shape; training {short}.",
-        "  Objects look squeezed, and the borders that training cut off are seen. Use config_preprocess.txt.",
-        "- Filter: nvinfer's bilinear scaling is not antialiased, training's is: large frames come out noisier.",
-    ]
+    lines = _differences_of_geometry(spec)
     if any(factor != 1.0 for factor in values.factors):
         lines += [
             f"- Standard deviation: nvinfer has one scale for all channels, this network has {_list(spec.std)}.",
@@ -231,6 +226,68 @@ def _differences(values: InferValues) -> list[str]:
             "  TensorRT rounds the weights itself, so it is not bit for bit the INT8 model that `evaluate` measured.",
         ]
     return lines
+
+
+def takes_whole_frame(spec: Preprocessing) -> bool:
+    """Whether nvinfer alone prepares frames as in training: the model sees the whole frame, stretched or fitted in."""
+    return spec.resize_mode != "short-side" and spec.target == spec.crop
+
+
+def _differences_of_geometry(spec: Preprocessing) -> list[str]:
+    height, width = spec.crop
+    lines = []
+    if not takes_whole_frame(spec):
+        lines += [
+            f"- Region: nvinfer scales the whole frame to {height} x {width}, whatever its shape. In training:",
+            f"  {spec.describe_geometry()}.",
+            "  Objects look squeezed, and the borders that training cut off are seen. Use config_preprocess.txt.",
+        ]
+    if any(spec.fill):
+        lines += [f"- Bars: nvinfer's are black, those of training have the value {', '.join(map(str, spec.fill))}."]
+    if spec.antialias and spec.interpolation != "nearest":
+        lines += [
+            "- Filter: nvinfer's bilinear scaling is not antialiased, training's is: large frames come out noisier."
+        ]
+    elif spec.interpolation not in ("nearest", "bilinear"):
+        lines += [f"- Filter: nvinfer scales bilinearly, training scales by {spec.interpolation}."]
+    return lines or ["- Nothing: nvinfer scales frames as in training."]
+
+
+_CROPPED = [
+    "The same region of the frame as in training (see below), with input-tensor-from-meta=1 in",
+    "config_infer_primary.txt:",
+    "",
+    "        ... ! nvdspreprocess config-file=config_preprocess.txt ! \\",
+    "        nvinfer config-file-path=config_infer_primary.txt ! ...",
+    "",
+]
+
+
+def _aspect(spec: Preprocessing) -> list[str]:
+    """Nvinfer's letterbox is centred with ``symmetric-padding``; its bars are black."""
+    if spec.resize_mode == "letterbox":
+        return ["maintain-aspect-ratio=1", "symmetric-padding=1"]
+    return ["maintain-aspect-ratio=0"]
+
+
+def _filter(spec: Preprocessing) -> int:
+    """``scaling-filter`` (NvBufSurfTransform_Inter): 0 nearest, 1 bilinear."""
+    return 0 if spec.interpolation == "nearest" else 1
+
+
+def _whole_frame(spec: Preprocessing) -> str:
+    if takes_whole_frame(spec):
+        return "The whole frame is scaled to infer-dims, as in training"
+    return "The whole frame is scaled to infer-dims; with config_preprocess.txt set input-tensor-from-meta=1 instead"
+
+
+def _region_formula(spec: Preprocessing) -> str:
+    height, width = spec.crop
+    if spec.resize_mode == "letterbox":
+        return "width = W; height = H;"
+    if spec.resize_mode == "stretch":
+        return f"width = {width} W / {spec.target[1]}; height = {height} H / {spec.target[0]};"
+    return f"s = min(W, H) / {spec.short_side or 'min(W, H)'}; width = {width} s; height = {height} s;"
 
 
 def _title(request: DeepStreamRequest) -> str:

@@ -154,7 +154,7 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
         architecture=architecture.name,
         width=model.width,
         input_size=preprocessing.crop[0],
-        resize=preprocessing.resize,
+        resize=stated_short_side(preprocessing),
         learning_rate=options.learning_rate or share * LEARNING_RATES[architecture.name],
     )
     what = "classifier kept: the classes are the same" if kept else f"classifier replaced: {len(data.classes)} classes"
@@ -177,9 +177,26 @@ def replace_classifier(model: GoogLeNet, num_classes: int) -> None:
 def _adapted(preprocessing: Preprocessing, options: TrainingOptions) -> Preprocessing:
     if options.input_size is not None:
         size = options.input_size
-        resize = options.resize or _default_resize(size, options)
+        resize = options.resize or _resize_for(preprocessing, size, options)
         return replace(preprocessing, crop=(size, size), resize=resize)
     return replace(preprocessing, resize=options.resize) if options.resize is not None else preprocessing
+
+
+def _resize_for(preprocessing: Preprocessing, size: int, options: TrainingOptions) -> int | tuple[int, int] | None:
+    """The resize of another input size; a stretch or a letterbox keeps its ratio to the crop."""
+    if preprocessing.resize_mode == "short-side":
+        return _default_resize(size, options)
+    if preprocessing.target == preprocessing.crop:
+        return None
+    height, width = (
+        round(size * whole / cut) for whole, cut in zip(preprocessing.target, preprocessing.crop, strict=True)
+    )
+    return height, width
+
+
+def stated_short_side(preprocessing: Preprocessing) -> int | None:
+    """The short side after resizing, for the record of the options; None where the images are resized otherwise."""
+    return preprocessing.short_side if preprocessing.resize_mode == "short-side" else None
 
 
 def _default_resize(size: int, options: TrainingOptions) -> int:

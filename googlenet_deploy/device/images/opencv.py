@@ -26,14 +26,20 @@ _ENLARGING = {
 }
 
 
-def resize(pixels: NDArray[np.uint8], size: Tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
-    """Resizes uint8 (H, W) or (H, W, C) to `size`, (width, height).
+def resize(
+    pixels: NDArray[np.uint8], size: Tuple[int, int], interpolation: str, *, antialias: bool = True
+) -> NDArray[np.uint8]:
+    """Resizes uint8 (H, W) or (H, W, C) to `size`, (width, height); AREA where it shrinks, unless without `antialias`.
 
     Raises:
         UsageError: The result would not be an image but fill the memory: a line of pixels, its short side enlarged.
     """
     if size[0] * size[1] > MAX_PIXELS:
         raise UsageError(f"an image of {size[0]} x {size[1]} pixels after resizing is too large for OpenCV's resize")
-    shrinks = size[0] < pixels.shape[1]
-    method = cv2.INTER_AREA if shrinks and interpolation != "nearest" else _ENLARGING[interpolation]
+    method = _ENLARGING[interpolation]
+    smaller = (min(size[0], pixels.shape[1]), min(size[1], pixels.shape[0]))
+    if antialias and interpolation != "nearest" and smaller != (pixels.shape[1], pixels.shape[0]):
+        pixels = np.asarray(cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+    if (pixels.shape[1], pixels.shape[0]) == size:
+        return pixels
     return np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)

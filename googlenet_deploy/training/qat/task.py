@@ -34,7 +34,7 @@ with requires("train"):
 
     from googlenet_deploy.model.architecture import ARCHITECTURES
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.network import Network, set_dropout
+    from googlenet_deploy.training.network import Network, set_dropout, stated_short_side
     from googlenet_deploy.training.qat.distillation import ImitationLoss
     from googlenet_deploy.training.qat.insert import extract, insert_fake_quantization, plain_layer
     from googlenet_deploy.training.qat.onnx_network import OnnxNetwork, open_network
@@ -109,7 +109,7 @@ def _task(
         architecture=architecture.name,
         width=network.model.width,
         input_size=source.preprocessing.crop[0],
-        resize=source.preprocessing.resize,
+        resize=stated_short_side(source.preprocessing),
         learning_rate=options.learning_rate or (LEARNING_RATE if qat.refine == "none" else REFINED_LEARNING_RATE),
         dropout=0.0,
         auxiliary_weight=0.0,

@@ -68,6 +68,26 @@ def test_options_win_over_the_model_and_that_is_said(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_resize_modes_are_options(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--resize-mode", "letterbox", "--resize", "0", "--fill", "114", "--antialias", "off")
+    spec = resolve_preprocessing(parse(*options), runner(BVLC))
+    assert (spec.resize_mode, spec.target, spec.fill, spec.antialias) == ("letterbox", (224, 224), (114,), False)
+    assert spec.mean == BVLC.mean
+    assert (
+        "note: resize_mode is letterbox as the options say; the model was made for short-side"
+        in capsys.readouterr().err
+    )
+    stretched = resolve_preprocessing(parse("--resize-mode", "stretch", "--resize", "240x320"), runner(spec))
+    assert (stretched.resize, stretched.fill) == ((240, 320), (0,))
+    assert resolve_preprocessing(parse("--resize-mode", "stretch"), runner(BVLC)).target == (256, 256)
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+def test_a_foreign_model_is_stretched_to_its_input(mode: str) -> None:
+    options = parse("--preprocessing", "imagenet", "--resize-mode", mode)
+    assert resolve_preprocessing(options, runner(None, (None, 3, 96, 128))).target == (96, 128)
+
+
 def test_a_model_that_says_nothing_needs_options() -> None:
     with pytest.raises(UsageError, match=r"m\.onnx: the model does not say how its images are prepared") as caught:
         resolve_preprocessing(parse("--resize", "256"), runner())

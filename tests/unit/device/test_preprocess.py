@@ -111,6 +111,98 @@ def test_an_image_smaller_than_the_crop_is_refused_if_it_may_not_be_resized() ->
         preprocess(noise(13, 12), spec)
 
 
+STRETCH = Preprocessing(resize=None, crop=(96, 128), resize_mode="stretch")
+LETTERBOX = Preprocessing(resize=None, crop=(96, 128), resize_mode="letterbox", fill=(10, 20, 30))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (60, 300), (128, 96), (100, 40)])
+def test_stretch_is_a_plain_resize_to_the_crop(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    np.testing.assert_array_equal(
+        crop_pixels(image, STRETCH), np.asarray(image.resize((128, 96), _FILTERS["bilinear"]))
+    )
+
+
+def test_stretch_to_a_size_ahead_of_the_crop() -> None:
+    image = noise(300, 200)
+    spec = replace(STRETCH, resize=(110, 150))
+    whole = np.asarray(image.resize((150, 110), _FILTERS["bilinear"]))
+    np.testing.assert_allclose(crop_pixels(image, spec).astype(int), whole[7 : 7 + 96, 11 : 11 + 128], atol=1)
+
+
+@pytest.mark.parametrize(("size", "inner"), [((500, 375), (128, 96)), ((400, 100), (128, 32)), ((50, 200), (24, 96))])
+def test_a_letterbox_holds_the_whole_image_between_bars(size: tuple[int, int], inner: tuple[int, int]) -> None:
+    image = noise(*size)
+    got = crop_pixels(image, LETTERBOX)
+    expected = Image.new("RGB", (128, 96), (10, 20, 30))
+    expected.paste(image.resize(inner, _FILTERS["bilinear"]), ((128 - inner[0]) // 2, (96 - inner[1]) // 2))
+    np.testing.assert_array_equal(got, np.asarray(expected))
+
+
+def test_a_crop_out_of_a_letterbox_cuts_image_and_bars() -> None:
+    image = noise(300, 100)
+    spec = replace(LETTERBOX, resize=(120, 150))  # the image is 150 x 50 in it, 35 rows below the upper edge
+    got = crop_pixels(image, spec)
+    resized = np.asarray(image.resize((150, 50), _FILTERS["bilinear"])).astype(int)
+    assert got.shape == (96, 128, 3)
+    assert (got[:23] == (10, 20, 30)).all()
+    assert (got[73:] == (10, 20, 30)).all()
+    np.testing.assert_allclose(got[23:73].astype(int), resized[:, 11 : 11 + 128], atol=1)
+
+
+def test_bars_of_a_grey_image_and_of_one_value() -> None:
+    grey = replace(LETTERBOX, channels="L", mean=(0.5,), std=(0.5,), fill=(77,))
+    assert (crop_pixels(noise(400, 100).convert("L"), grey)[:32] == 77).all()
+    assert (crop_pixels(noise(400, 100), replace(LETTERBOX, fill=(114,)))[:32] == 114).all()
+
+
+def test_bars_are_normalised_like_pixels() -> None:
+    spec = replace(LETTERBOX, channels="BGR", scale=1.0, mean=(1.0, 2.0, 3.0), std=(1.0, 1.0, 1.0))
+    np.testing.assert_allclose(preprocess(noise(400, 100), spec)[:, 0, 0], (30 - 1, 20 - 2, 10 - 3))
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 300), st.integers(1, 300), st.sampled_from(["stretch", "letterbox"]), st.booleans(),
+    st.integers(0, 9), st.sampled_from(INTERPOLATIONS),
+)  # fmt: skip
+def test_any_image_fits_any_mode(
+    width: int, height: int, mode: str, antialias: bool, margin: int, interpolation: str
+) -> None:
+    spec = Preprocessing(
+        resize=(13 + margin, 17 + margin), crop=(13, 17), resize_mode=mode, antialias=antialias,
+        interpolation=interpolation,
+    )  # fmt: skip
+    assert preprocess(noise(width, height), spec).shape == (3, 13, 17)
+
+
+def test_without_antialiasing_pixels_between_are_not_seen() -> None:
+    stripes = np.zeros((8, 80, 3), np.uint8)
+    stripes[:, 4::10] = stripes[:, 5::10] = 200  # where the centres of the 8 output pixels are
+    image, spec = Image.fromarray(stripes), Preprocessing(resize=None, crop=(8, 8), resize_mode="stretch")
+    assert (crop_pixels(image, replace(spec, antialias=False)) == 200).all()
+    antialiased = crop_pixels(image, spec)
+    assert 20 < antialiased.mean() < 80
+
+
+def test_nearest_without_antialiasing_takes_the_corner_as_opencv_and_cuda_programs_do() -> None:
+    row = np.repeat(np.arange(100, dtype=np.uint8)[np.newaxis, :, np.newaxis], 3, axis=2)
+    spec = Preprocessing(resize=None, crop=(1, 7), resize_mode="stretch", interpolation="nearest", antialias=False)
+    got = crop_pixels(Image.fromarray(row), spec)[0, :, 0]
+    assert got.tolist() == [int(np.float32(x) * np.float32(100 / 7)) for x in range(7)]
+
+
+@pytest.mark.parametrize("mode", ["short-side", "stretch", "letterbox"])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_without_antialiasing_both_backends_give_the_same_pixels(mode: str, interpolation: str) -> None:
+    pytest.importorskip("cv2")
+    spec = Preprocessing(resize=110, crop=(96, 96), resize_mode=mode, interpolation=interpolation, antialias=False)
+    for size in ((500, 375), (70, 200), (110, 110)):
+        image = noise(*size)
+        ours, theirs = (crop_pixels(image, spec, backend).astype(int) for backend in ("pillow", "opencv"))
+        np.testing.assert_allclose(ours, theirs, atol=1)
+
+
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown image backend 'cairo': choose pillow or opencv"):
         preprocess(noise(8, 8), RAW, "cairo")

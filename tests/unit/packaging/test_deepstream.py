@@ -17,7 +17,7 @@ from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export.passes.uint8_input import ScaleInput
 from googlenet_deploy.export.samples import prepare, smooth_pictures
-from googlenet_deploy.graph.files import load_model
+from googlenet_deploy.graph.files import load_model, read_metadata, store_metadata, write_model
 from googlenet_deploy.graph.graph import copy_model
 from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.packaging.content import verify_bundle
@@ -151,6 +151,57 @@ def test_the_region_of_interest_is_the_centre_crop(request_int8: DeepStreamReque
     infer = read_config(tmp_path / "bundle/config_infer_primary.txt")["property"]
     assert values["user-configs"]["pixel-normalization-factor"] == infer["net-scale-factor"]
     assert values["user-configs"]["offsets"] == infer["offsets"]
+
+
+def with_preprocessing(classifier: Classifier, path: Path, spec: Preprocessing) -> Path:
+    """The small classifier, said to take images prepared in another way."""
+    model = load_model(classifier.fp32)
+    store_metadata(model, replace(read_metadata(classifier.fp32, model), preprocessing=spec))
+    write_model(path, model)
+    return path
+
+
+def test_the_region_of_interest_of_a_stretch_is_the_part_of_each_side() -> None:
+    stretched = Preprocessing(resize=(256, 320), crop=(224, 224), resize_mode="stretch")
+    assert region(stretched, (1920, 1080)) == (288, 67, 1344, 945)
+    assert region(replace(stretched, resize=None), (1920, 1080)) == (0, 0, 1920, 1080)
+    assert region(replace(stretched, resize=None, resize_mode="letterbox"), (640, 480)) == (0, 0, 640, 480)
+
+
+@pytest.mark.parametrize(
+    ("mode", "aspect", "padding"), [("stretch", "0", None), ("letterbox", "1", "1"), ("short-side", "0", None)]
+)
+def test_nvinfer_scales_frames_as_the_model_was_trained(
+    request_int8: DeepStreamRequest, classifier: Classifier, tmp_path: Path, mode: str, aspect: str, padding: str | None
+) -> None:
+    spec = replace(SPECIFICATION, resize=72 if mode == "short-side" else None, resize_mode=mode)
+    fp32 = with_preprocessing(classifier, tmp_path / "m.onnx", spec)
+    write_deepstream(tmp_path / "bundle", replace(request_int8, fp32=fp32, precision="fp16", table=None))
+    for file in ("config_infer_primary.txt", "config_preprocess.txt"):
+        values = read_config(tmp_path / "bundle" / file)["property"]
+        assert values["maintain-aspect-ratio"] == aspect
+        assert values.get("symmetric-padding") == padding
+    text = (tmp_path / "bundle/README.txt").read_text(encoding="utf-8")
+    assert ("Region: nvinfer scales the whole frame" in text) == (mode == "short-side")
+    assert "not antialiased" in text
+
+
+def test_a_crop_out_of_a_letterbox_is_refused(
+    request_int8: DeepStreamRequest, classifier: Classifier, tmp_path: Path
+) -> None:
+    spec = replace(SPECIFICATION, resize=72, resize_mode="letterbox")
+    fp32 = with_preprocessing(classifier, tmp_path / "m.onnx", spec)
+    with pytest.raises(BadModelError, match="crops a letterboxed image"):
+        write_deepstream(tmp_path / "bundle", replace(request_int8, fp32=fp32, precision="fp16", table=None))
+
+
+def test_grey_bars_are_named(request_int8: DeepStreamRequest, classifier: Classifier, tmp_path: Path) -> None:
+    spec = replace(SPECIFICATION, resize=None, resize_mode="letterbox", fill=(114,), antialias=False)
+    fp32 = with_preprocessing(classifier, tmp_path / "m.onnx", spec)
+    write_deepstream(tmp_path / "bundle", replace(request_int8, fp32=fp32, precision="fp16", table=None))
+    text = (tmp_path / "bundle/README.txt").read_text(encoding="utf-8")
+    assert "nvinfer's are black, those of training have the value 114" in text
+    assert "antialiased" not in text
 
 
 def test_the_text_says_what_differs(request_int8: DeepStreamRequest, tmp_path: Path) -> None:

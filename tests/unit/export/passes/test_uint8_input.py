@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+from PIL import Image
 
+from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
@@ -55,6 +58,22 @@ def test_no_operation_that_does_nothing(export_small: Any) -> None:
     assert names[:4] == ["input/cast", "input/nchw", "input/centred", "conv1/conv"], "std is 1: nothing to multiply"
     names = [node.name for node in export_small("torchvision", uint8_input=True).model.graph.node]
     assert names[:5] == ["input/cast", "input/nchw", "input/centred", "input/normalised", "conv1/conv"]
+
+
+@pytest.mark.parametrize("mode", ["stretch", "letterbox"])
+def test_the_uint8_form_of_another_resize_gets_the_same_pixels(tiny_classifier: Any, mode: str) -> None:
+    fill = (9, 99, 199) if mode == "letterbox" else (0,)
+    spec = Preprocessing(resize=(10, 12), crop=(8, 8), channels="BGR", resize_mode=mode, antialias=False, fill=fill)
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 50, 3), np.uint8))
+    model = tiny_classifier(2)
+    converted = PassManager().run(model, [Uint8Input(spec)])
+    floats, raw = preprocess(image, spec)[np.newaxis], preprocess(image, spec.with_uint8_input())[np.newaxis]
+    assert raw.dtype == np.uint8
+    answers = [
+        ReferenceEvaluator(net).run(None, {net.graph.input[0].name: fed})[0]
+        for net, fed in ((model, floats), (converted, raw))
+    ]
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-4, atol=1e-4)
 
 
 def test_raw_pixels_need_nothing(tiny_classifier: Any) -> None:
