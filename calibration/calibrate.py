@@ -15,19 +15,17 @@ from googlenet_deploy import __version__
 from googlenet_deploy.calibration.collect import FOLDS, Collection, Collector, load_state, save_state
 from googlenet_deploy.calibration.histogram import Histogram, Outline, outline
 from googlenet_deploy.calibration.images import ImageSelection, hash_contents, hash_images
+from googlenet_deploy.calibration.methods import AUTO, DEFAULT_PERCENTILE, METHODS
 from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.table import (
-    AUTO,
     CONTENT_DIGITS,
     FALLBACK_AMAX,
-    METHODS,
     SMALLEST_AMAX,
     CalibrationTable,
     ImageRecord,
     TensorRecord,
 )
 from googlenet_deploy.calibration.thresholds.error import share_above
-from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE
 from googlenet_deploy.calibration.thresholds.select import choose_threshold
 from googlenet_deploy.calibration.watched_tensors import Observation, plan_observations, watched_tensors
 from googlenet_deploy.device.files import sha256_file

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from googlenet_deploy.calibration.methods import AUTO, METHODS
 from googlenet_deploy.device.files import reason, write_json
 from googlenet_deploy.device.specification import Preprocessing, describe_difference
 from googlenet_deploy.errors import BadTableError, UsageError
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 FORMAT = "googlenet-deploy calibration table"
 FORMAT_VERSION = 1
-METHODS = ("max", "percentile", "entropy", "mse")
-AUTO = "auto"
 # Scales are symmetric around zero; what they scale may use the code below -127 too.
 LARGEST_CODE, SMALLEST_CODE = 127, -128
 # A tensor that is always zero has no range; any scale keeps it zero, and 1 step of 1/127 overflows nothing.

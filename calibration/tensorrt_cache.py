@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.calibration.methods import ALGORITHMS
 from googlenet_deploy.calibration.placement import PlacementOptions, place
 from googlenet_deploy.calibration.table import group_scales, scale_from_amax
 from googlenet_deploy.calibration.watched_tensors import is_fused
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.table import CalibrationTable
     from googlenet_deploy.device.files import PathLike
 
-ALGORITHMS = ("EntropyCalibration2", "MinMaxCalibration")
 _HEADER = re.compile(r"TRT-(\d+)-(\w+)")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\.\d+)*")
 # Operators that TensorRT's parser turns into one layer each, when all shapes are known.

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.calibration.methods import DEFAULT_PERCENTILE
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.histogram import Histogram
-
-DEFAULT_PERCENTILE = 99.999
 
 
 def percentile_threshold(histogram: Histogram, percentile: float = DEFAULT_PERCENTILE) -> float:

@@ -18,10 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from googlenet_deploy.calibration.histogram import Histogram
+from googlenet_deploy.calibration.methods import DEFAULT_PERCENTILE
 from googlenet_deploy.calibration.thresholds.entropy import entropy_threshold
 from googlenet_deploy.calibration.thresholds.error import Magnitudes, SquaredError
 from googlenet_deploy.calibration.thresholds.mse import mse_threshold
-from googlenet_deploy.calibration.thresholds.percentile import DEFAULT_PERCENTILE, percentile_threshold
+from googlenet_deploy.calibration.thresholds.percentile import percentile_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,6 +17,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator, Optional
 
+from googlenet_deploy.calibration.methods import ALGORITHMS, AUTO, DEFAULT_PERCENTILE, METHODS
 from googlenet_deploy.cli.arguments import add_preprocessing_options, positive, refuse_unused, report_skipped
 from googlenet_deploy.errors import OutputError, UsageError
 
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.images import ImageSelection
     from googlenet_deploy.calibration.table import CalibrationTable
 
-METHODS = ("auto", "max", "percentile", "entropy", "mse")
-ALGORITHMS = ("EntropyCalibration2", "MinMaxCalibration")
 DEFAULT_COUNT = 256
-DEFAULT_PERCENTILE = 99.999
 WORST_SHOWN = 5
 
 
@@ -61,7 +59,9 @@ def add_image_options(group: argparse._ArgumentGroup, *, required: bool) -> None
 
 def add_method_options(group: argparse._ArgumentGroup) -> None:
     """How thresholds are found, and how the pass over the images is made."""
-    group.add_argument("--method", choices=METHODS, default="auto", help="whose thresholds are used (default auto)")
+    group.add_argument(
+        "--method", choices=(AUTO, *METHODS), default="auto", help="whose thresholds are used (default auto)"
+    )
     group.add_argument(
         "--percentile",
         type=float,

@@ -21,9 +21,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
+from googlenet_deploy.calibration.methods import DEFAULT_PERCENTILE
 from googlenet_deploy.cli.arguments import add_preprocessing_options, gate, refuse_unused, report_skipped
 from googlenet_deploy.cli.calibrate import (
-    DEFAULT_PERCENTILE,
     add_cache_options,
     add_image_options,
     add_method_options,

@@ -6,11 +6,14 @@ import json
 import math
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from googlenet_deploy.calibration.methods import AUTO, METHODS
+from googlenet_deploy.device.builder.options import parse_batch
 from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.device.targets.target import Target, load_target
 from googlenet_deploy.errors import InputError, UsageError
 from googlenet_deploy.quantization.refine.registry import EQUALIZE, parse_refinements
@@ -27,64 +30,66 @@ GATES = {
 BUDGETS = ("top1", "agreement", "sqnr")
 # A sound INT8 GoogLeNet gives 98 of 100 images the class that FP32 gives them; below 95 something is wrong.
 DEFAULT_GATES = {"agreement": 95.0}
+REQUIRED = ("weights", "images", "target", "output")
+DETAILS = "details"  # a heading of --help
 
 
 @dataclass(frozen=True)
 class DeployConfig:
-    """Everything that can be asked for; the names are those of the TOML file and of the options.
+    """Everything that can be asked for; the names are those of the TOML file and of the command line."""
 
-    Attributes:
-        weights: A checkpoint, or "bvlc" or "torchvision" for the published weights.
-        images: A folder of photographs; calibration and evaluation share it, never an image.
-        labels: CSV of filename,label; "" takes the folder of an image for its class where that is one.
-        target: A module, a JetPack, a TensorRT, or tensorrt-rtx.
-        precision: "fp32", "fp16" or "int8".
-        output: The folder for everything that is made.
-        calibration_images: How many images calibrate; at most two thirds of all do.
-        evaluation_images: How many others are evaluated at most; 0 for all.
-        seed: Of the draw between the two.
-        method: How thresholds are chosen, see `calibrate`.
-        refine: Refinements of the INT8 model, see `quantize`; without "equalize", which changes the FP32 one.
-        batch: Batches of the engine: smallest, usual, largest.
-        benchmark: Whether this machine's own latency is measured too.
-        sensitivity: Whether it is measured what quantising each layer alone costs.
-        budget: What INT8 must keep by leaving layers in floating point: "top1" (points lost at most), "agreement" (%)
-            or "sqnr" (dB); judged on images that neither calibrate nor evaluate.
-        golden_images: Images in the bundle's self-test.
-        compute_capabilities: GPUs for which TensorRT-RTX builds ahead of time.
-        gates: Limits by name, see `GATES`.
-        threads: CPU threads; 0 for one per core.
-    """
-
-    weights: str
-    images: str
-    target: str
-    output: str
-    labels: str = ""
-    precision: str = "int8"
-    calibration_images: int = 256
-    evaluation_images: int = 0
-    seed: int = 0
-    method: str = "auto"
-    refine: str = "fast"
-    batch: tuple[int, ...] = (1, 4, 16)
-    benchmark: bool = True
-    sensitivity: bool = True
-    budget: Mapping[str, float] = field(default_factory=dict)
-    golden_images: int = 6
-    compute_capabilities: tuple[str, ...] = ("8.6", "8.9")
-    gates: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_GATES))
-    threads: int = 0
+    weights: str = option("", "a checkpoint, or bvlc or torchvision for the published weights", metavar="W")
+    images: str = option("", "photographs: some calibrate, the others evaluate, no image does both", metavar="DIR")
+    target: str = option("", "a module such as orin-nano, a JetPack, a TensorRT, or tensorrt-rtx", metavar="T")
+    output: str = option("", "the folder for everything that is made", metavar="DIR")
+    labels: str = option("", "CSV of filename,label (default: a folder per class, or none)", metavar="FILE")
+    precision: str = option("int8", "what is deployed", choices=PRECISIONS)
+    calibration_images: int = option(
+        256, "images that calibrate, at most two thirds of all", group=DETAILS, metavar="N", least=1
+    )
+    evaluation_images: int = option(
+        0, "images that are evaluated, at most; 0: all others", group=DETAILS, metavar="N", least=0
+    )
+    seed: int = option(0, "of the draw between them", group=DETAILS, metavar="N", least=0)
+    method: str = option("auto", "how thresholds are chosen, see `calibrate`", group=DETAILS, choices=(AUTO, *METHODS))
+    refine: str = option(
+        "fast",
+        "refinements of INT8, see `quantize`; without equalize, which changes FP32",
+        group=DETAILS,
+        metavar="LIST",
+    )
+    batch: tuple[int, ...] = option(
+        (1, 4, 16), "batches of the engine", group=DETAILS, metavar="N|MIN,OPT,MAX", parse=parse_batch
+    )
+    benchmark: bool = option(True, "do not measure this machine's own latency", group=DETAILS)
+    sensitivity: bool = option(True, "do not measure what INT8 costs in each layer", group=DETAILS)
+    budget: Mapping[str, float] = option(
+        dict,
+        "keep the fewest layers in floating point that hold top1 (points lost), agreement (percent) or sqnr (dB), "
+        "measured on a third set of images; may be repeated",
+        group=DETAILS,
+        metavar="NAME=VALUE",
+    )
+    golden_images: int = option(6, "images in the bundle's self-test", group=DETAILS, metavar="N", least=1)
+    compute_capabilities: tuple[str, ...] = option(
+        ("8.6", "8.9"), "GPUs for which TensorRT-RTX builds ahead of time", group=DETAILS, metavar="LIST"
+    )
+    threads: int = option(0, "CPU threads; 0: one per core", group=DETAILS, metavar="N", least=0)
+    gates: Mapping[str, float] = option(
+        lambda: dict(DEFAULT_GATES),
+        "top1, top5, agreement (percent, at least), sqnr (dB, at least), loss (points of top-1 against FP32, at most); "
+        "may be repeated",
+        group="gates",
+        flag="--require",
+        metavar="NAME=VALUE",
+        shown_default="agreement=95",
+    )
 
     def __post_init__(self) -> None:
-        for name in ("weights", "images", "target", "output"):
+        for name in REQUIRED:
             if not getattr(self, name):
                 raise UsageError(f"deploy needs {name}", f"give --{name}, or {name} in the configuration")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
-        for name, least in (("calibration_images", 1), ("golden_images", 1), ("evaluation_images", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}")
+        check_options(self)
         if len(self.batch) != 3 or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
             raise UsageError("batch is smallest, usual, largest: such as 1,4,16")
         if EQUALIZE in parse_refinements(self.refine):
@@ -170,10 +175,7 @@ def make_config(values: Mapping[str, Any]) -> DeployConfig:
     Raises:
         UsageError: Something is missing or out of range.
     """
-    known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    for name in ("weights", "images", "target", "output"):
-        known.setdefault(name, "")
-    return DeployConfig(**known)
+    return DeployConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def config_text(config: DeployConfig) -> str:

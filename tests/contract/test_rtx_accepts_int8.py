@@ -15,8 +15,9 @@ import onnx
 import pytest
 import torch
 
+from googlenet_deploy.calibration.methods import AUTO, METHODS
 from googlenet_deploy.calibration.placement import PlacementOptions, place
-from googlenet_deploy.calibration.table import AUTO, METHODS, CalibrationTable, ImageRecord, TensorRecord
+from googlenet_deploy.calibration.table import CalibrationTable, ImageRecord, TensorRecord
 from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline

@@ -24,7 +24,8 @@ from googlenet_deploy.calibration.calibrate import (
 )
 from googlenet_deploy.calibration.collect import Collector
 from googlenet_deploy.calibration.images import ImageSelection, select_images
-from googlenet_deploy.calibration.table import AUTO, FALLBACK_AMAX, METHODS
+from googlenet_deploy.calibration.methods import AUTO, METHODS
+from googlenet_deploy.calibration.table import FALLBACK_AMAX
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import BVLC
 from googlenet_deploy.errors import BadModelError, InputError, UsageError

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from googlenet_deploy.calibration.methods import AUTO, METHODS
 from googlenet_deploy.calibration.placement import ScaleGroup
 from googlenet_deploy.calibration.table import (
-    AUTO,
-    METHODS,
     CalibrationTable,
     ImageRecord,
     TensorRecord,

@@ -12,15 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from googlenet_deploy.calibration.methods import AUTO, METHODS
 from googlenet_deploy.calibration.placement import place
-from googlenet_deploy.calibration.table import (
-    AUTO,
-    METHODS,
-    CalibrationTable,
-    ImageRecord,
-    TensorRecord,
-    scale_from_amax,
-)
+from googlenet_deploy.calibration.table import CalibrationTable, ImageRecord, TensorRecord, scale_from_amax
 from googlenet_deploy.calibration.tensorrt_cache import (
     CalibrationCache,
     cache_from_table,

@@ -88,9 +88,9 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     ("changes", "match"),
     [
         ({"weights": ""}, "deploy needs weights"),
-        ({"precision": "int4"}, "unknown precision"),
-        ({"calibration_images": 0}, "calibration_images must be at least 1"),
-        ({"evaluation_images": -1}, "evaluation_images must be at least 0"),
+        ({"precision": "int4"}, "--precision is 'int4', must be one of fp32, fp16, int8"),
+        ({"calibration_images": 0}, "--calibration-images must be at least 1"),
+        ({"evaluation_images": -1}, "--evaluation-images must be at least 0"),
         ({"batch": (4, 1, 2)}, "batch is smallest"),
         ({"batch": (1, 2)}, "batch is smallest"),
         ({"gates": {"speed": 1.0}}, "unknown gate 'speed'"),
