@@ -175,7 +175,8 @@ def make_config(values: Mapping[str, Any]) -> DeployConfig:
     Raises:
         UsageError: Something is missing or out of range.
     """
-    return DeployConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return DeployConfig(**known)
 
 
 def config_text(config: DeployConfig) -> str:

@@ -186,7 +186,7 @@ def _flag(item: Field[Any], spec: OptionSpec) -> str:
 
 def _keywords(item: Field[Any], spec: OptionSpec, kind: Any) -> Dict[str, Any]:  # noqa: ANN401 - a type
     plain = _without_none(kind)
-    shared = {"default": argparse.SUPPRESS, "help": _help(item, spec)}
+    shared: Dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(item, spec)}
     if plain is bool:
         return {**shared, "action": "store_false" if item.default is True else "store_true"}
     shared["metavar"] = spec.metavar or (f"{{{','.join(spec.choices)}}}" if spec.choices else None)
