@@ -37,6 +37,8 @@ _PACKAGES = {
     "runtime": "onnxruntime",
 }
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 def install_command(extra: str) -> str:
     """The command that installs an extra; inside ``googlenet-device.pyz`` its package, since no extra is there."""
@@ -102,8 +104,27 @@ class _FileError(GoogLeNetDeployError):
         self.problem = problem
 
 
+def _is_lfs_pointer(path: Union[str, os.PathLike[str]]) -> bool:
+    """By the first line of the pointer's specification (github.com/git-lfs/git-lfs, docs/spec.md)."""
+    try:
+        if not Path(path).is_file():  # nothing is taken out of a pipe
+            return False
+        with Path(path).open("rb") as stream:
+            return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
+    except (OSError, ValueError):
+        return False
+
+
 class InputError(_FileError):
-    """A file that was read is missing, damaged or of the wrong kind."""
+    """A file that was read is missing, damaged or of the wrong kind.
+
+    Whatever the reader complains of, a Git LFS pointer in place of the file is named as such.
+    """
+
+    def __init__(self, path: Union[str, os.PathLike[str]], problem: str, remedy: Optional[str] = None) -> None:
+        if _is_lfs_pointer(path):
+            problem, remedy = "is a Git LFS pointer, not the file itself", "fetch it: git lfs install && git lfs pull"
+        super().__init__(path, problem, remedy)
 
 
 class BadImageError(InputError):

@@ -17,7 +17,8 @@ from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.predictions import PROBABILITIES
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.targets.target import full_version, last_with_caches
+from googlenet_deploy.device.targets.jetpack import full_tensorrt_version
+from googlenet_deploy.device.targets.target import last_with_caches
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.passes.outputs import AppendSoftmax
 from googlenet_deploy.export.passes.uint8_input import ScaleInput
@@ -153,6 +154,6 @@ def _add_cache(content: BundleContent, request: DeepStreamRequest, notes: list[s
     assert version is not None
     table, fp32 = load_table(request.table), load_classifier(request.fp32)
     check_matches(table, request.table, sha256_file(request.fp32), table.preprocessing)
-    cache, remarks = cache_from_table(table, fp32, full_version(version))
+    cache, remarks = cache_from_table(table, fp32, full_tensorrt_version(version))
     notes += remarks
     content.add_text(CACHE, cache.to_text(), "calibration cache")

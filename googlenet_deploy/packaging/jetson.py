@@ -13,7 +13,8 @@ from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.bundle.golden import MIN_SQNR
 from googlenet_deploy.device.bundle.selftest import PREPROCESSING
 from googlenet_deploy.device.files import PathLike, sha256_file
-from googlenet_deploy.device.targets.target import Target, full_version, with_caches
+from googlenet_deploy.device.targets.jetpack import full_tensorrt_version
+from googlenet_deploy.device.targets.target import Target, with_caches
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
@@ -120,7 +121,7 @@ def _add_calibration(content: BundleContent, request: JetsonRequest, notes: list
         return []
     paths = []
     for version in with_caches(request.target):
-        cache, remarks = cache_from_table(table, model, full_version(version))
+        cache, remarks = cache_from_table(table, model, full_tensorrt_version(version))
         path = f"calibration/tensorrt-{version[0]}.{version[1]}.cache"
         content.add_text(path, cache.to_text(), "calibration cache")
         paths.append(path)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.bundle.selftest import ENGINE
-from googlenet_deploy.device.targets.target import JETPACKS, Target
+from googlenet_deploy.device.targets.jetpack import tensorrt_of_jetpack
+from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.packaging.models import BundleModels
 
 _OLD_PYTHON = (4, 6)  # JetPack with Python 3.6
@@ -73,7 +74,7 @@ def _run(target: Target) -> list[str]:
         "    sudo apt-get install python3-numpy python3-pil python3-libnvinfer",
         "    pip3 install pycuda",
     ]
-    if any(JETPACKS[jetpack] in target.tensorrt and jetpack == _OLD_PYTHON for jetpack in JETPACKS):
+    if tensorrt_of_jetpack(_OLD_PYTHON) in target.tensorrt:
         lines += [
             "",
             "JetPack 4.6 has Python 3.6, which cannot run googlenet-device.pyz. build.sh and self-test.sh use trtexec",

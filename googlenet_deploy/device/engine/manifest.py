@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from googlenet_deploy.device.file_kind import recognise
 from googlenet_deploy.device.files import PathLike, atomic_path, reason, sha256_bytes, sha256_file
 from googlenet_deploy.errors import BadModelError
 
@@ -132,10 +133,27 @@ def read_manifest(engine: PathLike) -> EngineManifest:
         for name in _TUPLES & set(values):
             values[name] = tuple(values[name]) if values[name] is not None else None
         return EngineManifest(**values)
+    except FileNotFoundError as error:
+        raise _without_manifest(engine, path) from error
     except OSError as error:
         raise BadModelError(path, f"the engine's manifest cannot be read: {reason(error)}", _REBUILD) from error
     except (ValueError, TypeError, RecursionError) as error:
         raise BadModelError(path, f"the engine's manifest is damaged: {error}", _REBUILD) from error
+
+
+def _without_manifest(engine: PathLike, path: Path) -> BadModelError:
+    if not Path(engine).exists():
+        return BadModelError(engine, "the engine and its manifest cannot be read: no such file or directory", _REBUILD)
+    kind, remedy = recognise(engine)
+    if kind and "engine" not in kind:
+        return BadModelError(engine, f"is not an engine but {kind}", remedy)
+    return BadModelError(
+        engine,
+        f"the engine's manifest cannot be read: no such file or directory ({path.name}), so neither its TensorRT nor "
+        "its GPU is known",
+        "an engine runs only on the GPU model and TensorRT that built it: build it here (googlenet-deploy build "
+        "MODEL.onnx), or run one that trtexec built here with --no-manifest",
+    )
 
 
 def _check_format(path: Path, values: Any) -> None:  # noqa: ANN401 - from JSON

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple, Union
 
+from googlenet_deploy.device.file_kind import recognise
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.onnx_model.protobuf import Field, fields, integers
@@ -114,10 +115,17 @@ def parse_onnx(content: bytes, path: str) -> OnnxHeader:
     try:
         header = _parse(memoryview(content), path)
     except (ValueError, UnicodeDecodeError) as error:
-        raise BadModelError(path, "is not an ONNX model, or is truncated", REMEDY) from error
+        raise _not_onnx(path) from error
     if header is None or not header.nodes or not header.opset:
-        raise BadModelError(path, "is not an ONNX model, or is truncated", REMEDY)
+        raise _not_onnx(path)
     return header
+
+
+def _not_onnx(path: PathLike) -> BadModelError:
+    kind, remedy = recognise(path)
+    if kind:
+        return BadModelError(path, f"is not an ONNX model but {kind}", remedy)
+    return BadModelError(path, "is not an ONNX model, or is truncated", REMEDY)
 
 
 def _parse(message: memoryview, path: str) -> Optional[OnnxHeader]:

@@ -74,7 +74,7 @@ class Energy:
         readings: Readings inside the window.
         rate: Readings per second.
         lost: Readings that failed since the meter was opened.
-        rails: Joules by rail, those outside the total included.
+        rails: Joules by rail, those outside the total included that every reading has.
         notes: What is odd about the readings.
     """
 
@@ -117,7 +117,7 @@ def energy_between(trace: Trace, meter: Meter, start: float, end: float) -> Meas
     problem = _problem(times, trace, meter, start, end)
     if problem is not None:
         return problem
-    names = [rail.name for rail in meter.rails]
+    names = [rail.name for rail in meter.rails if all(rail.name in value for value in trace.values)]
     columns = {name: np.asarray([value[name] for value in trace.values], np.float64) for name in names}
     rails = {name: _rail_joules(times, columns[name], start, end, counts=meter.counts_energy) for name in names}
     joules = sum(rails[rail.name] for rail in meter.rails if rail.in_total)
@@ -161,7 +161,11 @@ def combine(parts: Sequence[Energy]) -> Energy:
         readings=readings,
         rate=readings / seconds,
         lost=max(part.lost for part in parts),
-        rails={name: sum(part.rails[name] for part in parts) for name in parts[0].rails},
+        rails={
+            name: sum(part.rails[name] for part in parts)
+            for name in parts[0].rails
+            if all(name in part.rails for part in parts)
+        },
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
@@ -261,6 +265,8 @@ def _notes(trace: Trace, meter: Meter, columns: Dict[str, NDArray[np.float64]]) 
     notes = list(meter.notes)
     if trace.lost:
         notes.append(f"readings failed, the latest: {trace.last_loss}")
+    missed = [rail.name for rail in meter.rails if rail.name not in columns]
+    notes += [f"{name} missed readings; it is not part of the total and is left out" for name in missed]
     for name, values in columns.items():
         if not meter.counts_energy and np.any(values < 0):
             notes.append(f"{name} read below zero at times, the monitor's offset at idle; kept as read")

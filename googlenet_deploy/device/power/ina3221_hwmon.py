@@ -27,12 +27,17 @@ LONGEST_INTERVAL = 60_000  # of the chip: three channels, 8.244 ms for each volt
 def find_rails(root: Path = Path("/")) -> List[SysfsRail]:
     """Every labelled channel, in the order of the chips' addresses."""
     rails: Dict[str, SysfsRail] = {}
-    for folder in sorted(root.glob("sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*")):
+    for folder in (*sorted(root.glob("sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*")), *_by_class(root)):
         for channel in CHANNELS:
             name = try_text(folder / f"in{channel}_label")
             if name and name != UNCONNECTED:
                 rails.setdefault(name, _rail(folder, channel, name))
     return list(rails.values())
+
+
+def _by_class(root: Path) -> List[Path]:
+    """The same chips where the driver's folder is hidden; their rails are already known where it is not."""
+    return [name.parent for name in sorted(root.glob("sys/class/hwmon/hwmon*/name")) if try_text(name) == "ina3221"]
 
 
 def _rail(folder: Path, channel: int, name: str) -> SysfsRail:

@@ -21,7 +21,8 @@ LARGEST_MILLIWATTS = 2_700_000
 def find_rails(root: Path = Path("/")) -> List[SysfsRail]:
     """Every named channel, in the order of the chips' addresses."""
     rails: Dict[str, SysfsRail] = {}
-    for path in sorted(root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*")):
+    folders = ("sys/bus/i2c/drivers/ina3221x/*/iio:device*", "sys/bus/iio/devices/iio:device*")
+    for path in (path for folder in folders for path in sorted(root.glob(f"{folder}/rail_name_*"))):
         name, channel = try_text(path), path.name.rpartition("_")[2]
         if name and name != UNCONNECTED:
             millivolts = try_int(path.parent / f"in_voltage{channel}_input")

@@ -94,8 +94,14 @@ def _open_ina(chosen: Tuple[str, ...], root: Path) -> Opened:
         meter = SysfsMeter(found, total)
         meter.read()
     except LostReadingError as error:
-        return NotMeasured(error.message, "run as root, or let your user read the monitor's files")
+        return NotMeasured(error.message, _remedy(error))
     return meter
+
+
+def _remedy(error: LostReadingError) -> str:
+    if isinstance(error.__cause__, PermissionError):
+        return "run as root, or let your user read the monitor's files"
+    return "this rail is part of the total and does not answer: choose others (--power-rails), or --power tegrastats"
 
 
 def _total(names: Sequence[str], chosen: Tuple[str, ...]) -> Union[Total, None]:

@@ -7,6 +7,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from googlenet_deploy.device.power.ina import SOURCE
 from googlenet_deploy.device.power.meter import Limits, Rail
 from googlenet_deploy.device.power.rails import Total
+from googlenet_deploy.device.system.sysfs import LostReadingError
 
 # Each reading keeps the bus and a core busy for a while, so more readings would change what they measure.
 DEFAULT_PERIOD = 0.05
@@ -34,6 +35,8 @@ class SysfsRail(NamedTuple):
 class SysfsMeter:
     """Reads rails one after the other; see `meter.Meter`.
 
+    A rail outside the total that does not answer at first is left out, and later only missing from the reading.
+
     Args:
         rails: At least one.
         total: How their total is made.
@@ -46,17 +49,35 @@ class SysfsMeter:
     source = SOURCE
 
     def __init__(self, rails: Sequence[SysfsRail], total: Total, period: Optional[float] = None) -> None:
-        self._rails = tuple(rails)
+        dead = {rail.name: why for rail in rails if rail.name not in total.rails for why in _why_dead(rail)}
+        rails = [rail for rail in rails if rail.name not in dead]
+        self._rails, self._needed = tuple(rails), frozenset(total.rails)
         self.rails: Tuple[Rail, ...] = tuple(Rail(rail.name, rail.name in total.rails, rail.limits) for rail in rails)
         self.covers = total.covers
         self.name = " and ".join(dict.fromkeys(rail.chip for rail in rails)) + " over sysfs"
         known = [rail.period for rail in rails if rail.period is not None]
         self.period = period or max([DEFAULT_PERIOD, *known])
-        self.notes: List[str] = []
+        self.notes = [f"{name} is not measured, and not part of the total: {why}" for name, why in dead.items()]
 
     def read(self) -> Dict[str, float]:
-        """Watts of every rail; see `meter.Meter.read`."""
-        return {rail.name: rail.watts() for rail in self._rails}
+        """Watts of every rail that answers, those of the total always; see `meter.Meter.read`."""
+        values: Dict[str, float] = {}
+        for rail in self._rails:
+            try:
+                values[rail.name] = rail.watts()
+            except LostReadingError:
+                if rail.name in self._needed:
+                    raise
+        return values
 
     def close(self) -> None:
         """There is nothing to end."""
+
+
+def _why_dead(rail: SysfsRail) -> List[str]:
+    """Why a rail does not answer; empty where it does."""
+    try:
+        rail.watts()
+    except LostReadingError as error:
+        return [error.message]
+    return []

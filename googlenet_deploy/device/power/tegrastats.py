@@ -2,8 +2,9 @@
 
 A supply stands as ``NAME now/average`` in milliwatts: bare until JetPack 4 (``POM_5V_IN 933/933``), with its unit since
 JetPack 5 (``VDD_IN 12479mW/12479mW``), with the peak behind since JetPack 7 (``VDD_GPU_SOC 5139mW/5139mW/5139mW``);
-temperatures as ``NAME@20.5C``; the GPU's clock in MHz as ``GR3D_FREQ 0%@76``, one per cluster in brackets since Orin,
-without the load on Thor. The first number of a supply is the present one; the average runs since tegrastats began.
+temperatures as ``NAME@20.5C``, since JetPack 7 with the peak after it; the GPU's clock in MHz as ``GR3D_FREQ 0%@76``,
+one per cluster in brackets since Orin, without the load on Thor, and the load without a clock that cannot be read. The
+first number of a supply is the present one; the average runs since tegrastats began.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from googlenet_deploy.device.power.ina import SOURCE, ina3221_limits
+from googlenet_deploy.device.power.ina import SOURCE, UNCONNECTED, ina3221_limits
 from googlenet_deploy.device.power.meter import MeterGoneError, Rail
 from googlenet_deploy.device.power.rails import Total, total_of
 from googlenet_deploy.device.system.sysfs import LostReadingError
@@ -29,8 +30,8 @@ LINES_TO_FIND_RAILS = 5
 OFFLINE_CELSIUS = -250.0
 _CHUNK = 65536
 _SUPPLY = re.compile(r"(?<!\S)([A-Za-z]\w*) (-?\d+)(?:mW)?/-?\d+(?:mW)?(?:/-?\d+(?:mW)?)?(?!\S)")
-_TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C(?!\S)")
-_GPU_CLOCK = re.compile(r"(?<!\S)GR3D_FREQ (?:(\d+)%)?@\[?([\d,]+)\]?(?!\S)")
+_TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C(?:/-?\d+(?:\.\d+)?C)*(?!\S)")
+_GPU_CLOCK = re.compile(r"(?<!\S)GR3D_FREQ (?:(\d+)%)?(?:@\[?([\d,]+)\]?)?(?!\S)")
 
 
 class TegrastatsLine(NamedTuple):
@@ -54,9 +55,9 @@ def parse_line(line: str) -> TegrastatsLine:
     celsius = {name: float(value) for name, value in _TEMPERATURE.findall(line)}
     clock = _GPU_CLOCK.search(line)
     return TegrastatsLine(
-        watts={name: int(now) / 1000 for name, now in _SUPPLY.findall(line)},
+        watts={name: int(now) / 1000 for name, now in _SUPPLY.findall(line) if name != UNCONNECTED},
         celsius={name: value for name, value in celsius.items() if value > OFFLINE_CELSIUS},
-        gpu_mhz=tuple(int(part) for part in clock.group(2).split(",") if part) if clock else (),
+        gpu_mhz=tuple(int(part) for part in (clock.group(2) or "").split(",") if part) if clock else (),
         gpu_percent=int(clock.group(1)) if clock and clock.group(1) else None,
     )
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type, Union
 
 from googlenet_deploy.device.cpu_graph.forms import onnxruntime_form
+from googlenet_deploy.device.file_kind import recognise
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
@@ -182,6 +183,9 @@ def _open(path: str, options: Any, providers: List[str]) -> Any:  # noqa: ANN401
         # Its fallback would print to stdout and change the provider.
         session = onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
+        kind, remedy = recognise(path)
+        if kind:
+            raise BadModelError(path, f"is not an ONNX model but {kind}", remedy) from error
         raise BadModelError(path, f"ONNX Runtime refuses it: {_first_line(error)}") from error
     if session.get_providers()[0] != providers[0]:
         raise DeviceError(

@@ -16,7 +16,7 @@ from googlenet_deploy.device.power.select import open_meter
 from googlenet_deploy.device.system.gpu import Gpu, find_gpu
 from googlenet_deploy.device.system.jetson import Jetson, find_jetson
 from googlenet_deploy.device.system.processor import instructions, is_x86, sums_int8_exactly
-from googlenet_deploy.device.targets.target import JETPACKS, NO_INT8, load_target
+from googlenet_deploy.device.targets.target import NO_INT8, load_target
 from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError, install_command
@@ -31,6 +31,10 @@ _PACKAGES = {
     "onnx": ("onnx", "export"),
     "torch": ("torch", "export"),
 }
+_SHOW_DEVICE_TREE = (
+    "to name the module, start the container with --privileged, or with -v /proc/device-tree:/proc/device-tree:ro "
+    "and -v /etc/nv_tegra_release:/etc/nv_tegra_release:ro"
+)
 _TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path
 
 
@@ -76,12 +80,12 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
     Args:
         root: Root of the file system, for the files that tell a Jetson.
     """
-    jetson = find_jetson(root)
     parts = {
         "python": Finding("Python", True, f"{platform.python_version()} on {platform.platform()}"),
         **{name: _openvino() if name == "openvino" else _package(name) for name in _PACKAGES},
     }
     parts["gpu"], gpu = _gpu()
+    jetson = find_jetson(root, gpu.compute_capability if gpu and gpu.integrated else None)
     parts["cuda"] = _cuda()
     parts["tensorrt"], library = _tensorrt("tensorrt")
     parts["rtx"], rtx = _tensorrt("tensorrt-rtx")
@@ -170,9 +174,12 @@ def _power_meter(device: str, root: Path) -> Finding:
 
 
 def _jetson_findings(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
-    text = f"{jetson.model}, JetPack {jetson.jetpack or '?'} (L4T {jetson.l4t or '?'})"
+    model = jetson.model or f"a Jetson, known by {jetson.found_by}"
+    text = f"{model}, JetPack {jetson.jetpack_text} (L4T {jetson.l4t or '?'})"
     if jetson.power_mode:
         text += f", power mode {jetson.power_mode}"
+    if not jetson.model:
+        return [Finding("Jetson", True, f"{text}; the device tree is hidden, as in a container", _SHOW_DEVICE_TREE)]
     if not jetson.target:
         return [Finding("Jetson", False, text, "there is no profile of this module: estimate and --target need one")]
     return [Finding("Jetson", True, text), _module_finding(jetson.target), *_jetpack_finding(jetson, library)]
@@ -187,11 +194,10 @@ def _module_finding(name: str) -> Finding:
 
 def _jetpack_finding(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
     """A TensorRT that is not the JetPack's own builds engines that its other programs do not read."""
-    major, _, minor = jetson.jetpack.partition(".")
-    expected = JETPACKS.get((int(major), int(minor))) if jetson.jetpack else None
+    expected = jetson.tensorrt
     if expected is None or library is None or library.version[:2] == expected:
         return []
-    text = f"JetPack {jetson.jetpack} brings {expected[0]}.{expected[1]}, here is {library.version_text}"
+    text = f"JetPack {jetson.jetpack_text} installs {expected[0]}.{expected[1]}, here is {library.version_text}"
     return [Finding("TensorRT of the JetPack", False, text, "apt install tensorrt, or keep them apart on purpose")]
 
 

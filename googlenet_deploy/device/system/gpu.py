@@ -25,11 +25,13 @@ class Gpu(NamedTuple):
         name: Its name.
         compute_capability: (major, minor).
         free_memory: Bytes that can be allocated now; None where that is not known.
+        integrated: Whether it shares the processor's memory, as every Jetson's does.
     """
 
     name: str
     compute_capability: Tuple[int, int]
     free_memory: Optional[int]
+    integrated: bool = False
 
     @property
     def capability_text(self) -> str:
@@ -60,7 +62,7 @@ def find_gpu(library: Any = None, root: Path = Path("/")) -> Gpu:  # noqa: ANN40
     free = driver.free_memory(device)
     if integrated and free is not None:
         free = max(free, _available(root))
-    return Gpu(name.value.decode("utf-8", "replace"), (major, minor), free)
+    return Gpu(name.value.decode("utf-8", "replace"), (major, minor), free, bool(integrated))
 
 
 def _load() -> Any:  # noqa: ANN401 - ctypes has no types

@@ -1,4 +1,8 @@
-"""Which Jetson this is: module, JetPack, power mode; read from the files that L4T keeps."""
+"""Which Jetson this is: module, JetPack, power mode; read from the files that L4T and the kernel keep.
+
+A container may hide some of them: Docker masks /sys/firmware, where /proc/device-tree leads, and has no
+/etc/nv_tegra_release. The kernel, its system-on-chip and the power monitors are seen from inside too.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,19 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, Optional, Tuple
 
+from googlenet_deploy.device.power.ina3221_hwmon import find_rails
+from googlenet_deploy.device.power.ina3221_iio import find_rails as find_rails_of_jetpack_4
+from googlenet_deploy.device.power.rails import total_of
 from googlenet_deploy.device.system.sysfs import try_text
+from googlenet_deploy.device.targets.identify import identify_module
+from googlenet_deploy.device.targets.jetpack import release_of_l4t
+from googlenet_deploy.device.targets.target import load_target, target_names
 
-# L4T release: JetPack, from NVIDIA's JetPack archive.
-_JETPACKS = {
-    (32, 7): "4.6", (35, 2): "5.1", (35, 3): "5.1", (35, 4): "5.1", (35, 5): "5.1", (35, 6): "5.1", (36, 3): "6.0",
-    (36, 4): "6.1", (36, 5): "6.2", (38, 2): "7.0", (38, 4): "7.1", (39, 2): "7.2",
-}  # fmt: skip
 SECONDS_TO_ANSWER = 5.0
-_MODULES = (
-    ("orin nano", "orin-nano"),
-    ("orin nx", "orin-nx-16gb"),
-    ("agx orin", "agx-orin"),
-    ("xavier nx", "xavier-nx"),
-    ("agx xavier", "agx-xavier"),
-    ("thor", "thor"),
-    ("tx2", "tx2"),
-    ("tx1", "tx1"),
-    ("nano", "nano"),
-    # What the device trees of L4T 32 call the TX2 and, from there to L4T 35, the AGX Xavier.
-    ("quill", "tx2"),
-    ("jetson-agx", "agx-xavier"),
-)
+DEVICE_TREES = ("proc/device-tree", "sys/firmware/devicetree/base")
+_TEGRA_SOC = re.compile(r"nvidia,tegra\d+")
 
 
 @dataclass(frozen=True)
@@ -38,11 +31,13 @@ class Jetson:
     """A Jetson.
 
     Attributes:
-        model: As the device tree says it.
+        model: As the device tree says it; "" where a container hides it.
         target: Its profile; "" where there is none.
         l4t: L4T release, such as "35.4.1"; "" where it is not known.
-        jetpack: "5.1"; "" where it is not known.
+        jetpack: The JetPack's line, "6.2"; "" where it is not known.
         power_mode: Name of the mode; "" where it is not known.
+        jetpack_release: The JetPack's release, "6.2.1"; "" where only its line is known.
+        found_by: What showed that this is a Jetson.
     """
 
     model: str
@@ -50,31 +45,74 @@ class Jetson:
     l4t: str
     jetpack: str
     power_mode: str
+    jetpack_release: str = ""
+    found_by: str = ""
+
+    @property
+    def jetpack_text(self) -> str:
+        """The release, or the line where only that is known, or "?"."""
+        return self.jetpack_release or self.jetpack or "?"
+
+    @property
+    def tensorrt(self) -> Optional[Tuple[int, int]]:
+        """The TensorRT that its JetPack installs, as (major, minor); None where it is not known."""
+        found = release_of_l4t(self.l4t)
+        return (found.tensorrt[0], found.tensorrt[1]) if found else None
 
 
-def find_jetson(root: Path = Path("/")) -> Optional[Jetson]:
+def find_jetson(root: Path = Path("/"), integrated_gpu: Optional[Tuple[int, int]] = None) -> Optional[Jetson]:
     """The Jetson that this is, or None on any other machine.
 
     Args:
         root: Root of the file system.
+        integrated_gpu: Compute capability of the GPU where it is known and shares the processor's memory.
     """
-    model = try_text(root / "proc/device-tree/model")
-    release = _release(try_text(root / "etc/nv_tegra_release"))
-    if not release and "jetson" not in model.lower():
+    model, compatible = (_from_device_tree(root, name) for name in ("model", "compatible"))
+    l4t = _release(try_text(root / "etc/nv_tegra_release"))
+    found_by = _evidence(root, model, compatible, l4t, integrated_gpu)
+    if not found_by:
         return None
-    numbers = [int(part) for part in release.split(".")[:2]] if release else []
-    jetpack = _JETPACKS.get((numbers[0], numbers[1]), "") if len(numbers) == 2 else ""
-    return Jetson(model, module_of(model, root), release, jetpack, power_mode(root))
+    release = release_of_l4t(l4t)
+    return Jetson(
+        model=model,
+        target=identify_module(model, compatible, _memory_bytes(root)),
+        l4t=l4t,
+        jetpack=release.line_text if release else "",
+        power_mode=power_mode(root),
+        jetpack_release=release.version if release and release.exact else "",
+        found_by=found_by,
+    )
 
 
-def module_of(model: str, root: Path = Path("/")) -> str:
-    """The profile that a device tree's model name stands for; an Orin NX is told apart by its memory."""
-    lowered = model.lower()
-    found = next((target for words, target in _MODULES if words in lowered), "")
-    if found.startswith("orin-nx"):
-        match = re.search(r"MemTotal:\s*(\d+) kB", try_text(root / "proc/meminfo"))
-        return "orin-nx-8gb" if match and int(match.group(1)) < 9 * 2**20 else found
-    return found
+def _evidence(root: Path, model: str, compatible: str, l4t: str, integrated_gpu: Optional[Tuple[int, int]]) -> str:
+    """What shows that this is a Jetson, the surest first; "" for any other machine."""
+    named = "jetson" in model.lower() or ("nvidia" in model.lower() and identify_module(model) != "")
+    if l4t:
+        return "/etc/nv_tegra_release"
+    if named or _TEGRA_SOC.search(compatible):
+        return "the device tree"
+    if try_text(root / "proc/sys/kernel/osrelease").endswith("-tegra"):
+        return "the kernel's name"
+    if try_text(root / "sys/devices/soc0/family") == "Tegra":
+        return "the system-on-chip"
+    if total_of(rail.name for rail in (*find_rails(root), *find_rails_of_jetpack_4(root))):
+        return "its power monitors"
+    return "its GPU" if integrated_gpu is not None and integrated_gpu in _capabilities() else ""
+
+
+def _capabilities() -> Tuple[Tuple[int, int], ...]:
+    modules = [load_target(name).module for name in target_names()]
+    return tuple(module.compute_capability for module in modules if module is not None)
+
+
+def _from_device_tree(root: Path, name: str) -> str:
+    texts = [try_text(root / folder / name) for folder in DEVICE_TREES]
+    return next((text for text in texts if text), "")
+
+
+def _memory_bytes(root: Path) -> Optional[int]:
+    match = re.search(r"MemTotal:\s*(\d+) kB", try_text(root / "proc/meminfo"))
+    return int(match.group(1)) * 1024 if match else None
 
 
 def power_mode(root: Path = Path("/")) -> str:
@@ -87,7 +125,7 @@ def power_mode(root: Path = Path("/")) -> str:
 
 def parse_nvpmodel(text: str) -> str:
     """The mode in what ``nvpmodel -q`` prints: its name, or "mode N" where it prints only a number."""
-    name = re.search(r"NV Power Mode:\s*(\S+)", text)
+    name = re.search(r"NV Power Mode[ \t]*:[ \t]*(\S+)", text)
     if name:
         return name.group(1)
     number = re.search(r"^\s*(\d+)\s*$", text, re.MULTILINE)
@@ -110,7 +148,8 @@ def _queried_mode(root: Path) -> str:
 
 def power_modes(text: str) -> Dict[int, str]:
     """Names of the modes in /etc/nvpmodel.conf by their number, which is in no order of power."""
-    return {int(number): name for number, name in re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", text)}
+    found = re.findall(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=([^\s>]+)\s*>", text, re.MULTILINE)
+    return {int(number): name for number, name in found}
 
 
 def _release(text: str) -> str:

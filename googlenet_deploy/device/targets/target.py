@@ -12,28 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
 from googlenet_deploy.device.resources import read_resource, resource_names
+from googlenet_deploy.device.targets.jetpack import jetpack_lines, tensorrt_of_jetpack
 from googlenet_deploy.device.targets.toml_subset import parse_toml
 from googlenet_deploy.errors import UsageError
 
 FOLDER = "targets"
 RTX = "tensorrt-rtx"
 
-# JetPack: its TensorRT (NVIDIA's JetPack release notes).
-JETPACKS: Dict[Tuple[int, int], Tuple[int, int]] = {
-    (4, 6): (8, 2),
-    (5, 1): (8, 5),
-    (6, 0): (8, 6),
-    (6, 1): (10, 3),
-    (6, 2): (10, 3),
-    (7, 0): (10, 13),
-    (7, 1): (10, 13),
-    (7, 2): (10, 16),
-}
 # First TensorRT with each limit (docs/operators.md of onnx-tensorrt's releases).
 _OPSETS = (((8, 0), 13), ((8, 4), 17), ((9, 0), 19), ((10, 0), 20), ((10, 15), 24))
 # Compute capabilities of GPUs with TensorRT support that have no INT8 instructions.
 NO_INT8 = frozenset({(5, 0), (5, 2), (5, 3), (6, 0), (6, 2)})
-_SOFTWARE = re.compile(r"(jetpack|tensorrt)-(\d{1,3})(?:\.(\d{1,3}|x))?(?:\.\d{1,4}){0,2}")
+_SOFTWARE = re.compile(r"(jetpack|tensorrt)-(\d{1,3})(?:\.(\d{1,3}|x))?(?:\.(\d{1,4}))?(?:\.\d{1,4})?")
 
 
 @dataclass(frozen=True)
@@ -157,7 +147,7 @@ def load_target(name: str) -> Target:
     match = _SOFTWARE.fullmatch(lowered)
     version = _software_version(match) if match else None
     if match is None or version is None:
-        jetpacks = ", ".join(f"jetpack-{major}.{minor}" for major, minor in JETPACKS)
+        jetpacks = ", ".join(f"jetpack-{major}.{minor}" for major, minor in jetpack_lines())
         raise UsageError(
             f"unknown target {name!r}",
             f"choose a module ({', '.join(target_names())}), {jetpacks}, tensorrt-8.2 ... tensorrt-11, or {RTX}",
@@ -169,10 +159,12 @@ def load_target(name: str) -> Target:
 
 
 def _software_version(match: Any) -> Optional[Tuple[int, int]]:  # noqa: ANN401 - re.Match has no parameter in 3.8
-    major, minor = int(match.group(2)), match.group(3)
+    major, minor, patch = int(match.group(2)), match.group(3), match.group(4)
     version = (major, int(minor) if minor and minor != "x" else 0)
     if match.group(1) == "jetpack":
-        return JETPACKS.get(version) if minor and minor != "x" else None
+        if not minor or minor == "x":
+            return None
+        return tensorrt_of_jetpack((*version, int(patch)) if patch else version)
     return version if (8, 0) <= version < (12, 0) else None
 
 
@@ -180,7 +172,7 @@ def _module_target(name: str) -> Target:
     values = parse_toml(read_resource(f"{FOLDER}/{name}.toml"))
     gpu, memory = values["gpu"], values["memory"]
     software = tuple(str(jetpack) for jetpack in values["jetpacks"])
-    versions = {JETPACKS[_pair(jetpack)] for jetpack in software}
+    versions = {_installed_tensorrt(name, jetpack) for jetpack in software}
     module = Module(
         compute_capability=_pair(gpu["compute_capability"]),
         types=tuple(gpu["types"]),
@@ -200,19 +192,19 @@ def _module_target(name: str) -> Target:
     return Target(name, values["title"], tuple(sorted(versions)), module)
 
 
+def _installed_tensorrt(name: str, jetpack: str) -> Tuple[int, int]:
+    version = tensorrt_of_jetpack(_pair(jetpack))
+    if version is None:
+        raise ValueError(f"{FOLDER}/{name}.toml: JetPack {jetpack} is not in the table of JetPacks")
+    return version
+
+
 def _pair(text: str) -> Tuple[int, int]:
     major, _, minor = text.partition(".")
     return int(major), int(minor)
 
 
-# NVIDIA's JetPack release notes.
-_PATCHES = {(8, 2): 1, (8, 5): 2, (8, 6): 2, (10, 3): 0, (10, 13): 3, (10, 16): 2}
 _LAST_MAJOR = 10  # TensorRT 11 has no implicit INT8
-
-
-def full_version(version: tuple[int, int]) -> str:
-    """``8.5.2`` for (8, 5); a version that no JetPack brings counts as its first release."""
-    return f"{version[0]}.{version[1]}.{_PATCHES.get(version, 0)}"
 
 
 def with_caches(target: Target) -> list[tuple[int, int]]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from importlib import import_module
+from pathlib import Path
+from typing import List, Optional
 
 from googlenet_deploy.device.tensorrt.names import OLDEST, Version
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
@@ -32,7 +37,8 @@ def load_tensorrt(backend: str, oldest: Version = OLDEST) -> TensorRT:
     try:
         module = import_module(name)
     except ImportError as error:
-        raise DeviceError(f"{_LABELS[name]} cannot be loaded: {one_line(error)}", _INSTALL[name]) from error
+        hidden = _hidden_by_environment(name, error)
+        raise DeviceError(f"{_LABELS[name]} cannot be loaded: {one_line(error)}", hidden or _INSTALL[name]) from error
     library = TensorRT(module, rtx=name == "tensorrt_rtx")
     if not library.rtx and library.version < oldest:
         raise DeviceError(
@@ -40,3 +46,47 @@ def load_tensorrt(backend: str, oldest: Version = OLDEST) -> TensorRT:
             "on JetPack 4 build with trtexec: `--dry-run --target jetpack-4.6 --also-trtexec` prints its command line",
         )
     return library
+
+
+def _hidden_by_environment(name: str, error: ImportError, root: Path = Path("/")) -> Optional[str]:
+    """What to do where a virtual environment or conda hides a TensorRT that apt installed; None outside of one.
+
+    JetPack's TensorRT is an apt package of the system's Python, which such an environment does not see.
+    """
+    environment = _environment()
+    if not environment or name != "tensorrt" or getattr(error, "name", None) != name:
+        return None
+    found = _system_copies(root)
+    if not found:
+        return (
+            f"{_INSTALL[name]}; this Python is in {environment}, which does not see what apt installs: "
+            "make it with python3 -m venv --system-site-packages, or use the system's Python"
+        )
+    version = re.search(r"python(\d\.\d+)", found[0])
+    other = version and version.group(1) != "{}.{}".format(*sys.version_info[:2])
+    if other:
+        return (
+            f"it is in {found[0]}, for Python {version.group(1)}, and this is Python "  # type: ignore[union-attr]
+            f"{sys.version_info[0]}.{sys.version_info[1]} in {environment}: use the system's python3, or make the "
+            "environment with it: python3 -m venv --system-site-packages"
+        )
+    return (
+        f"it is in {found[0]}, which {environment} does not see: make that with python3 -m venv "
+        f"--system-site-packages, or set PYTHONPATH={Path(found[0]).parent}"
+    )
+
+
+def _environment() -> str:
+    """The virtual or conda environment that this Python is in; "" for none."""
+    if sys.prefix != sys.base_prefix:
+        return f"the virtual environment {sys.prefix}"
+    if (Path(sys.prefix) / "conda-meta").is_dir():
+        return f"the conda environment {os.environ.get('CONDA_PREFIX', sys.prefix)}"
+    return ""
+
+
+def _system_copies(root: Path) -> List[str]:
+    """Where apt has put the package: with its Python's version in the path where there is one."""
+    patterns = ("usr/lib/python3.*/dist-packages/tensorrt", "usr/lib/python3/dist-packages/tensorrt")
+    found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
+    return [str(path) for path in found if (path / "__init__.py").is_file() or list(path.glob("*.so"))]

@@ -143,3 +143,56 @@ def test_text_is_stripped_of_nuls_and_newlines(tmp_path: Path) -> None:
 
 def test_numbers_in_names_sort_as_numbers() -> None:
     assert sorted(map(Path, ("cpu10", "cpu2", "cpu")), key=natural_key) == [Path("cpu"), Path("cpu2"), Path("cpu10")]
+
+
+def spoil(root: Path, rail: str) -> None:
+    """Makes the reads of a rail's channel fail, as ENODATA and EAGAIN do."""
+    for label in root.glob("sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*/in*_label"):
+        if label.read_text().strip() == rail:
+            current = label.with_name(label.name.replace("in", "curr", 1).replace("_label", "_input"))
+            current.unlink()
+            current.mkdir()
+
+
+def test_a_dead_rail_outside_the_total_ends_nothing(board: Any, clock: Any) -> None:
+    root = board("agx-orin").root
+    spoil(root, "VDDQ_VDD2_1V8AO")
+    meter = open_meter("ina", root=root)
+    assert not isinstance(meter, NotMeasured), meter
+    assert "VDDQ_VDD2_1V8AO" not in [rail.name for rail in meter.rails]
+    assert any("VDDQ_VDD2_1V8AO is not measured" in note for note in meter.notes)
+    energy = sampled(root, clock, 20, lambda: None, 40)
+    assert isinstance(energy, Energy)
+
+
+def test_a_rail_outside_the_total_that_dies_under_way_ends_nothing(board: Any, clock: Any) -> None:
+    root = board("agx-orin").root
+    energy = sampled(root, clock, 20, lambda: spoil(root, "VDDQ_VDD2_1V8AO"), 40)
+    assert isinstance(energy, Energy)
+    assert set(energy.rails) == {"VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"}
+    assert any("VDDQ_VDD2_1V8AO missed readings" in note for note in energy.notes)
+
+
+def test_a_dead_rail_of_the_total_is_named_without_a_word_of_permissions(board: Any) -> None:
+    root = board("agx-orin").root
+    spoil(root, "VDD_CPU_CV")
+    meter = open_meter("ina", root=root)
+    assert isinstance(meter, NotMeasured)
+    assert "is a directory" in meter.reason
+    assert "root" not in meter.remedy
+    assert "--power-rails" in meter.remedy
+
+
+def test_missing_permission_has_its_own_remedy(board: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = board("orin-nano").root
+
+    def refuse(path: str, *_: Any) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    labels = open_meter("ina", root=root)
+    assert not isinstance(labels, NotMeasured)
+    opened = os.open
+    monkeypatch.setattr(sysfs.os, "open", lambda path, *rest: refuse(path) if "curr1" in path else opened(path, *rest))
+    meter = open_meter("ina", root=root)
+    assert isinstance(meter, NotMeasured)
+    assert "run as root" in meter.remedy

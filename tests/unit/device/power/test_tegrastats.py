@@ -234,3 +234,20 @@ def test_auto_falls_back_to_tegrastats_and_says_why(
     assert isinstance(meter, TegrastatsMeter), meter
     meter.close()
     assert any("no INA3221" in note for note in meter.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "celsius", "mhz", "percent"),
+    [
+        ("GR3D_FREQ 0% cpu@52.968C/53C VDD_IN 1mW/1mW", {"cpu": 52.968}, (), 0),
+        ("GR3D_FREQ 99%@[1300,1298] tj@-1.5C/2C/3C gpu@61C", {"tj": -1.5, "gpu": 61.0}, (1300, 1298), 99),
+        ("GR3D_FREQ @[1000,1000] cpu@40C", {"cpu": 40.0}, (1000, 1000), None),
+        ("GR3D_FREQ 7%@", {}, (), None),
+    ],
+)
+def test_forms_of_clocks_and_temperatures(
+    text: str, celsius: dict[str, float], mhz: tuple[int, ...], percent: int | None
+) -> None:
+    found = parse_line(f"RAM 1/2MB (lfb 1x4MB) CPU [0%@729] {text} NC 0mW/0mW")
+    assert (found.celsius, found.gpu_mhz, found.gpu_percent) == (celsius, mhz, percent)
+    assert "NC" not in found.watts

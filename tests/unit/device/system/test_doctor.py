@@ -73,7 +73,26 @@ def test_a_tensorrt_that_is_not_the_jetpacks(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", builder_module(behaviour, "10.7.0"))
     found = part(diagnose(jetson(tmp_path)), "TensorRT of the JetPack")
-    assert (found.ok, found.text) == (False, "JetPack 6.1 brings 10.3, here is 10.7.0")
+    assert (found.ok, found.text) == (False, "JetPack 6.2 installs 10.3, here is 10.7.0")
+
+
+def test_a_jetpack_of_another_release_of_its_line(
+    behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """JetPack 4.6 installs TensorRT 8.0, 4.6.1 and later 8.2."""
+    monkeypatch.setitem(sys.modules, "tensorrt", builder_module(behaviour, "8.5.2"))
+    found = part(diagnose(jetson(tmp_path, "R32 (release), REVISION: 6.1")), "TensorRT of the JetPack")
+    assert found.text == "JetPack 4.6 installs 8.0, here is 8.5.2"
+
+
+def test_a_jetson_behind_a_container(tmp_path: Path) -> None:
+    """The fake driver's GPU is no integrated one, so only the kernel's name shows it."""
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/osrelease").write_text("5.15.148-tegra\n")
+    found = part(diagnose(tmp_path), "Jetson")
+    assert found.ok
+    assert "known by the kernel's name" in found.text
+    assert "--privileged" in found.remedy
 
 
 def test_the_power_meter_of_a_jetson(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ ORIN = {
 def test_an_orin_nano(tmp_path: Path) -> None:
     root = machine(tmp_path, ORIN)
     what = describe_machine(root)
-    assert (what.model, what.jetpack, what.l4t) == ("NVIDIA Jetson Orin Nano Developer Kit", "6.1", "36.4.3")
+    assert (what.model, what.jetpack, what.l4t) == ("NVIDIA Jetson Orin Nano Developer Kit", "6.2", "36.4.3")
     assert what.processor == "ARMv8 Processor rev 1 (v8l)"
     assert what.memory_bytes == 7802336 * 1024
     state = read_state(root)

@@ -18,9 +18,11 @@ MODULES = {  # the reference table of Jetson modules: compute capability, INT8, 
     "xavier-nx": ((7, 2), True, 2),
     "agx-xavier": ((7, 2), True, 2),
     "orin-nano": ((8, 7), True, 0),
+    "orin-nano-4gb": ((8, 7), True, 0),
     "orin-nx-8gb": ((8, 7), True, 1),
     "orin-nx-16gb": ((8, 7), True, 2),
     "agx-orin": ((8, 7), True, 2),
+    "agx-orin-32gb": ((8, 7), True, 2),
     "thor": ((11, 0), True, 0),
 }
 
@@ -47,6 +49,16 @@ def test_our_reader_and_pythons_agree(name: str) -> None:
     assert parse_toml(text) == tomllib.loads(text)
 
 
+def test_smaller_modules_have_fewer_multiprocessors() -> None:
+    """NVIDIA: 108 sparse INT8 TOPS of AGX Orin 32 GB's GPU and 34 of Orin Nano 4 GB's, half of that dense."""
+    agx, nano = (load_target(name).module for name in ("agx-orin-32gb", "orin-nano-4gb"))
+    assert agx is not None
+    assert nano is not None
+    assert agx.peak("int8", agx.power_modes[-1]) == pytest.approx(108e12 / 2, rel=0.02)
+    assert nano.peak("int8", nano.power_modes[-1]) == pytest.approx(34e12 / 2, rel=0.03)
+    assert nano.bandwidth(nano.power_modes[-1]) == pytest.approx(51.2e9, rel=0.01)
+
+
 def test_peak_rates_match_what_is_published() -> None:
     agx, nano, xavier = (load_target(name).module for name in ("agx-orin", "nano", "agx-xavier"))
     assert agx is not None
@@ -67,6 +79,9 @@ def test_peak_rates_match_what_is_published() -> None:
     ("name", "tensorrt", "opset"),
     [
         ("jetpack-4.6", (8, 2), 13),
+        ("jetpack-4.6.1", (8, 2), 13),
+        ("jetpack-5.0.2", (8, 4), 17),
+        ("jetpack-6.2.99", (10, 3), 20),
         ("JetPack-5.1.2", (8, 5), 17),
         ("jetpack-6.2.1", (10, 3), 20),
         ("tensorrt-8.5", (8, 5), 17),
