@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.export.verify import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES
-from googlenet_deploy.graph.graph import opset_of, runtime_inputs, shape_of, tensor_names, unique_name
+from googlenet_deploy.graph.graph import (
+    opset_of,
+    rename_tensors,
+    runtime_inputs,
+    shape_of,
+    tensor_names,
+    unique_name,
+)
 
 with requires("export"):
     import numpy as np
@@ -78,6 +85,47 @@ class AppendTopK:
         for name, kind in ((TOP_K_VALUES, scores.type.tensor_type.elem_type), (TOP_K_INDICES, TensorProto.INT64)):
             model.graph.output.append(helper.make_tensor_value_info(name, kind, [batch, self.k]))
         return True
+
+
+class FlatOutput:
+    """The one output loses its batch of 1: (classes,) instead of (1, classes)."""
+
+    name = "flat-output"
+    description = "the output without its batch dimension"
+    optional = False
+
+    def run(self, model: ModelProto) -> bool:
+        """See the class.
+
+        Raises:
+            VerificationError: The model does not have one output of shape (1, classes).
+        """
+        scores = _scores(model)
+        batch, classes = shape_of(scores)
+        if batch != 1 or not isinstance(classes, int):
+            raise VerificationError(f"an output without a batch needs the shape (1, classes), not {shape_of(scores)}")
+        names = tensor_names(model.graph)
+        inside, shape = unique_name(f"{scores.name}/batched", names), unique_name(f"{scores.name}/shape", names)
+        rename_tensors(model.graph, {scores.name: inside})
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray([classes], np.int64), shape))
+        model.graph.node.append(
+            helper.make_node("Reshape", [inside, shape], [scores.name], _free_name(model, "flat_output"))
+        )
+        _forget_outputs(model)
+        model.graph.output.append(
+            helper.make_tensor_value_info(scores.name, scores.type.tensor_type.elem_type, [classes])
+        )
+        return True
+
+
+def gives_probabilities(model: ModelProto) -> bool:
+    """Whether the model's first output comes out of a softmax."""
+    name = model.graph.output[0].name
+    made = next((node for node in model.graph.node if name in node.output), None)
+    while made is not None and made.op_type in ("Identity", "Cast", "Reshape", "Flatten", "Squeeze"):
+        source = made.input[0]
+        made = next((node for node in model.graph.node if source in node.output), None)
+    return name == PROBABILITIES or (made is not None and made.op_type == "Softmax")
 
 
 def _scores(model: ModelProto) -> ValueInfoProto:

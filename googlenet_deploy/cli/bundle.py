@@ -2,7 +2,8 @@
 
 A Jetson bundle holds the ONNX models, calibration, golden images with the workstation's answers, the device's commands
 as one file, and scripts that build the engine there and test it. A Triton bundle is a model repository, a DeepStream
-bundle a configuration of nvinfer. --device-only writes the commands alone, googlenet-device.pyz, which any Python 3.8
+bundle a configuration of nvinfer, a jetson-inference bundle a model that undoes the fixed preprocessing of its
+imagenet program. --device-only writes the commands alone, googlenet-device.pyz, which any Python 3.8
 or later with NumPy and Pillow runs.
 
 Examples:
@@ -10,6 +11,8 @@ Examples:
   googlenet-deploy bundle --kind jetson --target orin-nano --int8 m.int8.onnx --images photos/ --output bundle.zip
   googlenet-deploy bundle --kind triton --int8 m.int8.onnx --images photos/ --output triton/
   googlenet-deploy bundle --kind deepstream --target jetpack-6.2 --fp32 m.onnx --table table.json --output ds/
+  googlenet-deploy bundle --kind deepstream --target jetpack-6.2 --fp32 m.onnx --behind 1 --output ds/
+  googlenet-deploy bundle --kind jetson-inference --fp32 m.onnx --images photos/ --output ji/
   googlenet-deploy bundle --verify bundle.zip
   googlenet-deploy bundle --unpack bundle.zip --output googlenet/
   googlenet-deploy bundle --device-only --output /media/stick/googlenet-device.pyz
@@ -31,15 +34,16 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.packaging.content import BundleResult
 
+KINDS = ("jetson", "triton", "deepstream", "jetson-inference")
 DEVICE_FILE = "googlenet-device.pyz"
-PACKED = ("fp32", "fp16", "int8", "precision", "table", "images", "target", "batch", "engine")
+PACKED = ("fp32", "fp16", "int8", "precision", "table", "images", "labels", "target", "batch", "engine")
 PRECISIONS = ("int8", "fp16", "fp32")  # what is deployed where nothing is said: the first that there is
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--kind", choices=("jetson", "triton", "deepstream"), help="pack a bundle of this kind")
+    task.add_argument("--kind", choices=KINDS, help="pack a bundle of this kind")
     task.add_argument("--verify", metavar="PATH", help="find any altered, missing or additional file of a bundle")
     task.add_argument("--unpack", metavar="FILE", help="verify a packed bundle and unpack it into --output")
     task.add_argument("--device-only", action="store_true", help="the commands for a device alone, as one file")
@@ -52,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="deployed (default: the smallest given)")
     models.add_argument("--table", metavar="FILE", help="calibration table of the FP32 model")
     models.add_argument("--images", metavar="PATH", help="photographs to take golden images or the warm-up from")
+    models.add_argument("--labels", metavar="CSV", help="jetson-inference: classes of --images, to print the accuracy")
     models.add_argument("--target", metavar="T", help="jetson, deepstream: a module such as orin-nano, or a JetPack")
     models.add_argument("--batch", metavar="N|MIN,OPT,MAX", help="jetson: batches of the engine (default: 1,4,16)")
     server = parser.add_argument_group("for Triton")
@@ -81,7 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         _tell(arguments.output, unpack_bundle(arguments.unpack, arguments.output), "was verified and unpacked")
         return 0
-    result = {"jetson": _jetson, "triton": _triton, "deepstream": _deepstream}[arguments.kind](arguments)
+    result = {"jetson": _jetson, "triton": _triton, "deepstream": _deepstream, "jetson-inference": _jetson_inference}[
+        arguments.kind
+    ](arguments)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     _tell(arguments.output, result.manifest, "was packed")
@@ -163,6 +170,30 @@ def _deepstream(arguments: argparse.Namespace) -> BundleResult:
         threshold=arguments.threshold,
     )
     return write_deepstream(arguments.output, request)
+
+
+def _jetson_inference(arguments: argparse.Namespace) -> BundleResult:
+    from googlenet_deploy.packaging.jetson_inference import JetsonInferenceRequest, write_jetson_inference
+
+    fp32 = _path(_needed(arguments, "fp32"))
+    assert fp32 is not None
+    images, labels = _labelled_images(arguments, fp32)
+    return write_jetson_inference(arguments.output, JetsonInferenceRequest(fp32, images, labels))
+
+
+def _labelled_images(arguments: argparse.Namespace, model: Path) -> Tuple[Tuple[ImageSource, ...], Tuple[int, ...]]:
+    """The images, and with --labels the class of each."""
+    if not arguments.labels:
+        return (_images(arguments) if arguments.images else ()), ()
+    from googlenet_deploy.device.onnx_model.header import read_onnx
+    from googlenet_deploy.evaluation.dataset import ClassIndex, read_labelled_images
+
+    metadata = read_onnx(model).metadata
+    classes = ClassIndex(metadata.class_names, metadata.class_ids)
+    found = read_labelled_images(_needed(arguments, "images"), arguments.labels, classes)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return found.sources, found.labels
 
 
 def _models(arguments: argparse.Namespace) -> Tuple[Dict[str, Path], str]:

@@ -13,7 +13,9 @@ Where the figures come from (read in the published sources, not measured on a de
 * jetson-inference: imageNet::preProcess calls cudaTensorNormMeanRGB for every ONNX model, with range 0..1, ImageNet's
   mean and standard deviation; the kernel takes the pixel ``(int)(x * inputWidth / outputWidth)`` of the frame, which is
   nearest-neighbour stretching without averaging (dusty-nv/jetson-inference, c/imageNet.cpp and c/tensorConvert.cu).
-  tensorNet sets no optimisation profile, so the batch must be fixed, and processes one image (c/tensorNet.cpp).
+  tensorNet sets no optimisation profile, so the batch must be fixed, and processes one image. Built with TensorRT 10
+  it takes an output's first dimension for the number of classes without leaving out the batch, as it does with older
+  versions: (1, 1000) is one class there and the label file is refused, (1000,) is right in both (c/tensorNet.cpp).
 * opencv: ``cv::resize`` with its default INTER_LINEAR, which does not widen when it shrinks (OpenCV's documentation of
   ``resize``: "To shrink an image, it will generally look best with INTER_AREA interpolation"), in a program that
   otherwise prepares images as the model says.
@@ -21,9 +23,10 @@ Where the figures come from (read in the published sources, not measured on a de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Optional, Tuple
 
+from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import UsageError
 
 
@@ -57,6 +60,9 @@ class Host:
         antialias: Whether the filter widens when it shrinks an image.
         normalization: What the host computes whatever the model; None where it is configurable.
         batch: The one batch size that it runs; None for any.
+        probabilities: Whether it compares the output with a threshold, so that logits are no use to it.
+        flat_output: Whether it counts the classes by the output's first dimension, so that a batch of 1 in front is
+            read as one class.
     """
 
     name: str
@@ -66,6 +72,8 @@ class Host:
     antialias: bool
     normalization: Optional[HostNormalization] = None
     batch: Optional[int] = None
+    probabilities: bool = False
+    flat_output: bool = False
 
 
 _IMAGENET = HostNormalization("RGB", 1.0 / 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -73,8 +81,18 @@ _IMAGENET = HostNormalization("RGB", 1.0 / 255.0, (0.485, 0.456, 0.406), (0.229,
 HOSTS: Dict[str, Host] = {
     host.name: host
     for host in (
-        Host("deepstream", "DeepStream (Gst-nvinfer)", "stretch", "bilinear", antialias=False),
-        Host("jetson-inference", "jetson-inference (imageNet)", "stretch", "nearest", False, _IMAGENET, batch=1),
+        Host("deepstream", "DeepStream (Gst-nvinfer)", "stretch", "bilinear", antialias=False, probabilities=True),
+        Host(
+            "jetson-inference",
+            "jetson-inference (imageNet)",
+            "stretch",
+            "nearest",
+            antialias=False,
+            normalization=_IMAGENET,
+            batch=1,
+            probabilities=True,
+            flat_output=True,
+        ),
         Host("opencv", "a program that resizes with OpenCV's INTER_LINEAR", None, "bilinear", antialias=False),
     )
 }
@@ -99,3 +117,30 @@ def find_host(name: str) -> Host:
     if name not in HOSTS:
         raise UsageError(f"unknown host {name!r}", f"choose {', '.join(HOSTS)}")
     return HOSTS[name]
+
+
+def host_geometry(host: Host, spec: Preprocessing) -> Preprocessing:
+    """How a host cuts and resizes images for a model, with the normalisation that the model asks for."""
+    changes: Dict[str, Any] = {"interpolation": host.interpolation, "antialias": host.antialias}
+    if host.resize_mode is not None:
+        changes.update(resize_mode=host.resize_mode, resize=None, fill=(0,))
+    return replace(spec, **changes)
+
+
+def host_input(host: Host, spec: Preprocessing) -> Preprocessing:
+    """What a host feeds a model whose input is float32 NCHW: its geometry, and its normalisation where that is fixed.
+
+    Raises:
+        UsageError: The model takes another type or layout, or another number of channels.
+    """
+    geometry = host_geometry(host, spec)
+    fixed = host.normalization
+    if fixed is None:
+        return geometry
+    if spec.dtype != "float32" or spec.layout != "NCHW" or len(spec.channels) != len(fixed.channels):
+        raise UsageError(
+            f"{host.title} gives float32 NCHW with the channels {fixed.channels}, the model takes {spec.dtype} "
+            f"{spec.layout} with {spec.channels}",
+            "export it without --uint8-input",
+        )
+    return replace(geometry, channels=fixed.channels, scale=fixed.scale, mean=fixed.mean, std=fixed.std)

@@ -24,7 +24,7 @@ FORMAT = "googlenet-deploy bundle"
 VERSION = 1
 # What the device itself writes into the unpacked folder: engines, timing caches, results.
 DEVICE_FOLDER = "on-device"
-KINDS = ("jetson", "triton", "deepstream")
+KINDS = ("jetson", "triton", "deepstream", "jetson-inference")
 SHOWN = 3
 _REMEDY = "copy the bundle again, or make it anew with `googlenet-deploy bundle`"
 

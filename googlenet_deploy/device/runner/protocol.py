@@ -180,12 +180,17 @@ def concatenate(parts: Sequence[Dict[str, NDArray[np.generic]]]) -> Dict[str, ND
 
 def _by_image(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
     """The outputs of one run that have a row for each image."""
-    outputs = runner.run(batch)
+    outputs = {name: _with_batch(value, len(batch)) for name, value in runner.run(batch).items()}
     found = {name: value for name, value in outputs.items() if value.ndim and len(value) == len(batch)}
     if not found:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in outputs.items())
         raise BadModelError(runner.path, f"no output has one row for each of {len(batch)} images: {shapes}")
     return found
+
+
+def _with_batch(value: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    """The output of one image with a batch in front where the model leaves it out: (classes,) becomes (1, classes)."""
+    return value[np.newaxis] if size == 1 and value.ndim == 1 and len(value) > 1 else value
 
 
 def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:

@@ -1,0 +1,111 @@
+"""What a host's preprocessing costs on the user's images, measured by emulating it with ONNX Runtime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from googlenet_deploy.device.hosts import Host, host_input
+from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.predictions import class_scores
+from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.runner.protocol import run_any_batch
+from googlenet_deploy.device.runner.select import open_runner
+from googlenet_deploy.errors import BadImageError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from googlenet_deploy.device.images.sources import ImageSource
+    from googlenet_deploy.device.specification import Preprocessing
+    from googlenet_deploy.packaging.models import BundleModel
+
+MOST_IMAGES = 200
+
+
+@dataclass(frozen=True)
+class HostAccuracy:
+    """Answers on images as the host prepares them, beside those on images as the model asks for them.
+
+    Attributes:
+        title: The host, for people.
+        count: Images compared.
+        agreeing: Images that get the same class both ways.
+        correct: (as the model asks, as the host prepares) images whose class is right; None without labels.
+    """
+
+    title: str
+    count: int
+    agreeing: int
+    correct: tuple[int, int] | None
+
+    def lines(self) -> list[str]:
+        """The figures, for people."""
+        lines = [f"{self.title}: {self.agreeing} of {self.count} images get the class of the model's own preprocessing"]
+        if self.correct is not None:
+            own, theirs = self.correct
+            lines.append(
+                f"right are {theirs} of {self.count} ({theirs / self.count:.1%}) instead of {own} ({own / self.count:.1%})"
+            )
+        return lines
+
+
+def host_accuracy(
+    data: bytes, original: BundleModel, host: Host, images: Sequence[ImageSource], labels: Sequence[int]
+) -> HostAccuracy | None:
+    """Runs the model for the host on emulated input, and the original on its own, on up to 200 images.
+
+    Args:
+        data: The model that was made for the host.
+        original: The model it was made from.
+        host: The host.
+        images: Candidates, taken evenly.
+        labels: Their classes, or none.
+
+    Returns:
+        None where there is no usable image.
+    """
+    spec = original.preprocessing
+    chosen = sorted({number * len(images) // MOST_IMAGES for number in range(MOST_IMAGES)}) if images else []
+    used, own, theirs = _prepared([images[index] for index in chosen], (spec, host_input(host, spec)))
+    if not used:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(data)
+        first, second = _classes(original.path, own), _classes(path, theirs)
+    correct = None
+    if labels:
+        true = np.asarray([labels[chosen[index]] for index in used])
+        correct = int((first == true).sum()), int((second == true).sum())
+    return HostAccuracy(host.title, len(used), int((first == second).sum()), correct)
+
+
+def _prepared(
+    images: Sequence[ImageSource], specs: tuple[Preprocessing, Preprocessing]
+) -> tuple[list[int], list[NDArray[np.generic]], list[NDArray[np.generic]]]:
+    used, own, theirs = [], [], []
+    for index, source in enumerate(images):
+        try:
+            image = load_image(source.data if source.data is not None else source.name, name=source.name, mode="RGB")
+            pair = [preprocess(image, spec) for spec in specs]
+        except (BadImageError, UsageError):
+            continue
+        used.append(index)
+        own.append(pair[0])
+        theirs.append(pair[1])
+    return used, own, theirs
+
+
+def _classes(path: Path, prepared: list[NDArray[np.generic]]) -> NDArray[np.int64]:
+    with open_runner(path, "onnxruntime") as runner:
+        found = [
+            class_scores(run_any_batch(runner, np.stack(prepared[start : start + 8])), runner.path).argmax(axis=1)
+            for start in range(0, len(prepared), 8)
+        ]
+    return np.concatenate(found).astype(np.int64)
