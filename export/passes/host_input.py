@@ -166,7 +166,7 @@ def _fold(graph: GraphProto, node: NodeProto, factors: _Values, shifts: _Values,
     weights = constants[node.input[1]]
     values = numpy_helper.to_array(weights).astype(np.float64)
     if (shifts != 0).any():
-        _add_to_bias(graph, node, np.einsum("oc...,c->o", values, shifts))
+        _add_to_bias(graph, node, values.reshape(*values.shape[:2], -1).sum(axis=2) @ shifts)
     scaled = values * factors.reshape(1, -1, *[1] * (values.ndim - 2))
     ordered = scaled[:, ::-1] if swapped else scaled
     weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(ordered, np.float32), weights.name))

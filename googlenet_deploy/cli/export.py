@@ -10,6 +10,7 @@ Examples:
   googlenet-deploy export --weights torchvision --output camera.onnx --uint8-input --top-k 5
   googlenet-deploy export --weights bvlc --output bvlc.fp16.onnx --fp16 --images photos/
   googlenet-deploy export --onnx model.int8.onnx --output model.int8.fp16.onnx --fp16
+  googlenet-deploy export --weights bvlc --output jetson-inference.onnx --input-of jetson-inference
   googlenet-deploy export --onnx somebodys.onnx --output simplified.onnx --images photos/
 """
 
@@ -86,6 +87,12 @@ def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--uint8-input", action="store_true", help="take NHWC uint8 RGB pixels and normalise inside the graph"
     )
+    group.add_argument(
+        "--input-of",
+        metavar="HOST",
+        help="undo a host's fixed preprocessing in the graph, with the batch and output that it needs: "
+        "jetson-inference (its imagenet program)",
+    )
     group.add_argument("--softmax", action="store_true", help="give probabilities instead of logits")
     group.add_argument(
         "--top-k", type=int, metavar="K", help="give only the K best classes, as top_k_values and top_k_indices"
@@ -110,12 +117,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--num-classes belongs to --weights")
     if arguments.image_count < 1:
         raise UsageError("--image-count must be at least 1")
+    if arguments.input_of:
+        from googlenet_deploy.device.hosts import find_host
+
+        find_host(arguments.input_of)
     note: Callable[[str], None] = _ignore if arguments.quiet else _note
     options = _options(arguments)
     from googlenet_deploy.device.files import check_writable, write_json
 
     check_writable(arguments.output, arguments.json)
     source, result = (_from_onnx if arguments.onnx else _from_weights)(arguments, options, note)
+    if arguments.input_of:
+        result = _for_host(arguments, result)
     from googlenet_deploy.export.summary import summary_json, summary_lines
     from googlenet_deploy.graph.files import write_model
 
@@ -183,6 +196,18 @@ def _from_onnx(
     preprocessing = input_specification(arguments.onnx, model)
     samples = _samples(arguments, preprocessing)
     return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples)
+
+
+def _for_host(arguments: argparse.Namespace, result: ExportResult) -> ExportResult:
+    from dataclasses import replace
+
+    from googlenet_deploy.device.hosts import find_host
+    from googlenet_deploy.export.host import model_for_host
+    from googlenet_deploy.graph.files import read_metadata
+
+    model, comparison = model_for_host(arguments.output, result.model, find_host(arguments.input_of))
+    metadata = read_metadata(arguments.output, model)
+    return replace(result, model=model, metadata=metadata, comparisons=(*result.comparisons, comparison))
 
 
 def _samples(arguments: argparse.Namespace, preprocessing: Preprocessing) -> Samples:

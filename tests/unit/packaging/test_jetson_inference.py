@@ -245,3 +245,18 @@ def test_bvlcs_photographs_are_right_in_the_program(tmp_path: Path, capsys: pyte
     with capsys.disabled():
         print(f"\njetson-inference: {right} of {len(rows)} of BVLC's photographs right")
     assert right >= len(rows) * 0.5
+
+
+def test_export_makes_the_same_model_for_the_host(
+    classifier: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "host.onnx"
+    command = ["export", "--onnx", str(classifier.fp32), "--no-simplify", "--output", str(output)]
+    assert main([*command, "--input-of", "jetson-inference"]) == 0
+    frame = smooth_pictures(1, (70, 90), 3, seed=8)[0]
+    expected = softmax(logits_of(classifier.fp32, prepare(stretched(frame, 64, 64)[np.newaxis], SPECIFICATION)))
+    np.testing.assert_allclose(run(output, kernel(frame, 64, 64)), expected[0], atol=2e-5)
+    assert main([*command, "--input-of", "toaster"]) == 2
+    assert main([*command, "--input-of", "opencv"]) == 2
+    assert main([*command, "--input-of", "jetson-inference", "--uint8-input"]) == 2
+    assert "float32" in capsys.readouterr().err
