@@ -1,7 +1,7 @@
 """Undoes the fixed normalisation of a host inside the graph, so that the network sees what it was trained on.
 
-The host feeds ``x = (pixel * s - m) / d`` per channel, the network wants ``y = (pixel * S - M) / D``. Solved for the
-pixel that is ``y = a * x + b`` with ``a = (d * S) / (s * D)`` and ``b = (m * S / s - M) / D``. What becomes of the parts:
+The host feeds ``x = (pixel * s - m) / d`` per channel, the network wants ``y = (pixel * S - M) / D``. Without the pixel
+that is ``y = a * x + b`` with ``a = (d * S) / (s * D)`` and ``b = (m * S / s - M) / D``. What becomes of the parts:
 
 * The channel order is folded into the first convolution: a permutation of the weights' input channels multiplies the
   same pairs of numbers.

@@ -46,12 +46,11 @@ class HostAccuracy:
 
     def lines(self) -> list[str]:
         """The figures, for people."""
-        lines = [f"{self.title}: {self.agreeing} of {self.count} images get the class of the model's own preprocessing"]
+        same = f"{self.agreeing} of {self.count} images get the class of the model's own preprocessing"
+        lines = [f"{self.title}: {same}"]
         if self.correct is not None:
-            own, theirs = self.correct
-            lines.append(
-                f"right are {theirs} of {self.count} ({theirs / self.count:.1%}) instead of {own} ({own / self.count:.1%})"
-            )
+            own, theirs = (f"{right} of {self.count} ({right / self.count:.1%})" for right in self.correct)
+            lines.append(f"right are {theirs} instead of {own}")
         return lines
 
 

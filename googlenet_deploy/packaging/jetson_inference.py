@@ -129,9 +129,10 @@ def _readme(source: str, output: str, spec: Preprocessing, count: int, measured:
         f"  {_trained(spec)}.",
         "  model.onnx undoes the one and computes the other, verified against the model it was made from. It is for",
         "  this program only: with its own preprocessing the original model is the right one.",
-        f"- Shape: the program stretches the whole frame to {spec.crop[0]} x {spec.crop[1]} and takes the nearest pixel;",
-        f"  training: {spec.describe_geometry()}. No model can undo that. For a square frame in",
-        "  the size of the network, crop and resize it yourself (jetson_utils.cudaCrop, cudaResize with filter linear).",
+        f"- Shape: the program stretches the frame to {spec.crop[0]} x {spec.crop[1]} and takes the nearest pixels;",
+        f"  training: {spec.describe_geometry()}.",
+        "  No model can undo that. A program of your own can cut and resize the frame before it classifies",
+        '  (jetson_utils.cudaCrop, and cudaResize with filter="linear").',
         *([f"  {line}" for line in measured.lines()] if measured else []),
         "- Precision: the program builds FP16 where the GPU has it. It cannot build INT8 Q/DQ models; the bundle of",
         "  kind jetson can.",
@@ -143,8 +144,8 @@ def _readme(source: str, output: str, spec: Preprocessing, count: int, measured:
         "",
         f"    {MODEL:27} ONNX in FP32 with a batch of 1",
         f"    {LABELS:27} an id and the name of each class, in the order of the scores",
-        "    manifest.json, SHA256SUMS   hashes: sha256sum --check SHA256SUMS finds a file that was damaged on the way.",
-        "                                Who made the bundle they do not prove: anybody can write such hashes anew.",
+        "    manifest.json, SHA256SUMS   hashes: sha256sum --check SHA256SUMS finds a file that was damaged;",
+        "                                they prove no origin: whoever changes the bundle can write them anew",
     ]
     return "\n".join(lines) + "\n"
 
