@@ -113,18 +113,19 @@ class _Nodes:
 
     def add_gather(self, swapped: bool) -> None:
         if swapped:
-            self._add("Gather", "channels", np.asarray([2, 1, 0], np.int64), axis=1)
+            self._add("Gather", "channels", np.asarray([2, 1, 0], np.int64))
+            self.nodes[-1].attribute.append(helper.make_attribute("axis", 1))
 
     def add_elementwise(self, operator: str, leaf: str, values: _Values, neutral: float) -> None:
         if (values != neutral).any():
             self._add(operator, leaf, np.asarray(values, np.float32).reshape(1, -1, 1, 1))
 
-    def _add(self, operator: str, leaf: str, constant: npt.NDArray[np.generic], **attributes: int) -> None:
+    def _add(self, operator: str, leaf: str, constant: npt.NDArray[np.generic]) -> None:
         name = unique_name(f"{self.source}/host/{leaf}", self.taken)
         tensor = unique_name(f"{name}/value", self.taken)
         self.taken |= {name, tensor}
         self.graph.initializer.append(numpy_helper.from_array(constant, tensor))
-        self.nodes.append(helper.make_node(operator, [self.last, tensor], [name], name, **attributes))
+        self.nodes.append(helper.make_node(operator, [self.last, tensor], [name], name))
 
     def insert(self) -> None:
         if not self.nodes:
