@@ -49,9 +49,8 @@ def capture(model: GoogLeNet, input_size: tuple[int, int]) -> ModelProto:
     """
     inference = fold_batch_norm(copy.deepcopy(model).cpu().float().without_auxiliary().eval())
     inference.add_module("dropout", nn.Identity())
-    channels = inference.conv1.conv.in_channels
     # Two images: a batch of one would be taken for a constant.
-    example = torch.zeros(2, channels, *input_size)
+    example = torch.zeros(2, inference.in_channels, *input_size)
     with silenced() as captured:
         program, failure = None, None
         try:

@@ -1,7 +1,8 @@
-"""The two GoogLeNets as data: what differs between them, and the widths that they share.
+"""The three GoogLeNets as data: what differs between them, and the widths that they share.
 
 Sources: Szegedy et al. 2014, "Going Deeper with Convolutions", Table 1 and section 5; the BVLC model zoo's
-``bvlc_googlenet/train_val.prototxt``; torchvision's ``models/googlenet.py`` for names and geometry.
+``bvlc_googlenet/train_val.prototxt``; torchvision's ``models/googlenet.py`` for names and geometry; for ``plain`` the
+tensor names and geometry of the checkpoints of github.com/namduhus/GoogLeNet.
 """
 
 from __future__ import annotations
@@ -51,16 +52,20 @@ AUXILIARY_HIDDEN_WIDTH = 1024  # section 5: fully connected layer with 1024 unit
 
 @dataclass(frozen=True)
 class Architecture:
-    """What distinguishes one GoogLeNet from the other.
+    """What distinguishes one GoogLeNet from the others.
 
     Attributes:
-        name: "bvlc" (the paper's) or "torchvision" (TF-slim's, batch-normalised).
+        name: "bvlc" (the paper's), "torchvision" (TF-slim's, batch-normalised) or "plain" (biases alone).
         batch_norm: BatchNorm (eps 0.001) and no convolution biases, instead of biases.
         local_response_norm: LRN after maxpool1 and after conv3, instead of none.
         large_kernel: Kernel of the branch that the paper calls 5x5.
         maxpool4_kernel: Window of the last stride-2 max-pool.
         dropout: Share dropped ahead of the classifier.
         auxiliary_dropout: Share dropped inside the auxiliary classifiers.
+        bare_layers: A convolution is a layer of its own (``conv1.weight``) and the branches of a module are ``layer1``
+            to ``layer4``, instead of blocks (``conv1.conv.weight``) and ``branch1`` to ``branch4``.
+        inner_relu: A ReLU after each convolution of an Inception module, instead of none.
+        padded_pools: 3x3 stride-2 max-pools with padding 1, instead of ceil mode without padding.
     """
 
     name: str
@@ -70,6 +75,9 @@ class Architecture:
     maxpool4_kernel: int
     dropout: float
     auxiliary_dropout: float
+    bare_layers: bool = False
+    inner_relu: bool = True
+    padded_pools: bool = False
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -91,6 +99,18 @@ ARCHITECTURES: dict[str, Architecture] = {
         dropout=0.2,
         auxiliary_dropout=0.7,
     ),
+    "plain": Architecture(
+        name="plain",
+        batch_norm=False,
+        local_response_norm=False,
+        large_kernel=5,
+        maxpool4_kernel=3,
+        dropout=0.4,
+        auxiliary_dropout=0.7,
+        bare_layers=True,
+        inner_relu=False,
+        padded_pools=True,
+    ),
 }
 
 
@@ -103,7 +123,7 @@ def get_architecture(name: str) -> Architecture:
     try:
         return ARCHITECTURES[name]
     except KeyError:
-        raise UsageError(f"unknown architecture {name!r}: choose {' or '.join(ARCHITECTURES)}") from None
+        raise UsageError(f"unknown architecture {name!r}: choose {', '.join(ARCHITECTURES)}") from None
 
 
 def scale_channels(channels: int, width: float) -> int:

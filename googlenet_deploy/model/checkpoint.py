@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from googlenet_deploy.device.files import atomic_path, sha256_file
 from googlenet_deploy.device.onnx_model.metadata import parse_names
@@ -19,44 +19,74 @@ from googlenet_deploy.errors import BadWeightsError, UsageError, requires
 from googlenet_deploy.model.architecture import Architecture, get_architecture
 
 with requires("export"):
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
-    from torch import Tensor
+    from torch import nn
 
+    from googlenet_deploy.model.checkpoint_forms import read_safetensors
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.model.state_dict import load_state_dict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FORMAT = "googlenet_deploy"
 # A damaged or hostile header must not make us build a model that fills the memory.
 MAX_WIDTH, MAX_CLASSES = 4.0, 1_000_000
 
 
-@dataclass
-class Checkpoint:
-    """A classifier with everything that belongs to it.
+@dataclass(kw_only=True)
+class Classifier:
+    """A PyTorch classifier with everything that an export needs to know of it.
 
     Attributes:
         model: The network, in eval mode.
-        architecture: Which of the two GoogLeNets it is.
         preprocessing: How its images are prepared.
         class_names: One per logit; empty where they are not known.
         class_ids: WordNet ids, one per logit; empty where the classes have none.
         training_record: How it was trained, as JSON can hold it; empty for published weights.
         source: The file or name that it was loaded from.
         source_sha256: Hash of that file.
+        notes: What was chosen or left out while it was loaded.
     """
 
-    model: GoogLeNet
-    architecture: Architecture
+    model: nn.Module
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
     training_record: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     source_sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the network is called, in the model's metadata."""
+        return type(self.model).__name__
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class Checkpoint(Classifier):
+    """A GoogLeNet.
+
+    Attributes:
+        architecture: Which of the GoogLeNets it is.
+    """
+
+    model: GoogLeNet
+    architecture: Architecture
+
+    @property
+    def name(self) -> str:
+        """The architecture's name."""
+        return self.architecture.name
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return self.model.num_classes
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -152,17 +182,3 @@ def _sort_metadata(path: Path) -> None:
         assert len(text) <= length
         stream.seek(8)
         stream.write(text.ljust(length))
-
-
-def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """All tensors of a safetensors file, and its metadata.
-
-    Raises:
-        BadWeightsError: The file is not safetensors, or is damaged.
-    """
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
-            return tensors, stream.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BadWeightsError(path, f"is not a safetensors file, or is damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""Both GoogLeNets as one module, told apart by their `Architecture`."""
+"""The GoogLeNets as one module, told apart by their `Architecture`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, STEM_WIDTHS, Architecture, scale_channels
-from googlenet_deploy.model.blocks import AuxiliaryClassifier, ConvBlock, Inception
+from googlenet_deploy.model.blocks import AuxiliaryClassifier, Inception, PlainInception, convolution
 from googlenet_deploy.model.local_response_norm import LocalResponseNorm
 
 with requires("export"):
@@ -33,7 +33,7 @@ class GoogLeNet(nn.Module):
     training mode with auxiliary classifiers, `TrainingOutputs`.
 
     Args:
-        architecture: Which of the two nets.
+        architecture: Which of the nets.
         num_classes: Number of logits, at least 2.
         width: Multiplies every channel count, for small nets; 1 is the published one.
         auxiliary: Add the two auxiliary classifiers, which only training uses.
@@ -43,15 +43,15 @@ class GoogLeNet(nn.Module):
         UsageError: An argument is out of range.
     """
 
-    inception3a: Inception
-    inception3b: Inception
-    inception4a: Inception
-    inception4b: Inception
-    inception4c: Inception
-    inception4d: Inception
-    inception4e: Inception
-    inception5a: Inception
-    inception5b: Inception
+    inception3a: Inception | PlainInception
+    inception3b: Inception | PlainInception
+    inception4a: Inception | PlainInception
+    inception4b: Inception | PlainInception
+    inception4c: Inception | PlainInception
+    inception4d: Inception | PlainInception
+    inception4e: Inception | PlainInception
+    inception5a: Inception | PlainInception
+    inception5b: Inception | PlainInception
 
     def __init__(
         self,
@@ -66,25 +66,27 @@ class GoogLeNet(nn.Module):
         if num_classes < 2 or width <= 0 or in_channels < 1:
             raise UsageError("a GoogLeNet needs at least 2 classes, a width above 0 and at least 1 input channel")
         self.architecture, self.num_classes, self.width = architecture, num_classes, width
+        self.in_channels = in_channels
         stem = [scale_channels(channels, width) for channels in STEM_WIDTHS]
 
-        self.conv1 = ConvBlock(architecture, in_channels, stem[0], 7, stride=2)
-        self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.conv1 = convolution(architecture, in_channels, stem[0], 7, stride=2)
+        self.maxpool1 = _reducing_pool(architecture, 3)
         self.norm1 = LocalResponseNorm() if architecture.local_response_norm else nn.Identity()
-        self.conv2 = ConvBlock(architecture, stem[0], stem[1], 1)
-        self.conv3 = ConvBlock(architecture, stem[1], stem[2], 3)
+        self.conv2 = convolution(architecture, stem[0], stem[1], 1)
+        self.conv3 = convolution(architecture, stem[1], stem[2], 3)
         self.norm2 = LocalResponseNorm() if architecture.local_response_norm else nn.Identity()
-        self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.maxpool2 = _reducing_pool(architecture, 3)
 
         channels = stem[2]
+        inception = PlainInception if architecture.bare_layers else Inception
         inputs: dict[str, int] = {}
         for name, paper_widths in INCEPTION_WIDTHS.items():
             widths = paper_widths.scaled(width)
             inputs[name] = channels
-            self.add_module(name, Inception(architecture, channels, widths))
+            self.add_module(name, inception(architecture, channels, widths))
             channels = widths.out_channels
-        self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.maxpool4 = nn.MaxPool2d(architecture.maxpool4_kernel, stride=2, ceil_mode=True)
+        self.maxpool3 = _reducing_pool(architecture, 3)
+        self.maxpool4 = _reducing_pool(architecture, architecture.maxpool4_kernel)
 
         self.aux1 = AuxiliaryClassifier(architecture, inputs["inception4b"], num_classes, width) if auxiliary else None
         self.aux2 = AuxiliaryClassifier(architecture, inputs["inception4e"], num_classes, width) if auxiliary else None
@@ -113,14 +115,26 @@ class GoogLeNet(nn.Module):
         return self
 
     def reset_parameters(self) -> None:
-        """Fresh weights: Xavier and a bias of 0.2 for the paper's net, Kaiming for the batch-normalised one."""
+        """Fresh weights.
+
+        Xavier and a bias of 0.2 for the paper's net, Kaiming for the batch-normalised one. The plain net has Xavier,
+        which keeps the variance of its linear modules, and biases of 0: it has no ReLUs there to keep alive.
+        """
+        bias = INITIAL_BIAS if self.architecture.inner_relu else 0.0
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 if module.bias is None:
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 else:
                     nn.init.xavier_uniform_(module.weight)
-                    nn.init.constant_(module.bias, INITIAL_BIAS)
+                    nn.init.constant_(module.bias, bias)
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+
+
+def _reducing_pool(architecture: Architecture, kernel: int) -> nn.MaxPool2d:
+    """A stride-2 max-pool that takes 112 to 56, 56 to 28, and so on, in the architecture's own way."""
+    if architecture.padded_pools:
+        return nn.MaxPool2d(kernel, stride=2, padding=kernel // 2)
+    return nn.MaxPool2d(kernel, stride=2, ceil_mode=True)

@@ -1,76 +1,213 @@
-"""Loading tensors into a model, with words for whatever does not fit."""
+"""Loading tensors into a model: prefixes that training tools put before the names, and words for what does not fit."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.errors import BadWeightsError, requires
+from googlenet_deploy.model.checkpoint_forms import is_average
 
 with requires("export"):
     import torch
-
-    from googlenet_deploy.model.googlenet import GoogLeNet
+    from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
-
-    from torch import Tensor
 
 AUXILIARY_PREFIXES = ("aux1.", "aux2.")
 SHOWN = 3
+# torch.compile, FSDP and activation checkpointing put these into the middle of names; no layer is called so.
+WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+BATCH_COUNTER = "num_batches_tracked"
+AVERAGE_COUNTER = "n_averaged"  # of torch's AveragedModel
 
 
-def load_state_dict(model: GoogLeNet, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+@dataclass(frozen=True)
+class Unwrapped:
+    """Tensors under the names that a model has for them.
+
+    Attributes:
+        tensors: By name, without the prefix.
+        prefix: What stood before every name, such as "module."; "" for nothing.
+        notes: What was taken off, chosen or left out.
+    """
+
+    tensors: dict[str, Tensor]
+    prefix: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def unwrap(
+    tensors: Mapping[str, Tensor], wanted: Collection[str], path: str | Path, key: str | None = None
+) -> Unwrapped:
+    """Finds a model's names among those of a file, whatever stands before them.
+
+    Args:
+        tensors: By the file's names.
+        wanted: The model's own names.
+        path: The file, for the error message.
+        key: The prefix that was asked for, such as "student"; None chooses: a moving average (EMA) before others.
+
+    Raises:
+        BadWeightsError: The file holds the weights several times, or names become equal.
+    """
+    cleaned = _without_wrappers(tensors, wanted, path)
+    counts = _prefixes(cleaned, wanted)
+    if not counts:
+        return Unwrapped(cleaned)
+    prefix, notes = _choose_prefix(counts, len(wanted) / 4, path, key)
+    inside = {name.removeprefix(prefix): tensor for name, tensor in cleaned.items() if name.startswith(prefix)}
+    inside.pop(AVERAGE_COUNTER, None)
+    outside = [name for name in cleaned if not name.startswith(prefix) and name.split(".")[-1] != AVERAGE_COUNTER]
+    if outside:
+        notes.append(f"{counted(outside)} outside {prefix!r} left out: {listed(outside)}")
+    return Unwrapped(inside, prefix, tuple(notes))
+
+
+def load_state_dict(
+    model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, *, seen: str = "", remedy: str | None = None
+) -> None:
     """Copies `tensors` into `model`, in place.
 
-    Tensors of auxiliary classifiers are left out where the model has none; where the model has them and the
-    file does not, they keep their fresh values. BatchNorm's batch counter may be missing, since nothing reads it.
+    Tensors of a GoogLeNet's auxiliary classifiers are left out where the model has none; where the model has them and
+    the file does not, they keep their fresh values. BatchNorm's batch counter may be missing, since nothing reads it.
 
     Args:
         model: The model that receives the tensors.
-        tensors: By torchvision's state-dict names, any floating-point dtype.
+        tensors: By the model's own state-dict names, any floating-point dtype.
         path: The file that they come from, for the error message.
+        seen: What was recognised of the file, for the error message, such as "names begin with 'module.'".
+        remedy: What to do about tensors that do not fit.
 
     Raises:
         BadWeightsError: Tensors are missing, extra, wrongly shaped or not finite; the message names them.
     """
     wanted = model.state_dict()
-    if model.aux1 is None:
+    if getattr(model, "aux1", None) is None:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(AUXILIARY_PREFIXES)}
-    file_has_auxiliary = any(name.startswith(AUXILIARY_PREFIXES) for name in tensors)
-    required = [
+    problems = differences(required_names(wanted, tensors), wanted, tensors)
+    if problems:
+        note = f" ({seen})" if seen else ""
+        raise BadWeightsError(path, "; ".join(problems) + note, remedy or _REMEDY)
+    _raise_for_shapes(path, wanted, tensors)
+    values = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    broken = [name for name, tensor in values.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise BadWeightsError(
+            path, f"has values that are not finite in {_these(broken)}", "training diverged: take an earlier checkpoint"
+        )
+    model.load_state_dict(values, strict=False)
+
+
+_REMEDY = "is it of the architecture that was asked for? For another network give --module FILE.py:CALLABLE"
+
+
+def required_names(wanted: Iterable[str], tensors: Collection[str]) -> list[str]:
+    """Those of a model's names that a file must hold: not batch counters, nor heads of which it holds nothing."""
+    has_heads = any(name.startswith(AUXILIARY_PREFIXES) for name in tensors)
+    return [
         name
         for name in wanted
-        if not name.endswith("num_batches_tracked") and (file_has_auxiliary or not name.startswith(AUXILIARY_PREFIXES))
+        if not name.endswith(BATCH_COUNTER) and (has_heads or not name.startswith(AUXILIARY_PREFIXES))
     ]
-    _raise_for(path, "lacks", [name for name in required if name not in tensors])
-    _raise_for(path, "has the unknown", [name for name in tensors if name not in wanted])
-    _raise_for_shapes(path, wanted, tensors)
-    _raise_for(
-        path, "has values that are not finite in", [n for n, t in tensors.items() if not bool(torch.isfinite(t).all())]
-    )
-    model.load_state_dict(dict(tensors), strict=False)
 
 
-def _raise_for(path: str | Path, what: str, names: Iterable[str]) -> None:
-    names = list(names)
-    if names:
-        noun = "tensor" if len(names) == 1 else f"{len(names)} tensors"
-        more = ", ..." if len(names) > SHOWN else ""
-        raise BadWeightsError(
-            path,
-            f"{what} {noun} {', '.join(names[:SHOWN])}{more}",
-            "is it a GoogLeNet of the architecture that was asked for?",
-        )
+def differences(required: Iterable[str], known: Collection[str], tensors: Collection[str]) -> list[str]:
+    """What is missing and what is extra, three names of each."""
+    missing = [name for name in required if name not in tensors]
+    extra = [name for name in tensors if name not in known]
+    problems = [f"lacks {_these(missing)}"] if missing else []
+    return [*problems, f"has the unknown {_these(extra)}"] if extra else problems
+
+
+def dtype_note(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Says that weights are not stored as float32, where they are not."""
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values() if tensor.is_floating_point()}
+    others = sorted(kinds - {"float32"})
+    return (f"weights are stored as {', '.join(others)} and were converted to float32",) if others else ()
+
+
+def _without_wrappers(tensors: Mapping[str, Tensor], wanted: Collection[str], path: str | Path) -> dict[str, Tensor]:
+    removed = WRAPPERS
+    own = {part for name in wanted for part in name.split(".")}
+    # DataParallel around a part of the model: "features.module.0.weight".
+    if "module" not in own and any(".module." in name for name in tensors):
+        removed = removed | {"module"}
+    cleaned: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        kept = [part for index, part in enumerate(parts) if part not in removed or (part == "module" and not index)]
+        short = ".".join(kept)
+        if short in cleaned:
+            raise BadWeightsError(path, f"holds {short} twice, once as {name}")
+        cleaned[short] = tensor
+    return cleaned
+
+
+def _prefixes(names: Iterable[str], wanted: Collection[str]) -> Counter[str]:
+    """How many wanted names stand behind each prefix."""
+    known = frozenset(wanted)
+    counts: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        for index in range(len(parts)):
+            if ".".join(parts[index:]) in known:
+                counts[".".join([*parts[:index], ""]) if index else ""] += 1
+    return counts
+
+
+def _choose_prefix(counts: Counter[str], enough: float, path: str | Path, key: str | None) -> tuple[str, list[str]]:
+    most = max(counts.values())
+    # Prefixes of whole models: "layer1.0." before a block's own "conv1.weight" is none.
+    whole = {prefix: count for prefix, count in counts.items() if count > most / 2}
+    if key is not None:
+        asked = {prefix: count for prefix, count in whole.items() if prefix.startswith(f"{key}.")}
+        whole = asked or whole
+    averages = [prefix for prefix in whole if is_average(prefix)]
+    others = [prefix for prefix in whole if not is_average(prefix)]
+    if len(averages) == 1 and others and key is None:
+        note = f"weights are the moving average (EMA) named {averages[0]}*"
+        choice = f"; --weights-key {others[0].rstrip('.')} takes the others" if others[0] else ""
+        return averages[0], [note + choice]
+    best = [prefix for prefix, count in whole.items() if count == max(whole.values())]
+    if len(best) > 1 and most >= enough:
+        shown = ", ".join(prefix.rstrip(".") or "(no prefix)" for prefix in sorted(best))
+        raise BadWeightsError(path, f"holds the weights {len(best)} times: {shown}", "choose one with --weights-key")
+    return best[0], []
+
+
+def counted(names: Collection[str]) -> str:
+    """A number of tensors: "1 tensor", "3 tensors"."""
+    return f"{len(names)} tensor{'' if len(names) == 1 else 's'}"
+
+
+def listed(names: Collection[str]) -> str:
+    """The first few names."""
+    return ", ".join(list(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _these(names: Collection[str]) -> str:
+    return f"tensor {listed(names)}" if len(names) == 1 else f"{len(names)} tensors {listed(names)}"
 
 
 def _raise_for_shapes(path: str | Path, wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    wrong = [
-        f"{name} is {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
-        for name, tensor in tensors.items()
-        if tensor.shape != wanted[name].shape
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - SHOWN} more)" if len(wrong) > SHOWN else ""
-        raise BadWeightsError(path, f"has tensors of the wrong shape: {'; '.join(wrong[:SHOWN])}{more}")
+    wrong = [name for name, tensor in tensors.items() if tensor.shape != wanted[name].shape]
+    if not wrong:
+        return
+    counts = {(tensors[name].shape[0], wanted[name].shape[0]) for name in wrong if tensors[name].dim()}
+    last = {name.rpartition(".")[0] for name in wrong}
+    only_rows = all(tensors[name].dim() and tensors[name].shape[1:] == wanted[name].shape[1:] for name in wrong)
+    if only_rows and len(counts) == 1 and all(f"{layer}.weight" in wanted for layer in last) and len(last) <= SHOWN:
+        has, needs = next(iter(counts))
+        raise BadWeightsError(
+            path,
+            f"is of another class count: {listed(sorted(last))} has {has} classes, the model {needs}",
+            f"export it with {has} classes (--module-args num_classes={has}); to learn {needs} classes from it, "
+            "fine-tune it: `train --weights`",
+        )
+    texts = [f"{name} is {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}" for name in wrong[:SHOWN]]
+    more = f" (and {len(wrong) - SHOWN} more)" if len(wrong) > SHOWN else ""
+    raise BadWeightsError(path, f"has tensors of the wrong shape: {'; '.join(texts)}{more}")

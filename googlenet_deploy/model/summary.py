@@ -18,7 +18,7 @@ with requires("export"):
     from torch import fx, nn
     from torch.fx.passes.shape_prop import ShapeProp
 
-    from googlenet_deploy.model.blocks import ConvBlock
+    from googlenet_deploy.model.blocks import ConvBlock, ConvRelu
     from googlenet_deploy.model.googlenet import GoogLeNet
     from googlenet_deploy.model.local_response_norm import LocalResponseNorm
 
@@ -103,8 +103,7 @@ def summarize(model: GoogLeNet, input_size: int = 224) -> ModelSummary:
         raise UsageError(f"the input of a GoogLeNet is at least {SMALLEST_INPUT} pixels wide, not {input_size}")
     measured = copy.deepcopy(model).to("meta").eval().without_auxiliary()
     graph = fx.GraphModule(measured, _BlockTracer().trace(measured))
-    channels = measured.conv1.conv.in_channels
-    ShapeProp(graph).propagate(torch.empty(1, channels, input_size, input_size, device="meta"))
+    ShapeProp(graph).propagate(torch.empty(1, measured.in_channels, input_size, input_size, device="meta"))
     return ModelSummary(tuple(_layers(graph)))
 
 
@@ -112,7 +111,9 @@ class _BlockTracer(fx.Tracer):
     """Keeps a convolution with its ReLU, and LRN, whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ConvBlock | LocalResponseNorm) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, ConvBlock | ConvRelu | LocalResponseNorm) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _layers(graph: fx.GraphModule) -> Iterator[LayerCost]:
@@ -169,12 +170,13 @@ def _cost(graph: fx.GraphModule, node: fx.Node, name: str, live_bytes: int) -> L
 def _weights(module: nn.Module | None) -> int:
     if isinstance(module, ConvBlock):
         return module.conv.weight.numel()
-    return module.weight.numel() if isinstance(module, nn.Linear) else 0
+    return module.weight.numel() if isinstance(module, nn.Linear | nn.Conv2d) else 0
 
 
 def _kind(module: nn.Module | None) -> str:
-    if isinstance(module, ConvBlock):
-        kernel, stride = module.conv.kernel_size[0], module.conv.stride[0]
+    convolution = module.conv if isinstance(module, ConvBlock) else module
+    if isinstance(convolution, nn.Conv2d):
+        kernel, stride = convolution.kernel_size[0], convolution.stride[0]
         return f"convolution {kernel}x{kernel}/{stride}"
     if isinstance(module, nn.MaxPool2d):
         return f"max pool {module.kernel_size}x{module.kernel_size}/{module.stride}"

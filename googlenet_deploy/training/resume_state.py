@@ -26,7 +26,7 @@ with requires("train"):
     from safetensors.torch import save_file
     from torch import Tensor
 
-    from googlenet_deploy.model.checkpoint import read_safetensors
+    from googlenet_deploy.model.checkpoint_forms import read_safetensors
     from googlenet_deploy.training.loop import EpochResult
     from googlenet_deploy.training.validation import Validation, agreement_numbers, agreement_of
 
