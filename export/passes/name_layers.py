@@ -13,10 +13,11 @@ tensor of a block      the block's path                                ``incepti
 input, output          ``input``; ``logits``, ``probabilities``, ``top_k_values``, ``top_k_indices``
 =====================  ==============================================  ==================================
 
-A path is PyTorch's module path with slashes for dots. A layer is a module of ``torch.nn`` or one that is a single
-operator; a block is a module that holds others, and its last operator makes the tensor that bears the block's
-name. Nodes and tensors each have a namespace of their own, in which every name is unique; where a layer needs several
-nodes, the first keeps its name and the others add their operator.
+A path is PyTorch's qualified module name with slashes for dots, whatever the network; weights of the network
+itself keep their own name. A layer is a module of which no part makes nodes of its own; a block is one of which some
+part does. The last operator of either makes the tensor that bears its name; tensors before it add their operator, as
+``layer1/0/add`` before the ReLU that makes ``layer1/0``. Nodes and tensors each have a namespace of their own, in which
+every name is unique; where a layer needs several nodes, the first keeps its name and the others add their operator.
 
 TensorRT names its layers by the nodes, and calibration tables, caches and Q/DQ placement go by the tensors; so
 the names are the same for float and uint8 input, every opset, and with and without merged convolutions.
@@ -25,7 +26,6 @@ the names are the same for float and uint8 input, every opset, and with and with
 from __future__ import annotations
 
 import ast
-from typing import NamedTuple
 
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.graph import rename_tensors, unique_name
@@ -34,18 +34,11 @@ with requires("export"):
     from onnx import GraphProto, ModelProto, NodeProto
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_CLASSES = "pkg.torch.onnx.class_hierarchy"
-
-
-class _Origin(NamedTuple):
-    """The module that a node comes from: its path with slashes, "" for the net itself, and if it is a layer."""
-
-    path: str
-    is_layer: bool
+_CONSTANTS = frozenset({"Constant", "ConstantOfShape", "Shape"})
 
 
 class NameLayers:
-    """Renames what torch's exporter made, by the module paths that it leaves in the nodes' metadata."""
+    """Renames what torch's exporters made, by the module paths that they leave in the nodes."""
 
     name = "name-layers"
     description = "nodes and tensors named after their layers"
@@ -54,32 +47,32 @@ class NameLayers:
     def run(self, model: ModelProto) -> bool:
         """See the module's docstring; nodes without the exporter's metadata keep their names."""
         graph = model.graph
-        if not any(_origin(node) for node in graph.node):
+        paths = _paths(model)
+        if all(path is None for path in paths):
             return False
         tensors = _parameter_names(graph)
         taken = set(tensors.values()) | {value.name for value in [*graph.input, *graph.output]}
         taken_nodes: set[str] = set()
         fixed = {value.name for value in graph.output}
-        for node in graph.node:
-            origin = _origin(node)
+        layers, last = _layers(paths), _last_nodes(graph, paths)
+        for index, (node, path) in enumerate(zip(graph.node, paths, strict=True)):
             operator = node.op_type.lower()
-            if origin is None:
+            if path is None:
                 node.name = unique_name(node.name or operator, taken_nodes)
                 continue
-            node.name = unique_name(_node_name(origin, operator, taken_nodes), taken_nodes)
+            node.name = unique_name(_node_name(path, operator, path in layers, taken_nodes), taken_nodes)
             for output in node.output:
                 if output and output not in fixed:
-                    tensors[output] = unique_name(origin.path or operator, taken)
+                    name = path if index == last[path] else f"{path}/{operator}"
+                    tensors[output] = unique_name(name if path else operator, taken)
         rename_tensors(graph, tensors)
         return True
 
 
-def _node_name(origin: _Origin, operator: str, taken: set[str]) -> str:
-    if not origin.path:
+def _node_name(path: str, operator: str, is_layer: bool, taken: set[str]) -> str:
+    if not path:
         return operator
-    if origin.is_layer and origin.path not in taken:
-        return origin.path
-    return f"{origin.path}/{operator}"
+    return path if is_layer and path not in taken else f"{path}/{operator}"
 
 
 def _parameter_names(graph: GraphProto) -> dict[str, str]:
@@ -87,13 +80,49 @@ def _parameter_names(graph: GraphProto) -> dict[str, str]:
     return {tensor.name: tensor.name.replace(".", "/") for tensor in graph.initializer}
 
 
-def _origin(node: NodeProto) -> _Origin | None:
+def _layers(paths: list[str | None]) -> set[str]:
+    """The paths below which no other path has nodes."""
+    known = {path for path in paths if path}
+    blocks = {"/".join(parts[:end]) for parts in (path.split("/") for path in known) for end in range(1, len(parts))}
+    return known - blocks
+
+
+def _last_nodes(graph: GraphProto, paths: list[str | None]) -> dict[str, int]:
+    """The position of the last node of each path that computes something."""
+    last: dict[str, int] = {}
+    for index, (node, path) in enumerate(zip(graph.node, paths, strict=True)):
+        if path is not None and (path not in last or node.op_type not in _CONSTANTS):
+            last[path] = index
+    return last
+
+
+def _paths(model: ModelProto) -> list[str | None]:
+    """The path of the module of each node, "" for the network itself; None where that is not known."""
+    from_scopes = [_scope(node) for node in model.graph.node]
+    if any(path is not None for path in from_scopes) or model.producer_name != "pytorch":
+        return from_scopes
+    return [_path_in_name(node.name) for node in model.graph.node]
+
+
+def _scope(node: NodeProto) -> str | None:
+    """Of the dynamo exporter: its metadata holds the qualified names of all modules around the node."""
     properties = {entry.key: entry.value for entry in node.metadata_props}
     try:
-        scopes = ast.literal_eval(properties[_SCOPES])
-        classes = ast.literal_eval(properties[_CLASSES])
-        path, kind = str(scopes[-2]), str(classes[-2])
+        return str(ast.literal_eval(properties[_SCOPES])[-2]).replace(".", "/")
     except (KeyError, IndexError, ValueError, SyntaxError):
         return None
-    is_block = kind.endswith((".ConvBlock", ".Inception", ".AuxiliaryClassifier")) or ".container." in kind
-    return _Origin(path.replace(".", "/"), is_layer=not is_block)
+
+
+def _path_in_name(name: str) -> str | None:
+    """Of the TorchScript exporter: nodes are named ``/layer1/layer1.0/conv1/Conv``.
+
+    A part that begins with the one before it and a dot is an item of a container, whose own name is what follows.
+    """
+    if not name.startswith("/"):
+        return None
+    path: list[str] = []
+    previous = ""
+    for part in name.strip("/").split("/")[:-1]:
+        path.append(part.removeprefix(f"{previous}.") if previous else part)
+        previous = part
+    return "/".join(path).replace(".", "/")

@@ -239,5 +239,5 @@ def _check_choice(field: str, value: str, choices: Tuple[str, ...]) -> None:
 # maps ImageNet-normalised values back, so that in all its network sees exactly (x - 0.5) / 0.5.
 BVLC = Preprocessing(channels="BGR", scale=1.0, mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0))
 TORCHVISION = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-# The plain GoogLeNet (github.com/namduhus/GoogLeNet) is trained on images stretched to its input, normalised for ImageNet.
+# The plain GoogLeNet, of github.com/namduhus/GoogLeNet, sees images stretched to its input, normalised for ImageNet.
 PLAIN = Preprocessing(resize=None, resize_mode="stretch")

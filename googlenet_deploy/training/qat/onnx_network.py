@@ -22,7 +22,7 @@ with requires("train"):
     import torch
     from torch import Tensor, nn
 
-    from googlenet_deploy.model.blocks import ConvBlock
+    from googlenet_deploy.model.blocks import ConvBlock, ConvRelu
     from googlenet_deploy.model.googlenet import GoogLeNet
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
 
 LAYERS = frozenset({"Conv", "Gemm"})
-CLASSIFIER = "fc"
+STEM, CLASSIFIER = "conv1", "fc"
 REMEDY = "give the FP32 model that `export --weights` wrote, with float input and without --merge-1x1"
 TOLERANCE = 1e-3  # of the largest logit
 
@@ -95,7 +95,7 @@ def open_network(source: CalibrationSource) -> OnnxNetwork:
     _check_names(model, found, source.path)
     for name, node in found.items():
         _replace(model, name, graph, node)
-    model.width = model.conv1.conv.out_channels / STEM_WIDTHS[0]
+    model.width = len(_weight(graph, found[STEM if architecture.bare_layers else f"{STEM}/conv"])) / STEM_WIDTHS[0]
     network = OnnxNetwork(model.eval(), source, graph)
     _verify(network, classifier.output[0])
     return network
@@ -149,7 +149,10 @@ def _replace(model: GoogLeNet, name: str, graph: GraphView, node: onnx.NodeProto
     layer: nn.Conv2d | nn.Linear
     if isinstance(old, nn.Conv2d):
         outputs, inputs, height, width = weight.shape
-        layer = nn.Conv2d(inputs, outputs, (height, width), stride=old.stride[0], padding=int(old.padding[0]))
+        if isinstance(old, ConvRelu):
+            layer = ConvRelu(inputs, outputs, height, old.stride[0])
+        else:
+            layer = nn.Conv2d(inputs, outputs, (height, width), stride=old.stride[0], padding=int(old.padding[0]))
     else:
         layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
