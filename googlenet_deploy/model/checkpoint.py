@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from googlenet_deploy.device.files import atomic_path, sha256_file
 from googlenet_deploy.device.onnx_model.metadata import parse_names
@@ -32,12 +32,22 @@ FORMAT = "googlenet_deploy"
 MAX_WIDTH, MAX_CLASSES = 4.0, 1_000_000
 
 
-@dataclass(kw_only=True)
+class Network(Protocol):
+    """What identifies a network."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the model's metadata."""
+        ...
+
+
+@dataclass
 class Classifier:
     """A PyTorch classifier with everything that an export needs to know of it.
 
     Attributes:
         model: The network, in eval mode.
+        architecture: Which network it is.
         preprocessing: How its images are prepared.
         class_names: One per logit; empty where they are not known.
         class_ids: WordNet ids, one per logit; empty where the classes have none.
@@ -48,6 +58,7 @@ class Classifier:
     """
 
     model: nn.Module
+    architecture: Network
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
@@ -59,7 +70,7 @@ class Classifier:
     @property
     def name(self) -> str:
         """What the network is called, in the model's metadata."""
-        return type(self.model).__name__
+        return self.architecture.name
 
     @property
     def num_classes(self) -> int:
@@ -67,7 +78,7 @@ class Classifier:
         raise NotImplementedError
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Checkpoint(Classifier):
     """A GoogLeNet.
 
@@ -77,11 +88,6 @@ class Checkpoint(Classifier):
 
     model: GoogLeNet
     architecture: Architecture
-
-    @property
-    def name(self) -> str:
-        """The architecture's name."""
-        return self.architecture.name
 
     @property
     def num_classes(self) -> int:
