@@ -1,5 +1,6 @@
 # make demo   set up and do the main job on handwritten digits
 # make test   set up and run the tests
+# make triton install a real Triton server for the tests that want one, in an environment of its own
 # make check  linters, formatter, type checker and import contract
 # make bench  measure, and print ratios against peers
 
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 TEST_THREADS := OMP_NUM_THREADS=1
 PYTEST_ARGUMENTS ?=
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test triton check bench clean
 
 install: $(INSTALLED)
 
@@ -29,6 +30,15 @@ test: $(INSTALLED)
 	rm -f .coverage .coverage.*
 	$(TEST_THREADS) $(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report= $(PYTEST_ARGUMENTS)
 	$(BIN)/python -m coverage report
+
+# The wheel of the server needs an older NumPy than ours.
+TRITON := build/triton
+triton: $(TRITON)/.installed
+
+$(TRITON)/.installed: pyproject.toml
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet --only-binary=nvidia-pytriton '.[triton-test]'
+	touch $@
 
 check: $(INSTALLED)
 	scripts/check $(BIN)

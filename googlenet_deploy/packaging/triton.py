@@ -1,7 +1,9 @@
 """The bundle for Triton Inference Server: a model repository.
 
 ``model_repository/NAME/config.pbtxt`` is a ``ModelConfig`` in protobuf's text form (triton-inference-server/common,
-``protobuf/model_config.proto``); the layout is that of "Model Repository" in Triton's user guide.
+``protobuf/model_config.proto``); the layout is that of "Model Repository" in Triton's user guide. ``label_filename``
+maps the position in an output to a name ("Classification Extension"), so it is given only where the position is the
+class: with TopK in the graph the first value would always be called by the first name.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from googlenet_deploy.device.engine.manifest import EngineManifest, load_manifes
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.onnx_model.header import OnnxHeader, Value
+from googlenet_deploy.device.predictions import TOP_K_INDICES, TOP_K_VALUES
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError, BadModelError, UsageError
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.models import BundleModels, read_models
 from googlenet_deploy.packaging.protobuf_text import Enum, Message, to_text
+from googlenet_deploy.packaging.triton_client import CLIENT, NAMES, client_script
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.sources import ImageSource
@@ -83,7 +87,7 @@ def write_triton(output: PathLike, request: TritonRequest) -> BundleResult:
     fixed = header.inputs[0].shape[0]
     warmup *= fixed if isinstance(fixed, int) else 1
     folder = f"{REPOSITORY}/{request.name}"
-    config = onnx_config(request.name, header, request.max_batch, labels=bool(models.class_names))
+    config = onnx_config(request.name, header, request.max_batch, len(models.class_names))
     _add_model(content, folder, config, models, warmup)
     content.add_file(f"{folder}/1/model.onnx", models.main.path, "model")
     if not header.dynamic_batch:
@@ -92,26 +96,58 @@ def write_triton(output: PathLike, request: TritonRequest) -> BundleResult:
     if request.engine is not None:
         names.append(_add_engine(content, request, models, warmup))
     content.add_text("preprocessing.json", models.main.preprocessing.to_json() + "\n", "preprocessing")
-    content.add_text("README.txt", _readme(names, models), "instructions")
+    _add_client(content, request.name, models, config)
+    ranked = ranked_outputs([value.name for value in header.outputs])
+    if ranked:
+        notes.append(
+            f"the model ranks the classes itself: {ranked[1]} says which; its outputs have no labels on Triton"
+        )
+    content.add_text("README.txt", _readme(names, models, ranked), "instructions")
     manifest = content.manifest("triton", "", request.precision, models.made_from())
     write_bundle(output, content, manifest)
     return BundleResult(manifest, tuple(notes))
 
 
-def onnx_config(name: str, header: OnnxHeader, max_batch: int, *, labels: bool) -> Message:
-    """``ModelConfig`` of an ONNX model; a fixed batch is part of its dimensions."""
+def ranked_outputs(names: Sequence[str]) -> tuple[str, str] | None:
+    """The values and the indices of the model's own TopK; None where it gives a score for each class."""
+    return (TOP_K_VALUES, TOP_K_INDICES) if {TOP_K_VALUES, TOP_K_INDICES} <= set(names) else None
+
+
+def _add_client(content: BundleContent, name: str, models: BundleModels, config: Message) -> None:
+    header, spec = models.main.header, models.main.preprocessing
+    ranked = ranked_outputs([value.name for value in header.outputs])
+    count = models.class_count if ranked is None else None
+    names = models.class_names or tuple(map(str, range(count or 0)))
+    content.add_text(NAMES, "".join(f"{' '.join(text.split())}\n" for text in names), "class names")
+    kind = str(config["input"][0]["data_type"]).partition("_")[2]
+    fixed = 0 if config["max_batch_size"] else int(config["input"][0]["dims"][0])
+    labelled = [str(tensor["name"]) for tensor in config["output"] if "label_filename" in tensor]
+    outputs = ranked or labelled[:1] or [header.outputs[0].name]
+    image = (header.inputs[0].name, kind, spec.input_shape)
+    content.add_text(CLIENT, client_script(name, image, fixed, outputs), "example client", executable=True)
+
+
+def onnx_config(name: str, header: OnnxHeader, max_batch: int, names: int) -> Message:
+    """``ModelConfig`` of an ONNX model; a fixed batch is part of its dimensions.
+
+    Args:
+        name: On the server.
+        header: What is in the model.
+        max_batch: Largest batch that the server forms.
+        names: Number of class names; 0 where there is no label file.
+    """
     batch = max_batch if header.dynamic_batch else 0
-    return _config(name, "onnxruntime_onnx", "model.onnx", batch, header.inputs, header.outputs, labels=labels)
+    return _config(name, "onnxruntime_onnx", "model.onnx", batch, header.inputs, header.outputs, names=names)
 
 
-def engine_config(name: str, manifest: EngineManifest, max_batch: int, *, labels: bool) -> Message:
-    """``ModelConfig`` of a TensorRT engine."""
+def engine_config(name: str, manifest: EngineManifest, max_batch: int, names: int) -> Message:
+    """``ModelConfig`` of a TensorRT engine; see `onnx_config`."""
     largest = manifest.batch[2] if manifest.batch is not None else 0
     inputs, outputs = (
         tuple(Value(str(item["name"]), str(item["dtype"]), tuple(item["shape"])) for item in values)
         for values in (manifest.inputs, manifest.outputs)
     )
-    return _config(name, "tensorrt_plan", "model.plan", min(largest, max_batch), inputs, outputs, labels=labels)
+    return _config(name, "tensorrt_plan", "model.plan", min(largest, max_batch), inputs, outputs, names=names)
 
 
 def _config(
@@ -122,9 +158,10 @@ def _config(
     inputs: Sequence[Value],
     outputs: Sequence[Value],
     *,
-    labels: bool,
+    names: int,
 ) -> Message:
-    tensors = [_tensor(value, batch, LABELS if labels and index == 0 else "") for index, value in enumerate(outputs)]
+    ranked = ranked_outputs([value.name for value in outputs]) is not None
+    tensors = [_tensor(value, batch, "" if ranked else _labels_of(value, names)) for value in outputs]
     first = _tensor(inputs[0], batch, "")
     config: Message = {
         "name": name,
@@ -156,6 +193,13 @@ def _config(
     return config
 
 
+def _labels_of(value: Value, names: int) -> str:
+    """The label file of an output where its position is the class: one floating-point score for each name."""
+    sizes = [size for size in value.shape[1:] if size != 1]
+    scores = value.dtype in ("float32", "float16", "float64") and len(sizes) == 1
+    return LABELS if names and scores and (sizes[0] == names or not isinstance(sizes[0], int)) else ""
+
+
 def _tensor(value: Value, batch: int, labels: str) -> Message:
     if value.dtype not in _TYPES:
         raise UsageError(f"Triton has no type for {value.name}, which is {value.dtype}")
@@ -174,8 +218,9 @@ def _add_model(content: BundleContent, folder: str, config: Message, models: Bun
     head = f"# Made by googlenet-deploy {__version__}.\n"
     content.add_text(f"{folder}/config.pbtxt", head + to_text(config), "configuration")
     content.add_bytes(f"{folder}/warmup/{WARMUP}", warmup, "warm-up input")
-    if models.class_names:
-        content.add_text(f"{folder}/{LABELS}", "".join(f"{name}\n" for name in models.class_names), "class names")
+    if any("label_filename" in tensor for tensor in config["output"]):
+        names = "".join(f"{' '.join(name.split())}\n" for name in models.class_names)
+        content.add_text(f"{folder}/{LABELS}", names, "class names")
 
 
 def _add_engine(content: BundleContent, request: TritonRequest, models: BundleModels, warmup: bytes) -> str:
@@ -188,7 +233,7 @@ def _add_engine(content: BundleContent, request: TritonRequest, models: BundleMo
         raise BadModelError(request.engine, "was built from another model: its preprocessing differs")
     name = f"{request.name}_tensorrt"
     folder = f"{REPOSITORY}/{name}"
-    config = engine_config(name, manifest, request.max_batch, labels=bool(models.class_names))
+    config = engine_config(name, manifest, request.max_batch, len(models.class_names))
     _add_model(content, folder, config, models, warmup)
     content.add_file(f"{folder}/1/model.plan", request.engine, "engine")
     return name
@@ -207,7 +252,7 @@ def _prepared_image(images: Sequence[ImageSource], spec: Preprocessing, notes: l
     return bytes(int(np.prod(spec.input_shape)) * np.dtype(spec.dtype).itemsize)
 
 
-def _readme(names: Sequence[str], models: BundleModels) -> str:
+def _readme(names: Sequence[str], models: BundleModels, ranked: tuple[str, str] | None) -> str:
     spec = models.main.preprocessing
     shape = "x".join(map(str, spec.input_shape))
     main = names[0]
@@ -230,10 +275,33 @@ def _readme(names: Sequence[str], models: BundleModels) -> str:
         f"        --data-binary @{REQUEST} localhost:8000/v2/models/{main}/infer --output answer.bin",
         "",
         f"{REQUEST} is one photograph as the network takes it: {spec.dtype}, {shape} ({spec.layout}), prepared as",
-        "preprocessing.json says. Clients that would rather send raw pixels: export the model with --uint8-input.",
+        "preprocessing.json says. It is one image: the server takes as many as config.pbtxt allows in one request.",
+        "Clients that would rather send raw pixels: export the model with --uint8-input.",
+        "",
+        "Classes with their names, by HTTP and by gRPC (pip install 'tritonclient[http,grpc]')",
+        "",
+        f"    python3 {CLIENT}",
+        f"    python3 {CLIENT} --grpc --top 3 {REQUEST} {REQUEST}",
+        "",
+        *_reading(ranked),
         "",
         "Requests of single images are batched by the server (dynamic_batching in config.pbtxt).",
         "",
-        "sha256sum --check SHA256SUMS finds a file that was altered.",
+        "sha256sum --check SHA256SUMS finds a file that was damaged. Hashes prove no origin: whoever changes a file",
+        "can write them anew.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _reading(ranked: tuple[str, str] | None) -> list[str]:
+    """How the answer is read."""
+    if ranked is None:
+        return [
+            "A position in the output is a class. With class_count in the request the server answers",
+            f"score:index:label; the labels are {LABELS} beside config.pbtxt.",
+        ]
+    return [
+        f"The model ranks the classes itself: {ranked[0]} are the best scores, {ranked[1]} their classes.",
+        f"A position is a rank, not a class, so the outputs have no label file; look the indices up in {NAMES}",
+        f"(line 1 is index 0), as {CLIENT} does.",
+    ]

@@ -13,15 +13,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from googlenet_deploy.device.engine.manifest import EngineManifest, sha256_bytes, write_engine
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.images.sources import ImageSource
-from googlenet_deploy.device.onnx_model.header import read_onnx
+from googlenet_deploy.device.onnx_model.header import Value, read_onnx
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.errors import BadModelError, UsageError
-from googlenet_deploy.export.passes.outputs import SetBatch
+from googlenet_deploy.export.passes.outputs import AppendTopK, SetBatch
 from googlenet_deploy.graph.files import load_model, write_model
 from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.packaging.protobuf_text import Enum, to_text
-from googlenet_deploy.packaging.triton import TritonRequest, write_triton
+from googlenet_deploy.packaging.triton import TritonRequest, _config, write_triton
 from tests.unit.packaging.conftest import NAMES, SPECIFICATION, Classifier
 
 
@@ -183,3 +183,29 @@ def test_every_kind_of_value_survives_the_text_form(model_config: Any) -> None:
     assert config.instance_group[0].passive
     nested = text_format.Parse(to_text({"optimization": {"eager_batching": False}}), model_config())
     assert nested.HasField("optimization")
+
+
+def test_a_model_that_ranks_its_classes_has_no_labels(
+    request_int8: TritonRequest, tmp_path: Path, model_config: Any
+) -> None:
+    write_model(tmp_path / "top.onnx", PassManager().run(load_model(request_int8.models["fp32"]), [AppendTopK(5)]))
+    request = replace(request_int8, models={"fp32": tmp_path / "top.onnx"}, precision="fp32")
+    result = write_triton(tmp_path / "bundle", request)
+    folder = tmp_path / "bundle/model_repository/googlenet"
+    config = parsed(model_config, folder / "config.pbtxt")
+    assert [output.name for output in config.output] == ["top_k_values", "top_k_indices"]
+    assert not any(output.label_filename for output in config.output)
+    assert not (folder / "labels.txt").exists()
+    names = (tmp_path / "bundle/request/class_names.txt").read_text(encoding="utf-8")
+    assert names.splitlines() == list(NAMES)
+    assert "top_k_indices" in (tmp_path / "bundle/README.txt").read_text(encoding="utf-8")
+    assert any("ranks the classes itself" in note for note in result.notes)
+
+
+def test_labels_belong_to_the_output_of_classes() -> None:
+    outputs = (Value("features", "float32", (None, 64)), Value("scores", "float32", (None, 10, 1, 1)))
+    config = _config("m", "onnxruntime_onnx", "model.onnx", 8, outputs[:1], outputs, names=10)
+    assert ["label_filename" in tensor for tensor in config["output"]] == [False, True]
+    ranked = (Value("top_k_values", "float32", (None, 10)), Value("top_k_indices", "int64", (None, 10)))
+    config = _config("m", "onnxruntime_onnx", "model.onnx", 8, outputs[:1], ranked, names=10)
+    assert not any("label_filename" in tensor for tensor in config["output"])
