@@ -210,6 +210,14 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """An integer of at least 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
 def _changes(arguments: argparse.Namespace) -> Dict[str, Any]:
     keys = ("crop", "interpolation", "channels", "scale", "mean", "std", "layout", "dtype", "resize_mode", "fill")
     given = {key: getattr(arguments, key) for key in keys if getattr(arguments, key) is not None}

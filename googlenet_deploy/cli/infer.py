@@ -1,8 +1,9 @@
 """Classify images, videos, a camera, or what appears in a folder.
 
 MODEL is an ONNX model, or an engine that build made. PATH is an image, a folder (searched with its subfolders), a
-pattern such as 'photos/*.jpg', - for standard input (an image, or one path per line), a video file, camera:0 (the first
-camera), csi:0 (a Jetson's CSI camera), an rtsp:// or http:// address, or a GStreamer pipeline ending in appsink.
+pattern such as 'photos/*.jpg', - for standard input (an image, or one path per line), a video file, camera:0 or
+/dev/video0 (the first camera), csi:0 (a Jetson's CSI camera), an rtsp:// or http:// address, or a GStreamer pipeline
+ending in appsink. A picture or a video with an end is worked through at any address; other addresses are live.
 Images and frames that cannot be used are named, counted and left out. Ctrl-C and SIGTERM end after the current batch.
 
 Examples:
@@ -30,6 +31,7 @@ from googlenet_deploy.cli.arguments import (
     class_names,
     gpu_options,
     milliseconds,
+    not_negative,
     positive,
     refuse_unused,
     report_skipped,
@@ -75,6 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "streams and --watch, else unlimited)",
     )
     parser.add_argument(
+        "--reconnect",
+        type=not_negative,
+        metavar="N",
+        help="open a camera or stream that breaks or falls silent again, up to N times in a row, after waits of 1, 2, "
+        "4 ... 30 s (default: 4 for streams of the network, 0 for cameras of this machine)",
+    )
+    parser.add_argument(
         "--as-is", action="store_true", help="run an ONNX graph as it stands, not in the equal form for CPUs"
     )
     add_runner_options(parser)
@@ -96,7 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_options(arguments)
     stop, tally = threading.Event(), Tally()
-    inputs = open_inputs(arguments.paths, arguments.watch, stop)
+    inputs = open_inputs(arguments.paths, arguments.watch, stop, reconnect=arguments.reconnect, report=_note)
+    _check_reconnect(arguments, inputs)
     with open_runner(
         arguments.model,
         arguments.backend,
@@ -123,6 +133,15 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
 
 
+def _check_reconnect(arguments: argparse.Namespace, inputs: Inputs) -> None:
+    if inputs.reconnecting is None:
+        refuse_unused(arguments, {"reconnect": None}, "is for cameras and streams, which have no end")
+
+
+def _note(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr, flush=True)
+
+
 def _stream(
     arguments: argparse.Namespace,
     runner: Runner,
@@ -135,7 +154,7 @@ def _stream(
     from googlenet_deploy.device.stream.classify import classify
 
     for note in inputs.notes:
-        print(f"note: {note}", file=sys.stderr)
+        _note(note)
     names = class_names(arguments, runner.metadata.class_names)
     with ExitStack() as stack:
         write, annotations = _outputs(arguments, inputs, stack)
@@ -172,10 +191,17 @@ def _batches(
         backend=arguments.image_backend,
         keep_images=arguments.annotate is not None,
         live=inputs.live,
-        silence=SILENCE if inputs.live else None,
+        silence=_silence(inputs),
     )
     spec = resolve_preprocessing(arguments, runner)
     return FrameBatches(inputs.frames, spec, options, on_skipped=tally.skip, stop=stop)
+
+
+def _silence(inputs: Inputs) -> float | None:
+    """A source that is opened again notices silence by itself; then this ends only what does not even wait any more."""
+    if not inputs.live:
+        return None
+    return SILENCE if inputs.reconnecting is None or not inputs.reconnecting.attempts else 4 * SILENCE
 
 
 def _outputs(
@@ -197,7 +223,9 @@ def _outputs(
     if arguments.annotate is not None:
         from googlenet_deploy.device.stream.annotate import Annotations
 
-        annotations = stack.enter_context(Annotations(arguments.annotate, single=inputs.total == 1))
+        annotations = stack.enter_context(
+            Annotations(arguments.annotate, single=inputs.total == 1, rate=inputs.rate, time_of=inputs.time_of)
+        )
 
     def write(answers: List[Answer]) -> None:
         for file in opened:
@@ -216,8 +244,8 @@ def _report_losses(batches: FrameBatches, annotations: Annotations | None) -> No
 def _summarise(inputs: Inputs, tally: Tally, runner: Runner) -> None:
     report_skipped(tally.first_skipped, inputs.other_files, tally.skipped)
     _report_left_over(inputs)
-    for note in runner.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for note in (*inputs.closing_notes(), *runner.notes):
+        _note(note)
     rate = f"{tally.answered / tally.seconds:.1f} images/s" if tally.answered else "nothing classified"
     print(f"{tally.answered} images, {tally.skipped} skipped, {rate}, {runner.backend}", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from PIL import Image
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.images.sources import ImageSource
-from googlenet_deploy.device.stream import inputs, watch
+from googlenet_deploy.device.stream import inputs, reconnect, watch
 from googlenet_deploy.errors import InputError
 
 NAMES = ("red", "green", "blue")
@@ -51,7 +53,8 @@ def pixels(index: int) -> Any:
 class Camera:
     """Stands in for `video.Video`."""
 
-    live, frames = True, None
+    live, frames, rate = True, None, None
+    name, frames_before, notes = "camera:0", 0, ()
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
@@ -279,3 +282,86 @@ def test_a_signal_ends_a_long_job_after_the_batch_with_what_was_done(
     assert 0 < done < 20_000
     assert f"{done} images, 0 skipped" in err
     assert len(table.read_text().splitlines()) == 1 + done
+
+
+class Pages(BaseHTTPRequestHandler):
+    """A video, a picture, and a camera that sends three frames and hangs up."""
+
+    files: ClassVar[dict[str, tuple[str, bytes]]] = {}
+    frame = b""
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        if self.path == "/camera":
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(self.frame)
+            with contextlib.suppress(OSError):
+                for _ in range(3):
+                    self.wfile.write(part + self.frame + b"\r\n")
+            return
+        kind, content = self.files.get(self.path, ("", b""))
+        if not kind:
+            self.send_error(404)
+            return
+        start = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+        self.send_response(206 if "Range" in self.headers else 200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(content[start:])
+
+
+@pytest.fixture
+def pages(clip: Path) -> Iterator[str]:
+    """The server's address, on loopback."""
+    picture = io.BytesIO()
+    Image.fromarray(pixels(2)).save(picture, "JPEG")
+    Pages.files = {"/clip.avi": ("video/x-msvideo", clip.read_bytes()), "/photo": ("image/jpeg", picture.getvalue())}
+    Pages.frame = picture.getvalue()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_addresses_with_an_end_are_worked_through(
+    colour_model: Path, clip: Path, pages: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{pages}/photo", f"{pages}/clip.avi", f"file://{clip}"]
+    assert main(["infer", str(colour_model), *names, "--json", "-", "--top-k", "1"]) == 0
+    captured = capsys.readouterr()
+    video = [NAMES[index % 3] for index in range(10)]
+    assert classes(captured.out) == ["blue", *video, *video]
+    assert "21 images, 0 skipped" in captured.err
+    assert "dropped" not in captured.err
+
+
+def test_a_stream_that_hangs_up_is_opened_again(
+    colour_model: Path, pages: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reconnect, "FIRST_WAIT", 0.01)
+    arguments = ["infer", str(colour_model), f"{pages}/camera", "--json", "-", "--top-k", "1", "--reconnect", "2"]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert len(classes(captured.out)) == 9
+    assert set(classes(captured.out)) == {"blue"}
+    assert "reconnecting in 0.02 s (attempt 2 of 2)" in captured.err
+    assert "broke and was opened again 2 times" in captured.err
+    assert "2 reconnections, the last: gave no more frames after 9" in captured.err
+
+
+def test_a_server_that_refuses_is_quoted(colour_model: Path, pages: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["infer", str(colour_model), f"{pages}/none.mp4", "--json", "-"]) == 1
+    assert "none.mp4: cannot be opened as a video: the server answers 404 Not Found" in capsys.readouterr().err
+
+
+def test_reconnect_is_for_what_has_no_end(colour_model: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["infer", str(colour_model), str(clip), "--reconnect", "3"]) == 2
+    assert "--reconnect is for cameras and streams" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VIDEO_CODES: Dict[str, str] = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 FRAMES_PER_SECOND = 25.0
+LONGEST_PAUSE = 60.0  # seconds for which one frame is repeated
 LINES = 3
 _PADDING, _LINE_HEIGHT = 4, 14
 
@@ -47,6 +48,9 @@ class Annotations:
         path: ``x.mp4``, ``.m4v``, ``.mkv`` or ``.avi`` for a video (needs OpenCV), ``x.png`` or ``.jpg`` for one image,
             anything else is a folder, in which each frame gets a file of its own.
         single: Whether there is one image at the most, which an image file needs.
+        rate: Frames per second of a video; None takes 25.
+        time_of: When a frame is to be shown, in seconds on its own source's clock, by its name; None where that is not
+            known. A video repeats frames until the next one is due, so that it runs as fast as its source.
 
     Attributes:
         resized: Frames that were brought to the size of a video's first.
@@ -57,11 +61,19 @@ class Annotations:
         OutputError: Something cannot be written.
     """
 
-    def __init__(self, path: str, *, single: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        single: bool,
+        rate: Optional[float] = None,
+        time_of: Callable[[str], Optional[float]] = lambda _name: None,
+    ) -> None:
         self.path, self.resized = Path(path), 0
         suffix = self.path.suffix.lower()
         self._is_image = suffix in IMAGE_SUFFIXES
-        self._video: Optional[_Video] = _Video(self.path) if suffix in VIDEO_CODES else None
+        self._video: Optional[_Video] = _Video(self.path, rate) if suffix in VIDEO_CODES else None
+        self._time_of = time_of
         self._used: Set[str] = set()
         if suffix in (SUFFIXES | VIDEO_SUFFIXES) - {*IMAGE_SUFFIXES, *VIDEO_CODES} and not self.path.is_dir():
             known = ", ".join((*VIDEO_CODES, *IMAGE_SUFFIXES))
@@ -74,7 +86,7 @@ class Annotations:
         for image, answer in zip(images, answers):
             frame = annotated(image, answer)
             if self._video is not None:
-                self.resized += self._video.write(frame)
+                self.resized += self._video.write(frame, answer.image.rpartition("#")[0], self._time_of(answer.image))
             else:
                 _save(frame, self.path if self._is_image else self._file_for(answer.image))
 
@@ -100,23 +112,51 @@ class Annotations:
 
 
 class _Video:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rate: Optional[float]) -> None:
         with requires("opencv"):
             import cv2  # noqa: PLC0415 - optional
         self.cv2, self.path = cv2, path
+        self.rate = rate or FRAMES_PER_SECOND
         self.temporary = path.with_name(f".{path.stem}.unfinished{path.suffix}")
         self.size: Optional[Tuple[int, int]] = None
         self.writer: Any = None
+        self._written = 0
+        self._last: Any = None
+        self._source: Optional[str] = None
+        self._origin: Tuple[int, float] = (0, 0.0)  # the frame and the source's time at which this source began
 
-    def write(self, frame: Image.Image) -> bool:
-        """Whether the frame had to be resized."""
+    def write(self, frame: Image.Image, source: str, seconds: Optional[float]) -> bool:
+        """Whether the frame had to be resized.
+
+        Args:
+            frame: The frame.
+            source: Where it comes from; each source has a clock of its own.
+            seconds: When it is to be shown on that clock; None for right after the frame before.
+        """
         if self.size is None:
             self._open(frame.size)
         resized = frame.size != self.size
         assert self.size is not None
         pixels = np.asarray(frame.resize(self.size) if resized else frame)
-        self.writer.write(np.ascontiguousarray(pixels[:, :, ::-1]))
+        if seconds is not None:
+            self._repeat_until(source, seconds)
+        self._last = np.ascontiguousarray(pixels[:, :, ::-1])
+        self.writer.write(self._last)
+        self._written += 1
         return resized
+
+    def _repeat_until(self, source: str, seconds: float) -> None:
+        first, began = self._origin
+        if source != self._source or seconds < began:
+            self._source, self._origin = source, (self._written, seconds)
+            return
+        due = first + round((seconds - began) * self.rate)
+        if due - self._written > LONGEST_PAUSE * self.rate:  # a jump of the clock, not a pause
+            self._origin = (self._written, seconds)
+            return
+        while self._written < due:
+            self.writer.write(self._last)
+            self._written += 1
 
     def close(self, *, keep: bool) -> None:
         if self.writer is None:
@@ -139,7 +179,7 @@ class _Video:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(self.path, f"cannot be written: {reason(error)}") from error
-        self.writer = self.cv2.VideoWriter(str(self.temporary), code, FRAMES_PER_SECOND, self.size)
+        self.writer = self.cv2.VideoWriter(str(self.temporary), code, self.rate, self.size)
         if not self.writer.isOpened():
             raise OutputError(self.path, "cannot be written as a video", "choose .avi, or a folder for single images")
 

@@ -31,7 +31,7 @@ POLL_SECONDS = 0.05  # how soon a request to stop is noticed
 PATIENCE_SECONDS = 0.005  # how long the next frame is awaited before answers that are ready are handed out
 
 Prepared = Tuple["NDArray[np.generic]", "Optional[Image.Image]"]
-Item = Union["ImageSource", Skipped]
+Item = Union["ImageSource", Skipped, None]  # None: the source lives, but has no frame at present
 
 
 class FrameOptions(NamedTuple):
@@ -189,7 +189,9 @@ class FrameBatches:
             for item in self._source:
                 if self.stop.is_set():
                     break
-                if isinstance(item, Skipped):
+                if item is None:
+                    self._heard = self.clock()
+                elif isinstance(item, Skipped):
                     self._entries.put(item)
                 elif self._has_place():
                     self._entries.put(_Entry(item, self.clock(), pool.submit(self._prepare, item)))

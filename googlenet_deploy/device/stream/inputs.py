@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from googlenet_deploy.device.images.sources import ImageSource, find_images
-from googlenet_deploy.errors import GoogLeNetDeployError, MissingExtraError, UsageError
+from googlenet_deploy.device.images.sources import ImageSource, Sources, find_images
+from googlenet_deploy.device.stream.address import (
+    Answer,
+    ask_server,
+    is_address,
+    is_camera,
+    is_http,
+    is_pipeline,
+    local_path,
+    never_ends,
+)
+from googlenet_deploy.device.stream.reconnect import Reconnecting
+from googlenet_deploy.errors import GoogLeNetDeployError, InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.device.stream.video import Video
 
-VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
-_CAMERA = re.compile(r"(camera|csi):\d+")
+VIDEO_SUFFIXES = frozenset((
+    ".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265", ".hevc",
+    ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+))  # fmt: skip
+# Reconnections to a stream of the network in a row: 1, 2, 4 and 8 s apart.
+RECONNECTIONS = 4
 
 
 class Inputs(NamedTuple):
@@ -30,24 +45,56 @@ class Inputs(NamedTuple):
         other_files: Files in the folders that are no images.
         notes: What the user should know.
         left_over: Tells, at the end, the files that were not taken; None where all are.
+        videos: What the frames of videos, cameras and addresses come from.
+        reconnecting: The live source that is opened again when it breaks; None where there is none.
     """
 
-    frames: Iterator[Union[ImageSource, Skipped]]
+    frames: Iterator[Optional[Union[ImageSource, Skipped]]]
     live: bool
     endless: bool
     total: Optional[int]
     other_files: List[str]
     notes: List[str]
     left_over: Optional[Callable[[], List[str]]] = None
+    videos: Tuple[Video, ...] = ()
+    reconnecting: Optional[Reconnecting] = None
+
+    @property
+    def rate(self) -> Optional[float]:
+        """Frames per second of the first video; None where there is none, or it does not say."""
+        return next((video.rate for video in self.videos if video.rate is not None), None)
+
+    def time_of(self, name: str) -> Optional[float]:
+        """When a frame is to be shown, in seconds on its own video's clock; None where that is not known."""
+        videos = (*self.videos, self.reconnecting.video) if self.reconnecting else self.videos
+        times = (video.time_of(name) for video in videos if name.startswith(video.name))
+        return next((seconds for seconds in times if seconds is not None), None)
+
+    def closing_notes(self) -> List[str]:
+        """What is known at the end only."""
+        notes = [note for video in self.videos for note in video.notes]
+        if self.reconnecting is not None and self.reconnecting.count:
+            notes.append(f"{self.reconnecting.video.name}: broke and was opened again {self.reconnecting.count} times")
+        return notes
 
 
-def open_inputs(arguments: Sequence[str], watch: Optional[str], stop: threading.Event) -> Inputs:
+def open_inputs(
+    arguments: Sequence[str],
+    watch: Optional[str],
+    stop: threading.Event,
+    *,
+    reconnect: Optional[int] = None,
+    report: Callable[[str], None] = lambda _line: None,
+) -> Inputs:
     """Opens what the command line names.
 
     Args:
         arguments: Images, folders, patterns, ``-``, videos, cameras, addresses and pipelines.
         watch: A folder whose new images are to be classified as they come.
-        stop: Ends a watched folder.
+        stop: Ends a watched folder, and the waiting for a stream.
+        reconnect: Reconnections in a row to a live source that breaks; None takes `RECONNECTIONS` for the network's and
+            none for cameras of this machine.
+        report: Takes a line about each break.
 
     Raises:
         UsageError: A camera or watched folder stands beside other inputs.
@@ -59,20 +106,46 @@ def open_inputs(arguments: Sequence[str], watch: Optional[str], stop: threading.
         return _watched(arguments, watch, stop)
     if not arguments:
         raise UsageError("say what to classify", "give images, folders, videos, camera:0, or --watch FOLDER")
-    live = [name for name in arguments if is_live(name)]
-    if live and len(arguments) > 1:
-        raise UsageError(f"{live[0]} does not end, so nothing can stand beside it", "run one command for each")
-    if live:
-        video = _video(live[0])
-        return Inputs(iter(video), True, True, None, [], [])
-    return _finite(arguments)
+    _check_alone(arguments, filter(never_ends, arguments))
+    opened = [_open(local_path(name)) for name in arguments]
+    live = [item.video for item in opened if item.video is not None and item.video.live]
+    _check_alone(arguments, (video.name for video in live))
+    if not live:
+        return _finite(arguments, opened)
+    attempts = reconnect if reconnect is not None else RECONNECTIONS if is_address(live[0].name) else 0
+    again = Reconnecting(live[0], lambda: _video(arguments[0]), attempts, stop=stop, report=report)
+    return Inputs(iter(again), True, True, None, [], [], videos=(live[0],), reconnecting=again)
 
 
-def is_live(name: str) -> bool:
-    """Whether an argument is a camera, an address, or a GStreamer pipeline."""
-    if _CAMERA.fullmatch(name) or "://" in name:
-        return True
-    return " ! " in name and not Path(name).exists()
+def _check_alone(arguments: Sequence[str], live: Iterable[str]) -> None:
+    first = next(iter(live), None)
+    if first is not None and len(arguments) > 1:
+        raise UsageError(f"{first} does not end, so nothing can stand beside it", "run one command for each")
+
+
+class _Opened(NamedTuple):
+    """One argument: a video, or images."""
+
+    video: Optional[Video]
+    images: Sources
+
+
+def _open(name: str) -> _Opened:
+    if is_camera(name) or is_pipeline(name) or is_video(name):
+        return _Opened(_video(name), Sources())
+    if not is_address(name):
+        return _Opened(None, find_images([name]))
+    answer = ask_server(name) if is_http(name) else Answer(None)
+    if answer.picture is not None:
+        return _Opened(None, Sources([ImageSource(name, answer.picture)]))
+    try:
+        video = _video(name)
+    except InputError as error:
+        problem = f"{error.problem}: {answer.problem}" if answer.problem else error.problem
+        raise InputError(name, problem, error.remedy) from error
+    if answer.has_end is not None:
+        video.live = not answer.has_end
+    return _Opened(video, Sources())
 
 
 def is_video(name: str) -> bool:
@@ -90,23 +163,19 @@ def _watched(arguments: Sequence[str], watch: str, stop: threading.Event) -> Inp
     return Inputs(iter(folder), False, True, None, [], notes, folder.left_over)
 
 
-def _finite(arguments: Sequence[str]) -> Inputs:
-    parts: List[Union[List[ImageSource], Iterator[Union[ImageSource, Skipped]]]] = []
-    others: List[str] = []
-    total: Optional[int] = 0
-    for name in arguments:
-        if is_video(name):
-            video = _video(name)
-            parts.append(iter(video))
-            total = None if total is None or video.frames is None else total + video.frames
-        else:
-            found = find_images([name])
-            parts.append(found.images)
-            others += found.other_files
-            total = None if total is None else total + len(found.images)
+def _finite(arguments: Sequence[str], opened: Sequence[_Opened]) -> Inputs:
+    counts = [item.video.frames if item.video is not None else len(item.images.images) for item in opened]
+    total = None if None in counts else sum(count for count in counts if count is not None)
     if total == 0:
         raise GoogLeNetDeployError(f"{', '.join(arguments)}: no images found")
-    return Inputs((item for part in parts for item in part), False, False, total, others, [])
+    others = [name for item in opened for name in item.images.other_files]
+    videos = tuple(item.video for item in opened if item.video is not None)
+    return Inputs(_frames(opened), False, False, total, others, [], videos=videos)
+
+
+def _frames(opened: Sequence[_Opened]) -> Iterator[Union[ImageSource, Skipped]]:
+    for item in opened:
+        yield from item.images.images if item.video is None else iter(item.video)
 
 
 def _video(name: str) -> Video:

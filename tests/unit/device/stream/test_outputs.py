@@ -187,3 +187,49 @@ def test_a_video_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(annotate.VIDEO_CODES, ".avi", "zzzz")
     with pytest.raises(OutputError, match="written"), Annotations(str(tmp_path / "a.avi"), single=False) as writer:
         writer.write(images(64), answers("a"))
+
+
+def levels(path: Path) -> tuple[float, list[int]]:
+    """Rate and the grey level of every frame."""
+    cv2: Any = pytest.importorskip("cv2", reason="OpenCV is not installed (the extra opencv brings it)")
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    while True:
+        good, frame = capture.read()
+        if not good:
+            return float(capture.get(cv2.CAP_PROP_FPS)), found
+        found.append(round(float(frame[40:, 40:].mean()) / 40))
+
+
+GREYS = [Image.new("RGB", (64, 64), (value, value, value)) for value in (40, 80, 120)]
+
+
+@pytest.mark.parametrize(
+    ("times", "rate", "expected"),
+    [
+        ([0.0, 0.1, 0.2], 10.0, [1, 2, 3]),
+        ([5.0, 5.1, 5.4], 10.0, [1, 2, 2, 2, 3]),  # a pause at a variable rate
+        ([0.0, 0.02, 0.5], 10.0, [1, 2, 2, 2, 2, 3]),  # two frames faster than the video's rate: both are kept
+        ([0.0, 1000.0, 1000.1], 10.0, [1, 2, 3]),  # a clock that jumps
+        ([1.0, 0.1, 0.2], 10.0, [1, 2, 3]),  # joined transport streams begin again
+        ([None, None, None], 60.0, [1, 2, 3]),
+    ],
+)
+def test_a_video_runs_as_fast_as_its_source(
+    tmp_path: Path, times: list[float | None], rate: float, expected: list[int]
+) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed (the extra opencv brings it)")
+    path = tmp_path / "a.avi"
+    seconds = {f"clip#{index}": time for index, time in enumerate(times)}
+    with Annotations(str(path), single=False, rate=rate, time_of=seconds.get) as writer:
+        writer.write(GREYS, answers("clip#0", "clip#1", "clip#2"))
+    assert levels(path) == (rate, expected)
+
+
+def test_each_source_has_its_own_clock(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed (the extra opencv brings it)")
+    path = tmp_path / "a.avi"
+    seconds = {"a#0": 0.0, "b#0": 7.0, "b#1": 7.2}
+    with Annotations(str(path), single=False, rate=10.0, time_of=seconds.get) as writer:
+        writer.write(GREYS, answers("a#0", "b#0", "b#1"))
+    assert levels(path)[1] == [1, 2, 2, 3]

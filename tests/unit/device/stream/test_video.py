@@ -97,13 +97,33 @@ def test_a_bad_frame_in_a_file_is_counted_and_the_rest_goes_on(monkeypatch: pyte
     assert [frame.name.rpartition("#")[2] for frame in frames] == ["0", "1", "2", "3"]
 
 
-def test_a_file_that_ends_early_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_count_that_is_not_reached_is_a_note_and_no_damage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Edit lists, variable rates and joined streams make sound files of which fewer frames come than are stated."""
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"x")
     capture(monkeypatch, Fake([FRAME] * 3, count=500))
-    frames = list(Video(str(path)))
+    opened = Video(str(path))
+    assert [type(frame).__name__ for frame in opened] == ["ImageSource"] * 3
+    assert opened.notes == [f"{path}: 3 frames came, its container states 500; the count is often an estimate"]
+
+
+def test_a_file_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    path.write_bytes(b"RIFF" + (5000).to_bytes(4, "little") + b"AVI " + bytes(100))
+    capture(monkeypatch, Fake([FRAME] * 3, count=500))
+    opened = Video(str(path))
+    frames = list(opened)
     assert len(frames) == 4
-    assert frames[-1] == Skipped(str(path), "ends after 3 of 500 frames: it is damaged or cut short")
+    assert frames[-1] == Skipped(str(path), "ends after 3 of 500 frames: it is cut short, 4,896 bytes are missing")
+    assert not opened.notes
+
+
+def test_a_decoder_that_fails_at_the_end_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "clip.ts"
+    path.write_bytes(b"x")
+    capture(monkeypatch, Fake([FRAME, FRAME, *[cv2.error("damaged")] * 40], count=50))
+    frames = list(Video(str(path)))
+    assert frames[-1] == Skipped(str(path), "ends after 2 frames with an error of the decoder: it is damaged")
 
 
 def test_a_file_without_any_frame_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
