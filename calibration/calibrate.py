@@ -212,6 +212,7 @@ class CalibrationSource:
         sha256: Hash of that file.
         preprocessing: How images are prepared for it.
         properties: Its own metadata that the table repeats: architecture, hash of its weights.
+        notes: What was changed to read it.
     """
 
     model: onnx.ModelProto
@@ -219,6 +220,7 @@ class CalibrationSource:
     sha256: str
     preprocessing: Preprocessing
     properties: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,8 @@ def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> C
     Raises:
         BadModelError: The file is missing, damaged, or does not say how its images are prepared.
     """
-    model = load_classifier(path)
+    notes: list[str] = []
+    model = load_classifier(path, notes)
     metadata = read_metadata(path, model)
     if preprocessing is None and metadata.preprocessing is None:
         raise BadModelError(
@@ -263,6 +266,7 @@ def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> C
         sha256=sha256_file(path),
         preprocessing=preprocessing or input_specification(path, model),
         properties={key: value for key, value in properties.items() if value},
+        notes=tuple(notes),
     )
 
 
@@ -391,6 +395,6 @@ def _finish(
 ) -> CalibrationResult:
     check_images(collection)
     table = tabulate(source, observations, collection, options, selection)
-    doubts = [*(selection.notes if selection else ()), *find_doubts(table, collection)]
+    doubts = [*source.notes, *(selection.notes if selection else ()), *find_doubts(table, collection)]
     shapes = outlines(observations, collection)
     return CalibrationResult(table, tuple(collection.skipped), doubts, shapes)

@@ -38,7 +38,9 @@ from googlenet_deploy.export.verify import Comparison, Reference, reference_of
 from googlenet_deploy.graph.files import read_metadata, store_metadata
 from googlenet_deploy.graph.graph import copy_model, opset_of
 from googlenet_deploy.graph.opset import ConvertOpset
-from googlenet_deploy.graph.pass_manager import Pass, PassManager, PassRecord, restate_shapes
+from googlenet_deploy.graph.pass_manager import Pass, PassManager, PassRecord
+from googlenet_deploy.graph.shapes import restate_shapes
+from googlenet_deploy.graph.single_precision import to_single_precision
 from googlenet_deploy.graph.tidy import Tidy
 
 with requires("export"):
@@ -314,7 +316,13 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
     return assemble(original, passes, references, metadata, options)
 
 
-def export_onnx(path: PathLike, original: ModelProto, options: ExportOptions, samples: Samples) -> ExportResult:
+def export_onnx(
+    path: PathLike,
+    original: ModelProto,
+    options: ExportOptions,
+    samples: Samples,
+    stored: ModelProto | None = None,
+) -> ExportResult:
     """Simplifies an existing ONNX classifier, applies the chosen passes, and verifies against the file's own graph.
 
     Args:
@@ -322,6 +330,8 @@ def export_onnx(path: PathLike, original: ModelProto, options: ExportOptions, sa
         original: Its content, as `load_classifier` gives it.
         options: What the model is to be like.
         samples: Images for the verification, prepared as `input_specification` says.
+        stored: Its content as `load_model` gives it, unfolded, which the result is verified against; `original` where
+            None.
 
     Raises:
         BadModelError: Its metadata is damaged, ONNX Runtime does not run it, a pass that was asked for does not fit
@@ -330,20 +340,30 @@ def export_onnx(path: PathLike, original: ModelProto, options: ExportOptions, sa
     """
     metadata = read_metadata(path, original)
     metadata = replace(metadata, source_sha256=metadata.source_sha256 or sha256_file(path))
+    notes: list[str] = []
     passes: list[Pass] = [Tidy()]
     if options.opset is not None or options.target is not None:
         opset = choose_opset(options.target, options.opset)
         passes.append(ConvertOpset(opset, ir_version_for(opset)))
     passes += _chosen_passes(options, metadata.preprocessing, original)
     try:
-        references = {"the original file": reference_of(_rounding_form(original), samples)}
+        references = {
+            "the original file": _reference_of_file(original if stored is None else stored, original, samples, notes)
+        }
         result = assemble(original, passes, references, metadata, options)
     except VerificationError as error:
         raise BadModelError(path, error.message, error.remedy) from error
     if metadata.preprocessing is None:
-        note = "the file does not say how images are prepared; it was verified on values from -1 to 1"
-        result = replace(result, notes=(*result.notes, note))
-    return result
+        notes.append("the file does not say how images are prepared; it was verified on values from -1 to 1")
+    return replace(result, notes=(*result.notes, *notes))
+
+
+def _reference_of_file(stored: ModelProto, original: ModelProto, samples: Samples, notes: list[str]) -> Reference:
+    """What the file computes as it is; what its float32 form computes where it is in float64."""
+    if to_single_precision(copy_model(stored)):
+        notes.append("the file is in float64, which became float32; it was verified against its float32 form")
+        stored = original
+    return reference_of(_rounding_form(stored), samples)
 
 
 def torch_logits(model: GoogLeNet, samples: Samples) -> npt.NDArray[np.float32]:

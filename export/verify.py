@@ -10,10 +10,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.errors import VerificationError, first_line, requires
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.graph.graph import runtime_inputs, serialize, shape_of
-from googlenet_deploy.graph.pass_manager import first_line
 
 with requires("export"):
     import numpy as np
@@ -215,7 +214,7 @@ def _run_batch(
         results = session.run(None, {name: images})
     except Exception as error:  # see _session
         raise VerificationError(f"ONNX Runtime does not run the model: {first_line(error)}") from error
-    return [np.asarray(result)[:count] for result in results]
+    return [np.atleast_1d(np.asarray(result))[:count] for result in results]
 
 
 def first_classes(outputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.int64] | None:

@@ -185,3 +185,9 @@ def requires(extra: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise MissingExtraError((error.name or str(error)).partition(".")[0], extra) from error
+
+
+def first_line(error: Union[BaseException, str]) -> str:
+    """The first line of an error's message that holds text, without surrounding blanks; else the error's class."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

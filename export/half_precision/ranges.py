@@ -12,7 +12,8 @@ from googlenet_deploy.export.verify import run
 from googlenet_deploy.graph.graph import copy_model, integer, integers, known_shapes, tensor_names, unique_name
 
 with requires("export"):
-    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+    import numpy as np
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 Shape = list[int | str | None]
 
@@ -75,12 +76,17 @@ def largest_magnitudes(model: ModelProto, samples: Samples) -> dict[str, float]:
     copy = copy_model(model)
     taken = tensor_names(graph) | {node.name for node in graph.node}
     results = {}
+    everything = unique_name("all_values", taken)
+    copy.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), everything))
     del copy.graph.output[:]
     for name in names:
         magnitude, largest = unique_name(f"{name}/magnitude", taken), unique_name(f"{name}/largest", taken)
+        flat = unique_name(f"{name}/flat", taken)
         copy.graph.node.append(helper.make_node("Abs", [name], [magnitude], magnitude))
+        # A scalar has no dimension to keep, so every tensor becomes a vector first.
+        copy.graph.node.append(helper.make_node("Reshape", [magnitude, everything], [flat], flat))
         # ReduceMax without axes reduces all, in every opset.
-        copy.graph.node.append(helper.make_node("ReduceMax", [magnitude], [largest], largest, keepdims=1))
+        copy.graph.node.append(helper.make_node("ReduceMax", [flat], [largest], largest, keepdims=1))
         copy.graph.output.append(ValueInfoProto(name=largest))
         results[name] = largest
     outputs = run(copy, samples)

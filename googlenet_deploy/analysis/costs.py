@@ -6,21 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from googlenet_deploy.errors import requires
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.errors import BadModelError, VerificationError, requires
+from googlenet_deploy.graph.fold import fold_constants
 from googlenet_deploy.graph.graph import (
     GraphIndex,
     all_inputs,
-    copy_model,
+    describe_value,
     integer,
     known_shapes,
     runtime_inputs,
-    shape_of,
 )
+from googlenet_deploy.graph.inline import inline_functions
+from googlenet_deploy.graph.shapes import Shape, first_unknown, fix_input, infer_shapes
 
 with requires("export"):
-    from onnx import ModelProto, NodeProto, TensorProto, shape_inference
-
-Shape = list[int | str | None]
+    from onnx import ModelProto, NodeProto, TensorProto
 
 # Nodes that hand a constant on, so that what is behind them counts as a weight.
 _CONSTANT_CARRIERS = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose", "Reshape")
@@ -59,15 +61,28 @@ class NodeCost:
 
 
 class CostModel:
-    """Infers all shapes for one batch size and prices nodes with them.
+    """Folds constants, infers all shapes for one batch size and prices nodes with them.
 
     Args:
         model: The model; it is left as it is.
         batch: Batch size that stands for a symbolic first dimension of the inputs.
+        preprocessing: How images are prepared for it; says height and width where the model leaves them open.
+        path: The model's file, for error messages.
+
+    Raises:
+        BadModelError: The shape of a layer cannot be inferred, so that there is nothing to price it with.
     """
 
-    def __init__(self, model: ModelProto, batch: int = 1) -> None:
-        self.model = infer_for_batch(model, batch)
+    def __init__(
+        self, model: ModelProto, batch: int = 1, preprocessing: Preprocessing | None = None, path: PathLike = "model"
+    ) -> None:
+        self.model = fix_input(model, batch, preprocessing)
+        try:
+            inline_functions(self.model)
+        except VerificationError as error:
+            raise BadModelError(path, error.message) from error
+        fold_constants(self.model)
+        infer_shapes(self.model)
         self.index = GraphIndex(self.model.graph)
         self.shapes: dict[str, Shape] = known_shapes(self.model)
         graph = self.model.graph
@@ -76,6 +91,7 @@ class CostModel:
             for value in [*graph.input, *graph.value_info, *graph.output]
         }
         self.constants = self._constant_sizes()
+        self._require_shapes(path)
 
     def nodes(self) -> list[NodeCost]:
         """The cost of every node that does not only prepare constants."""
@@ -105,6 +121,18 @@ class CostModel:
         if elements is None or tensor in self.constants:
             return 0
         return math.ceil(elements * _ELEMENT_BITS.get(self.element_types.get(tensor, 0), _DEFAULT_BITS) / 8)
+
+    def _require_shapes(self, path: PathLike) -> None:
+        layer = first_unknown(self.model, self.constants)
+        if layer is None:
+            return
+        inputs = ", ".join(describe_value(value) for value in runtime_inputs(self.model.graph))
+        raise BadModelError(
+            path,
+            f"the output shape of layer {layer.name} ({layer.op_type}) cannot be inferred, so its work is not known "
+            f"(input: {inputs})",
+            "fix the input's shape, or replace operators that ONNX has no shape inference for",
+        )
 
     def _constant_sizes(self) -> dict[str, int]:
         """Number of elements of every constant, whether stated, generated or only handed on."""
@@ -160,30 +188,6 @@ class CostModel:
             return False
         producers = [self.index.producers.get(name) for name in node.input[:2]]
         return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers)
-
-
-def infer_for_batch(model: ModelProto, batch: int) -> ModelProto:
-    """A copy with all shapes inferred for a batch size; a symbolic first dimension of each input becomes it.
-
-    Where inference fails, the copy states only what the model itself states.
-    """
-    copy = copy_model(model)
-    symbols = set()
-    for value in runtime_inputs(copy.graph):
-        shape = shape_of(value)
-        if shape and not isinstance(shape[0], int):
-            symbols.add(shape[0])
-            value.type.tensor_type.shape.dim[0].dim_value = batch
-    if symbols:
-        del copy.graph.value_info[:]
-        for value in copy.graph.output:
-            for dimension, size in zip(value.type.tensor_type.shape.dim, shape_of(value), strict=True):
-                if size in symbols and size is not None:
-                    dimension.dim_value = batch
-    try:
-        return shape_inference.infer_shapes(copy, data_prop=True)
-    except (shape_inference.InferenceError, RuntimeError, ValueError):
-        return copy
 
 
 def element_count(shape: Sequence[int | str | None] | None) -> int | None:

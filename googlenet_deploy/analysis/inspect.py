@@ -131,13 +131,6 @@ class Description:
         """Bytes of all layers' outputs."""
         return sum(layer.output_bytes for layer in self.layers)
 
-    @property
-    def unknown_shapes(self) -> int:
-        """Number of layers whose output shape shape inference does not find; they count as nothing."""
-        return sum(
-            layer.shape is None or not all(isinstance(size, int) for size in layer.shape) for layer in self.layers
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         values = asdict(self)
@@ -150,7 +143,6 @@ class Description:
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
             "activation_bytes": self.activation_bytes,
-            "unknown_shapes": self.unknown_shapes,
             "multiply_adds_by_type": work_by_type(self.layers),
         }
         values["float_layers"] = float_layers(self.layers, self.metadata)
@@ -165,14 +157,14 @@ def describe(path: PathLike, batch: int = 1) -> Description:
         batch: Batch size that stands for a symbolic one.
 
     Raises:
-        BadModelError: The file is missing, truncated, no ONNX or inconsistent.
+        BadModelError: The file is missing, truncated, no ONNX or inconsistent, or the shape of a layer is not known.
     """
     model = load_model(path)
-    costs = CostModel(model, batch)
+    metadata = read_metadata(path, model)
+    costs = CostModel(model, batch, metadata.preprocessing, path)
     layers = tuple(costs.nodes())
     peak, peak_layer = costs.peak_bytes()
     operators = operator_counts(model.graph)
-    metadata = read_metadata(path, model)
     own = metadata.to_properties()
     return Description(
         path=str(path),
@@ -192,7 +184,7 @@ def describe(path: PathLike, batch: int = 1) -> Description:
         peak_layer=peak_layer,
         quantize_nodes=operators.get("QuantizeLinear", 0),
         dequantize_nodes=operators.get("DequantizeLinear", 0),
-        sparsity=_sparsity(path, model),
+        sparsity=_sparsity(path, costs.model),
         metadata=metadata,
         other_metadata={entry.key: entry.value for entry in model.metadata_props if entry.key not in own},
     )
@@ -257,8 +249,6 @@ def _total_lines(description: Description) -> list[str]:
     lines.append(f"  by type        {by_type or 'nothing'} of the multiply-adds")
     left = float_layers(description.layers, description.metadata)
     lines += [f"  in float       {name}: {why}" for name, why in left.items()]
-    if description.unknown_shapes:
-        lines.append(f"  note: the shapes of {description.unknown_shapes} layers are not known; they count as nothing")
     return lines
 
 

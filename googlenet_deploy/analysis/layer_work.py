@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from googlenet_deploy.analysis.costs import CostModel, NodeCost, element_count
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.files import load_model
+from googlenet_deploy.graph.files import load_model, read_metadata
 from googlenet_deploy.graph.graph import element_type, runtime_inputs
 
 with requires("export"):
@@ -63,12 +63,12 @@ class ModelWork:
         notes: What was assumed.
 
     Raises:
-        BadModelError: The model cannot be read.
+        BadModelError: The model cannot be read, or the shape of a layer cannot be inferred.
     """
 
     def __init__(self, path: PathLike, types: Collection[str], batch: int, precision: str | None) -> None:
         model = load_model(path)
-        self.costs = CostModel(model, batch)
+        self.costs = CostModel(model, batch, read_metadata(path, model).preprocessing, path)
         self.graph = self.costs.model.graph
         self.batch = self._batch(batch)
         self.notes: list[str] = []

@@ -189,13 +189,13 @@ def _from_onnx(
     arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
 ) -> Tuple[str, ExportResult]:
     from googlenet_deploy.export.pipeline import export_onnx
-    from googlenet_deploy.graph.files import input_specification, load_classifier
+    from googlenet_deploy.graph.files import input_specification, load_classifier, load_model
 
     note(f"reading {arguments.onnx}")
     model = load_classifier(arguments.onnx)
     preprocessing = input_specification(arguments.onnx, model)
     samples = _samples(arguments, preprocessing)
-    return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples)
+    return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples, load_model(arguments.onnx))
 
 
 def _for_host(arguments: argparse.Namespace, result: ExportResult) -> ExportResult:

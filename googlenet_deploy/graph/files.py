@@ -8,9 +8,13 @@ from pathlib import Path, PurePosixPath
 from googlenet_deploy.device.files import PathLike, reason, write_bytes
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.errors import BadModelError, VerificationError, requires
+from googlenet_deploy.errors import BadModelError, VerificationError, first_line, requires
+from googlenet_deploy.graph.fold import fold_constants
 from googlenet_deploy.graph.graph import name_nodes, opset_of, runtime_inputs, serialize, shape_of, subgraphs
-from googlenet_deploy.graph.pass_manager import check_model, find_problem, first_line
+from googlenet_deploy.graph.inline import check_functions, inline_functions
+from googlenet_deploy.graph.pass_manager import check_model, find_problem
+from googlenet_deploy.graph.shapes import open_dimensions
+from googlenet_deploy.graph.single_precision import to_single_precision
 
 with requires("export"):
     import onnx
@@ -28,7 +32,7 @@ REMEDY = "export it again, or check the download"
 def load_model(path: PathLike) -> ModelProto:
     """Reads an ONNX file of any origin, its external data included, and checks its structure.
 
-    Nodes without a name get one; nothing else is changed.
+    Nodes without a name get one, and dimensions below 1 become open; nothing else is changed.
 
     Raises:
         BadModelError: It is missing, truncated, no ONNX, inconsistent, of an opset below 7, or its external
@@ -48,30 +52,47 @@ def load_model(path: PathLike) -> ModelProto:
     if not _is_text(model):
         raise BadModelError(path, "is damaged: a name in it is not UTF-8 text", REMEDY)
     _check_header(path, model)
+    try:
+        check_functions(model)
+    except VerificationError as error:
+        raise BadModelError(path, error.message, REMEDY) from error
     _load_external_data(path, model)
     name_nodes(model.graph)
+    open_dimensions(model.graph)
     problem = find_problem(model.graph)
     if problem:
         raise BadModelError(path, f"is damaged: {problem}", REMEDY)
     return model
 
 
-def load_classifier(path: PathLike) -> ModelProto:
+def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProto:
     """Reads an ONNX image classifier: valid to the checker, with one image tensor as input.
+
+    Its functions are inlined and what depends on constants alone is folded, so that every weight is an initializer;
+    a model in float64 becomes float32.
+
+    Args:
+        path: The file.
+        notes: Where to report what was changed beyond that.
 
     Raises:
         BadModelError: See `load_model`; or the checker refuses it, or it does not have exactly one input of rank 4.
     """
     model = load_model(path)
-    inputs = runtime_inputs(model.graph)
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs[:5]) or "none"
-        raise BadModelError(path, f"has {len(inputs)} inputs ({names}); an image classifier has one")
-    image_channels(path, inputs[0])
     try:
+        inline_functions(model)
+        inputs = runtime_inputs(model.graph)
+        if len(inputs) != 1:
+            names = ", ".join(value.name for value in inputs[:5]) or "none"
+            raise BadModelError(path, f"has {len(inputs)} inputs ({names}); an image classifier has one")
+        doubles = to_single_precision(model)
+        image_channels(path, inputs[0])
         check_model(model)
     except VerificationError as error:
         raise BadModelError(path, error.message, REMEDY) from error
+    if doubles and notes is not None:
+        notes.append(f"{doubles} float64 constants and everything computed from them became float32")
+    fold_constants(model)
     return model
 
 

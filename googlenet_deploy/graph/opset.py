@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.errors import VerificationError, first_line, requires
 from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, name_nodes, opset_of, subgraphs
-from googlenet_deploy.graph.pass_manager import first_line
 
 with requires("export"):
     import onnx

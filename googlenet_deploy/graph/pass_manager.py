@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.graph.graph import GraphIndex, all_inputs, copy_model
+from googlenet_deploy.errors import VerificationError, first_line, requires
+from googlenet_deploy.graph.graph import all_inputs, copy_model
+from googlenet_deploy.graph.shapes import INFERENCE_ERRORS, restate_shapes
 
 with requires("export"):
     import onnx
-    from onnx import GraphProto, ModelProto, shape_inference
+    from onnx import GraphProto, ModelProto
 
 
 class Pass(Protocol):
@@ -117,7 +118,7 @@ def check_model(model: ModelProto) -> None:
         raise VerificationError(f"the graph is damaged: {problem}")
     try:
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
+    except (onnx.checker.ValidationError, TypeError, *INFERENCE_ERRORS) as error:
         raise VerificationError(f"the ONNX checker refuses the graph: {first_line(error)}") from error
 
 
@@ -140,26 +141,3 @@ def find_problem(graph: GraphProto) -> str:
         made.update(name for name in node.output if name)
     unmade = next((output.name for output in graph.output if output.name not in made), None)
     return f"nothing makes the output {unmade}" if unmade else ""
-
-
-def restate_shapes(model: ModelProto) -> None:
-    """Throws the stated shapes of intermediate tensors away and infers them anew, in place.
-
-    Raises:
-        VerificationError: The graph's shapes contradict each other.
-    """
-    index = GraphIndex(model.graph)
-    del model.graph.value_info[:]
-    try:
-        inferred = shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise VerificationError(f"shape inference fails: {first_line(error)}") from error
-    model.graph.value_info.extend(
-        sorted((value for value in inferred.graph.value_info if value.name in index.producers), key=lambda v: v.name)
-    )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

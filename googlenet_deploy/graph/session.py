@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from googlenet_deploy.errors import BadModelError, requires
+from googlenet_deploy.errors import BadModelError, first_line, requires
 
 with requires("export"):
     import onnx
@@ -122,7 +122,7 @@ def open_session(model: bytes, threads: int | None = None, path: str = "model") 
     try:
         return onnxruntime.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise BadModelError(path, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+        raise BadModelError(path, f"ONNX Runtime cannot run it: {first_line(error)}") from error
 
 
 def run_session(
@@ -136,7 +136,7 @@ def run_session(
     try:
         values: list[NDArray[Any]] = session.run(list(outputs), dict(fed))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise BadModelError(path, f"ONNX Runtime fails on a batch of images: {_first_line(error)}") from error
+        raise BadModelError(path, f"ONNX Runtime fails on a batch of images: {first_line(error)}") from error
     return values
 
 
@@ -148,7 +148,3 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
     # The arena keeps every buffer that it ever handed out; without it memory stays at what one batch needs.
     options.enable_cpu_mem_arena = False
     return options
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

@@ -16,7 +16,7 @@ from googlenet_deploy.device.files import PathLike, sha256_file
 from googlenet_deploy.device.targets.jetpack import full_tensorrt_version
 from googlenet_deploy.device.targets.target import Target, with_caches
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.graph.files import load_model
+from googlenet_deploy.graph.files import load_classifier, load_model, read_metadata
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.device_scripts import ScriptValues, build_script, self_test_script
 from googlenet_deploy.packaging.golden import COUNT as GOLDEN_COUNT
@@ -114,7 +114,7 @@ def _add_calibration(content: BundleContent, request: JetsonRequest, notes: list
     source = request.models.get("fp32")
     if source is None:
         raise UsageError("a calibration table belongs to the FP32 model", "give --fp32 too, or leave --table out")
-    model = load_model(source)
+    model = load_classifier(source)
     check_matches(table, request.table, sha256_file(source), table.preprocessing)
     content.add_file("calibration/table.json", request.table, "calibration table")
     if request.precision != "int8":
@@ -148,6 +148,8 @@ def _add_scripts(content: BundleContent, request: JetsonRequest, models: BundleM
 
 def int8_share(path: PathLike) -> float:
     """Share of a Q/DQ model's multiply-adds whose inputs are quantised, 0..1."""
-    costs = [cost for cost in CostModel(load_model(path)).nodes() if cost.multiply_adds]
+    model = load_model(path)
+    priced = CostModel(model, preprocessing=read_metadata(path, model).preprocessing, path=path)
+    costs = [cost for cost in priced.nodes() if cost.multiply_adds]
     total = sum(cost.multiply_adds for cost in costs)
     return sum(cost.multiply_adds for cost in costs if cost.quantized) / total if total else 0.0

@@ -135,7 +135,7 @@ def quantize(
     _check_needs(table, selection, before)
     changed, notes = _apply_steps(source, before)
     skipped: Sequence[Skipped] = ()
-    warnings: list[str] = []
+    warnings = [] if table is None else list(source.notes)  # a calibration repeats them
     used = table is None or bool(after)
     if table is None:
         assert selection is not None

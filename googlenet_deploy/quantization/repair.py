@@ -19,7 +19,7 @@ from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, Verific
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.graph.files import input_specification
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.graph.pass_manager import restate_shapes
+from googlenet_deploy.graph.shapes import restate_shapes
 from googlenet_deploy.quantization.accuracy_probe import compare
 from googlenet_deploy.quantization.expand_qoperators import expand_integer_operators
 from googlenet_deploy.quantization.lint import lint_model

@@ -71,6 +71,7 @@ class ExportHalf(Step):
         from googlenet_deploy.graph.files import (  # noqa: PLC0415
             input_specification,
             load_classifier,
+            load_model,
             write_model,
         )
 
@@ -79,7 +80,7 @@ class ExportHalf(Step):
         spec = input_specification(path, model)
         samples = folder_samples(job.config.images, spec, VERIFICATION_IMAGES)
         options = ExportOptions(target=job.target, half=HalfOptions(KIND))
-        result = export_onnx(path, model, options, samples)
+        result = export_onnx(path, model, options, samples, load_model(path))
         write_model(job.path(FP16), result.model)
         kept = result.half.fp32 if result.half is not None else {}
         text = f"FP16 ONNX, {len(kept)} layers kept FP32; {result.comparisons[0].sentence()}"

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from googlenet_deploy.analysis.costs import CostModel
 from googlenet_deploy.analysis.inspect import describe, table_lines
+from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
+from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError
+from googlenet_deploy.graph.files import store_metadata
 from googlenet_deploy.graph.graph import serialize
 
 FLOAT = TensorProto.FLOAT
@@ -45,7 +48,7 @@ def test_costs_by_hand(tiny_classifier: Any, described: Any, batch: Any) -> None
     assert description.peak_activation_bytes == batch * 4 * 512
     assert description.peak_layer == "r"
     assert description.weight_bytes == 137 * 4
-    assert description.unknown_shapes == 0
+    assert all(layer.shape is not None for layer in description.layers)
 
 
 def test_a_fixed_batch_counts(tiny_classifier: Any, described: Any) -> None:
@@ -94,11 +97,71 @@ def test_quantised_layers(model_of: Any, described: Any) -> None:
     assert "1 QuantizeLinear, 2 DequantizeLinear, 1 layers in INT8" in text
 
 
-def test_unknown_shapes_are_said(model_of: Any, described: Any) -> None:
-    nodes = [helper.make_node("Relu", ["x"], ["y"], "relu")]
-    description = described(model_of(nodes, [("x", FLOAT, ["n", 3, "h", "w"])], [("y", FLOAT, ["n", 3, "h", "w"])]))
-    assert description.unknown_shapes == 1
-    assert "the shapes of 1 layers are not known" in "\n".join(table_lines(description))
+def open_size(sizes: Any, *nodes: Any, constants: Any = None) -> Any:
+    """Nodes from x (n, 3, height, width) to y."""
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 3, *sizes])],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("other", 1)])
+
+
+def test_unknown_shapes_are_refused_with_the_first_layer(described: Any) -> None:
+    relu, exp = helper.make_node("Relu", ["x"], ["a"], "act"), helper.make_node("Exp", ["a"], ["y"], "exp")
+    with pytest.raises(BadModelError, match=r"layer act \(Relu\) cannot be inferred.*x float32 \(1, 3, h, w\)"):
+        described(open_size(("h", "w"), relu, exp))
+    foreign = helper.make_node("Fused", ["x"], ["a"], "fused", domain="other")
+    with pytest.raises(BadModelError, match=r"layer fused \(Fused\)"):
+        described(open_size((8, 8), foreign, exp))
+    unknown = helper.make_node("NonZero", ["x"], ["y"], "where")
+    with pytest.raises(BadModelError, match=r"layer where \(NonZero\)"):
+        described(open_size((8, 8), unknown))
+
+
+def test_the_preprocessing_fixes_an_open_size(described: Any) -> None:
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], "conv")
+    model = open_size(("h", "w"), conv, constants={"w": np.ones((2, 3, 3, 3), np.float32)})
+    specification = Preprocessing(resize=12, crop=(8, 10), mean=(0.0,) * 3, std=(1.0,) * 3)
+    store_metadata(model, ModelMetadata(preprocessing=specification))
+    (layer,) = described(model, 2).layers
+    assert layer.shape == (2, 2, 6, 8)
+    assert layer.multiply_adds == 2 * 2 * 6 * 8 * 27
+
+
+@pytest.mark.parametrize("written", [-1, 0])
+def test_dimensions_below_one_are_open(described: Any, written: int) -> None:
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], "conv")
+    model = open_size((8, 8), conv, constants={"w": np.ones((2, 3, 1, 1), np.float32)})
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = written
+    description = described(model, 4)
+    assert description.batch == 4
+    assert description.multiply_adds == 4 * 2 * 64 * 3
+    assert description.inputs == ("x float32 (?, 3, 8, 8)",)
+
+
+def test_shapes_behind_computed_reshapes_and_weights_behind_nodes(described: Any) -> None:
+    """``x.view(x.size(0), -1)`` and a transposed weight: all sizes follow once constants are folded."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], "shape"),
+        helper.make_node("Gather", ["s", "zero"], ["n"], "size", axis=0),
+        helper.make_node("Unsqueeze", ["n", "axes"], ["n1"], "unsqueeze"),
+        helper.make_node("Concat", ["n1", "rest"], ["target"], "concat", axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["flat"], "view"),
+        helper.make_node("Transpose", ["w"], ["wt"], "transposed", perm=[1, 0]),
+        helper.make_node("MatMul", ["flat", "wt"], ["y"], "linear"),
+    ]
+    constants = {
+        "zero": np.int64(0).reshape(()),
+        "axes": np.array([0], np.int64),
+        "rest": np.array([-1], np.int64),
+        "w": np.ones((10, 3 * 8 * 8), np.float32),
+    }
+    view, linear = described(open_size((8, 8), *nodes, constants=constants), 2).layers
+    assert (view.name, view.shape) == ("view", (2, 192))
+    assert (linear.multiply_adds, linear.parameters) == (2 * 192 * 10, 1920)
 
 
 def test_matrix_products_and_transposed_convolutions(model_of: Any) -> None:
@@ -122,7 +185,7 @@ def test_the_light_model_of_the_onnx_package() -> None:
     assert description.inputs == ("data_0 float32 (1, 3, 224, 224)",)
     assert description.parameters == 6_998_552
     assert description.operators["LRN"] == 2
-    assert description.unknown_shapes == 0
+    assert all(layer.shape is not None for layer in description.layers)
 
 
 def test_text_and_json(export_small: Any, described: Any, architecture: str) -> None:

@@ -25,7 +25,7 @@ from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.summary import summary_json, summary_lines
 from googlenet_deploy.export.verify import reference_of, run
 from googlenet_deploy.graph.graph import element_types, operator_counts, opset_of, serialize
-from googlenet_deploy.graph.pass_manager import restate_shapes
+from googlenet_deploy.graph.shapes import restate_shapes
 
 
 def pictures(count: int = 3, seed: int = 1, scale: float = 1.0) -> Samples:

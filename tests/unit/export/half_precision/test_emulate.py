@@ -12,7 +12,8 @@ from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.verify import run
 from googlenet_deploy.graph.graph import serialize
-from googlenet_deploy.graph.pass_manager import check_model, restate_shapes
+from googlenet_deploy.graph.pass_manager import check_model
+from googlenet_deploy.graph.shapes import restate_shapes
 
 
 def scaled(model_of: Any, kind: HalfType, factor: float) -> Any:

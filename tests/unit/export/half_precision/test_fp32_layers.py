@@ -10,7 +10,7 @@ from googlenet_deploy.errors import UsageError
 from googlenet_deploy.export.half_precision.fp32_layers import choose_fp32
 from googlenet_deploy.export.half_precision.ranges import LayerRange
 from googlenet_deploy.export.half_precision.types import BF16, FP16
-from googlenet_deploy.graph.pass_manager import restate_shapes
+from googlenet_deploy.graph.shapes import restate_shapes
 
 IMAGE = ("input", TensorProto.FLOAT, ["batch", 4, 6, 6])
 

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from googlenet_deploy.export.half_precision.ranges import largest_magnitudes, measure_ranges
 from googlenet_deploy.export.samples import Samples
-from googlenet_deploy.graph.pass_manager import restate_shapes
+from googlenet_deploy.graph.shapes import restate_shapes
 
 
 def samples(*pictures: Any) -> Samples:
@@ -53,3 +53,19 @@ def test_integers_have_no_range(model_of: Any) -> None:
     )
     restate_shapes(model)
     assert measure_ranges(model, samples(np.zeros((2, 4, 4)))) == []
+
+
+def test_scalars_have_a_range(model_of: Any) -> None:
+    """A float of rank 0 that depends on the images, and a constant bound of rank 0."""
+    nodes = [
+        helper.make_node("ReduceMax", ["input"], ["scalar"], "largest", keepdims=0),
+        helper.make_node("Constant", [], ["limit"], "limit", value_float=-2.5),
+        helper.make_node("Max", ["scalar", "limit"], ["bound"], "bound"),
+        helper.make_node("Mul", ["input", "bound"], ["out"], "times"),
+    ]
+    model = model_of(
+        nodes, [("input", TensorProto.FLOAT, ["batch", 2, 4, 4])], [("out", TensorProto.FLOAT, ["batch", 2, 4, 4])]
+    )
+    restate_shapes(model)
+    found = largest_magnitudes(model, samples(np.full((2, 4, 4), -3)))
+    assert (found["scalar"], found["limit"], found["bound"], found["out"]) == (3, 2.5, 2.5, 7.5)

@@ -10,7 +10,8 @@ from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.export.half_precision.rewrite import HalfPrecision
 from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
 from googlenet_deploy.graph.graph import GraphIndex, element_types, operator_counts
-from googlenet_deploy.graph.pass_manager import check_model, restate_shapes
+from googlenet_deploy.graph.pass_manager import check_model
+from googlenet_deploy.graph.shapes import restate_shapes
 
 
 def convert(model: Any, *fp32: str, kind: HalfType = FP16) -> dict[str, int]:

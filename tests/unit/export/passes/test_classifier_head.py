@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.verify import run
 from googlenet_deploy.graph.graph import integers, operator_counts
-from googlenet_deploy.graph.pass_manager import PassManager, restate_shapes
+from googlenet_deploy.graph.pass_manager import PassManager
+from googlenet_deploy.graph.shapes import restate_shapes
 
 FLOAT = TensorProto.FLOAT
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from googlenet_deploy.export.passes.fold_weight_quantization import FoldWeightQuantization
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.verify import run
-from googlenet_deploy.graph.pass_manager import restate_shapes
+from googlenet_deploy.graph.shapes import restate_shapes
 
 NO_IMAGE = Samples(np.zeros((1, 1, 1, 1), np.uint8), np.zeros((1, 1, 1, 1), np.float32), "none")
 
