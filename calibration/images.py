@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.images.folders import describe_left_out
 from googlenet_deploy.device.images.pipeline import Batch
-from googlenet_deploy.device.images.sources import ImageSource, find_images, read_image_list
+from googlenet_deploy.device.images.sources import ImageSource, Sources, find_images, read_image_list
 from googlenet_deploy.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
     if not images:
         raise InputError(place, "holds no images", "give a folder with photographs like those the model will see")
     if count is None or count >= len(images):
-        return ImageSelection(tuple(images), (), (*_shortage(count, len(images)), *_others(found.other_files)))
+        return ImageSelection(tuple(images), (), (*_shortage(count, len(images)), *_others(found)))
     drawn = random.Random(seed).sample(range(len(images)), count)  # noqa: S311 - a reproducible draw, no secret
     rest = sorted(set(range(len(images))) - set(drawn))
     chosen, others = (tuple(images[index] for index in part) for part in (drawn, rest))
-    return ImageSelection(chosen, others, _others(found.other_files))
+    return ImageSelection(chosen, others, _others(found))
 
 
 def spread(images: Sequence[ImageSource], count: int) -> list[ImageSource]:
@@ -138,8 +139,9 @@ def _shortage(wanted: int | None, available: int) -> tuple[str, ...]:
     return (f"{wanted} images were asked for, there are only {available}: all of them are used",)
 
 
-def _others(files: Sequence[str]) -> tuple[str, ...]:
-    return (f"{len(files)} other files in the folder are no images, such as {files[0]}",) if files else ()
+def _others(found: Sources) -> tuple[str, ...]:
+    files = describe_left_out(found.other_files)
+    return (*((files,) if files else ()), *found.notes)
 
 
 # Contents are compared for so many times the images that are wanted, so that a large folder need not be read whole.

@@ -12,8 +12,10 @@ from googlenet_deploy.errors import BadModelError, InputError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
+    from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
+    from googlenet_deploy.evaluation.dataset import ClassIndex
 
 SHOWN = 10
 
@@ -178,20 +180,36 @@ def report_skipped(skipped: List[Skipped], other_files: List[str], count: Option
     if left > 0:
         print(f"skipped: ... and {left} more", file=sys.stderr)
     if other_files:
-        print(
-            f"note: {len(other_files)} other files in the folders are no images: {other_files[0]}, ...", file=sys.stderr
-        )
+        from googlenet_deploy.device.images.folders import describe_left_out
+
+        print(f"note: {describe_left_out(other_files)}", file=sys.stderr)
 
 
 def class_names(arguments: argparse.Namespace, own: Tuple[str, ...]) -> Tuple[str, ...]:
     """Class names from --class-names, or the model's own; empty where neither has any."""
-    from googlenet_deploy.device.labels import imagenet_classes, read_class_names
+    from googlenet_deploy.device.class_files import read_class_list
+    from googlenet_deploy.device.labels import imagenet_classes
 
     if arguments.class_names == "imagenet":
         return tuple(entry.name for entry in imagenet_classes())
     if arguments.class_names:
-        return read_class_names(arguments.class_names)
+        found = read_class_list(arguments.class_names)
+        if found.form:
+            print(
+                f"note: {arguments.class_names}: {len(found.names)} class names, read as {found.form}", file=sys.stderr
+            )
+        return found.names
     return own
+
+
+def class_index(arguments: argparse.Namespace, metadata: ModelMetadata) -> ClassIndex:
+    """Finds classes by what --class-names or the model itself says of them."""
+    from googlenet_deploy.device.class_files import read_class_list
+    from googlenet_deploy.evaluation.dataset import ClassIndex
+
+    names = class_names(arguments, metadata.class_names)
+    own = not arguments.class_names or arguments.class_names == "imagenet"
+    return ClassIndex(names, metadata.class_ids if own else read_class_list(arguments.class_names).ids)
 
 
 def milliseconds(text: str) -> float:
@@ -288,7 +306,10 @@ def check_class_count(names: Tuple[str, ...], count: int, path: str) -> None:
         BadModelError: There are names, but not one per class.
     """
     if names and len(names) != count:
-        raise BadModelError(path, f"has {count} classes, but there are {len(names)} class names")
+        from googlenet_deploy.device.labels import count_mismatch
+
+        what = f"has {count} classes, but there are {len(names)} class names"
+        raise BadModelError(path, what, count_mismatch(count, names))
 
 
 def gate(text: str) -> Tuple[str, float]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 from googlenet_deploy.cli.arguments import (
     add_preprocessing_options,
     add_runner_options,
+    class_index,
     class_names,
     gate,
     positive,
@@ -146,7 +147,7 @@ class _Report:
         """Prints the figures, what was found inside, and the diagnosis."""
         from googlenet_deploy.evaluation.summary import inner_lines, lines_of, verdict_lines
 
-        lines = [f"note: {note}" for note in images.notes]
+        lines = [f"note: {note}" for note in images.remarks]
         lines.append(f"{model}: {len(self.result.names)} images, {len(self.result.skipped)} skipped, {self.backend}")
         lines += lines_of(self.result)
         if self.inner is not None:
@@ -224,9 +225,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _labelled_images(arguments: argparse.Namespace, runner: Runner) -> LabelledImages:
     from dataclasses import replace
 
-    from googlenet_deploy.evaluation.dataset import ClassIndex, read_labelled_images
+    from googlenet_deploy.evaluation.dataset import read_labelled_images
 
-    classes = ClassIndex(class_names(arguments, runner.metadata.class_names), runner.metadata.class_ids)
+    classes = class_index(arguments, runner.metadata)
     images = read_labelled_images(arguments.images, arguments.labels, classes)
     if arguments.limit:
         images = replace(images, sources=images.sources[: arguments.limit], labels=images.labels[: arguments.limit])

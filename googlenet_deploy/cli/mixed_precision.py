@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Dict, Optional, Sequence, Tuple
 
 from googlenet_deploy.cli.arguments import gate
@@ -82,14 +83,16 @@ def hold_out_images(arguments: argparse.Namespace, source: CalibrationSource) ->
 
 def _labels(arguments: argparse.Namespace, source: CalibrationSource) -> Dict[str, int]:
     """The true class by image name, as the images are named when they are searched for."""
-    from googlenet_deploy.cli.arguments import class_names
-    from googlenet_deploy.evaluation.dataset import ClassIndex, read_labelled_images
+    from googlenet_deploy.cli.arguments import class_index
+    from googlenet_deploy.evaluation.dataset import read_labelled_images
     from googlenet_deploy.graph.files import read_metadata
 
     folder = arguments.check_from or arguments.images
     metadata = read_metadata(source.path, source.model)
-    classes = ClassIndex(class_names(arguments, metadata.class_names), metadata.class_ids)
+    classes = class_index(arguments, metadata)
     labelled = read_labelled_images(folder, arguments.labels, classes)
+    for remark in labelled.remarks:
+        print(f"note: {remark}", file=sys.stderr)
     return {image.name: label for image, label in zip(labelled.sources, labelled.labels)}
 
 

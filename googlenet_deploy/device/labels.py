@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Sequence, Tuple
 
-from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.class_files import read_class_list
+from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.resources import read_resource
-from googlenet_deploy.errors import InputError
 
 SYNSETS = "imagenet_synsets.txt"
+BACKGROUND_FIRST = (
+    "the model probably has a background class first, as TensorFlow's models do: give --class-names a list that begins "
+    "with the line `background`"
+)
+_BACKGROUND = ("background", "__background__", "_background_", "dummy", "none")
 
 
 class ImageNetClass(NamedTuple):
@@ -28,20 +32,45 @@ def imagenet_classes() -> Tuple[ImageNetClass, ...]:
 
 
 def read_class_names(path: PathLike) -> Tuple[str, ...]:
-    """Class names from a text file, one per line, in the order of the logits; blank lines at the end are dropped.
+    """Class names from a file, in the order of the logits; see `read_class_list` for the forms.
 
     Raises:
         InputError: The file cannot be read, is not text, or is empty.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, "is not a text file with one class name per line") from error
-    if not lines:
-        raise InputError(path, "holds no class names")
-    return tuple(line.strip() for line in lines)
+    return read_class_list(path).names
+
+
+def wordnet_ids_of(names: Sequence[str]) -> Tuple[str, ...]:
+    """The WordNet ids of class names that are ImageNet's thousand in their order, whole or short; empty for others."""
+    classes = imagenet_classes()
+    if len(names) != len(classes):
+        return ()
+    same = all(_key(short_name(name)) == _key(short_name(entry.name)) for name, entry in zip(names, classes))
+    return tuple(entry.wordnet_id for entry in classes) if same else ()
+
+
+def count_mismatch(count: int, names: Sequence[str]) -> str:
+    """Why there may be other than one name per class, and what to do.
+
+    Args:
+        count: Classes of the model.
+        names: The names.
+    """
+    first = short_name(names[0]).strip().lower() if names else ""
+    has_background = first in _BACKGROUND
+    if count == len(names) + 1 and not has_background:
+        return BACKGROUND_FIRST
+    if count == len(names) - 1 and has_background:
+        return f"the names begin with {names[0]!r}, which the model lacks: remove that line"
+    if count == len(names) - 1 and first in ("name", "names", "class", "label", "labels", "class_name"):
+        return f"the names begin with a heading, {names[0]!r}: remove that line"
+    if names and not all(name.strip() for name in names):
+        return "the list has blank lines: remove them"
+    return "give the names that the model was trained with, in its order"
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace("_", " ")
 
 
 def short_name(name: str) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.folders import class_folders, describe_left_out, search_folder
 from googlenet_deploy.device.images.sources import ImageSource
-from googlenet_deploy.device.labels import short_name
+from googlenet_deploy.device.labels import short_name, wordnet_ids_of
 from googlenet_deploy.errors import InputError
+from googlenet_deploy.evaluation.file_names import FileNames
+from googlenet_deploy.evaluation.label_tables import class_of, read_label_table, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHOWN = 3
+LONGEST_NUMBER = 9  # digits of a class index; Python refuses to read thousands of them
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,19 @@ class LabelledImages:
         labels: One class index per image.
         notes: What was left out, for people.
         class_count: How many classes the labels choose from; 0 where that is not known.
+        understood: In one line, how a table of labels was read; empty without one.
     """
 
     sources: tuple[ImageSource, ...]
     labels: tuple[int, ...]
     notes: tuple[str, ...] = ()
     class_count: int = 0
+    understood: str = ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the labels were read, and what was left out."""
+        return ((self.understood,) if self.understood else ()) + self.notes
 
 
 class ClassIndex:
@@ -41,10 +50,11 @@ class ClassIndex:
 
     Args:
         names: Class names in the order of the logits; may be empty.
-        ids: WordNet ids in the order of the logits; may be empty.
+        ids: WordNet ids in the order of the logits; where empty, ImageNet's if the names are ImageNet's.
     """
 
     def __init__(self, names: Sequence[str], ids: Sequence[str] = ()) -> None:
+        ids = ids or wordnet_ids_of(names)
         self.count = max(len(names), len(ids))
         self._by_word: dict[str, int | None] = {}
         for words in ([short_name(name) for name in names], names, ids):
@@ -58,9 +68,9 @@ class ClassIndex:
         word = label.strip().lower()
         if word in self._by_word:
             return self._by_word[word]
-        if not word.isascii() or not word.isdigit():
+        if not word.isascii() or not word.isdigit() or len(word.lstrip("0")) > LONGEST_NUMBER:
             return None
-        index = int(word)
+        index = int(word.lstrip("0") or "0")
         return index if not self.count or index < self.count else None
 
 
@@ -82,61 +92,44 @@ def read_labelled_images(folder: str | Path, labels: str | Path | None, classes:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(folder, "is no folder of images")
-    found = _from_csv(root, Path(labels), classes) if labels is not None else _from_folders(root, classes)
+    try:
+        found = _from_csv(root, Path(labels), classes) if labels is not None else _from_folders(root, classes)
+    except OSError as error:
+        raise InputError(folder, f"cannot be read: {reason(error)}") from error
     if not found.sources:
         raise InputError(folder, "holds no images with labels")
     return replace(found, class_count=classes.count)
 
 
 def _from_csv(root: Path, labels: Path, classes: ClassIndex) -> LabelledImages:
-    by_name = _label_of_each(labels, _read_rows(labels), classes)
-    present = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    missing = [name for name in by_name if name not in present]
-    if missing:
-        raise InputError(labels, f"names {len(missing)} files that are not in {root}: {', '.join(missing[:SHOWN])}")
-    unlabelled = [name for name in present - set(by_name) if Path(name).suffix.lower() in SUFFIXES]
-    notes = (f"{len(unlabelled)} images in {root} have no label and were left out",) if unlabelled else ()
-    names = sorted(by_name)
-    sources = tuple(ImageSource(str(root / name)) for name in names)
-    return LabelledImages(sources, tuple(by_name[name] for name in names), notes)
-
-
-def _label_of_each(labels: Path, rows: list[tuple[str, str]], classes: ClassIndex) -> dict[str, int]:
-    """The class index of each file name."""
+    content = search_folder(root)
+    files = FileNames(root, [*content.images, *content.other_files], labels)
+    table = read_label_table(labels, files, classes.find)
     by_name: dict[str, int] = {}
-    unknown = []
-    for name, label in rows:
-        index = classes.find(label)
+    missing, unknown = [], []
+    for written, name, label in table.rows:
+        index = class_of(label, classes.find)
         if index is None:
-            unknown.append(f"{label!r} ({name})")
+            unknown.append((label, written))
+        elif name is None:
+            missing.append(written)
         elif by_name.setdefault(name, index) != index:
             raise InputError(labels, f"gives {name} two different labels")
     if unknown:
-        raise InputError(labels, f"has {len(unknown)} labels that are not one class: {', '.join(unknown[:SHOWN])}")
-    return by_name
-
-
-def _read_rows(path: Path) -> list[tuple[str, str]]:
-    """(file name, label) of each row; a first row "filename,label" is a heading."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {reason(error)}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, "is not a CSV file of text") from error
-    if rows and [cell.strip().lower() for cell in rows[0][:2]] == ["filename", "label"]:
-        rows = rows[1:]
-    short = next((row for row in rows if len(row) < 2), None)
-    if short is not None:
-        raise InputError(path, f"has a row without a label: {','.join(short)!r}", "rows are filename,label")
-    if not rows:
-        raise InputError(path, "holds no labels")
-    return [(row[0].strip(), row[1]) for row in rows]
+        raise refuse_unknown(labels, unknown, classes.count)
+    if missing:
+        raise InputError(labels, f"names {len(missing)} files that are not in {root}: {', '.join(missing[:SHOWN])}")
+    images = {Path(path).relative_to(root).as_posix() for path in content.images}
+    unlabelled = images - set(by_name)
+    notes = (f"{len(unlabelled)} images in {root} have no label and were left out",) if unlabelled else ()
+    names = sorted(by_name)
+    sources = tuple(ImageSource(str(root / name)) for name in names)
+    labelled = tuple(by_name[name] for name in names)
+    return LabelledImages(sources, labelled, (*notes, *content.notes), understood=table.understood)
 
 
 def _from_folders(root: Path, classes: ClassIndex) -> LabelledImages:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders, left_out = class_folders(root)
     if not folders:
         raise InputError(root, "has no folder per class", "give a CSV of filename,label with --labels")
     unknown = [folder.name for folder in folders if classes.find(folder.name) is None]
@@ -146,14 +139,18 @@ def _from_folders(root: Path, classes: ClassIndex) -> LabelledImages:
             f"has {len(unknown)} folders that are not one class: {', '.join(unknown[:SHOWN])}",
             "name them by class name, class index or WordNet id, or give --class-names",
         )
-    sources, labels, others = [], [], 0
+    sources, labels = [], []
+    others, notes = list[str](), list[str]()
     for folder in folders:
         index = classes.find(folder.name)
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            if index is not None and path.suffix.lower() in SUFFIXES:
-                sources.append(ImageSource(str(path)))
-                labels.append(index)
-            else:
-                others += 1
-    notes = (f"{others} files in {root} are no images and were left out",) if others else ()
-    return LabelledImages(tuple(sources), tuple(labels), notes)
+        assert index is not None
+        content = search_folder(folder)
+        sources += [ImageSource(path) for path in content.images]
+        labels += [index] * len(content.images)
+        others += content.other_files
+        notes += content.notes
+    if left_out:
+        notes.append(f"{len(left_out)} folders in {root} are no classes and were left out: {', '.join(left_out)}")
+    if others:
+        notes.append(f"{root}: {describe_left_out(others)}")
+    return LabelledImages(tuple(sources), tuple(labels), tuple(notes))

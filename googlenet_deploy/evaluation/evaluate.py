@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.device.images.pipeline import Batch, ImageBatches, Skipped
+from googlenet_deploy.device.labels import BACKGROUND_FIRST
 from googlenet_deploy.device.predictions import TOP_K_INDICES, Predictions, class_scores, predict
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import run_any_batch
@@ -201,7 +202,8 @@ def _check_labels(
         return 0  # the model does not say how many classes it chooses from
     count: int = class_scores(outputs, path).shape[1]
     if named and named != count:
-        raise BadModelError(path, f"has {count} classes, but there are {named} class names")
+        remedy = BACKGROUND_FIRST if count == named + 1 else None
+        raise BadModelError(path, f"has {count} classes, but there are {named} class names", remedy)
     if labels is not None and labels.max() >= count:
         raise BadModelError(path, f"has {count} classes, but an image has the label {labels.max()}")
     return count

@@ -8,6 +8,7 @@ from typing import Any
 
 from googlenet_deploy.deployment.job import Job, Outcome, Step
 from googlenet_deploy.device.files import sha256_file, write_json
+from googlenet_deploy.device.images.folders import class_folders
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.evaluation.dataset import ClassIndex, LabelledImages, read_labelled_images
 
@@ -95,11 +96,11 @@ def read_labels(job: Job) -> tuple[dict[str, int], list[str]]:
     root = Path(config.images)
     if config.labels:
         found = read_labelled_images(root, config.labels, classes)
-        return _by_name(found, root), list(found.notes)
-    folders = [path.name for path in sorted(root.iterdir()) if path.is_dir()]
+        return _by_name(found, root), list(found.remarks)
+    folders = [path.name for path in class_folders(root)[0]]
     if folders and all(classes.find(name) is not None for name in folders):
         found = read_labelled_images(root, None, classes)
-        return _by_name(found, root), list(found.notes)
+        return _by_name(found, root), list(found.remarks)
     return {}, ["the images have no labels (give --labels, or a folder per class), so accuracy is not measured"]
 
 

@@ -1,8 +1,9 @@
 """Decoding images of every kind into 8-bit RGB or grey, or saying clearly why one cannot be used.
 
-What becomes of the odd ones: EXIF rotation is applied; of an animation the first frame is taken; 16-bit samples keep
-their upper 8 bits; CMYK, palettes and others are converted by Pillow; transparent pixels keep the colour stored
-under them, as the loaders do that the networks were trained with.
+What becomes of the odd ones: EXIF rotation is applied, and an EXIF block that cannot be read is ignored; of an
+animation the first frame is taken; 16-bit samples keep their upper 8 bits; 32-bit and floating-point samples are scaled
+by the range that they fill (0..1, 0..255 or 0..65535), which is logged once; CMYK, palettes and others are converted by
+Pillow; transparent pixels keep the colour stored under them, as the loaders do that the networks were trained with.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ import struct
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Union
+from typing import Callable, Dict, Optional, Union
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from googlenet_deploy.device.files import reason
+from googlenet_deploy.device.images.formats import HEAD, is_heic, name_unknown
+from googlenet_deploy.device.images.metadata import strip_jpeg, strip_png, strip_webp
+from googlenet_deploy.device.images.samples import has_32_bits, to_eight_bits
 from googlenet_deploy.errors import BadImageError
 
 # Twice what a 40-megapixel camera gives. A few kilobytes of PNG can unpack to gigabytes, so the size that the
 # header states is checked before anything is unpacked.
 MAX_PIXELS = 89_478_485
-SUFFIXES = frozenset((".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 # Pillow's remarks on odd files name no file. What makes an image unusable is reported by the errors below, the size
 # that its decompression bomb warning is about by the check of MAX_PIXELS.
@@ -46,6 +48,7 @@ _DAMAGED = (
     ArithmeticError,
     struct.error,
 )
+_STRIP: Dict[bytes, Callable[[bytes], bytes]] = {b"\x89PNG": strip_png, b"\xff\xd8": strip_jpeg, b"RIFF": strip_webp}
 
 
 def load_image(
@@ -64,17 +67,16 @@ def load_image(
     """
     shown = name or (str(source) if not isinstance(source, bytes) else "image")
     try:
-        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except UnidentifiedImageError as error:
-        raise BadImageError(shown, _why_unidentified(source)) from error
-    except Image.DecompressionBombError as error:
-        raise BadImageError(shown, f"is larger than {max_pixels} pixels") from error
-    except OSError as error:  # the operating system's have a number, Pillow's own none
-        what = "is damaged" if error.errno is None else "cannot be read"
-        raise BadImageError(shown, f"{what}: {reason(error)}") from error
-    except _DAMAGED as error:
-        raise BadImageError(shown, f"is damaged: {error}") from error
-    with opened:
+        return _decode(source, shown, mode, max_pixels)
+    except BadImageError:
+        pixels_only = _without_metadata(source)
+        if pixels_only is None:
+            raise
+    return _decode(pixels_only, shown, mode, max_pixels)
+
+
+def _decode(source: Union[str, Path, bytes], shown: str, mode: str, max_pixels: int) -> Image.Image:
+    with _open(source, shown, max_pixels) as opened:
         if opened.width * opened.height > max_pixels:
             size = f"{opened.width} x {opened.height}"
             raise BadImageError(shown, f"is {size} pixels, more than the limit of {max_pixels}")
@@ -82,7 +84,11 @@ def load_image(
             _silence_libtiff()
         try:
             opened.load()
-            return _to_mode(ImageOps.exif_transpose(opened), mode)
+            wide = has_32_bits(opened)
+            image = _upright(opened)
+            if image.mode.startswith("I") or image.mode == "F":
+                image = to_eight_bits(image, shown, wide=wide)
+            return _to_mode(image, mode)
         except Image.DecompressionBombError as error:
             raise BadImageError(shown, f"is larger than {max_pixels} pixels") from error
         except MemoryError as error:
@@ -91,9 +97,66 @@ def load_image(
             raise BadImageError(shown, f"is damaged or truncated: {error}") from error
 
 
-def _why_unidentified(source: Union[str, Path, bytes]) -> str:
-    empty = not source if isinstance(source, bytes) else Path(source).stat().st_size == 0
-    return "is empty" if empty else "is not an image of a known format"
+def _open(source: Union[str, Path, bytes], shown: str, max_pixels: int) -> Image.Image:
+    def attempt() -> Image.Image:
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+    try:
+        try:
+            return attempt()
+        except UnidentifiedImageError:
+            if not (is_heic(_head(source)) and _register_heif()):
+                raise
+            return attempt()
+    except UnidentifiedImageError as error:
+        raise BadImageError(shown, name_unknown(_head(source))) from error
+    except Image.DecompressionBombError as error:
+        raise BadImageError(shown, f"is larger than {max_pixels} pixels") from error
+    except OSError as error:  # the operating system's have a number, Pillow's own none
+        what = "is damaged" if error.errno is None else "cannot be read"
+        raise BadImageError(shown, f"{what}: {reason(error)}") from error
+    except _DAMAGED as error:
+        raise BadImageError(shown, f"is damaged: {error}") from error
+
+
+def _head(source: Union[str, Path, bytes]) -> bytes:
+    if isinstance(source, bytes):
+        return source[:HEAD]
+    with Path(source).open("rb") as stream:
+        return stream.read(HEAD)
+
+
+@lru_cache(maxsize=1)
+def _register_heif() -> bool:
+    """Teaches Pillow to read HEIC where pillow-heif is installed."""
+    try:
+        import pillow_heif  # noqa: PLC0415 - optional
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF block says; as it is where that block cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGED:
+        return image
+
+
+def _without_metadata(source: Union[str, Path, bytes]) -> Optional[bytes]:
+    """The file without its blocks of text and EXIF, which Pillow stumbles over; None where there are none to remove."""
+    try:
+        head = _head(source)
+        strip = next((strip for magic, strip in _STRIP.items() if head.startswith(magic)), None)
+        if strip is None:
+            return None
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError:
+        return None
+    stripped = strip(data)
+    return stripped if len(stripped) < len(data) else None
 
 
 @lru_cache(maxsize=1)
@@ -108,16 +171,6 @@ def _silence_libtiff() -> None:
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode:
         return image
-    if image.mode.startswith("I"):
-        image = _upper_eight_bits(image)
-    elif image.mode == "F":
-        raise ValueError("its samples are floating-point numbers of unknown range")
-    elif image.mode in ("P", "PA") and "transparency" in image.info:
+    if image.mode in ("P", "PA") and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert(mode)
-
-
-def _upper_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey, which Pillow holds as "I;16" or "I" and would clip at 255, as 8-bit grey."""
-    samples = np.asarray(image).astype(np.int64)
-    return Image.fromarray(np.clip(samples >> 8, 0, 255).astype(np.uint8))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.folders import is_leftover, search_folder
 from googlenet_deploy.errors import InputError
 
 STDIN = "-"
@@ -41,18 +41,21 @@ class Sources:
 
     Attributes:
         images: In the order of the arguments; the content of a folder sorted by path.
-        other_files: Files in folders whose suffix is not that of an image.
+        other_files: Files in folders that are no images by the rule of `folders.py`.
+        notes: What else was left out, in words.
     """
 
     images: List[ImageSource] = field(default_factory=list)
     other_files: List[str] = field(default_factory=list)
+    notes: List[str] = field(default_factory=list)
 
 
 def find_images(arguments: Iterable[PathLike], stdin: Optional[BinaryIO] = None) -> Sources:
     """Expands arguments into images.
 
-    A file is taken whatever its suffix; a folder is searched with its subfolders for files with an image's suffix; a
-    pattern with ``*``, ``?`` or ``[`` is expanded; ``-`` reads standard input: an image, or one path per line.
+    A file is taken whatever its suffix; a folder is searched with its subfolders for images, as `search_folder` does; a
+    pattern with ``*``, ``?`` or ``[`` is expanded, without leftovers of systems and tools; ``-`` reads standard input:
+    an image, or paths that end in a line break or, as ``find -print0`` writes them, in a NUL byte.
 
     Raises:
         InputError: A file, folder or pattern leads to nothing.
@@ -100,11 +103,10 @@ def _add(argument: str, stdin: Optional[BinaryIO], sources: Sources) -> None:
 
 
 def _add_folder(folder: Path, sources: Sources) -> None:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.suffix.lower() in SUFFIXES:
-            sources.images.append(ImageSource(str(path)))
-        else:
-            sources.other_files.append(str(path))
+    content = search_folder(folder)
+    sources.images += [ImageSource(path) for path in content.images]
+    sources.other_files += content.other_files
+    sources.notes += content.notes
 
 
 def _add_pattern(pattern: str, sources: Sources) -> None:
@@ -114,6 +116,8 @@ def _add_pattern(pattern: str, sources: Sources) -> None:
     for name in names:
         if Path(name).is_dir():
             _add_folder(Path(name), sources)
+        elif is_leftover(Path(name).name):
+            sources.other_files.append(name)
         else:
             sources.images.append(ImageSource(name))
 
@@ -124,7 +128,24 @@ def _from_stdin(stream: Optional[BinaryIO]) -> List[ImageSource]:
             raise InputError("standard input", "is closed")
         stream = sys.stdin.buffer
     data = stream.read()
-    if b"\0" in data or data.startswith(_IMAGE_MAGIC):
+    if _is_image(data):
         return [ImageSource("standard input", data)]
-    names = (line.strip() for line in os.fsdecode(data).split("\n"))
+    separator = "\0" if b"\0" in data else "\n"
+    names = os.fsdecode(data).split(separator)
+    if separator == "\n":
+        names = [line.strip() for line in names]
     return [ImageSource(name) for name in names if name]
+
+
+def _is_image(data: bytes) -> bool:
+    """Whether standard input is an image: it has bytes that neither a list of paths nor one of ``-print0`` has."""
+    if data.startswith(_IMAGE_MAGIC):
+        return True
+    if b"\0" not in data:
+        return False
+    paths = data.split(b"\0")
+    return paths[-1] != b"" or not all(_may_be_path(path) for path in paths[:-1])
+
+
+def _may_be_path(text: bytes) -> bool:
+    return bool(text) and (min(text) >= ord(" ") or os.path.lexists(text))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from googlenet_deploy.device.files import atomic_path, reason
-from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.folders import SUFFIXES
 from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.device.stream.inputs import VIDEO_SUFFIXES
 from googlenet_deploy.errors import OutputError, UsageError, requires

@@ -170,7 +170,8 @@ def _finite(arguments: Sequence[str], opened: Sequence[_Opened]) -> Inputs:
         raise GoogLeNetDeployError(f"{', '.join(arguments)}: no images found")
     others = [name for item in opened for name in item.images.other_files]
     videos = tuple(item.video for item in opened if item.video is not None)
-    return Inputs(_frames(opened), False, False, total, others, [], videos=videos)
+    notes = [note for item in opened for note in item.images.notes]
+    return Inputs(_frames(opened), False, False, total, others, notes, videos=videos)
 
 
 def _frames(opened: Sequence[_Opened]) -> Iterator[Union[ImageSource, Skipped]]:

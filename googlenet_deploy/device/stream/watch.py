@@ -7,13 +7,12 @@ taken again.
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
 
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.folders import search_folder
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import InputError
 
@@ -25,8 +24,8 @@ Signature = Tuple[int, int]  # size and time of the last change, in ns
 class WatchedFolder:
     """New images of a folder, as they come; iterates until `stop` is set.
 
-    Files whose names begin with a dot are somebody's temporary files and left alone, as are those that were there
-    before.
+    What is an image is the rule of `images/folders.py`, so that hidden files, somebody's temporary ones, are left
+    alone, as are those that were there before.
 
     Args:
         folder: The folder; its subfolders are watched too.
@@ -82,24 +81,14 @@ class WatchedFolder:
 
     def _look(self) -> Dict[str, Signature]:
         found: Dict[str, Signature] = {}
-        pending = [str(self.folder)]
-        while pending:
-            folder = pending.pop()
+        try:
+            images = search_folder(self.folder).images
+        except OSError as error:
+            raise InputError(self.folder, f"cannot be watched any more: {reason(error)}") from error
+        for path in images:
             try:
-                entries = list(os.scandir(folder))
-            except OSError as error:
-                if folder == str(self.folder):
-                    raise InputError(folder, f"cannot be watched any more: {reason(error)}") from error
-                continue  # a subfolder that was removed meanwhile
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                try:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
-                        status = entry.stat()
-                        found[entry.path] = (status.st_size, status.st_mtime_ns)
-                except OSError:
-                    continue  # gone between the listing and the look at it
+                status = Path(path).stat()
+            except OSError:
+                continue  # gone between the listing and the look at it
+            found[path] = (status.st_size, status.st_mtime_ns)
         return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.folders import class_folders, describe_left_out, search_folder
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.training.data.dataset import (
     Sample,
@@ -90,23 +90,22 @@ def read_like(folder: Path, classes: Sequence[str], root: Path, notes: list[str]
 
 def _read_classes(folder: Path, root: Path, notes: list[str]) -> _Found:
     found: _Found = {}
-    others = 0
+    others: list[str] = []
     try:
-        for class_folder in sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path)):
-            files = sorted(path for path in class_folder.rglob("*") if path.is_file() and not _hidden(path))
-            images = [path for path in files if path.suffix.lower() in SUFFIXES]
-            others += len(files) - len(images)
-            found[class_folder.name] = [(path, path.relative_to(root).as_posix()) for path in images]
+        classes, left_out = class_folders(folder)
+        for class_folder in classes:
+            content = search_folder(class_folder)
+            found[class_folder.name] = [(path, path.relative_to(root).as_posix()) for path in map(Path, content.images)]
+            others += content.other_files
+            notes += content.notes
     except OSError as error:
         raise InputError(folder, f"cannot be read: {reason(error)}") from error
+    if left_out:
+        notes.append(f"{len(left_out)} folders in {folder} are no classes and were left out: {', '.join(left_out)}")
     if others:
-        notes.append(f"{others} files in {folder} are no images by their suffix and were left out")
+        notes.append(f"{folder}: {describe_left_out(others)}")
     return found
 
 
 def _labelled(found: _Found, classes: Sequence[str]) -> tuple[Sample, ...]:
     return tuple(Sample(path, label, name) for label, each in enumerate(classes) for path, name in found[each])
-
-
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images.decode import SUFFIXES
+from googlenet_deploy.device.images.folders import SUFFIXES
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadImageError, InputError, UsageError, requires
 from googlenet_deploy.training.data.batches import (

@@ -140,7 +140,10 @@ def test_a_folder_per_class(by_class: Path) -> None:
         str(by_class / name) for name in ("crane/2.png", "tench/a/1.jpg")
     ]
     assert images.labels == (2, 0)
-    assert images.notes == (f"1 files in {by_class} are no images and were left out",)
+    assert images.notes == (
+        f"1 folders in {by_class} are no classes and were left out: .cache",
+        f"{by_class}: 1 other files in the folders are no images: {by_class}/crane/readme.txt",
+    )
 
 
 @pytest.mark.parametrize(("crane", "tench"), [("n03", "n01"), ("2", "0")])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.images.samples import to_eight_bits
 from googlenet_deploy.errors import BadImageError
 
 # Left half red, upper right green, lower right blue: every rotation and mirroring looks different.
@@ -90,9 +91,120 @@ def test_sixteen_bit_samples_keep_their_upper_eight_bits(form: str) -> None:
 
 
 def test_sixteen_bit_samples_of_old_pillows_mode_i() -> None:
-    samples = np.array([[0, 255, 256, 65535, 70000]], np.int32)
-    got = pixels(encoded(Image.fromarray(samples, "I"), "TIFF"), "L")
-    np.testing.assert_array_equal(got, [[0, 0, 1, 255, 255]])
+    samples = np.array([[0, 255, 256, 65535]], np.int32)
+    image = Image.fromarray(samples, "I")
+    np.testing.assert_array_equal(np.asarray(to_eight_bits(image, "x.png", wide=False)), [[0, 0, 1, 255]])
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (np.array([[0, 7, 255]], np.int32), [[0, 7, 255]]),
+        (np.array([[0, 255, 256, 65535]], np.int32), [[0, 0, 1, 255]]),
+        (np.array([[0, 0, 0]], np.int32), [[0, 0, 0]]),
+        (np.array([[0.0, 0.5, 1.0]], np.float32), [[0, 128, 255]]),
+        (np.array([[0.0, 100.4, 254.6]], np.float32), [[0, 100, 255]]),
+        (np.array([[0.0, 512.0, 65535.0]], np.float32), [[0, 2, 255]]),
+    ],
+)
+def test_wide_samples_are_scaled_by_the_range_that_they_fill(samples: Any, expected: list[list[int]]) -> None:
+    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(samples), "TIFF"), "L"), expected)
+
+
+def test_the_range_of_wide_samples_is_said_once_per_kind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("googlenet_deploy.device.images.samples._said", set())
+    for high in (1.0, 1.0, 200.0):
+        load_image(encoded(Image.new("F", (4, 4), high), "TIFF"), name="scan.tif")
+    assert [record.getMessage() for record in caplog.records] == [
+        "note: scan.tif: its floating-point samples were taken as values 0..1, as in all images like it",
+        "note: scan.tif: its floating-point samples were taken as values 0..255, as in all images like it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (np.array([[0, 70000]], np.int32), "32-bit integer samples run from 0 to 70000"),
+        (np.array([[-3, 7]], np.int32), "32-bit integer samples run from -3 to 7"),
+        (np.array([[-1.0, 1.0]], np.float32), "floating-point samples run from -1 to 1"),
+        (np.array([[np.nan, 1.0]], np.float32), "not finite"),
+        (np.array([[np.inf, 1.0]], np.float32), "not finite"),
+    ],
+)
+def test_wide_samples_of_no_known_range_are_refused(samples: Any, words: str) -> None:
+    refuse(encoded(Image.fromarray(samples), "TIFF"), words)
+
+
+def with_chunk(data: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with one chunk more behind its header."""
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return data[:33] + struct.pack(">I", len(content)) + kind + content + checksum + data[33:]
+
+
+BROKEN_EXIF = (
+    b"",
+    b"Exif\0\0",
+    b"II*\0\xff\xff\xff\x7f",
+    b"\0\x08\0\2\1\x12\0\3\0\0\0\1\0\1\0\0",
+    b"II+\0\x08\0\0\0",
+    b"MM",
+)
+
+
+@pytest.mark.parametrize("exif", BROKEN_EXIF, ids=range(len(BROKEN_EXIF)))
+def test_a_broken_exif_block_does_not_damage_the_pixels(exif: bytes) -> None:
+    plain = encoded(picture(), "JPEG", quality=95)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif
+    np.testing.assert_array_equal(pixels(plain[:2] + segment + plain[2:]), pixels(plain))
+    np.testing.assert_array_equal(pixels(with_chunk(encoded(picture(), "PNG"), b"eXIf", exif)), PICTURE)
+    webp = encoded(picture(), "WEBP", lossless=True, exif=b"Exif\0\0" + exif)
+    np.testing.assert_array_equal(pixels(webp), PICTURE)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"iCCP"])
+def test_megabytes_of_text_do_not_damage_the_pixels(kind: bytes) -> None:
+    long = b"A" * (3 << 20)
+    content = {
+        b"tEXt": b"Comment\0" + long,
+        b"zTXt": b"Comment\0\0" + zlib.compress(long),
+        b"iTXt": b"parameters\0\1\0\0\0" + zlib.compress(long),
+        b"iCCP": b"profile\0\0" + zlib.compress(long)[:-5],
+    }[kind]
+    np.testing.assert_array_equal(pixels(with_chunk(encoded(picture(), "PNG"), kind, content)), PICTURE)
+
+
+def test_a_truncated_file_with_broken_metadata_is_still_refused() -> None:
+    data = with_chunk(encoded(picture(), "PNG"), b"zTXt", b"Comment\0\0" + zlib.compress(b"A" * (3 << 20)))
+    refuse(data[:-30], "damaged|truncated")
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC, which needs pillow-heif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC, which needs pillow-heif"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html>404", "HTML page"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ", "AppleDouble"),
+    ],
+)
+def test_other_files_are_called_by_name(head: bytes, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("googlenet_deploy.device.images.decode._register_heif", lambda: False)
+    refuse(head, words)
+
+
+def test_heic_is_read_where_pillow_heif_is_installed() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    stream = io.BytesIO()
+    large = Image.fromarray(np.full((64, 64, 3), (200, 30, 60), np.uint8))
+    heif.from_pillow(large).save(stream, quality=95)
+    got = pixels(stream.getvalue()).astype(int)
+    assert got.shape == (64, 64, 3)
+    assert np.abs(got - (200, 30, 60)).max() < 12
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
@@ -157,10 +269,6 @@ def test_truncated_images_are_refused(form: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8))
     data = encoded(noise, form)
     refuse(data[: len(data) * 2 // 3], "truncated|damaged|not an image")
-
-
-def test_floating_point_samples_are_refused() -> None:
-    refuse(encoded(Image.new("F", (4, 4), 0.5), "TIFF"), "floating-point numbers of unknown range")
 
 
 def bomb(width: int, height: int) -> bytes:

@@ -121,3 +121,20 @@ def test_unusable_lists_are_refused(content: bytes, words: str, tmp_path: Path) 
         read_image_list(listing)
     with pytest.raises(InputError, match="cannot be read"):
         read_image_list(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("listing", [b"a.png\0sub/c.webp\0", b"a.png\0", b"with a\nline break.png\0"])
+def test_paths_that_end_in_a_nul_byte(listing: bytes, folder: Path) -> None:
+    (folder / "with a\nline break.png").write_bytes(b"x")
+    assert names("-", stdin=listing) == [os.fsdecode(path) for path in listing.split(b"\0")[:-1]]
+
+
+def test_a_pattern_leaves_out_what_systems_leave_behind(folder: Path) -> None:
+    sources = find_images(["sub/*"])
+    assert [source.name for source in sources.images] == ["sub/c.webp"]
+    assert sources.other_files == ["sub/Thumbs.db"]
+
+
+def test_links_and_loops_of_a_folder_are_noted(folder: Path) -> None:
+    (folder / "sub" / "loop").symlink_to(folder)
+    assert find_images([folder]).notes[0].startswith("1 links lead to folders that were searched already")

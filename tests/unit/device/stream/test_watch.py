@@ -106,7 +106,7 @@ def test_a_subfolder_that_goes_is_no_harm(
             shutil.rmtree(gone, ignore_errors=True)
         return original(folder)
 
-    monkeypatch.setattr("googlenet_deploy.device.stream.watch.os.scandir", scandir)
+    monkeypatch.setattr("googlenet_deploy.device.images.folders.os.scandir", scandir)
     assert names(watched) == []
 
 

@@ -1,0 +1,271 @@
+"""Tables of labels: which column names the files, which one the classes, and how that was found out.
+
+The evidence is the data itself: the column of file names is the one whose cells are files of the folder, that of labels
+the one whose cells are classes. Headings decide where several columns would do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.device.images.folders import SUFFIXES
+from googlenet_deploy.errors import InputError
+from googlenet_deploy.evaluation.text_tables import FIRST_SPACE, LAST_SPACE, TextTable, read_text_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from googlenet_deploy.evaluation.file_names import FileNames
+
+    Find = Callable[[str], int | None]
+
+# Headings without case, blanks, underscores and other signs.
+FILE_HEADINGS = frozenset(
+    (
+        "filename", "file", "files", "image", "images", "img", "imageid", "imageids", "imagename", "imagefile",
+        "imagepath", "imgpath", "imgname", "path", "paths", "filepath", "id", "name", "uri", "url", "photo", "picture",
+    )
+)  # fmt: skip
+LABEL_HEADINGS = frozenset(
+    (
+        "label", "labels", "class", "classes", "classid", "classindex", "classidx", "classname", "classlabel",
+        "labelid", "labelname", "category", "categoryid", "categoryname", "target", "targets", "y", "gt",
+        "groundtruth", "truth",
+        "wnid", "wordnetid", "synset", "synsetid", "predictionstring", "species", "breed", "diagnosis", "tag", "tags",
+    )
+)  # fmt: skip
+SAMPLE_ROWS = 2000
+SHOWN = 3
+LONGEST_SHOWN = 40
+_BOXES = re.compile(r"(n\d{8})(?: -?\d+(?:\.\d+)?){4}(?: n\d{8}(?: -?\d+(?:\.\d+)?){4})*")
+_WHOLE_NUMBER = re.compile(r"(\d{1,9})\.0+")
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A table of labels.
+
+    Attributes:
+        rows: (name as it is written, file relative to the folder or None where there is none, label) of each row.
+        understood: In one line, how the table was read.
+    """
+
+    rows: tuple[tuple[str, str | None, str], ...]
+    understood: str
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read a table."""
+
+    separator: str
+    rows: list[list[str]]
+    heading: list[str] | None
+    file_column: int
+    label_column: int
+    files_found: float
+    labels_found: float
+
+    @property
+    def score(self) -> tuple[float, float, bool]:
+        """How well it fits: how many rows have a file, how many a class, and whether there is a heading."""
+        return self.files_found * len(self.rows), self.labels_found * len(self.rows), self.heading is not None
+
+
+def read_label_table(path: Path, files: FileNames, find: Find) -> LabelTable:
+    """Reads a table of labels.
+
+    Args:
+        path: The table.
+        files: The files that it may name.
+        find: Returns the index of the class that a label means, None where it means none.
+
+    Raises:
+        InputError: It cannot be read, is no text, or has no rows with two cells.
+    """
+    table = read_text_table(path)
+    readings = [_read(name, rows, files, find) for name, rows in table.splits()]
+    found = max((reading for reading in readings if reading is not None), key=lambda each: each.score, default=None)
+    if found is None or not found.rows:
+        raise _no_rows(table)
+    rows, unlabelled = [], 0
+    for cells in found.rows:
+        name, label = _cell(cells, found.file_column), _label(cells, found, find)
+        if not label:
+            short = len(cells) <= max(found.file_column, found.label_column)
+            if short and not _is_blank_row(cells, found):
+                what = (
+                    found.separator
+                    if found.separator in (FIRST_SPACE, LAST_SPACE)
+                    else f"cells between {found.separator}"
+                )
+                raise InputError(path, f"has a row without a label: {_shown(','.join(cells))}", f"rows are {what}")
+            unlabelled += 1
+            continue
+        rows.append((name, files.find(name), label))
+    if not rows:
+        raise InputError(path, "holds no labels")
+    return LabelTable(tuple(rows), _describe(table, found, [row[2] for row in rows], unlabelled, find))
+
+
+def _read(separator: str, rows: list[list[str]], files: FileNames, find: Find) -> _Reading | None:
+    """The best choice of columns for one way to separate cells; None where no row has two of them."""
+    width = max((len(row) for row in rows), default=0)
+    if width < 2:
+        return None
+    heading = rows[0] if _is_heading(rows, files, find) else None
+    body = rows[1:] if heading is not None else rows
+    sample = body[:: max(1, len(body) // SAMPLE_ROWS)]
+    file_shares = [_share(sample, column, lambda cell: files.find(cell) is not None) for column in range(width)]
+    file_column = _best(file_shares, _headed(heading, FILE_HEADINGS), 0)
+    label_shares = [
+        -1.0 if column == file_column else _share(sample, column, lambda cell: class_of(cell, find) is not None)
+        for column in range(width)
+    ]
+    beside = file_column + 1 if file_column + 1 < width else file_column - 1
+    label_column = _best(label_shares, _headed(heading, LABEL_HEADINGS), beside)
+    return _Reading(
+        separator, body, heading, file_column, label_column, file_shares[file_column], label_shares[label_column]
+    )
+
+
+def _best(shares: Sequence[float], headed: Sequence[int], otherwise: int) -> int:
+    """The column of the largest share; headed ones first, and `otherwise` among equals or where nothing is found."""
+    if headed and (max(shares[column] for column in headed) > 0 or max(shares) <= 0):
+        return max(headed, key=lambda column: shares[column])
+    largest = max(shares)
+    if shares[otherwise] == largest or largest <= 0:
+        return otherwise
+    return shares.index(largest)
+
+
+def _headed(heading: list[str] | None, words: frozenset[str]) -> list[int]:
+    return [] if heading is None else [column for column, cell in enumerate(heading) if _plain(cell) in words]
+
+
+def _plain(cell: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", cell.lower())
+
+
+def _is_heading(rows: list[list[str]], files: FileNames, find: Find) -> bool:
+    """Whether the first row names columns: it has no file, and a known heading or nothing that a row of data has."""
+    first = rows[0]
+    if any(files.find(cell) is not None for cell in first if cell):
+        return False
+    known = [cell for cell in first if _plain(cell) in FILE_HEADINGS | LABEL_HEADINGS]
+    if len(known) > 1 or (known and not _looks_like_data(first, find)):
+        return True
+    others = any(files.find(cell) is not None for row in rows[1:3] for cell in row if cell)
+    return others and not _looks_like_data(first, find)
+
+
+def _looks_like_data(row: list[str], find: Find) -> bool:
+    has_suffix = any(Path(cell.replace("\\", "/")).suffix.lower() in SUFFIXES for cell in row)
+    return has_suffix or any(
+        class_of(cell, find) is not None for cell in row if cell and _plain(cell) not in LABEL_HEADINGS
+    )
+
+
+def _share(rows: Sequence[Sequence[str]], column: int, fits: Callable[[str], bool]) -> float:
+    cells = [row[column] for row in rows if column < len(row) and row[column]]
+    return sum(map(fits, cells)) / max(1, len(rows))
+
+
+def class_of(label: str, find: Find) -> int | None:
+    """The class that a cell means: as it stands, as a number such as "2.0", or by Kaggle's "n01440764 85 1 499 272"."""
+    found = find(label)
+    if found is not None:
+        return found
+    number = _WHOLE_NUMBER.fullmatch(label)
+    if number:
+        return find(number.group(1))
+    boxes = _BOXES.fullmatch(label.strip())
+    if boxes and len(set(re.findall(r"n\d{8}", label))) == 1:
+        return find(boxes.group(1))
+    return None
+
+
+def _label(cells: Sequence[str], reading: _Reading, find: Find) -> str:
+    """The cell of the label; with those after it where a name with commas was not put in quotation marks."""
+    label = _cell(cells, reading.label_column)
+    width = len(reading.heading) if reading.heading is not None else reading.label_column + 1
+    if reading.separator == "commas" and len(cells) > width and reading.label_column == width - 1:
+        whole = ", ".join(cells[reading.label_column :])
+        return whole if find(whole) is not None else label
+    return label
+
+
+def _cell(cells: Sequence[str], column: int) -> str:
+    return cells[column] if column < len(cells) else ""
+
+
+def _is_blank_row(cells: Sequence[str], reading: _Reading) -> bool:
+    return not _cell(cells, reading.file_column)
+
+
+def _no_rows(table: TextTable) -> InputError:
+    rows = table.single_column() if table.lines else []
+    if not rows or (len(rows) == 1 and {_plain(cell) for cell in rows[0]} <= FILE_HEADINGS | LABEL_HEADINGS):
+        return InputError(table.path, "holds no labels")
+    first = rows[0][0] if rows[0] else ""
+    if all(row[0].isdigit() for row in rows if row):
+        return InputError(
+            table.path,
+            "has one number per line and no file names, as ILSVRC's ground truth file",
+            "make a table of filename,label of it; ILSVRC's numbers are in the order of its development kit",
+        )
+    return InputError(table.path, f"has a row without a label: {_shown(first)}", "rows are filename,label")
+
+
+def _describe(table: TextTable, reading: _Reading, labels: Sequence[str], unlabelled: int, find: Find) -> str:
+    def column(index: int, what: str) -> str:
+        named = f" {reading.heading[index]!r}" if reading.heading is not None and index < len(reading.heading) else ""
+        return f"column {index + 1}{named} {what}"
+
+    parts = [
+        f"{len(labels)} rows, cells separated by {reading.separator}, {table.encoding}",
+        "the first row is a heading" if reading.heading is not None else "no heading",
+        column(reading.file_column, "names the files"),
+        column(reading.label_column, f"the classes by {_kind(labels, find)}"),
+    ]
+    parts += [f"{table.comments} lines are comments"] if table.comments else []
+    parts += [f"{unlabelled} rows have no label and were left out"] if unlabelled else []
+    return f"{table.path}: {'; '.join(parts)}"
+
+
+def _kind(labels: Sequence[str], find: Find) -> str:
+    if all(re.fullmatch(r"\d+(\.0+)?", label) for label in labels):
+        numbers = [class_of(label, find) for label in labels]
+        known = [number for number in numbers if number is not None]
+        return f"number ({min(known)} to {max(known)})" if known else "number"
+    if all(re.match(r"n\d{8}", label) for label in labels):
+        return "WordNet id"
+    return "name"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}... ({len(text)} characters)")
+
+
+def refuse_unknown(path: Path, unknown: Sequence[tuple[str, str]], count: int) -> InputError:
+    """The error for labels that are no class.
+
+    Args:
+        path: The table.
+        unknown: (label, file name) of each.
+        count: How many classes there are; 0 where that is not known.
+    """
+    which = ", ".join(f"{_shown(label)} ({name})" for label, name in unknown[:SHOWN])
+    numbers = {label.lstrip("0") or "0" for label, _ in unknown if label.isascii() and label.isdigit()}
+    all_numbers = all(label.isascii() and label.isdigit() for label, _ in unknown)
+    remedy = None
+    if all_numbers and count and numbers == {str(count)}:
+        remedy = f"the labels seem to count from 1: subtract 1, so that they run from 0 to {count - 1}"
+    elif all_numbers and count:
+        remedy = f"the classes are numbered from 0 to {count - 1}; give their names with --class-names for others"
+    elif not count:
+        remedy = "the model does not name its classes: give numbers, or the names with --class-names"
+    return InputError(path, f"has {len(unknown)} labels that are not one class: {which}", remedy)

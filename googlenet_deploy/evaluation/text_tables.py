@@ -1,0 +1,87 @@
+"""Tables in text files as people have them: any usual encoding, line end and delimiter, with comments and blank rows.
+
+Nothing is known here of what the cells mean; `label_tables.py` finds that out.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.device.files import reason
+from googlenet_deploy.device.text_files import decode_text
+from googlenet_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COMMENT = "#"
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+FIRST_SPACE, LAST_SPACE = "the first space", "the last space"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """The lines of a table, without comments and blank ones.
+
+    Attributes:
+        path: The file.
+        lines: Its lines, with their ends.
+        encoding: How it is encoded.
+        comments: How many lines were comments.
+    """
+
+    path: Path
+    lines: tuple[str, ...]
+    encoding: str
+    comments: int
+
+    def splits(self) -> Iterator[tuple[str, list[list[str]]]]:
+        """The rows by each way of separating cells that fits some line, with its name; cells are stripped.
+
+        Raises:
+            InputError: A quoted cell has no end.
+        """
+        text = "".join(self.lines)
+        for delimiter, name in DELIMITERS.items():
+            if delimiter in text:
+                yield name, self._by_delimiter(delimiter)
+        if re.search(r"\S[ \t]+\S", text):
+            yield FIRST_SPACE, self._by_space(lambda line: line.split(None, 1))
+            yield LAST_SPACE, self._by_space(lambda line: line.rsplit(None, 1))
+
+    def single_column(self) -> list[list[str]]:
+        """The rows of a table in which nothing separates cells."""
+        return self._by_delimiter(",")
+
+    def _by_delimiter(self, delimiter: str) -> list[list[str]]:
+        # A quote that stands inside a cell, as in 5"-disc.jpg, is a character.
+        try:
+            rows = list(csv.reader(self.lines, delimiter=delimiter, skipinitialspace=True))
+        except csv.Error as error:
+            raise InputError(self.path, f"is not a CSV file of text: {error}") from error
+        return [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+
+    def _by_space(self, split: Callable[[str], list[str]]) -> list[list[str]]:
+        return [[cell.strip(" \t\"'") for cell in split(line.strip())] for line in self.lines]
+
+
+def read_text_table(path: Path) -> TextTable:
+    """Reads a table of text.
+
+    Raises:
+        InputError: It cannot be read or is no text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {reason(error)}") from error
+    text = decode_text(data)
+    if text is None:
+        raise InputError(path, "is not a CSV file of text", "save it as UTF-8 text")
+    lines = [line + "\n" for line in re.split(r"\r\n|\r|\n", text.content) if line.strip()]
+    rows = tuple(line for line in lines if not line.lstrip().startswith(COMMENT))
+    return TextTable(path, rows, text.encoding, len(lines) - len(rows))
