@@ -191,7 +191,7 @@ def _labelled_images(arguments: argparse.Namespace, model: Path) -> Tuple[Tuple[
     metadata = read_onnx(model).metadata
     classes = ClassIndex(metadata.class_names, metadata.class_ids)
     found = read_labelled_images(_needed(arguments, "images"), arguments.labels, classes)
-    for note in found.notes:
+    for note in found.remarks:
         print(f"note: {note}", file=sys.stderr)
     return found.sources, found.labels
 
