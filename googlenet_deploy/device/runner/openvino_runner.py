@@ -97,6 +97,7 @@ class OpenVinoRunner:
         self.batch_range = (1, None) if self._alone else batch_range(self.input)
         cores = threads or available_cores()
         streams = cores if batch > 1 and self._alone else 1
+        self._in_float = header.quantized and is_x86() and not sums_int8_exactly()
         self._compiled = self._compile(self._form(content, header), cores, streams)
         self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
         self.backend = f"OpenVINO {openvino.__version__.partition('-')[0]} (CPU)"
@@ -148,11 +149,12 @@ class OpenVinoRunner:
         return {spec.name: request.get_output_tensor(index).data.copy() for index, spec in enumerate(self.outputs)}
 
     def _form(self, content: bytes, header: OnnxHeader) -> bytes:
-        if header.quantized and is_x86() and not sums_int8_exactly():
+        if self._in_float:
             self.notes.append(
-                "this processor has no VNNI: OpenVINO's INT8 sums can saturate and change answers; "
-                "--backend onnxruntime computes them exactly"
+                "this processor has no VNNI, without which OpenVINO's INT8 sums saturate and change answers: "
+                "computed in floating point; --backend onnxruntime computes in INT8 exactly"
             )
+            return content
         form = openvino_form(content)
         if form is None:
             return content
@@ -167,6 +169,8 @@ class OpenVinoRunner:
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # the decoding threads share the cores
         }
+        if self._in_float:
+            properties["LP_TRANSFORMS_MODE"] = "OFF"  # quantised layers multiply what Q/DQ rounded, in float32
         core = openvino.Core()
         cache = CompiledCache(content, properties, openvino.__version__)
         kept = cache.load()
