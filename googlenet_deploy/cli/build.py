@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.builder.options import BuildOptions
@@ -30,6 +30,9 @@ SHOWN = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
+    from googlenet_deploy.device.builder.options import PRECISION, BuildOptions
+    from googlenet_deploy.device.options import add_options, option_group
+
     parser.add_argument("model", metavar="MODEL", help="an ONNX model")
     parser.add_argument("--output", metavar="FILE", help="where the engine goes (default: MODEL with .engine)")
     parser.add_argument("--backend", choices=("tensorrt", "tensorrt-rtx"), help="default: tensorrt")
@@ -41,64 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the plan (with --dry-run) or the manifest there too")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    _add_precision(parser.add_argument_group("precision"))
-    _add_shape(parser.add_argument_group("shape, memory and speed of the build"))
-    _add_portability(parser.add_argument_group("where the engine runs"))
-
-
-def _add_precision(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--precision", choices=("fp32", "fp16", "bf16", "int8"), help="default: the model's own")
-    group.add_argument(
-        "--typing",
-        choices=("auto", "weak", "strong"),
-        default="auto",
-        help="weak: precision flags (TensorRT 8.5 to 10); strong: the model's types (10.12 and later); default: auto",
-    )
-    group.add_argument("--calibration-cache", metavar="FILE", help="TensorRT calibration cache, for implicit INT8")
-    group.add_argument("--calibration-images", metavar="DIR", help="calibrate live on these images, for implicit INT8")
-    group.add_argument("--calibration-count", type=int, default=256, metavar="N", help="images (default: %(default)s)")
-    group.add_argument("--calibration-algorithm", choices=("entropy", "minmax"), default="entropy", help="live only")
-    group.add_argument("--cuda-backend", choices=("cuda-bindings", "pycuda"), help="device memory for live calibration")
-    group.add_argument(
-        "--keep-fp32",
-        default="LRN",
-        metavar="LIST",
-        help="operators or layers that precision flags leave in FP32 (default: LRN; '' for none)",
-    )
-    group.add_argument("--no-tf32", action="store_true", help="FP32 layers multiply in FP32, not in TF32")
-    group.add_argument(
+    option_group(parser, PRECISION).add_argument(
         "--require",
         action="append",
         default=[],
         metavar="TYPE=SHARE",
         help="exit 3 below this share, such as int8=0.95",
     )
-
-
-def _add_shape(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--batch", metavar="N|MIN,OPT,MAX", help="batch sizes of a dynamic model (default: 1)")
-    group.add_argument("--workspace", metavar="SIZE", help="limit of scratch memory, such as 512M")
-    group.add_argument("--timing-cache", metavar="FILE", help="keep kernel timings there between builds")
-    group.add_argument("--optimization-level", type=int, choices=range(6), metavar="0-5", help="5 searches longest")
-    group.add_argument(
-        "--tactic-sources", metavar="LIST", help="libraries for kernels, such as cudnn,cublas; '' for none"
-    )
-    group.add_argument("--sparsity", action="store_true", help="allow 2:4 sparse kernels")
-    group.add_argument(
-        "--verbosity", choices=("none", "names", "detailed"), default="detailed", help="layer information"
-    )
-
-
-def _add_portability(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--compute-capability", metavar="LIST", help="TensorRT-RTX: GPUs to build for, such as 8.6,8.9")
-    group.add_argument(
-        "--version-compatible", action="store_true", help="run on later TensorRT of the same major version"
-    )
-    group.add_argument("--hardware-compatible", choices=("ampere+", "same-compute-capability"))
-    group.add_argument("--strip-plan", action="store_true", help="leave the weights out; refit before use")
-    group.add_argument("--refit", action="store_true", help="weights can be replaced later")
-    group.add_argument("--dla-core", type=int, metavar="N", help="run on this DLA core")
-    group.add_argument("--no-gpu-fallback", action="store_true", help="fail where the DLA cannot run a layer")
+    add_options(parser, BuildOptions)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -118,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     say = _sayer(arguments)
     here = find_here(arguments.backend, options, target)
-    request = make_request(arguments.model, options, here, _rebuild_command(arguments))
+    request = make_request(arguments.model, options, here, _rebuild_command(arguments, options))
     plan, output = request.plan, _output(arguments)
     say(f"{here.library.label}: {plan.dialect} {plan.precision} build of {arguments.model}")
     known = [*plan.notes, *request.notes]
@@ -147,37 +100,10 @@ def _say_warnings(say: Callable[[str], None], label: str, warnings: List[str]) -
 
 
 def _options(arguments: argparse.Namespace) -> BuildOptions:
-    from googlenet_deploy.device.builder.options import BuildOptions, parse_batch, parse_capabilities, parse_size
+    from googlenet_deploy.device.builder.options import BuildOptions
+    from googlenet_deploy.device.options import given_options
 
-    return BuildOptions(
-        precision=arguments.precision,
-        batch=parse_batch(arguments.batch) if arguments.batch else None,
-        typing=arguments.typing,
-        workspace_bytes=parse_size(arguments.workspace) if arguments.workspace else None,
-        timing_cache=arguments.timing_cache,
-        optimization_level=arguments.optimization_level,
-        tactic_sources=None if arguments.tactic_sources is None else _words(arguments.tactic_sources),
-        version_compatible=arguments.version_compatible,
-        hardware_compatible=arguments.hardware_compatible,
-        strip_plan=arguments.strip_plan,
-        refit=arguments.refit,
-        dla_core=arguments.dla_core,
-        gpu_fallback=not arguments.no_gpu_fallback,
-        sparsity=arguments.sparsity,
-        tf32=not arguments.no_tf32,
-        verbosity=arguments.verbosity,
-        calibration_cache=arguments.calibration_cache,
-        calibration_images=arguments.calibration_images,
-        calibration_algorithm=arguments.calibration_algorithm,
-        calibration_count=arguments.calibration_count,
-        cuda_backend=arguments.cuda_backend,
-        keep_fp32=_words(arguments.keep_fp32),
-        compute_capabilities=parse_capabilities(arguments.compute_capability) if arguments.compute_capability else (),
-    )
-
-
-def _words(text: str) -> Tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    return BuildOptions(**given_options(arguments, BuildOptions))
 
 
 def _dry_run(arguments: argparse.Namespace, options: BuildOptions, target: Optional[Target]) -> int:
@@ -227,18 +153,15 @@ def _output(arguments: argparse.Namespace) -> str:
     return arguments.output or str(Path(arguments.model).with_suffix(".engine"))
 
 
-def _rebuild_command(arguments: argparse.Namespace) -> str:
+def _rebuild_command(arguments: argparse.Namespace, options: BuildOptions) -> str:
     """The command line without what does not change the engine."""
+    from googlenet_deploy.device.options import option_words
+
     words = ["googlenet-deploy", "build", arguments.model]
-    skipped = {"model", "json", "quiet", "dry_run", "also_trtexec", "require", "write_onnx"}
-    defaults = argparse.ArgumentParser()
-    add_arguments(defaults)
-    for name, value in sorted(vars(arguments).items()):
-        if name in skipped or value == defaults.get_default(name):
-            continue
-        words.append(f"--{name.replace('_', '-')}")
-        words += [] if value is True else [str(value)]
-    return " ".join(shlex.quote(word) for word in words)
+    for name in ("backend", "output", "target"):
+        if getattr(arguments, name):
+            words += [f"--{name}", str(getattr(arguments, name))]
+    return " ".join(shlex.quote(word) for word in [*words, *option_words(options)])
 
 
 def _sayer(arguments: argparse.Namespace) -> Callable[[str], None]:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING
 
 from googlenet_deploy.cli.quantize import add_placement_options, placement_options
 from googlenet_deploy.errors import UsageError
@@ -38,23 +38,22 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.run import TrainingResult
     from googlenet_deploy.training.setup import DataPlaces, MakeTask
 
-# Options whose name on the command line is another than in `TrainingOptions`.
-RENAMED = {"lr": "learning_rate", "warmup": "warmup_epochs", "cache": "cache_megabytes"}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
+    from googlenet_deploy.device.options import add_options, option_group
+    from googlenet_deploy.training.options import IMAGES, QAT, QatOptions, TrainingOptions
+
     parser.add_argument("--data", required=True, metavar="PLACE", help="folder of images by class, CSV file, or shards")
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="where the checkpoint goes (.safetensors), or the INT8 model"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the state of an unfinished run, if any")
     _add_report_arguments(parser.add_argument_group("report"))
-    _add_data_arguments(parser.add_argument_group("images"))
-    _add_network_arguments(parser.add_argument_group("network"))
-    _add_optimisation_arguments(parser.add_argument_group("optimisation"))
-    _add_quantization_arguments(parser.add_argument_group("quantisation-aware training"))
-    _add_machine_arguments(parser.add_argument_group("machine"))
+    _add_place_arguments(option_group(parser, IMAGES))
+    add_options(parser, TrainingOptions)
+    _add_qat_arguments(option_group(parser, QAT))
+    add_options(parser, QatOptions)
 
 
 def _add_report_arguments(group: argparse._ArgumentGroup) -> None:
@@ -64,153 +63,19 @@ def _add_report_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", action="store_true", help="print only the result")
 
 
-def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
+def _add_place_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--validation", metavar="PLACE", help="images to measure with, of the same kind as --data")
     group.add_argument("--images", metavar="DIR", help="folder of the files that a CSV lists (default: its own)")
     group.add_argument("--class-names", metavar="FILE", help="of shards, a name per line (default: their classes.txt)")
-    group.add_argument(
-        "--epoch-images",
-        type=int,
-        metavar="N",
-        help="images per epoch of shards (default: all, counted)",
-    )
-    group.add_argument(
-        "--validation-share",
-        type=float,
-        default=0.1,
-        metavar="X",
-        help="held out where there are no validation images (default: 0.1)",
-    )
-    group.add_argument(
-        "--augmentation",
-        default="natural",
-        metavar="A",
-        help="natural: random crops, mirroring, colour (default); paper: more of it, as the paper has it; "
-        "light: small shifts and rotations; none",
-    )
-    group.add_argument(
-        "--min-area", type=float, default=0.08, metavar="X", help="smallest share that is cropped (default: 0.08)"
-    )
-    group.add_argument(
-        "--mixup", type=float, default=0.0, metavar="ALPHA", help="mix pairs of images, such as 0.2 (default: 0, none)"
-    )
-    group.add_argument(
-        "--cache",
-        type=int,
-        default=1024,
-        metavar="MB",
-        help="memory for decoded images; what exceeds it is decoded anew each epoch (default: %(default)s)",
-    )
 
 
-def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--architecture", metavar="A", help="bvlc or torchvision (default: torchvision)")
-    group.add_argument("--width", type=float, metavar="X", help="multiply every channel count (default: 1)")
-    group.add_argument("--input-size", type=int, metavar="N", help="side of the input in pixels (default: 224)")
-    group.add_argument(
-        "--resize", type=int, metavar="N", help="short side ahead of the crop (default: by augmentation)"
-    )
-    group.add_argument(
-        "--weights",
-        metavar="W",
-        help="fine-tune a checkpoint (.safetensors, .caffemodel, .pth), or bvlc or torchvision; "
-        "its classifier is replaced where the classes are others",
-    )
-    group.add_argument(
-        "--freeze",
-        default="none",
-        metavar="M",
-        help="keep weights as they are: trunk (all but the classifier), or all up to a module such as inception4a",
-    )
-    group.add_argument("--dropout", type=float, metavar="P", help="ahead of the classifier (default: the net's own)")
-    group.add_argument("--auxiliary-dropout", type=float, metavar="P", help="in the auxiliary ones (default: 0.7)")
-
-
-def _add_optimisation_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--epochs", type=int, default=30, metavar="N", help="default: %(default)s")
-    group.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="over all processes (default: %(default)s)"
-    )
-    group.add_argument(
-        "--accumulate", type=int, default=1, metavar="N", help="parts of a batch, one after the other (default: 1)"
-    )
-    group.add_argument(
-        "--lr",
-        type=float,
-        metavar="X",
-        help="highest learning rate (default: bvlc 0.01, torchvision 0.05; a tenth when fine-tuning more than a new "
-        "classifier)",
-    )
-    group.add_argument(
-        "--schedule", default="cosine", metavar="S", help="cosine (default), or step: 4 %% less every 8 epochs"
-    )
-    group.add_argument("--warmup", type=float, default=1.0, metavar="EPOCHS", help="default: %(default)s")
-    group.add_argument("--momentum", type=float, default=0.9, metavar="X", help="default: %(default)s")
-    group.add_argument("--weight-decay", type=float, default=2e-4, metavar="X", help="default: %(default)s")
-    group.add_argument("--clip", type=float, metavar="X", help="largest norm of the gradients (default: any)")
-    group.add_argument("--label-smoothing", type=float, default=0.1, metavar="X", help="default: %(default)s")
-    group.add_argument(
-        "--auxiliary-weight", type=float, default=0.3, metavar="X", help="of each auxiliary loss (default: %(default)s)"
-    )
-    group.add_argument(
-        "--averaging", type=float, metavar="D", help="decay of the weights' average; 0: none (default: by run length)"
-    )
-    group.add_argument(
-        "--sparsity",
-        metavar="P",
-        help="2:4: prune two of every four weights, for sparse tensor cores, and train the rest; or none "
-        "(default: keep the pattern where the weights have it)",
-    )
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
-
-
-def _add_quantization_arguments(group: argparse._ArgumentGroup) -> None:
+def _add_qat_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--qat", metavar="MODEL", help="start from this FP32 ONNX model; the output is INT8 (.onnx)")
     group.add_argument("--table", metavar="FILE", help="its calibration table")
     group.add_argument(
         "--method", metavar="M", help="thresholds of the table to start from (default: the table's own choice)"
     )
-    group.add_argument("--scales", default="learned", metavar="S", help="learned (default), or fixed: the table's")
-    group.add_argument(
-        "--distillation",
-        type=float,
-        default=0.5,
-        metavar="X",
-        help="0: learn from labels; 1: from the FP32 model's scores alone; between: from both (default: 0.5)",
-    )
-    group.add_argument(
-        "--refine",
-        metavar="LIST",
-        help="refinements that the start gets ahead of training, on training images, as `quantize --refine` has them; "
-        "none: the table alone (default: best)",
-    )
     add_placement_options(group)
-
-
-def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--device", default="auto", metavar="D", help="cpu, cuda, or auto: a GPU where there is one (default)"
-    )
-    group.add_argument(
-        "--precision", default="fp32", metavar="P", help="fp32 (default), or bf16 or fp16 for mixed precision"
-    )
-    group.add_argument(
-        "--channels-first",
-        dest="channels_last",
-        action="store_false",
-        help="keep images in NCHW order; NHWC, the default, is faster on most machines",
-    )
-    group.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
-    group.add_argument("--workers", type=int, metavar="N", help="how many read images (default: one per core)")
-    group.add_argument(
-        "--worker-type",
-        default="auto",
-        metavar="T",
-        help="threads, processes, or auto: processes beside a GPU and threads elsewhere (default)",
-    )
-    group.add_argument(
-        "--save-every", type=int, default=1000, metavar="STEPS", help="save the state (default: %(default)s)"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -241,7 +106,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
     if arguments.qat and not arguments.table:
         raise UsageError("--qat needs --table: `googlenet-deploy calibrate` makes it")
     for option in ("table", "refine"):
-        if getattr(arguments, option) and not arguments.qat:
+        if getattr(arguments, option, None) and not arguments.qat:
             raise UsageError(f"--{option} belongs to --qat")
     suffix, what = (".onnx", "an INT8 model") if arguments.qat else (".safetensors", "a checkpoint")
     if not str(arguments.output).endswith(suffix):
@@ -257,15 +122,11 @@ def _qat_task(arguments: argparse.Namespace) -> MakeTask:
 
 
 def _options(arguments: argparse.Namespace) -> TrainingOptions:
-    from dataclasses import fields
-
+    from googlenet_deploy.device.options import given_options
     from googlenet_deploy.training.options import QatOptions, TrainingOptions
 
-    qat = QatOptions(arguments.scales, arguments.distillation, arguments.refine) if arguments.qat else None
-    given: Dict[str, Any] = {RENAMED.get(name, name): value for name, value in vars(arguments).items()}
-    given["qat"] = qat
-    known = {field.name for field in fields(TrainingOptions)}
-    return TrainingOptions(**{name: value for name, value in given.items() if name in known})
+    qat = QatOptions(**given_options(arguments, QatOptions)) if arguments.qat else None
+    return TrainingOptions(**given_options(arguments, TrainingOptions), qat=qat)
 
 
 def _outputs(arguments: argparse.Namespace) -> Outputs:

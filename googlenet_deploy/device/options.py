@@ -136,10 +136,15 @@ def option_words(options: Any, *, leave_out: Sequence[str] = ()) -> List[str]:  
         elif isinstance(value, Mapping):
             words += [word for name, limit in value.items() for word in (flag, f"{name}={limit:g}")]
         elif isinstance(value, (tuple, list, frozenset)):
-            words += [flag, ",".join(map(str, value))]
+            words += [flag, ",".join(_item_text(part) for part in value)]
         else:
             words += [flag, str(value)]
     return words
+
+
+def _item_text(part: object) -> str:
+    """One element of a list; a pair such as a compute capability is written with a point."""
+    return ".".join(map(str, part)) if isinstance(part, tuple) else str(part)
 
 
 def default_of(item: Field[Any]) -> Any:  # noqa: ANN401 - whatever the field holds
@@ -241,6 +246,8 @@ def _in_range(value: float, spec: OptionSpec) -> bool:
 
 
 def _range_text(spec: OptionSpec) -> str:
+    if spec.least is not None and spec.most is not None:
+        return f"from {spec.least:g} to {spec.most:g}"
     limits = (("at least", spec.least), ("above", spec.above), ("at most", spec.most), ("below", spec.below))
     parts = [f"{bound} {limit:g}" for bound, limit in limits if limit is not None]
     return " and ".join(parts)

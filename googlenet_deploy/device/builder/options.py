@@ -6,94 +6,17 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
+from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 TYPINGS = ("auto", "weak", "strong")
+VERBOSITIES = ("none", "names", "detailed")
+CUDA_BACKENDS = ("cuda-bindings", "pycuda")
 HARDWARE_COMPATIBILITY = ("ampere+", "same-compute-capability")
 # LRN's sum of squares overflows in FP16 where activations are not normalised.
 KEEP_FP32 = ("LRN",)
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """Options of an engine; everything left out keeps TensorRT's own default.
-
-    Attributes:
-        precision: "fp32", "fp16", "bf16" or "int8"; None takes the model's own.
-        batch: (smallest, usual, largest) batch of a model with an open batch dimension.
-        typing: "weak" for precision flags, "strong" for the model's own types, "auto" as the version has it.
-        workspace_bytes: Limit of the scratch memory that a layer may use.
-        timing_cache: File in which measured timings are kept between builds.
-        optimization_level: 0 (fastest build) to 5.
-        tactic_sources: Libraries that kernels may come from; () leaves TensorRT's own alone.
-        version_compatible: Engine for later TensorRT versions of the same major version too.
-        hardware_compatible: "ampere+" or "same-compute-capability".
-        strip_plan: Engine without weights, to be refitted.
-        refit: Engine whose weights can be replaced.
-        dla_core: Run on this deep learning accelerator.
-        gpu_fallback: Layers that a DLA cannot run go to the GPU.
-        sparsity: Let TensorRT use 2:4 sparse kernels.
-        tf32: Let FP32 layers multiply in TF32 (10 bits after the point) on Ampere and later, as is TensorRT's default.
-        verbosity: "none", "names" or "detailed": what the engine tells of its layers.
-        calibration_cache: TensorRT calibration cache for implicit INT8.
-        calibration_images: Folder for live calibration.
-        calibration_algorithm: "entropy" or "minmax".
-        calibration_count: How many images of the folder, evenly spread.
-        cuda_backend: What gives live calibration its device memory; None takes what is installed.
-        keep_fp32: Operators or layers that weakly typed builds keep in FP32.
-        compute_capabilities: GPUs that TensorRT-RTX builds for ahead of time.
-    """
-
-    precision: Optional[str] = None
-    batch: Optional[Tuple[int, int, int]] = None
-    typing: str = "auto"
-    workspace_bytes: Optional[int] = None
-    timing_cache: Optional[str] = None
-    optimization_level: Optional[int] = None
-    tactic_sources: Optional[Tuple[str, ...]] = None
-    version_compatible: bool = False
-    hardware_compatible: Optional[str] = None
-    strip_plan: bool = False
-    refit: bool = False
-    dla_core: Optional[int] = None
-    gpu_fallback: bool = True
-    sparsity: bool = False
-    tf32: bool = True
-    verbosity: str = "detailed"
-    calibration_cache: Optional[str] = None
-    calibration_images: Optional[str] = None
-    calibration_algorithm: str = "entropy"
-    calibration_count: int = 256
-    cuda_backend: Optional[str] = None
-    keep_fp32: Tuple[str, ...] = KEEP_FP32
-    compute_capabilities: Tuple[Tuple[int, int], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.calibration_count < 1:
-            raise UsageError("--calibration-count must be at least 1")
-
-    @property
-    def usual_batch(self) -> int:
-        """The batch that an engine with an open batch is tuned for."""
-        return self.batch[1] if self.batch else 1
-
-    def flag_names(self) -> List[str]:
-        """The options that are builder flags, by the keys of `trt_compat.FLAGS`."""
-        both = self.strip_plan and self.refit
-        wanted = {
-            "version-compatible": self.version_compatible,
-            "strip-plan-and-refit": both,
-            "strip-plan": self.strip_plan and not both,
-            "refit": self.refit and not both,
-            "sparsity": self.sparsity,
-        }
-        return [name for name, asked in wanted.items() if asked]
-
-    def to_dict(self) -> Dict[str, Any]:
-        """For the manifest."""
-        return asdict(self)
 
 
 def parse_size(text: str) -> int:
@@ -140,3 +63,96 @@ def parse_capabilities(text: str) -> Tuple[Tuple[int, int], ...]:
         if capability not in found:
             found.append(capability)
     return tuple(found)
+
+
+PRECISION, BUILD, PORTABILITY = "precision", "shape, memory and speed of the build", "where the engine runs"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of an engine; everything left out keeps TensorRT's own default."""
+
+    precision: Optional[str] = option(
+        None, "what layers compute in", group=PRECISION, choices=PRECISIONS, shown_default="the model's own"
+    )
+    batch: Optional[Tuple[int, int, int]] = option(
+        None, "smallest, usual, largest batch of a dynamic model", group=BUILD, metavar="N|MIN,OPT,MAX",
+        parse=parse_batch, shown_default="1",
+    )  # fmt: skip
+    typing: str = option(
+        "auto", "weak: precision flags (TensorRT 8.5 to 10); strong: the model's types (10.12 and later); auto: as "
+        "the version has it", group=PRECISION, choices=TYPINGS,
+    )  # fmt: skip
+    workspace_bytes: Optional[int] = option(
+        None, "limit of scratch memory, such as 512M", group=BUILD, flag="--workspace", metavar="SIZE",
+        parse=parse_size,
+    )  # fmt: skip
+    timing_cache: Optional[str] = option(None, "keep kernel timings there between builds", group=BUILD, metavar="FILE")
+    optimization_level: Optional[int] = option(
+        None, "0: fastest build; 5: searches longest", group=BUILD, metavar="0-5", least=0, most=5
+    )
+    tactic_sources: Optional[Tuple[str, ...]] = option(
+        None, "libraries for kernels, such as cudnn,cublas; '' for none", group=BUILD, metavar="LIST"
+    )
+    version_compatible: bool = option(False, "run on later TensorRT of the same major version", group=PORTABILITY)
+    hardware_compatible: Optional[str] = option(
+        None, "run on other GPUs too", group=PORTABILITY, choices=HARDWARE_COMPATIBILITY
+    )
+    strip_plan: bool = option(False, "leave the weights out; refit before use", group=PORTABILITY)
+    refit: bool = option(False, "weights can be replaced later", group=PORTABILITY)
+    dla_core: Optional[int] = option(None, "run on this DLA core", group=PORTABILITY, metavar="N")
+    gpu_fallback: bool = option(True, "fail where the DLA cannot run a layer", group=PORTABILITY)
+    sparsity: bool = option(False, "allow 2:4 sparse kernels", group=BUILD)
+    tf32: bool = option(
+        True, "FP32 layers multiply in FP32, not in TF32 (10 bits after the point) as on Ampere and later",
+        group=PRECISION,
+    )  # fmt: skip
+    verbosity: str = option("detailed", "layer information in the engine", group=BUILD, choices=VERBOSITIES)
+    calibration_cache: Optional[str] = option(
+        None, "TensorRT calibration cache, for implicit INT8", group=PRECISION, metavar="FILE"
+    )
+    calibration_images: Optional[str] = option(
+        None, "calibrate live on these images, for implicit INT8", group=PRECISION, metavar="DIR"
+    )
+    calibration_algorithm: str = option(
+        "entropy", "of live calibration", group=PRECISION, choices=("entropy", "minmax")
+    )
+    calibration_count: int = option(
+        256, "images of live calibration, evenly spread over the folder", group=PRECISION, metavar="N", least=1
+    )
+    cuda_backend: Optional[str] = option(
+        None, "device memory for live calibration", group=PRECISION, choices=CUDA_BACKENDS,
+        shown_default="what is installed",
+    )  # fmt: skip
+    keep_fp32: Tuple[str, ...] = option(
+        KEEP_FP32, "operators or layers that precision flags leave in FP32; '' for none", group=PRECISION,
+        metavar="LIST",
+    )  # fmt: skip
+    compute_capabilities: Tuple[Tuple[int, int], ...] = option(
+        (), "TensorRT-RTX: GPUs to build for, such as 8.6,8.9", group=PORTABILITY, flag="--compute-capability",
+        metavar="LIST", parse=parse_capabilities,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def usual_batch(self) -> int:
+        """The batch that an engine with an open batch is tuned for."""
+        return self.batch[1] if self.batch else 1
+
+    def flag_names(self) -> List[str]:
+        """The options that are builder flags, by the keys of `trt_compat.FLAGS`."""
+        both = self.strip_plan and self.refit
+        wanted = {
+            "version-compatible": self.version_compatible,
+            "strip-plan-and-refit": both,
+            "strip-plan": self.strip_plan and not both,
+            "refit": self.refit and not both,
+            "sparsity": self.sparsity,
+        }
+        return [name for name, asked in wanted.items() if asked]
+
+    def to_dict(self) -> Dict[str, Any]:
+        """For the manifest."""
+        return asdict(self)

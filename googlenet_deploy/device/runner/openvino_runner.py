@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
 from googlenet_deploy.device.files import PathLike, cache_folder, reason, write_bytes
-from googlenet_deploy.device.onnx_model.header import OnnxHeader, Value, parse_onnx
+from googlenet_deploy.device.onnx_model.header import Value, parse_onnx
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores, instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.errors import BadModelError, OutputError, requires
@@ -98,7 +98,7 @@ class OpenVinoRunner:
         cores = threads or available_cores()
         streams = cores if batch > 1 and self._alone else 1
         self._in_float = header.quantized and is_x86() and not sums_int8_exactly()
-        self._compiled = self._compile(self._form(content, header), cores, streams)
+        self._compiled = self._compile(self._form(content), cores, streams)
         self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
         self.backend = f"OpenVINO {openvino.__version__.partition('-')[0]} (CPU)"
 
@@ -148,7 +148,7 @@ class OpenVinoRunner:
         request.wait()
         return {spec.name: request.get_output_tensor(index).data.copy() for index, spec in enumerate(self.outputs)}
 
-    def _form(self, content: bytes, header: OnnxHeader) -> bytes:
+    def _form(self, content: bytes) -> bytes:
         if self._in_float:
             self.notes.append(
                 "this processor has no VNNI, without which OpenVINO's INT8 sums saturate and change answers: "

@@ -62,8 +62,8 @@ def test_every_kind_of_value() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"count": 0}, "--count must be at least 1 and at most 100, is 0"),
-        ({"count": 101}, "--count must be at least 1 and at most 100, is 101"),
+        ({"count": 0}, "--count must be from 1 to 100, is 0"),
+        ({"count": 101}, "--count must be from 1 to 100, is 101"),
         ({"rate": 0.0}, "--speed must be above 0, is 0"),
         ({"rate": float("nan")}, "--speed must be above 0, is nan"),
         ({"rate": float("inf")}, "--speed must be above 0, is inf"),
