@@ -11,7 +11,7 @@ Examples:
   googlenet-deploy bundle --kind jetson --target orin-nano --int8 m.int8.onnx --images photos/ --output bundle.zip
   googlenet-deploy bundle --kind triton --int8 m.int8.onnx --images photos/ --output triton/
   googlenet-deploy bundle --kind deepstream --target jetpack-6.2 --fp32 m.onnx --table table.json --output ds/
-  googlenet-deploy bundle --kind deepstream --target jetpack-6.2 --fp32 m.onnx --behind 1 --output ds/
+  googlenet-deploy bundle --kind deepstream --target jetpack-6.2 --fp32 m.onnx --operate-on-gie-id 1 --output ds/
   googlenet-deploy bundle --kind jetson-inference --fp32 m.onnx --images photos/ --output ji/
   googlenet-deploy bundle --verify bundle.zip
   googlenet-deploy bundle --unpack bundle.zip --output googlenet/
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.bundle.manifest import BundleManifest
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.packaging.content import BundleResult
+    from googlenet_deploy.packaging.deepstream_text import Detector
 
 KINDS = ("jetson", "triton", "deepstream", "jetson-inference")
 DEVICE_FILE = "googlenet-device.pyz"
@@ -65,7 +66,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--max-batch", type=positive, default=16, metavar="N", help="default: %(default)s")
     stream = parser.add_argument_group("for DeepStream")
     stream.add_argument("--frame", type=_size, default=(1920, 1080), metavar="WxH", help="default: 1920x1080")
-    stream.add_argument("--streams", type=positive, default=1, metavar="N", help="frames per batch (default: 1)")
+    stream.add_argument(
+        "--streams", type=positive, default=1, metavar="N", help="frames or objects per batch (default: 1)"
+    )
+    stream.add_argument(
+        "--deepstream",
+        type=_version,
+        metavar="X.Y",
+        help="its version; 9.1 and later take Q/DQ and FP16 models (default: by the target's TensorRT)",
+    )
+    stream.add_argument(
+        "--operate-on-gie-id",
+        type=int,
+        metavar="ID",
+        help="classify objects instead of frames: the gie-unique-id of the detector",
+    )
+    stream.add_argument(
+        "--operate-on-class-ids",
+        type=_class_ids,
+        default=(),
+        metavar="A,B",
+        help="classes of the detector whose objects are classified (default: all)",
+    )
     stream.add_argument("--threshold", type=float, default=0.2, metavar="P", help="least probability (default: 0.2)")
 
 
@@ -153,23 +175,38 @@ def _triton(arguments: argparse.Namespace) -> BundleResult:
 
 
 def _deepstream(arguments: argparse.Namespace) -> BundleResult:
+    from dataclasses import replace
+
     from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.packaging.deepstream import write_deepstream
     from googlenet_deploy.packaging.deepstream_text import DeepStreamRequest
 
-    fp32 = _path(_needed(arguments, "fp32"))
-    assert fp32 is not None
-    precision = arguments.precision or ("int8" if arguments.table else "fp16")
+    if arguments.operate_on_class_ids and arguments.operate_on_gie_id is None:
+        raise UsageError("--operate-on-class-ids needs --operate-on-gie-id, whose classes they are")
+    if not (arguments.int8 or arguments.fp16):
+        _needed(arguments, "fp32")
+    target = load_target(_needed(arguments, "target"))
     request = DeepStreamRequest(
-        target=load_target(_needed(arguments, "target")),
-        precision=precision,
-        fp32=fp32,
+        target=target,
+        precision="int8",
+        models=_models(arguments)[0],
         table=_path(arguments.table),
+        detector=_detector(arguments),
+        version=arguments.deepstream,
         batch=arguments.streams,
         frame=arguments.frame,
         threshold=arguments.threshold,
     )
-    return write_deepstream(arguments.output, request)
+    has_int8 = request.table is not None or request.strongly_typed
+    precision = arguments.precision or ("int8" if has_int8 else "fp16")
+    return write_deepstream(arguments.output, replace(request, precision=precision))
+
+
+def _detector(arguments: argparse.Namespace) -> Detector | None:
+    from googlenet_deploy.packaging.deepstream_text import Detector
+
+    gie_id = arguments.operate_on_gie_id
+    return None if gie_id is None else Detector(gie_id, arguments.operate_on_class_ids)
 
 
 def _jetson_inference(arguments: argparse.Namespace) -> BundleResult:
@@ -230,3 +267,19 @@ def _size(text: str) -> Tuple[int, int]:
     if not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT")
     return positive(width), positive(height)
+
+
+def _version(text: str) -> Tuple[int, int]:
+    """``9.1``, for argparse."""
+    major, _, minor = text.partition(".")
+    if not (major.isdecimal() and minor.isdecimal() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version such as 9.1")
+    return int(major), int(minor)
+
+
+def _class_ids(text: str) -> Tuple[int, ...]:
+    """``0,2``, for argparse."""
+    words = text.replace(";", ",").split(",")
+    if not all(word.strip().isdecimal() and len(word) < 10 for word in words):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of class numbers such as 0,2")
+    return tuple(int(word) for word in words)

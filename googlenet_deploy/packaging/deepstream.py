@@ -3,8 +3,13 @@
 nvinfer computes ``net-scale-factor * (pixel - offset)`` and scales the whole frame to the network's input (NVIDIA,
 "Gst-nvinfer", DeepStream SDK guide). Two of the toolkit's things do not fit into that, and both are dealt with and
 said: a standard deviation per channel becomes a multiplication in the graph, and the centre crop a region of interest
-for Gst-nvdspreprocess. Its classifier wants probabilities, so a softmax is appended. It builds INT8 only with a
-calibration cache (without one it falls back to FP16), so INT8 is the FP32 model and a cache.
+for Gst-nvdspreprocess. Its classifier wants probabilities, so a softmax is appended.
+
+Precision (NVIDIA/DeepStream, src/utils/nvdsinfer/nvdsinfer_model_builder.cpp, release 9.1): ``network-mode=1`` and
+``3`` build INT8 only with a calibration cache and fall back to FP16 without one; 1 sets TensorRT's INT8 flag alone, so
+that other layers are FP32, 3 (BEST) the FP16 flag too. ``strongly-typed=1``, new in 9.1, creates the network with
+kSTRONGLY_TYPED, which takes the types in the model and no flags: a Q/DQ or FP16 model is built as it is. The profile
+is for batches of 1 to ``batch-size``, which a model with a fixed batch contradicts.
 """
 
 from __future__ import annotations
@@ -15,17 +20,16 @@ from dataclasses import replace
 from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.files import PathLike, sha256_file
-from googlenet_deploy.device.predictions import PROBABILITIES
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.jetpack import full_tensorrt_version
 from googlenet_deploy.device.targets.target import last_with_caches
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
-from googlenet_deploy.export.passes.outputs import AppendSoftmax
+from googlenet_deploy.export.passes.outputs import AppendSoftmax, gives_probabilities
 from googlenet_deploy.export.passes.uint8_input import ScaleInput
 from googlenet_deploy.export.samples import prepare, seeded_samples
 from googlenet_deploy.export.verify import reference_of, run
 from googlenet_deploy.graph.files import load_classifier, read_metadata, store_metadata
-from googlenet_deploy.graph.graph import serialize
+from googlenet_deploy.graph.graph import runtime_inputs, serialize
 from googlenet_deploy.graph.pass_manager import Pass, PassManager
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.deepstream_text import (
@@ -38,12 +42,14 @@ from googlenet_deploy.packaging.deepstream_text import (
     preprocess_config,
     readme,
 )
-from googlenet_deploy.packaging.models import read_models
+from googlenet_deploy.packaging.models import BundleModels, read_models
 
 with requires("export"):
     from onnx import ModelProto
 
 LABEL_SEPARATOR = ";"
+# How far scores may move, as a share of the largest: a scale ahead of the first pair moves values across its steps.
+_TOLERANCE = {"fp32": 0.0, "fp16": 0.02, "int8": 0.05}
 
 
 def write_deepstream(output: PathLike, request: DeepStreamRequest) -> BundleResult:
@@ -56,25 +62,30 @@ def write_deepstream(output: PathLike, request: DeepStreamRequest) -> BundleResu
         OutputError: The bundle cannot be written.
     """
     _check(request)
-    models = read_models({"fp32": request.fp32}, "fp32")
+    source = request.models[request.source]
+    models = read_models({request.source: source}, request.source)
+    _check_output(models)
+    _check_batch(request, models)
     spec = models.main.preprocessing
     if spec.resize_mode == "letterbox" and spec.target != spec.crop:
         raise BadModelError(
-            request.fp32,
+            source,
             "crops a letterboxed image, which nvinfer cannot do",
             "export it with --resize 0, which fits the image into the crop",
         )
-    factor, offsets, factors = split_normalisation(spec, request.fp32)
-    model = adapted_model(request.fp32, factors)
+    factor, offsets, factors = split_normalisation(spec, source)
+    model = adapted_model(source, factors, _TOLERANCE[request.source])
     count = models.class_count or len(models.class_names)
-    values = InferValues(factor, offsets, factors, spec, model.graph.input[0].name, request, count)
+    names = runtime_inputs(model.graph)[0].name, model.graph.output[0].name
+    values = InferValues(factor, offsets, factors, spec, *names, request, count)
     content, notes = BundleContent(), list[str]()
     content.add_bytes(MODEL, serialize(model), "model")
     content.add_text(LABELS, label_line(models.class_names or tuple(map(str, range(count))), notes), "class names")
-    if request.precision == "int8":
+    if request.precision == "int8" and not request.strongly_typed:
         _add_cache(content, request, notes)
-    content.add_text("config_infer_primary.txt", infer_config(values), "configuration")
-    content.add_text("config_preprocess.txt", preprocess_config(values), "configuration")
+    content.add_text(request.config, infer_config(values), "configuration")
+    if request.detector is None:
+        content.add_text("config_preprocess.txt", preprocess_config(values), "configuration")
     content.add_text("README.txt", readme(values), "instructions")
     made_from = {**models.made_from(), **({"table_sha256": sha256_file(request.table)} if request.table else {})}
     manifest = content.manifest("deepstream", request.target.name, request.precision, made_from)
@@ -85,17 +96,44 @@ def write_deepstream(output: PathLike, request: DeepStreamRequest) -> BundleResu
 def _check(request: DeepStreamRequest) -> None:
     if request.target.rtx:
         raise UsageError("DeepStream runs on TensorRT, not on TensorRT-RTX", "name a module or a JetPack")
-    if request.precision != "int8":
+    if request.source not in request.models:
+        given = ", ".join(sorted(request.models)) or "none"
+        early = "" if request.reads_types else "DeepStream before 9.1 makes every precision of the FP32 model; "
+        raise UsageError(
+            f"{early}there is no {request.source} model (there is: {given})",
+            f"give --{request.source} FILE" + ("" if request.reads_types else ", or --deepstream 9.1 where that is it"),
+        )
+    if request.precision != "int8" or request.strongly_typed:
         return
     if request.target.has_int8 is False:
         raise UsageError(f"{request.target.title} has no INT8 instructions", "give --precision fp16")
     if request.table is None:
         raise UsageError(
             "nvinfer builds INT8 from a calibration cache only; without one it would fall back to FP16",
-            "give --table with the table of `calibrate`",
+            "give --table with the table of `calibrate`, or for DeepStream 9.1 and later the Q/DQ model with --int8",
         )
     if last_with_caches(request.target) is None:
         raise UsageError(f"{request.target.title}: its TensorRT has no calibration caches", "give --precision fp16")
+
+
+def _check_output(models: BundleModels) -> None:
+    outputs = models.main.header.outputs
+    if len(outputs) != 1 or outputs[0].dtype != "float32":
+        found = ", ".join(f"{value.name} ({value.dtype})" for value in outputs)
+        raise BadModelError(
+            models.main.path,
+            f"gives {found}; nvinfer's classifier reads one float32 output with a score for each class",
+            "export it without --top-k",
+        )
+
+
+def _check_batch(request: DeepStreamRequest, models: BundleModels) -> None:
+    fixed = models.main.header.inputs[0].shape[0]
+    if isinstance(fixed, int) and fixed != request.batch:
+        raise UsageError(
+            f"{models.main.path}: its batch is fixed to {fixed}, and nvinfer would build it for {request.batch}",
+            f"export it without --batch, or give --streams {fixed}: nvinfer runs more streams in turn",
+        )
 
 
 def split_normalisation(spec: Preprocessing, path: PathLike) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
@@ -116,8 +154,13 @@ def split_normalisation(spec: Preprocessing, path: PathLike) -> tuple[float, tup
     return factor, offsets, tuple(spec.std[0] / std for std in spec.std)
 
 
-def adapted_model(path: PathLike, factors: Sequence[float]) -> ModelProto:
+def adapted_model(path: PathLike, factors: Sequence[float], relative: float = 0.0) -> ModelProto:
     """The model with a factor per channel in front and probabilities as output, verified against the file.
+
+    Args:
+        path: The file.
+        factors: One per channel.
+        relative: How far scores may move, as a share of the largest.
 
     Raises:
         VerificationError: It computes something else.
@@ -127,13 +170,14 @@ def adapted_model(path: PathLike, factors: Sequence[float]) -> ModelProto:
     spec = metadata.preprocessing
     assert spec is not None  # `read_models` refuses others
     passes: list[Pass] = [ScaleInput(factors)]
-    if original.graph.output[0].name != PROBABILITIES:
+    if not gives_probabilities(original):
         passes.append(AppendSoftmax())
     model = PassManager().run(original, passes)
     uniform = replace(spec, std=(spec.std[0],) * len(spec.std))
     samples = seeded_samples(spec)
     fed = replace(samples, prepared=prepare(samples.pixels, uniform))
-    comparison = reference_of(original, samples).compare_outputs(run(model, fed), "the FP32 model")
+    reference = reference_of(original, samples).with_tolerance(relative)
+    comparison = reference.compare_outputs(run(model, fed), "the model it was made from")
     if not comparison.holds:
         raise VerificationError(f"the model for nvinfer differs from {path}: {comparison.sentence()}")
     store_metadata(model, replace(metadata, preprocessing=uniform))
@@ -152,8 +196,9 @@ def _add_cache(content: BundleContent, request: DeepStreamRequest, notes: list[s
     assert request.table is not None
     version = last_with_caches(request.target)
     assert version is not None
-    table, fp32 = load_table(request.table), load_classifier(request.fp32)
-    check_matches(table, request.table, sha256_file(request.fp32), table.preprocessing)
+    source = request.models["fp32"]
+    table, fp32 = load_table(request.table), load_classifier(source)
+    check_matches(table, request.table, sha256_file(source), table.preprocessing)
     cache, remarks = cache_from_table(table, fp32, full_tensorrt_version(version))
     notes += remarks
     content.add_text(CACHE, cache.to_text(), "calibration cache")

@@ -10,9 +10,27 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import Target, last_with_caches
 
 MODEL, LABELS, CACHE = "model.onnx", "labels.txt", "int8.cache"
-_NETWORK_MODES = {"fp32": 0, "int8": 1, "fp16": 2}
+# Those of nvdsinfer_context.h; 3 is INT8 with FP16 for the layers that have no scale or are faster in it.
+_NETWORK_MODES = {"fp32": 0, "int8": 3, "fp16": 2}
+_MODE_NAMES = {0: "fp32", 2: "fp16", 3: "best"}
+STRONGLY_TYPED_SINCE = (9, 1)  # of DeepStream
+# DeepStream 9.1's TensorRT (its README); targets with an older one cannot run it.
+_TENSORRT_OF_9_1 = (10, 16)
 _COLOURS = {"RGB": 0, "BGR": 1, "L": 2}
 _CUSTOM_LIBRARY = "/opt/nvidia/deepstream/deepstream/lib/gst-plugins/libcustom2d_preprocess.so"
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The detector ahead of a secondary classifier.
+
+    Attributes:
+        gie_id: Its ``gie-unique-id``.
+        class_ids: Its classes whose objects are classified; empty for all.
+    """
+
+    gie_id: int
+    class_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -22,20 +40,51 @@ class DeepStreamRequest:
     Attributes:
         target: The module, JetPack or TensorRT.
         precision: "fp32", "fp16" or "int8".
-        fp32: The FP32 model.
-        table: Its calibration table; needed for INT8.
-        batch: Frames per batch.
+        models: ONNX files by precision.
+        table: Calibration table of the FP32 model; INT8 needs it before DeepStream 9.1.
+        batch: Frames per batch, of a secondary classifier objects per batch.
         frame: (width, height) of the frames, as nvstreammux gives them.
         threshold: Smallest probability that is reported, 0..1.
+        detector: Whose objects are classified; None to classify whole frames.
+        version: (major, minor) of DeepStream; None for the one that goes with the target's oldest TensorRT.
     """
 
     target: Target
     precision: str
-    fp32: Path
+    models: dict[str, Path]
     table: Path | None = None
     batch: int = 1
     frame: tuple[int, int] = (1920, 1080)
     threshold: float = 0.2
+    detector: Detector | None = None
+    version: tuple[int, int] | None = None
+
+    @property
+    def strongly_typed(self) -> bool:
+        """Whether nvinfer takes the types that are in the model: a Q/DQ or FP16 model, in DeepStream 9.1 or later."""
+        return self.reads_types and self.precision in ("int8", "fp16") and self.precision in self.models
+
+    @property
+    def reads_types(self) -> bool:
+        """Whether the target's DeepStream has ``strongly-typed``."""
+        if self.version is not None:
+            return self.version >= STRONGLY_TYPED_SINCE
+        return bool(self.target.tensorrt) and self.target.tensorrt[0] >= _TENSORRT_OF_9_1
+
+    @property
+    def source(self) -> str:
+        """The precision of the model that nvinfer builds from."""
+        return self.precision if self.strongly_typed else "fp32"
+
+    @property
+    def network_mode(self) -> int:
+        """``network-mode``: a strongly typed network takes no flags, which is what 0 sets."""
+        return 0 if self.strongly_typed else _NETWORK_MODES[self.precision]
+
+    @property
+    def config(self) -> str:
+        """Name of Gst-nvinfer's configuration file."""
+        return "config_infer_primary.txt" if self.detector is None else "config_infer_secondary.txt"
 
 
 @dataclass(frozen=True)
@@ -48,6 +97,7 @@ class InferValues:
         factors: What is left to multiply per channel, in the graph.
         spec: The model's own preprocessing.
         input: Name of the input.
+        output: Name of the output of probabilities.
         request: What was asked for.
         class_count: Number of classes.
     """
@@ -57,15 +107,16 @@ class InferValues:
     factors: tuple[float, ...]
     spec: Preprocessing
     input: str
+    output: str
     request: DeepStreamRequest
     class_count: int
 
 
 def infer_config(values: InferValues) -> str:
-    """``config_infer_primary.txt``."""
+    """``config_infer_primary.txt`` or ``config_infer_secondary.txt``."""
     request, spec = values.request, values.spec
     height, width = spec.crop
-    cache = [f"int8-calib-file={CACHE}"] if request.precision == "int8" else []
+    engine = f"{MODEL}_b{request.batch}_gpu0_{_MODE_NAMES[request.network_mode]}.engine"
     lines = [
         f"# Gst-nvinfer for {_title(request)}.",
         f"# Made by googlenet-deploy {__version__}.",
@@ -74,21 +125,17 @@ def infer_config(values: InferValues) -> str:
         "[property]",
         "gpu-id=0",
         f"onnx-file={MODEL}",
-        f"model-engine-file={MODEL}_b{request.batch}_gpu0_{request.precision}.engine",
+        f"model-engine-file={engine}",
         f"labelfile-path={LABELS}",
-        *cache,
-        "# 0 FP32, 1 INT8, 2 FP16",
-        f"network-mode={_NETWORK_MODES[request.precision]}",
+        *_precision(request),
         f"batch-size={request.batch}",
-        "# Whole frames (2: objects that a detector found)",
-        "process-mode=1",
+        *_process_mode(request),
         "# A classifier with one output of probabilities",
         "network-type=1",
         f"num-detected-classes={values.class_count}",
-        "output-blob-names=probabilities",
+        f"output-blob-names={values.output}",
         f"classifier-threshold={request.threshold:g}",
         "classifier-async-mode=0",
-        "gie-unique-id=1",
         "interval=0",
         "# What nvinfer computes: net-scale-factor * (pixel - offset), per channel of model-color-format",
         f"net-scale-factor={_number(values.factor)}",
@@ -103,6 +150,33 @@ def infer_config(values: InferValues) -> str:
         "input-tensor-from-meta=0",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _precision(request: DeepStreamRequest) -> list[str]:
+    if request.strongly_typed:
+        return [
+            f"# {request.precision.upper()} is in the model; 0 sets no flags, which would contradict its types",
+            "strongly-typed=1",
+            "network-mode=0",
+        ]
+    cache = [f"int8-calib-file={CACHE}"] if request.precision == "int8" else []
+    return [*cache, "# 0 FP32, 1 INT8, 2 FP16, 3 INT8 with FP16 for the rest", f"network-mode={request.network_mode}"]
+
+
+def _process_mode(request: DeepStreamRequest) -> list[str]:
+    detector = request.detector
+    if detector is None:
+        return ["# Whole frames (2: objects that a detector found)", "process-mode=1", "gie-unique-id=1"]
+    own = 2 if detector.gie_id != 2 else 3
+    classes = [f"operate-on-class-ids={';'.join(map(str, detector.class_ids))}"] if detector.class_ids else []
+    return [
+        "# Objects that a detector found (1: whole frames)",
+        "process-mode=2",
+        f"gie-unique-id={own}",
+        "# gie-unique-id of the detector, and its classes whose objects are classified (without the line: all)",
+        f"operate-on-gie-id={detector.gie_id}",
+        *classes,
+    ]
 
 
 def preprocess_config(values: InferValues) -> str:
@@ -172,58 +246,95 @@ def region(spec: Preprocessing, frame: tuple[int, int]) -> tuple[int, int, int, 
 
 def readme(values: InferValues) -> str:
     """``README.txt``."""
-    request, spec = values.request, values.spec
-    left, top, wide, high = region(spec, request.frame)
-    size = f"width={request.frame[0]} height={request.frame[1]}"
+    request = values.request
     lines = [
-        f"GoogLeNet for DeepStream on {_title(request)}, {values.class_count} classes",
+        f"An image classifier for DeepStream on {_title(request)}, {values.class_count} classes",
         f"Made by googlenet-deploy {__version__}.",
         "",
         "Run (the first start builds the engine, which takes minutes)",
         "",
-        "    gst-launch-1.0 filesrc location=video.mp4 ! qtdemux ! h264parse ! nvv4l2decoder ! mux.sink_0 \\",
-        f"        nvstreammux name=mux batch-size={request.batch} {size} ! \\",
-        "        nvinfer config-file-path=config_infer_primary.txt ! nvvideoconvert ! nvdsosd ! fakesink",
+        *_pipeline(values),
         "",
-        *([] if takes_whole_frame(spec) else _CROPPED),
         "What differs from the preparation of images in training and in `evaluate`",
         "",
         *_differences(values),
         "",
+        *(_region_lines(values) if request.detector is None else []),
+        "Files",
+        "",
+        *(f"    {name:26} {text}" for name, text in _files(request)),
+        "",
+        "sha256sum --check SHA256SUMS finds a file that was damaged. Hashes prove no origin: whoever changes a file",
+        "can write them anew.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _pipeline(values: InferValues) -> list[str]:
+    """The command line, and where the results are."""
+    request = values.request
+    size = f"width={request.frame[0]} height={request.frame[1]}"
+    source = "    gst-launch-1.0 filesrc location=video.mp4 ! qtdemux ! h264parse ! nvv4l2decoder ! mux.sink_0 \\"
+    show = "nvvideoconvert ! nvdsosd ! fakesink"
+    if request.detector is not None:
+        return [
+            source,
+            f"        nvstreammux name=mux batch-size=1 {size} ! \\",
+            "        nvinfer config-file-path=DETECTOR.txt ! \\",
+            "        nvtracker ll-lib-file=/opt/nvidia/deepstream/deepstream/lib/libnvds_nvmultiobjecttracker.so ! \\",
+            f"        nvinfer config-file-path={request.config} ! {show}",
+            "",
+            f"DETECTOR.txt is the configuration of your detector, with gie-unique-id={request.detector.gie_id}.",
+            "The class of an object is in its NvDsObjectMeta, classifier_meta_list.",
+        ]
+    lines = [
+        source,
+        f"        nvstreammux name=mux batch-size={request.batch} {size} ! \\",
+        f"        nvinfer config-file-path={request.config} ! {show}",
+        "",
+        "The class of a frame is in the classifier_meta_list of an NvDsObjectMeta that covers the frame.",
+    ]
+    return lines if takes_whole_frame(values.spec) else [*lines, "", *_CROPPED]
+
+
+def _region_lines(values: InferValues) -> list[str]:
+    request, spec = values.request, values.spec
+    left, top, wide, high = region(spec, request.frame)
+    return [
         "The region of interest for frames of W x H pixels: left, top, width, height =",
         f"    {_region_formula(spec)}",
         "    left = (W - width) / 2; top = (H - height) / 2",
         f"For {request.frame[0]} x {request.frame[1]}: {left};{top};{wide};{high}",
         "",
-        "Files",
-        "",
-        f"    {MODEL:26} FP32 ONNX with softmax; TensorRT makes {request.precision.upper()} of it",
-        *(
-            [f"    {CACHE:26} INT8 calibration cache for TensorRT {_cache_version(request.target)}"]
-            if request.precision == "int8"
-            else []
-        ),
-        f"    {LABELS:26} class names, separated by semicolons",
-        "    config_infer_primary.txt   Gst-nvinfer",
-        "    config_preprocess.txt      Gst-nvdspreprocess",
-        "    manifest.json, SHA256SUMS  hashes: sha256sum --check SHA256SUMS",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _files(request: DeepStreamRequest) -> list[tuple[str, str]]:
+    what = "INT8 (Q/DQ)" if request.source == "int8" else request.source.upper()
+    made = "" if request.source == request.precision else f"; TensorRT makes {request.precision.upper()} of it"
+    rows = [(MODEL, f"{what} ONNX with softmax{made}")]
+    if request.precision == "int8" and not request.strongly_typed:
+        rows.append((CACHE, f"INT8 calibration cache for TensorRT {_cache_version(request.target)}"))
+    rows += [(LABELS, "class names, separated by semicolons"), (request.config, "Gst-nvinfer")]
+    if request.detector is None:
+        rows.append(("config_preprocess.txt", "Gst-nvdspreprocess"))
+    return [*rows, ("manifest.json, SHA256SUMS", "hashes")]
 
 
 def _differences(values: InferValues) -> list[str]:
     spec, request = values.spec, values.request
-    lines = _differences_of_geometry(spec)
+    lines = _differences_of_geometry(spec, "object" if request.detector else "frame")
     if any(factor != 1.0 for factor in values.factors):
         lines += [
             f"- Standard deviation: nvinfer has one scale for all channels, this network has {_list(spec.std)}.",
             "  net-scale-factor is that of the first channel; the rest is a multiplication per channel in the graph",
             f"  (node scale_input: {_list(values.factors)}), verified against the model it was made from.",
         ]
-    if request.precision == "int8":
+    if request.precision == "int8" and not request.strongly_typed:
         lines += [
             "- INT8: nvinfer builds it from the calibration cache, not from a Q/DQ model. Scales are the table's, but",
             "  TensorRT rounds the weights itself, so it is not bit for bit the INT8 model that `evaluate` measured.",
+            "  Layers without a scale run in FP16 (network-mode=3). DeepStream 9.1 or later takes the Q/DQ model.",
         ]
     return lines
 
@@ -233,14 +344,15 @@ def takes_whole_frame(spec: Preprocessing) -> bool:
     return spec.resize_mode != "short-side" and spec.target == spec.crop
 
 
-def _differences_of_geometry(spec: Preprocessing) -> list[str]:
+def _differences_of_geometry(spec: Preprocessing, what: str) -> list[str]:
     height, width = spec.crop
     lines = []
     if not takes_whole_frame(spec):
         lines += [
-            f"- Region: nvinfer scales the whole frame to {height} x {width}, whatever its shape. In training:",
+            f"- Region: nvinfer scales the whole {what} to {height} x {width}, whatever its shape. In training:",
             f"  {spec.describe_geometry()}.",
-            "  Objects look squeezed, and the borders that training cut off are seen. Use config_preprocess.txt.",
+            "  It looks squeezed, and the borders that training cut off are seen.",
+            *(["  Use config_preprocess.txt."] if what == "frame" else []),
         ]
     if any(spec.fill):
         lines += [f"- Bars: nvinfer's are black, those of training have the value {', '.join(map(str, spec.fill))}."]
@@ -260,6 +372,8 @@ _CROPPED = [
     "        ... ! nvdspreprocess config-file=config_preprocess.txt ! \\",
     "        nvinfer config-file-path=config_infer_primary.txt ! ...",
     "",
+    "With input-tensor-from-meta=1 the results hang on the region, not on an object, and nvdsosd shows none: read",
+    "roi_vector of GstNvDsPreProcessBatchMeta, each NvDsRoiMeta has a classifier_meta_list.",
 ]
 
 
