@@ -28,7 +28,6 @@ from googlenet_deploy.export.half_precision.convert import (
 from googlenet_deploy.export.half_precision.emulate import stand_in
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
-from googlenet_deploy.export.passes.merge_1x1 import Merge1x1
 from googlenet_deploy.export.passes.name_layers import NameLayers
 from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK, SetBatch
 from googlenet_deploy.export.passes.simplify import Simplify
@@ -208,7 +207,7 @@ def _notes(records: list[PassRecord], options: ExportOptions, *, quantized: bool
         notes.append("onnxsim was not run, as asked")
     elif quantized:
         notes.append("onnxsim was not run: it would compute the quantisation of the weights away")
-    asked_for = ("merge-1x1", "average-pool", "convolutional-classifier", "uint8-input")
+    asked_for = ("average-pool", "convolutional-classifier", "uint8-input")
     idle = [
         record.name for record in records if record.name in asked_for and not record.changed and not record.rejected
     ]
@@ -250,7 +249,6 @@ class ExportOptions:
         top_k: Give only the k best classes; None gives all.
         average_pool: AveragePool with a static window instead of GlobalAveragePool.
         convolutional_classifier: 1x1 convolution and Flatten instead of Flatten and Gemm.
-        merge_1x1: Merge sibling 1x1 convolutions.
         simplify: Run onnxsim.
         half: Write the model in FP16 or BF16; None keeps its types.
     """
@@ -263,7 +261,6 @@ class ExportOptions:
     top_k: int | None = None
     average_pool: bool = False
     convolutional_classifier: bool = False
-    merge_1x1: bool = False
     simplify: bool = True
     half: HalfOptions | None = None
 
@@ -387,8 +384,6 @@ def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None, 
         passes.append(WindowedAveragePool())
     if options.convolutional_classifier:
         passes.append(ConvolutionalClassifier())
-    if options.merge_1x1:
-        passes.append(Merge1x1())
     if options.uint8_input:
         if preprocessing is None:
             raise UsageError("--uint8-input needs a model that carries its preprocessing, which this one does not")

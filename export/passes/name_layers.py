@@ -20,7 +20,7 @@ part does. The last operator of either makes the tensor that bears its name; ten
 every name is unique; where a layer needs several nodes, the first keeps its name and the others add their operator.
 
 TensorRT names its layers by the nodes, and calibration tables, caches and Q/DQ placement go by the tensors; so
-the names are the same for float and uint8 input, every opset, and with and without merged convolutions.
+the names are the same for float and uint8 input and for every opset.
 """
 
 from __future__ import annotations

@@ -105,9 +105,6 @@ def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--conv-classifier", action="store_true", help="1x1 convolution instead of Gemm as classifier, for a DLA too"
     )
-    group.add_argument(
-        "--merge-1x1", action="store_true", help="merge sibling 1x1 convolutions of each Inception module"
-    )
     group.add_argument("--no-simplify", action="store_true", help="do not run onnxsim")
 
 
@@ -155,7 +152,6 @@ def _options(arguments: argparse.Namespace) -> ExportOptions:
         top_k=arguments.top_k,
         average_pool=arguments.average_pool,
         convolutional_classifier=arguments.conv_classifier,
-        merge_1x1=arguments.merge_1x1,
         simplify=not arguments.no_simplify,
         half=_half(arguments),
     )

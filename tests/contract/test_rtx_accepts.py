@@ -58,10 +58,9 @@ def exported(name: str, options: dict[str, Any]) -> Any:
         pytest.param({"batch": 4, "average_pool": True}, id="average-pool"),
         pytest.param({"uint8_input": True}, id="uint8"),
         pytest.param({"uint8_input": True, "batch": 1}, id="uint8-static"),
-        pytest.param({"merge_1x1": True}, id="merge-1x1"),
         pytest.param({"softmax": True, "top_k": 5}, id="softmax-top-k"),
-        pytest.param({"target": load_target("jetpack-4.6"), "merge_1x1": True}, id="opset-13"),
-        pytest.param({"target": load_target("tensorrt-rtx"), "opset": 24, "merge_1x1": True}, id="opset-24"),
+        pytest.param({"target": load_target("jetpack-4.6")}, id="opset-13"),
+        pytest.param({"target": load_target("tensorrt-rtx"), "opset": 24}, id="opset-24"),
     ],
 )
 def test_parsed_and_built(rtx: Any, name: str, options: dict[str, Any]) -> None:

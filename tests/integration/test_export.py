@@ -128,7 +128,7 @@ def test_what_cannot_be_in_16_bits(
 
 def test_all_options_together(weights: Path, exported: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.onnx"
-    options = ["--uint8-input", "--merge-1x1", "--average-pool", "--softmax", "--top-k", "3", "--batch", "2"]
+    options = ["--uint8-input", "--conv-classifier", "--average-pool", "--softmax", "--top-k", "3", "--batch", "2"]
     assert (
         main(["export", "--weights", str(weights), "--output", str(output), "--target", "jetpack-4.6", *options]) == 0
     )
@@ -175,13 +175,10 @@ def test_equal_bytes_whatever_the_hash_seed(weights: Path, exported: Path, tmp_p
 @pytest.mark.slow
 def test_the_light_model_of_the_onnx_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "light.onnx"
-    assert (
-        main(["export", "--onnx", str(LIGHT), "--output", str(output), "--merge-1x1", "--target", "jetpack-5.1"]) == 0
-    )
+    assert main(["export", "--onnx", str(LIGHT), "--output", str(output), "--target", "jetpack-5.1"]) == 0
     text = capsys.readouterr().out
     for part in (
         "pass onnxsim",
-        "pass merge-1x1",
         "opset 17",
         "verified against the original file",
         "does not say how",
@@ -212,9 +209,9 @@ def test_published_weights(bvlc_weights: Path, sample_images: Path, tmp_path: Pa
 def test_published_weights_name_the_same_classes_in_every_form(
     bvlc_weights: Path, bvlc_onnx: Path, sample_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """uint8 input, an old opset and merged convolutions together, on the same files."""
+    """uint8 input, an old opset and a convolutional classifier together, on the same files."""
     output, images = tmp_path / "other.onnx", sorted(map(str, sample_images.iterdir()))[::20]
-    options = ["--uint8-input", "--target", "jetpack-4.6", "--merge-1x1", "--quiet"]
+    options = ["--uint8-input", "--target", "jetpack-4.6", "--conv-classifier", "--quiet"]
     assert main(["export", "--weights", str(bvlc_weights), "--output", str(output), *options]) == 0
     assert onnx.load(output, load_external_data=False).opset_import[0].version == 13
     best: list[list[int]] = []

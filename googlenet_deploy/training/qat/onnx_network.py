@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LAYERS = frozenset({"Conv", "Gemm"})
 STEM, CLASSIFIER = "conv1", "fc"
-REMEDY = "give the FP32 model that `export --weights` wrote, with float input and without --merge-1x1"
+REMEDY = "give the FP32 model that `export --weights` wrote, with float input"
 TOLERANCE = 1e-3  # of the largest logit
 
 

@@ -41,7 +41,7 @@ def test_examples_of_the_documentation(export_small: Any) -> None:
     [
         {"opset": 13},
         {"batch": 3},
-        {"merge_1x1": True},
+        {"average_pool": True},
         {"uint8_input": True, "softmax": True, "top_k": 3, "average_pool": True},
     ],
 )
