@@ -15,7 +15,7 @@ from googlenet_deploy.device.builder.options import parse_batch
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.device.targets.target import Target, load_target
-from googlenet_deploy.errors import InputError, UsageError
+from googlenet_deploy.errors import InputError, UsageError, requires
 from googlenet_deploy.quantization.refine.registry import EQUALIZE, parse_refinements
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -133,8 +133,9 @@ def _check_limits(kind: str, limits: Mapping[str, float], known: Collection[str]
 
 if sys.version_info >= (3, 11):
     from tomllib import loads as parse
-else:  # without tomllib; what TOML allows beyond the toolkit's own profiles is refused
-    from googlenet_deploy.device.targets.toml_subset import parse_toml as parse
+else:
+    with requires("export"):
+        from tomli import loads as parse
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "bool": (bool,), "tuple[int, ...]": (list,), "tuple[str, ...]": (list,),

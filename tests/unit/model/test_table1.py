@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from table1 import KILO, MEGA, TABLE1, Table1Row, agrees
 
 from googlenet_deploy.model.architecture import ARCHITECTURES, InceptionWidths
 from googlenet_deploy.model.googlenet import GoogLeNet
 from googlenet_deploy.model.summary import LayerCost, summarize
-from googlenet_deploy.model.table1 import KILO, MEGA, TABLE1, Table1Row, agrees
 
 
 @pytest.fixture(scope="module")
