@@ -28,8 +28,8 @@ from googlenet_deploy.calibration.table import (
 from googlenet_deploy.calibration.thresholds.error import share_above
 from googlenet_deploy.calibration.thresholds.select import choose_threshold
 from googlenet_deploy.calibration.watched_tensors import Observation, plan_observations, watched_tensors
-from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
 from googlenet_deploy.graph.files import input_specification, load_classifier, read_metadata
@@ -263,7 +263,7 @@ def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> C
     return CalibrationSource(
         model=model,
         path=str(path),
-        sha256=sha256_file(path),
+        sha256=model_sha256(path),
         preprocessing=preprocessing or input_specification(path, model),
         properties={key: value for key, value in properties.items() if value},
         notes=tuple(notes),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from googlenet_deploy.calibration.methods import AUTO, METHODS
 from googlenet_deploy.device.files import reason, write_json
 from googlenet_deploy.device.specification import Preprocessing, describe_difference
+from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadTableError, UsageError
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class CalibrationTable:
         model_sha256: Hash of the ONNX file that was run.
         model: The model's own metadata: architecture, hash of its weights.
         tool_version: Version of googlenet-deploy.
+        path: Its file, for error messages.
     """
 
     records: tuple[TensorRecord, ...]
@@ -110,6 +112,7 @@ class CalibrationTable:
     model_sha256: str
     model: Mapping[str, str] = field(default_factory=dict)
     tool_version: str = ""
+    path: str = field(default="calibration table", compare=False, repr=False)
 
     def record_of(self, tensor: str) -> TensorRecord | None:
         """The record that speaks for a tensor, or None."""
@@ -127,11 +130,11 @@ class CalibrationTable:
         """
         record = self.record_of(tensor)
         if record is None:
-            raise BadTableError("calibration table", f"holds nothing about tensor {tensor!r}", "calibrate again")
+            raise BadTableError(self.path, f"holds nothing about tensor {printable(tensor)!r}", "run `calibrate` again")
         try:
             return record.amax[method or self.method]
         except KeyError:
-            raise BadTableError("calibration table", f"has no threshold by method {method!r}") from None
+            raise BadTableError(self.path, f"has no threshold by method {method!r}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The table as plain JSON values."""
@@ -168,16 +171,22 @@ def load_table(path: PathLike) -> CalibrationTable:
     except OSError as error:
         raise BadTableError(path, f"cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise BadTableError(path, f"is not a calibration table: {error}", "run `calibrate` again") from error
+        raise BadTableError(
+            path, f"is not a calibration table: {printable(str(error))}", "run `calibrate` again"
+        ) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise BadTableError(path, "is not a calibration table", "give the .json file that `calibrate` wrote")
     if values.get("version") != FORMAT_VERSION:
-        raise BadTableError(path, f"is a table of format version {values.get('version')}, this tool reads 1")
+        raise BadTableError(
+            path, f"is a table of format version {printable(str(values.get('version')))}, this tool reads 1"
+        )
     try:
-        return _from_dict(values)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        return replace(_from_dict(values), path=str(path))
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UsageError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise BadTableError(path, f"is a damaged calibration table: {what}", "run `calibrate` again") from error
+        raise BadTableError(
+            path, f"is a damaged calibration table: {printable(what)}", "run `calibrate` again"
+        ) from error
 
 
 def check_matches(
@@ -245,7 +254,7 @@ def _from_dict(values: Mapping[str, Any]) -> CalibrationTable:
     table = CalibrationTable(
         records=tuple(_record(entry) for entry in values["tensors"]),
         method=str(values["method"]),
-        options={str(key): float(value) for key, value in values["options"].items()},
+        options=_numbers(values["options"]),
         images=_images(values["images"]),
         preprocessing=Preprocessing.from_dict(values["preprocessing"]),
         model_sha256=str(values["model_sha256"]),
@@ -262,26 +271,57 @@ def _from_dict(values: Mapping[str, Any]) -> CalibrationTable:
 
 def _record(entry: Mapping[str, Any]) -> TensorRecord:
     record = TensorRecord(
-        members=tuple(str(name) for name in entry["members"]),
-        minimum=float(entry["minimum"]),
-        maximum=float(entry["maximum"]),
-        amax={str(key): float(value) for key, value in entry["amax"].items()},
+        members=_texts(entry["members"]),
+        minimum=_number(entry["minimum"]),
+        maximum=_number(entry["maximum"]),
+        amax=_numbers(entry["amax"]),
         chosen=str(entry["chosen"]),
-        errors={str(key): float(value) for key, value in entry["errors"].items()},
-        saturated={str(key): float(value) for key, value in entry["saturated"].items()},
-        zero=bool(entry["zero"]),
+        errors=_numbers(entry["errors"]),
+        saturated=_numbers(entry["saturated"]),
+        zero=_flag(entry["zero"]),
     )
-    name = record.members[0] if record.members else "?"
-    missing = {*METHODS, AUTO} - set(record.amax)
-    if missing:
-        raise ValueError(f"{name}: no threshold by method {min(missing)!r}")
+    name = printable(record.members[0]) if record.members else "?"
+    for values, what in ((record.amax, "threshold"), (record.saturated, "clipped share")):
+        missing = {*METHODS, AUTO} - set(values)
+        if missing:
+            raise ValueError(f"{name}: no {what} by method {min(missing)!r}")
     if not all(SMALLEST_AMAX <= value <= LARGEST_AMAX for value in record.amax.values()):
         raise ValueError(f"{name}: a threshold is not a positive number")
+    if not all(0 <= value <= 1 for value in record.saturated.values()):
+        raise ValueError(f"{name}: a clipped share is not between 0 and 1")
     if not (math.isfinite(record.minimum) and math.isfinite(record.maximum) and record.minimum <= record.maximum):
         raise ValueError(f"{name}: its range is impossible")
     return record
 
 
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{value!r} is not a number")  # noqa: TRY004 - reported as any other damage
+    return float(value)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {str(key): _number(value) for key, value in values.items()}
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{values!r} is not a list of names")
+    return tuple(values)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")  # noqa: TRY004 - reported as any other damage
+    return value
+
+
 def _images(entry: Mapping[str, Any]) -> ImageRecord:
-    contents = tuple(str(digits) for digits in entry["contents"])
-    return ImageRecord(int(entry["count"]), int(entry["folds"]), int(entry["skipped"]), str(entry["sha256"]), contents)
+    count, folds, skipped = (_count(entry[key]) for key in ("count", "folds", "skipped"))
+    return ImageRecord(count, folds, skipped, str(entry["sha256"]), _texts(entry["contents"]))
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is not a number of images")
+    return value

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy import __version__
 from googlenet_deploy.analysis.sparsity import require_pattern
-from googlenet_deploy.device.files import PathLike, sha256_file
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import Target
@@ -336,7 +337,7 @@ def export_onnx(
         UsageError: The options do not fit the classifier.
     """
     metadata = read_metadata(path, original)
-    metadata = replace(metadata, source_sha256=metadata.source_sha256 or sha256_file(path))
+    metadata = replace(metadata, source_sha256=metadata.source_sha256 or model_sha256(path))
     notes: list[str] = []
     passes: list[Pass] = [Tidy()]
     if options.opset is not None or options.target is not None:

@@ -126,12 +126,11 @@ def _write_onnx(arguments: argparse.Namespace, plan: BuildPlan) -> None:
     """Writes the model without Q/DQ, for trtexec on a device whose Python is too old for this command."""
     if not arguments.write_onnx:
         return
-    from pathlib import Path
-
     from googlenet_deploy.device.files import write_bytes
+    from googlenet_deploy.device.onnx_model.header import read_model
     from googlenet_deploy.device.onnx_model.strip_qdq import strip_quantization
 
-    content = Path(arguments.model).read_bytes()
+    content = read_model(arguments.model).content
     if plan.strip_qdq:
         content, _ = strip_quantization(content, arguments.model)
     write_bytes(arguments.write_onnx, content)

@@ -163,12 +163,13 @@ class _Report:
         from dataclasses import asdict
 
         from googlenet_deploy import __version__
-        from googlenet_deploy.device.files import sha256_file, write_json
+        from googlenet_deploy.device.files import write_json
+        from googlenet_deploy.device.onnx_model.header import model_sha256
         from googlenet_deploy.evaluation.summary import as_json, figures_of, intervals_of, paired_of
 
         values: Dict[str, Any] = {
             "model": arguments.model,
-            "model_sha256": sha256_file(arguments.model),
+            "model_sha256": model_sha256(arguments.model),
             "reference": arguments.reference,
             "images": len(self.result.names),
             "figures": figures_of(self.result),

@@ -19,6 +19,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.commands import DEVICE_COMMANDS, DEVICE_PROGRAM
+from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import GoogLeNetDeployError
 
 EXIT_STATUS_HELP = """\
@@ -28,6 +29,7 @@ _BASE_PACKAGES = {
     "numpy": "pip install numpy, or apt install python3-numpy",
     "PIL": "pip install pillow, or apt install python3-pil",
 }
+LONGEST_MESSAGE = 2000  # characters
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -180,9 +182,10 @@ def _report(program: str, error: Exception) -> int:
     elif isinstance(error, MemoryError):
         print(f"{program}: error: out of memory", file=sys.stderr)
     elif isinstance(error, GoogLeNetDeployError):
-        print(f"{program}: error: {error.message}", file=sys.stderr)
-        if error.remedy:
-            print(f"  {error.remedy}", file=sys.stderr)
+        # Names and texts from files are in it, which must not reach a terminal as they are.
+        print(f"{program}: error: {printable(error.message, LONGEST_MESSAGE)}", file=sys.stderr)
+        for line in (error.remedy or "").splitlines():
+            print(f"  {printable(line, LONGEST_MESSAGE)}", file=sys.stderr)
         return error.exit_status
     elif isinstance(error, ModuleNotFoundError) and error.name in _BASE_PACKAGES:
         # The device part travels without an installer, so even these may be missing.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any, List, Sequence
 
 
 def columns(rows: Sequence[Sequence[str]], words: int = 1) -> List[str]:
-    """Rows as lines: the first `words` cells of each to the left, the others to the right; empty for no rows."""
+    """Rows as lines: the first `words` cells of each to the left, the others to the right; empty for no rows.
+
+    Cells may come from files; see `printable`.
+    """
     if not rows:
         return []
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     return [
         "  ".join(
@@ -34,3 +39,50 @@ def megabytes(size: Any) -> str:  # noqa: ANN401 - from JSON
 def one_line(error: BaseException) -> str:
     """A library's error on one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: str, limit: int = 120) -> str:
+    r"""Text from a file as it may be shown: on one line, without what a terminal obeys, and of a readable length.
+
+    Control characters, invisible ones and those that change the direction of writing become escapes such as ``\x1b``.
+    Of a text of more than `limit` characters the middle is left out.
+
+    Args:
+        text: A name or message that may come from a file that nobody has checked.
+        limit: Characters that are shown at most.
+    """
+    if len(text) > limit:
+        kept = max(1, (limit - 5) // 2)
+        text = f"{text[:kept]} ... {text[-kept:]}"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(character if _is_visible(character) else _escaped(character) for character in text)
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and unicodedata.category(character) not in ("Cf", "Cs", "Co", "Cn")
+
+
+def _escaped(character: str) -> str:
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    code = ord(character)
+    form = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return named.get(character, form)
+
+
+# Lines in which OpenVINO and its frontends say where in their source they are, not what is wrong.
+_NOISE = (
+    "Exception from", "Check '", "While validating", "FrontEnd API failed", "Model wasn't fully converted", "Summary:",
+    "-- Conversion is failed for", "Shape inference input shapes", "To facilitate the conversion",
+    "Failed operations detailed log",
+)  # fmt: skip
+
+
+def reason_line(error: BaseException, limit: int = 300) -> str:
+    """The line of a library's error that holds the reason, as it may be shown; its kind where there is none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_NOISE) and not line.endswith("with a message:")]
+    # An operator that is missing leads to other errors, which are reported ahead of it.
+    missing = [line for line in telling if line.startswith("-- No conversion rule")]
+    line = (missing or telling or lines or [type(error).__name__])[0]
+    return printable(line[3:] if line.startswith("-- ") else line, limit)

@@ -2,66 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-
-from googlenet_deploy.device.files import PathLike, reason, write_bytes
+from googlenet_deploy.device.files import PathLike, write_bytes
+from googlenet_deploy.device.onnx_model.header import REMEDY, read_model
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.errors import BadModelError, VerificationError, first_line, requires
+from googlenet_deploy.device.text import printable
+from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.graph.fold import fold_constants
-from googlenet_deploy.graph.graph import name_nodes, opset_of, runtime_inputs, serialize, shape_of, subgraphs
-from googlenet_deploy.graph.inline import check_functions, inline_functions
+from googlenet_deploy.graph.graph import name_nodes, runtime_inputs, serialize, shape_of
+from googlenet_deploy.graph.inline import inline_functions
 from googlenet_deploy.graph.pass_manager import check_model, find_problem
-from googlenet_deploy.graph.shapes import open_dimensions
 from googlenet_deploy.graph.single_precision import to_single_precision
 
 with requires("export"):
-    import onnx
-    from google.protobuf.descriptor import FieldDescriptor
-    from google.protobuf.message import DecodeError, Message
-    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, external_data_helper
+    from google.protobuf.message import DecodeError
+    from onnx import ModelProto, TensorProto, ValueInfoProto
 
-# Protobuf's own limit for one message.
-LARGEST_FILE = 2**31 - 1
-OLDEST_OPSET = 7
 DEFAULT_SIZE = 224  # pixels; where the model leaves height and width open
-REMEDY = "export it again, or check the download"
 
 
-def load_model(path: PathLike) -> ModelProto:
-    """Reads an ONNX file of any origin, its external data included, and checks its structure.
+def load_model(path: PathLike, *, repairable: bool = False) -> ModelProto:
+    """Reads an ONNX file of any origin, its external data included, through the gate of `onnx_model.header`.
 
-    Nodes without a name get one, and dimensions below 1 become open; nothing else is changed.
+    Nodes without a name get one, and dimensions below 1 are left open; nothing else is changed.
+
+    Args:
+        path: The file.
+        repairable: Let scales pass that make no sense, for who reports and replaces them.
 
     Raises:
         BadModelError: It is missing, truncated, no ONNX, inconsistent, of an opset below 7, or its external
             data is missing, too short or outside the model's folder.
     """
-    file = Path(path)
+    file = read_model(path, repairable=repairable)
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise BadModelError(path, "is larger than 2 GiB, which is more than an ONNX file can be")
-        content = file.read_bytes()
-    except OSError as error:
-        raise BadModelError(path, f"cannot be read: {reason(error)}") from error
-    try:
-        model: ModelProto = ModelProto.FromString(content)
+        model: ModelProto = ModelProto.FromString(file.content)
     except DecodeError:
         raise BadModelError(path, "is not an ONNX model, or is truncated", REMEDY) from None
-    if not _is_text(model):
-        raise BadModelError(path, "is damaged: a name in it is not UTF-8 text", REMEDY)
-    _check_header(path, model)
-    try:
-        check_functions(model)
-    except VerificationError as error:
-        raise BadModelError(path, error.message, REMEDY) from error
-    _load_external_data(path, model)
     name_nodes(model.graph)
-    open_dimensions(model.graph)
     problem = find_problem(model.graph)
     if problem:
-        raise BadModelError(path, f"is damaged: {problem}", REMEDY)
+        raise BadModelError(path, f"is damaged: {printable(problem, 300)}", REMEDY)
     return model
 
 
@@ -83,7 +64,7 @@ def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProt
         inline_functions(model)
         inputs = runtime_inputs(model.graph)
         if len(inputs) != 1:
-            names = ", ".join(value.name for value in inputs[:5]) or "none"
+            names = ", ".join(printable(value.name) for value in inputs[:5]) or "none"
             raise BadModelError(path, f"has {len(inputs)} inputs ({names}); an image classifier has one")
         doubles = to_single_precision(model)
         image_channels(path, inputs[0])
@@ -111,9 +92,8 @@ def image_channels(path: PathLike, value: ValueInfoProto) -> tuple[str, int]:
             if channels in (1, 3):
                 assert isinstance(channels, int)
                 return layout, channels
-    raise BadModelError(
-        path, f"its input {value.name} is no batch of images: float32 or uint8 of rank 4 with 1 or 3 channels is needed"
-    )
+    needed = "float32 or uint8 of rank 4 with 1 or 3 channels is needed"
+    raise BadModelError(path, f"its input {printable(value.name)} is no batch of images: {needed}")
 
 
 def input_specification(path: PathLike, model: ModelProto) -> Preprocessing:
@@ -174,82 +154,3 @@ def store_metadata(model: ModelProto, metadata: ModelMetadata) -> None:
     del model.metadata_props[:]
     for key in sorted(properties):
         model.metadata_props.add(key=key, value=properties[key])
-
-
-def _check_header(path: PathLike, model: ModelProto) -> None:
-    # Almost any short file parses as a message of unknown fields, so what every model has is asked for.
-    if not model.HasField("graph") or not model.opset_import or not model.graph.node:
-        raise BadModelError(path, "is not an ONNX model, or is truncated", REMEDY)
-    opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        raise BadModelError(path, f"has opset {opset}; {OLDEST_OPSET} to {newest} can be read")
-    if not model.graph.output:
-        raise BadModelError(path, "has no output")
-
-
-def _is_text(message: Message) -> bool:
-    """Whether all strings of a message are UTF-8; protobuf does not check that while it parses, but on access."""
-    try:
-        for field, value in message.ListFields():
-            if field.type == FieldDescriptor.TYPE_STRING:
-                texts = [value] if isinstance(value, (str, bytes)) else value
-                if not all(isinstance(text, str) for text in texts):
-                    return False
-            elif field.type == FieldDescriptor.TYPE_MESSAGE:
-                children = [value] if isinstance(value, Message) else value
-                if not all(_is_text(child) for child in children):
-                    return False
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _load_external_data(path: PathLike, model: ModelProto) -> None:
-    folder = Path(path).resolve().parent
-    external = [tensor for tensor in _all_tensors(model.graph) if tensor.data_location == TensorProto.EXTERNAL]
-    for tensor in external:
-        _check_external(path, folder, tensor)
-    try:
-        for tensor in external:
-            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-    except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise BadModelError(path, f"its external data cannot be read: {first_line(error)}") from error
-
-
-def _check_external(path: PathLike, folder: Path, tensor: TensorProto) -> None:
-    """Refuses places outside the model's folder, missing files and files that end too early."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    relative = PurePosixPath(location)
-    target = (folder / location).resolve() if location and "\0" not in location else folder
-    inside = folder in target.parents and not relative.is_absolute() and ".." not in relative.parts
-    if not inside:
-        raise BadModelError(
-            path, f"tensor {tensor.name}: its external data is outside the model's folder: {location!r}"
-        )
-    try:
-        size = target.stat().st_size
-    except OSError as error:
-        raise BadModelError(
-            path, f"its external data {location} cannot be read: {reason(error)}", f"put {location} beside the model"
-        ) from error
-    try:
-        offset, length = int(entries.get("offset", "0")), int(entries.get("length", "0"))
-    except ValueError:
-        raise BadModelError(path, f"tensor {tensor.name}: offset or length of its external data is no number") from None
-    if offset < 0 or length < 0 or offset + length > size:
-        raise BadModelError(path, f"its external data {location} is too short for tensor {tensor.name}", REMEDY)
-
-
-def _all_tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Initializers and attributes of a graph and its subgraphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-        for subgraph in subgraphs(node):
-            yield from _all_tensors(subgraph)

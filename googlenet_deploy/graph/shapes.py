@@ -131,11 +131,3 @@ def first_unknown(model: ModelProto, skipped: Container[str] = ()) -> NodeProto 
             if name and name not in skipped and (sizes is None or not all(isinstance(size, int) for size in sizes)):
                 return node
     return None
-
-
-def open_dimensions(graph: GraphProto) -> None:
-    """Dimensions below 1, which older exporters write for an open one, become open, in place."""
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        for dimension in value.type.tensor_type.shape.dim:
-            if dimension.HasField("dim_value") and dimension.dim_value < 1:
-                dimension.ClearField("dim_value")

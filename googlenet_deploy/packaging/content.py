@@ -23,6 +23,7 @@ from googlenet_deploy.device.bundle.manifest import (
     verify_folder,
 )
 from googlenet_deploy.device.files import PathLike, reason, sha256_file, write_bytes
+from googlenet_deploy.device.onnx_model.header import read_model
 from googlenet_deploy.errors import InputError, OutputError
 from googlenet_deploy.packaging.archive import unpack_archive, verify_archive, write_archive
 
@@ -86,6 +87,18 @@ class BundleContent:
     def add_bytes(self, path: str, data: bytes, role: str, *, executable: bool = False) -> None:
         """Adds a file with this content."""
         self._add(Entry(path, data, role, executable))
+
+    def add_model(self, path: str, source: PathLike) -> None:
+        """Adds an ONNX model in one file: a copy, or the whole of one whose values are in other files.
+
+        Raises:
+            BadModelError: It cannot be read, or is damaged.
+        """
+        model = read_model(source)
+        if model.external:
+            self.add_bytes(path, model.content, "model")
+        else:
+            self.add_file(path, source, "model")
 
     def add_file(self, path: str, source: PathLike, role: str, *, executable: bool = False) -> None:
         """Adds a copy of a file.

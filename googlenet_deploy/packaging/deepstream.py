@@ -20,6 +20,7 @@ from dataclasses import replace
 from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.files import PathLike, sha256_file
+from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.jetpack import full_tensorrt_version
 from googlenet_deploy.device.targets.target import last_with_caches
@@ -198,7 +199,7 @@ def _add_cache(content: BundleContent, request: DeepStreamRequest, notes: list[s
     assert version is not None
     source = request.models["fp32"]
     table, fp32 = load_table(request.table), load_classifier(source)
-    check_matches(table, request.table, sha256_file(source), table.preprocessing)
+    check_matches(table, request.table, model_sha256(source), table.preprocessing)
     cache, remarks = cache_from_table(table, fp32, full_tensorrt_version(version))
     notes += remarks
     content.add_text(CACHE, cache.to_text(), "calibration cache")

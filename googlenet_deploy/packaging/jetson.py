@@ -13,6 +13,7 @@ from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 from googlenet_deploy.device.bundle.golden import MIN_SQNR
 from googlenet_deploy.device.bundle.selftest import PREPROCESSING
 from googlenet_deploy.device.files import PathLike, sha256_file
+from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.targets.jetpack import full_tensorrt_version
 from googlenet_deploy.device.targets.target import Target, with_caches
 from googlenet_deploy.errors import UsageError
@@ -73,7 +74,7 @@ def write_jetson(output: PathLike, request: JetsonRequest) -> BundleResult:
     models = read_models(request.models, request.precision)
     content, notes = BundleContent(), list[str]()
     for model in models:
-        content.add_file(f"models/{model.name}", model.path, "model")
+        content.add_model(f"models/{model.name}", model.path)
     _add_description(content, models)
     content.add_bytes(PYZ, request.pyz, "program", executable=True)
     caches = _add_calibration(content, request, notes)
@@ -115,7 +116,7 @@ def _add_calibration(content: BundleContent, request: JetsonRequest, notes: list
     if source is None:
         raise UsageError("a calibration table belongs to the FP32 model", "give --fp32 too, or leave --table out")
     model = load_classifier(source)
-    check_matches(table, request.table, sha256_file(source), table.preprocessing)
+    check_matches(table, request.table, model_sha256(source), table.preprocessing)
     content.add_file("calibration/table.json", request.table, "calibration table")
     if request.precision != "int8":
         return []

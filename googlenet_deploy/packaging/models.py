@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from googlenet_deploy.device.files import sha256_file
-from googlenet_deploy.device.onnx_model.header import OnnxHeader, read_onnx
+from googlenet_deploy.device.onnx_model.header import OnnxHeader, model_sha256, read_onnx
 from googlenet_deploy.device.specification import Preprocessing, describe_difference
 from googlenet_deploy.errors import BadModelError, UsageError
 
@@ -64,7 +63,7 @@ class BundleModels:
 
     def made_from(self) -> dict[str, str]:
         """Hashes for the manifest."""
-        values = {f"{model.precision}_sha256": sha256_file(model.path) for model in self.models}
+        values = {f"{model.precision}_sha256": model_sha256(model.path) for model in self.models}
         metadata = self.main.header.metadata
         values.update(weights_sha256=metadata.source_sha256, architecture=metadata.architecture)
         return {key: value for key, value in values.items() if value}

@@ -20,7 +20,8 @@ from googlenet_deploy import __version__
 from googlenet_deploy.device.engine.manifest import EngineManifest, load_manifest
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.images.decode import load_image
-from googlenet_deploy.device.onnx_model.header import OnnxHeader, Value
+from googlenet_deploy.device.onnx_model.header import OnnxHeader
+from googlenet_deploy.device.onnx_model.messages import Value
 from googlenet_deploy.device.predictions import TOP_K_INDICES, TOP_K_VALUES
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.specification import Preprocessing
@@ -89,7 +90,7 @@ def write_triton(output: PathLike, request: TritonRequest) -> BundleResult:
     folder = f"{REPOSITORY}/{request.name}"
     config = onnx_config(request.name, header, request.max_batch, len(models.class_names))
     _add_model(content, folder, config, models, warmup)
-    content.add_file(f"{folder}/1/model.onnx", models.main.path, "model")
+    content.add_model(f"{folder}/1/model.onnx", models.main.path)
     if not header.dynamic_batch:
         notes.append("the model's batch is fixed, so Triton cannot batch requests: export it without --batch")
     names = [request.name]

@@ -19,7 +19,7 @@ from googlenet_deploy.device.benchmark.measure import Measurement, OpenRunner
 from googlenet_deploy.device.benchmark.memory import Memory, memory_dict, read_memory
 from googlenet_deploy.device.benchmark.result_file import FORMAT
 from googlenet_deploy.device.benchmark.trtexec import run_trtexec, why_not_trtexec
-from googlenet_deploy.device.files import sha256_file
+from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.power.energy import Measured, window_for
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.select import AnySampler, open_sampler
@@ -279,7 +279,7 @@ def _model(runner: Runner) -> Dict[str, Any]:
     path, manifest = Path(runner.path), getattr(runner, "manifest", None)
     return {
         "path": runner.path,
-        "sha256": sha256_file(path),
+        "sha256": model_sha256(path),
         "bytes": path.stat().st_size,
         "architecture": runner.metadata.architecture,
         "source_sha256": runner.metadata.source_sha256,

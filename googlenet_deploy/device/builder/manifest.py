@@ -10,7 +10,8 @@ from googlenet_deploy.device.builder.plan import BuildRequest
 from googlenet_deploy.device.engine.layers import precision_shares
 from googlenet_deploy.device.engine.manifest import EngineManifest
 from googlenet_deploy.device.files import sha256_bytes
-from googlenet_deploy.device.onnx_model.header import Value
+from googlenet_deploy.device.onnx_model.header import model_sha256
+from googlenet_deploy.device.onnx_model.messages import Value
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 
 
@@ -60,7 +61,7 @@ def make_manifest(
         notes=(*request.plan.notes, *request.notes),
         source={
             "file": Path(request.model).name,
-            "sha256": sha256_bytes(Path(request.model).read_bytes()),
+            "sha256": model_sha256(request.model),
             "opset": request.header.opset,
             "metadata": request.header.metadata.to_properties(),
         },

@@ -12,6 +12,7 @@ from googlenet_deploy.device.builder.inspection import inspect_engine
 from googlenet_deploy.device.builder.manifest import make_manifest
 from googlenet_deploy.device.builder.plan import BuildRequest, BuildResult
 from googlenet_deploy.device.builder.timing_cache import describe_change
+from googlenet_deploy.device.onnx_model.header import read_model
 from googlenet_deploy.device.onnx_model.strip_qdq import strip_quantization
 from googlenet_deploy.device.signals import cancellation, deferred, interruptible
 from googlenet_deploy.device.tensorrt.log import BuildLog
@@ -56,7 +57,7 @@ class Session:
 
     def _parse(self) -> None:
         request, path = self.request, self.request.model
-        content = Path(path).read_bytes()
+        content = read_model(path).content
         if request.plan.strip_qdq:
             content, removed = strip_quantization(content, path)
             request.notes.append(f"{removed} Q/DQ nodes removed")
@@ -86,12 +87,14 @@ class Session:
         if not self.request.header.dynamic_batch:
             return
         value = self.request.header.inputs[0]
-        rest = [size if isinstance(size, int) else None for size in value.shape[1:]]
-        if None in rest:
+        spec = self.request.header.metadata.preprocessing
+        prepared = (None,) * len(value.shape[1:]) if spec is None else spec.input_shape
+        rest = [size if isinstance(size, int) else made for size, made in zip(value.shape[1:], prepared)]
+        if None in rest or len(rest) != len(value.shape[1:]):
             raise BadModelError(
                 self.request.model,
                 f"its input {value.name} leaves more open than the batch",
-                "export it with a fixed size",
+                "export it with a preprocessing, whose crop fixes the size",
             )
         profile = self.builder.create_optimization_profile()
         shapes = [(size, *rest) for size in self.request.options.batch or (1, 1, 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, List, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from googlenet_deploy.device.cpu_graph.move_quantize import move_quantize
 from googlenet_deploy.device.cpu_graph.qlinear import fuse_convolutions
 from googlenet_deploy.device.cpu_graph.weights import fold_weights, scalar_scale
 from googlenet_deploy.device.onnx_model.edit import EditableGraph
+from googlenet_deploy.device.onnx_model.messages import Model
 
 ZERO_POINT = 128
 _NAME = "unsigned/zero_point"
@@ -47,11 +48,11 @@ class Form(NamedTuple):
     changes: str
 
 
-def onnxruntime_form(model: bytes) -> Optional[Form]:
+def onnxruntime_form(model: Union[bytes, Model]) -> Optional[Form]:
     """For ONNX Runtime's CPU provider: INT8 convolutions as QLinearConv, weights ready, LRN without ``pow``.
 
     Returns:
-        None where there is nothing to change, the model is too old, or its constants lie in other files.
+        None where there is nothing to change, the model is too old, or its constants are in other files.
 
     Raises:
         ValueError: The model is damaged.
@@ -59,12 +60,12 @@ def onnxruntime_form(model: bytes) -> Optional[Form]:
     return _form(model, _for_onnxruntime)
 
 
-def openvino_form(model: bytes) -> Optional[Form]:
+def openvino_form(model: Union[bytes, Model]) -> Optional[Form]:
     """For OpenVINO: unsigned activations; see `onnxruntime_form`."""
     return _form(model, _for_openvino)
 
 
-def _form(model: bytes, change: Callable[[EditableGraph], List[str]]) -> Optional[Form]:
+def _form(model: Union[bytes, Model], change: Callable[[EditableGraph], List[str]]) -> Optional[Form]:
     try:
         graph = EditableGraph(model)
         if graph.external or graph.opset < OLDEST_OPSET:

@@ -15,6 +15,7 @@ import numpy as np
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 
 BETA = 0.75
+MOST_CHANNELS = 4096  # the band matrix has their square
 # Operators through which a tensor keeps its number of channels.
 _KEEPS_CHANNELS = ("Relu", "MaxPool", "AveragePool", "LRN", "QuantizeLinear", "DequantizeLinear", "Clip", "Identity")
 
@@ -26,7 +27,7 @@ def decompose_lrn(graph: EditableGraph) -> int:
     count = 0
     for item in graph.nodes:
         channels = _channels(graph, producers, item.inputs[0]) if item.operator == "LRN" else None
-        if channels is None or abs(_number(item, "beta", BETA) - BETA) > 1e-9:
+        if channels is None or channels > MOST_CHANNELS or abs(_number(item, "beta", BETA) - BETA) > 1e-9:
             nodes.append(item)
         else:
             nodes.extend(_decomposed(graph, item, channels))

@@ -151,5 +151,5 @@ def _fused(graph: EditableGraph, match: _Match) -> EditableNode:
     bias = graph.add_constant(f"{name}/bias codes", match.bias)
     inputs = [match.dequantize.inputs[0], match.dequantize.inputs[1], _ZERO, weights, scale, zero]
     made = node("QLinearConv", [*inputs, match.quantize.inputs[1], _ZERO, bias], [name])
-    made.name, made.raw = f"{match.convolution.name}/QLinearConv", match.convolution.attributes()
+    made.name, made.parts = f"{match.convolution.name}/QLinearConv", match.convolution.attributes()
     return made

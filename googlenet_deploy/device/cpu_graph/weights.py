@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode
+from googlenet_deploy.device.onnx_model.strip_qdq import along
 
 
 class QuantizedWeight(NamedTuple):
@@ -22,7 +23,7 @@ class QuantizedWeight(NamedTuple):
 
     def floats(self) -> NDArray[np.float32]:
         """``codes * scale``, as DequantizeLinear defines it."""
-        return np.asarray(self.codes.astype(np.float32) * _along(self.scale, self.codes.ndim, self.axis), np.float32)
+        return np.asarray(self.codes.astype(np.float32) * along(self.scale, self.codes.ndim, self.axis), np.float32)
 
 
 def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], name: str) -> Optional[QuantizedWeight]:
@@ -72,25 +73,17 @@ def drop_unread(graph: EditableGraph) -> None:
     for item in reversed(graph.nodes):
         if wanted & set(item.outputs):
             kept.append(item)
-            wanted |= set(item.inputs)
+            wanted |= set(item.all_inputs())
     graph.nodes = kept[::-1]
 
 
 def _quantized(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int) -> NDArray[np.int8]:
     """QuantizeLinear as ONNX defines it: half to even, saturated."""
-    return np.asarray(np.clip(np.rint(values / _along(scale, values.ndim, axis)), -128, 127), np.int8)
+    return np.asarray(np.clip(np.rint(values / along(scale, values.ndim, axis)), -128, 127), np.int8)
 
 
 def _zero_point(graph: EditableGraph, item: EditableNode) -> Optional[NDArray[np.generic]]:
     return graph.constant(item.inputs[2]) if len(item.inputs) > 2 and item.inputs[2] else None
-
-
-def _along(factor: NDArray[np.float32], rank: int, axis: int) -> NDArray[np.float32]:
-    if factor.size == 1:
-        return factor.reshape(())
-    shape = [1] * rank
-    shape[axis % rank] = factor.size
-    return factor.reshape(tuple(shape))
 
 
 def scalar_scale(graph: EditableGraph, item: EditableNode) -> Optional[Tuple[float, str]]:

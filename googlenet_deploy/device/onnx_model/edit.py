@@ -12,81 +12,83 @@ from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from googlenet_deploy.device.onnx_model.header import parse_node, tensor_dims
-from googlenet_deploy.device.onnx_model.protobuf import Field, encode, encode_field, fields, integers
+from googlenet_deploy.device.onnx_model.messages import (
+    FLOAT,
+    INT,
+    INTS,
+    Attribute,
+    Graph,
+    Model,
+    NodeMessage,
+    Tensor,
+    parse_model,
+    values_of,
+)
+from googlenet_deploy.device.onnx_model.protobuf import encode, encode_field
 
-Attribute = Union[int, float, Tuple[int, ...]]
+AttributeValue = Union[int, float, Tuple[int, ...]]
 
-_GRAPH, _OPSET = 7, 8
-_NODE, _INITIALIZER, _VALUE_INFO, _OUTPUT = 1, 5, 13, 12
-_NUMPY = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2"}
-_CODES = {np.dtype(text).str: code for code, text in _NUMPY.items()}
-_EXTERNAL = 1  # TensorProto.DataLocation
-# AttributeProto.type
-_FLOAT, _INT, _INTS = 1, 2, 7
+_GRAPH, _NODE, _INITIALIZER, _VALUE_INFO = 7, 1, 5, 13
+_CODES = {"<f4": 1, "|u1": 2, "|i1": 3, "<i4": 6, "<i8": 7, "<f2": 10}
 
 
 @dataclass
 class EditableNode:
-    """A node; its attributes are kept as bytes, and parsed when asked for."""
+    """A node; its attributes stay as they are in the file."""
 
     operator: str
     inputs: List[str]
     outputs: List[str]
     name: str = ""
-    raw: List[bytes] = field(default_factory=list)
+    parts: List[Attribute] = field(default_factory=list)
 
-    def attribute(self, name: str, default: Attribute) -> Attribute:
+    def attribute(self, name: str, default: AttributeValue) -> AttributeValue:
         """An attribute that is an integer, a number, or a list of integers."""
-        for part in self.raw:
-            value = _read_attribute(memoryview(part), name)
-            if value is not None:
-                return value
-        return default
+        value = next((part.value for part in self.parts if part.name == name), None)
+        return default if value is None else value
 
-    def attributes(self) -> List[bytes]:
+    def attributes(self) -> List[Attribute]:
         """The attributes alone, to be given to another node."""
-        return list(self.raw)
+        return list(self.parts)
+
+    def all_inputs(self) -> List[str]:
+        """The tensors that it reads, those that its subgraphs read from outside too."""
+        return [*self.inputs, *(name for part in self.parts for graph in part.graphs for name in _read_in(graph))]
 
 
 class EditableGraph:
     """The graph of an ONNX model.
 
     Args:
-        model: A valid ONNX model.
+        model: A valid ONNX model, as bytes or parsed.
 
     Attributes:
         nodes: In an order in which they can be executed.
         opset: Version of the default operator set.
         outputs: Names of the graph's outputs.
-        external: Whether constants lie in other files, so that the model's bytes are not all of it.
+        external: Whether constants are in other files, so that the model's bytes are not all of it.
 
     Raises:
         ValueError: It is damaged.
     """
 
-    def __init__(self, model: bytes) -> None:
-        self._outer: List[Field] = []
-        self._others: List[Field] = []
-        self._constants: Dict[str, memoryview] = {}
+    def __init__(self, model: Union[bytes, Model]) -> None:
+        parsed = model if isinstance(model, Model) else parse_model(model)
+        graph = parsed.graph or Graph()
+        self._outer, self.opset = parsed.others, parsed.opset
+        self._others = [part for part in graph.others if part.number != _VALUE_INFO]
+        self._constants: Dict[str, Tensor] = {tensor.name: tensor for tensor in graph.initializers}
         self._added: Dict[str, NDArray[np.generic]] = {}
-        self.nodes: List[EditableNode] = []
-        self.outputs: List[str] = []
-        self.opset, self.external = 0, False
-        for part in fields(memoryview(model)):
-            if part.number == _GRAPH:
-                self._read_graph(part.bytes())
-            else:
-                self._outer.append(part)
-                if part.number == _OPSET:
-                    self._read_opset(part.bytes())
+        self.nodes = [_editable(item) for item in graph.nodes]
+        self.outputs = [value.name for value in graph.outputs]
+        self.external = any(tensor.external is not None for tensor in graph.initializers)
 
     def constant(self, name: str) -> Optional[NDArray[np.generic]]:
         """The value of an initializer; None where there is none of that name, or it is stored in another way."""
         if name in self._added:
             return self._added[name]
-        message = self._constants.get(name)
-        return None if message is None else _read_tensor(message)
+        tensor = self._constants.get(name)
+        return None if tensor is None else values_of(tensor)
 
     def is_constant(self, name: str) -> bool:
         """Whether an initializer has that name."""
@@ -96,8 +98,8 @@ class EditableGraph:
         """The shape of an initializer; () where there is none of that name."""
         if name in self._added:
             return self._added[name].shape
-        message = self._constants.get(name)
-        return () if message is None else tensor_dims(message)
+        tensor = self._constants.get(name)
+        return () if tensor is None else tensor.dims
 
     def add_constant(self, name: str, value: NDArray[np.generic]) -> str:
         """Adds an initializer, or replaces the one of that name; gives the name."""
@@ -106,55 +108,40 @@ class EditableGraph:
 
     def producers(self) -> Dict[str, EditableNode]:
         """Each tensor's node."""
-        return {name: node for node in self.nodes for name in node.outputs}
+        return {name: node for node in self.nodes for name in node.outputs if name}
 
     def consumers(self) -> Dict[str, List[EditableNode]]:
         """Each tensor's readers, in the graph's order; a node that reads it twice is there twice."""
         found: Dict[str, List[EditableNode]] = {}
         for node in self.nodes:
-            for name in node.inputs:
+            for name in node.all_inputs():
                 found.setdefault(name, []).append(node)
         return found
 
     def serialize(self) -> bytes:
         """The changed model; constants that nothing reads are left out, and so are types of inner tensors."""
-        read = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
+        read = {name for node in self.nodes for name in node.all_inputs()} | set(self.outputs)
         parts = [encode(_NODE, _write_node(node)) for node in self.nodes]
         parts += [encode_field(part) for part in self._others]
-        for name, message in self._constants.items():
+        for name, tensor in self._constants.items():
             if name in read and name not in self._added:
-                parts.append(encode(_INITIALIZER, message))
+                parts.append(encode(_INITIALIZER, tensor.message))
         for name, value in self._added.items():
             if name in read:
                 parts.append(encode(_INITIALIZER, write_tensor(name, value)))
         return b"".join([encode_field(part) for part in self._outer] + [encode(_GRAPH, b"".join(parts))])
 
-    def _read_graph(self, graph: memoryview) -> None:
-        for part in fields(graph):
-            if part.number == _NODE:
-                self.nodes.append(_read_node(part.bytes()))
-            elif part.number == _INITIALIZER:
-                name, external = _describe_tensor(part.bytes())
-                self._constants[name] = part.bytes()
-                self.external = self.external or external
-            elif part.number != _VALUE_INFO:
-                self._others.append(part)
-                if part.number == _OUTPUT:
-                    self.outputs.append(_value_name(part.bytes()))
-
-    def _read_opset(self, message: memoryview) -> None:
-        parts = {part.number: part for part in fields(message)}
-        if 2 in parts and (1 not in parts or parts[1].text() in ("", "ai.onnx")):
-            self.opset = parts[2].integer()
-
 
 def node(
-    operator: str, inputs: Iterable[str], outputs: Iterable[str], attributes: Optional[Mapping[str, Attribute]] = None
+    operator: str,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    attributes: Optional[Mapping[str, AttributeValue]] = None,
 ) -> EditableNode:
     """A new node, named after its first output."""
     made = list(outputs)
-    raw = [_write_attribute(name, value) for name, value in (attributes or {}).items()]
-    return EditableNode(operator, list(inputs), made, f"{made[0]}/{operator}", raw)
+    parts = [_new_attribute(name, value) for name, value in (attributes or {}).items()]
+    return EditableNode(operator, list(inputs), made, f"{made[0]}/{operator}", parts)
 
 
 def write_tensor(name: str, value: NDArray[np.generic]) -> bytes:
@@ -164,77 +151,32 @@ def write_tensor(name: str, value: NDArray[np.generic]) -> bytes:
     return dims + encode(2, _CODES[plain.dtype.str]) + encode(8, name) + encode(9, plain.tobytes())
 
 
-def _read_node(message: memoryview) -> EditableNode:
-    header = parse_node(message)
-    raw = [bytes(part.bytes()) for part in fields(message) if part.number == 5]
-    return EditableNode(header.operator, list(header.inputs), list(header.outputs), header.name, raw)
+def _editable(item: NodeMessage) -> EditableNode:
+    return EditableNode(item.operator, list(item.inputs), list(item.outputs), item.name, list(item.attributes))
+
+
+def _read_in(graph: Graph) -> List[str]:
+    """Everything that a subgraph and those inside it read; names of their own do no harm."""
+    found = [value.name for value in graph.outputs]
+    for item in graph.nodes:
+        found += item.inputs
+        found += [name for part in item.attributes for inner in part.graphs for name in _read_in(inner)]
+    return found
 
 
 def _write_node(item: EditableNode) -> bytes:
     domain, _, operator = item.operator.rpartition(":")
     parts = [encode(1, name) for name in item.inputs] + [encode(2, name) for name in item.outputs]
-    parts += [encode(3, item.name), encode(4, operator)] + [encode(5, part) for part in item.raw]
+    parts += [encode(3, item.name), encode(4, operator)] + [encode(5, part.message) for part in item.parts]
     return b"".join(parts + ([encode(7, domain)] if domain else []))
 
 
-def _read_attribute(message: memoryview, wanted: str) -> Optional[Attribute]:
-    parts: Dict[int, List[Field]] = {}
-    for part in fields(message):
-        parts.setdefault(part.number, []).append(part)
-    if 1 not in parts or parts[1][0].text() != wanted:
-        return None
-    kind = parts[20][0].integer() if 20 in parts else 0
-    if kind == _FLOAT and 2 in parts:
-        bits = parts[2][0].value
-        return float(struct.unpack("<f", struct.pack("<I", bits))[0]) if isinstance(bits, int) else None
-    if kind == _INT:
-        return parts[3][0].integer() if 3 in parts else 0
-    if kind == _INTS:
-        return tuple(number for part in parts.get(8, []) for number in integers(part))
-    return None
-
-
-def _write_attribute(name: str, value: Attribute) -> bytes:
+def _new_attribute(name: str, value: AttributeValue) -> Attribute:
     if isinstance(value, float):
-        return encode(1, name) + b"\x15" + struct.pack("<f", value) + encode(20, _FLOAT)
+        message = encode(1, name) + b"\x15" + struct.pack("<f", value) + encode(20, FLOAT)
+        return Attribute(name, FLOAT, value, (), (), (), memoryview(message))
     if isinstance(value, int):
-        return encode(1, name) + encode(3, value) + encode(20, _INT)
-    return encode(1, name) + b"".join(encode(8, number) for number in value) + encode(20, _INTS)
-
-
-def _value_name(message: memoryview) -> str:
-    return next((item.text() for item in fields(message) if item.number == 1), "")
-
-
-def _describe_tensor(message: memoryview) -> Tuple[str, bool]:
-    name, external = "", False
-    for part in fields(message):
-        if part.number == 8:
-            name = part.text()
-        elif part.number == 14:
-            external = part.integer() == _EXTERNAL
-    return name, external
-
-
-def _read_tensor(message: memoryview) -> Optional[NDArray[np.generic]]:
-    dtype, raw, packed = 0, None, None  # type: int, Optional[memoryview], Optional[memoryview]
-    numbers: List[int] = []
-    for part in fields(message):
-        if part.number == 2:
-            dtype = part.integer()
-        elif part.number == 9:
-            raw = part.bytes()
-        elif part.number == 4 and not isinstance(part.value, int):
-            packed = part.bytes()
-        elif part.number in (5, 7):
-            numbers.extend(integers(part))
-    shape = tensor_dims(message)
-    if dtype not in _NUMPY:
-        return None
-    if raw is None and packed is not None and dtype == 1:
-        raw = packed
-    if raw is not None:
-        return np.frombuffer(raw, _NUMPY[dtype]).reshape(shape)
-    if numbers:
-        return np.array(numbers).astype(_NUMPY[dtype]).reshape(shape)
-    return np.zeros(shape, _NUMPY[dtype]) if not int(np.prod(shape)) else None
+        message = encode(1, name) + encode(3, value) + encode(20, INT)
+        return Attribute(name, INT, 0.0, (value,), (), (), memoryview(message))
+    message = encode(1, name) + b"".join(encode(8, number) for number in value) + encode(20, INTS)
+    return Attribute(name, INTS, 0.0, value, (), (), memoryview(message))

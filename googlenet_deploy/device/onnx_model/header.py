@@ -1,26 +1,28 @@
-"""What the engine builder must know of an ONNX file before TensorRT parses it, read without the onnx package.
+"""Reading an ONNX file without the onnx package: one gate, through which every model goes before anything else sees it.
 
-Field numbers are those of ``onnx/onnx.proto`` (onnx 1.x; they never change).
+`read_model` gives a file's whole content, data files included, once it is checked; `read_onnx` what the engine builder
+and the bundles must know of it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, Tuple
 
 from googlenet_deploy.device.file_kind import recognise
-from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.files import PathLike, reason, sha256_file
+from googlenet_deploy.device.onnx_model.checks import all_tensors, check_structure
+from googlenet_deploy.device.onnx_model.external import LARGEST_MODEL, with_data, with_open_dimensions
+from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, Value, parse_model
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
-from googlenet_deploy.device.onnx_model.protobuf import Field, fields, integers
+from googlenet_deploy.device.onnx_model.scales import check_scales
+from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
 
 REMEDY = "export it again, or check the download"
-# onnx.TensorProto.DataType
-DATA_TYPES = {
-    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
-    10: "float16", 11: "float64", 16: "bfloat16", 17: "float8_e4m3fn", 22: "int4",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,6 @@ class Node:
     def ints(self, attribute: str) -> Tuple[int, ...]:
         """An attribute's integers; empty where the node does not have it."""
         return next((values for name, values in self.integers if name == attribute), ())
-
-
-@dataclass(frozen=True)
-class Value:
-    """An input or output: name, element type as NumPy names it, and shape with None or a name for what is open."""
-
-    name: str
-    dtype: str
-    shape: Tuple[Union[int, str, None], ...]
 
 
 @dataclass(frozen=True)
@@ -97,28 +90,112 @@ class OnnxHeader:
         return bool(self.inputs) and bool(self.inputs[0].shape) and not isinstance(self.inputs[0].shape[0], int)
 
 
-def read_onnx(path: PathLike) -> OnnxHeader:
-    """Reads an ONNX file.
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file that has passed the gate.
+
+    Attributes:
+        path: The file.
+        content: The whole model in one piece: with the values of its data files, and open dimensions where the file
+            has one below 1. The file's own bytes where neither is the case.
+        model: Its messages.
+        external: Whether some of its values are in other files.
+    """
+
+    path: str
+    content: bytes
+    model: Model
+    external: bool
+
+    @cached_property
+    def header(self) -> OnnxHeader:
+        """What it says about itself.
+
+        Raises:
+            BadModelError: Its metadata is damaged, or its preprocessing makes other images than its input takes.
+        """
+        return _header(self.model, self.path)
+
+
+def read_model(path: PathLike, *, repairable: bool = False) -> OnnxFile:
+    """Reads an ONNX file and checks it.
+
+    Args:
+        path: The file.
+        repairable: Let scales pass that make no sense, for who reports and replaces them.
 
     Raises:
-        BadModelError: It cannot be read, is truncated, or is no ONNX model.
+        BadModelError: It cannot be read, is truncated, is no ONNX model or an inconsistent one, asks for more memory
+            than any classifier, or its external data is missing, too short or outside its folder.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BadModelError(path, f"cannot be read: {reason(error)}") from error
-    return parse_onnx(content, str(path))
+    content = _read(path)
+    model = _parse(content, path)
+    external = any(tensor.external is not None for graph in _graphs(model) for tensor in all_tensors(graph))
+    changed = with_data(content, path) if external else content
+    if _has_open_numbers(model):
+        changed = with_open_dimensions(changed)
+    if changed is not content:
+        model = _parse(changed, path)
+    _check_scales(model, path, repairable=repairable)
+    return OnnxFile(str(path), changed, model, external)
+
+
+def read_onnx(path: PathLike) -> OnnxHeader:
+    """The header of an ONNX file; see `read_model`."""
+    return read_model(path).header
 
 
 def parse_onnx(content: bytes, path: str) -> OnnxHeader:
-    """The same from bytes; `path` is for the messages."""
+    """The same from bytes, whose external data is not looked at; `path` is for the messages."""
+    model = _parse(content, path)
+    _check_scales(model, path, repairable=False)
+    return _header(model, path)
+
+
+def model_sha256(path: PathLike) -> str:
+    """Hash of a model: of its file, or of file and data where an ONNX file has its values in other files.
+
+    Raises:
+        BadModelError: Its external data cannot be read.
+        OSError: The file cannot be read.
+    """
+    plain = sha256_file(path)
+    if Path(path).suffix.lower() != ".onnx":
+        return plain
+    file = read_model(path, repairable=True)
+    return hashlib.sha256(plain.encode() + file.content).hexdigest() if file.external else plain
+
+
+def _read(path: PathLike) -> bytes:
+    file = Path(path)
     try:
-        header = _parse(memoryview(content), path)
-    except (ValueError, UnicodeDecodeError) as error:
+        if file.stat().st_size > LARGEST_MODEL:
+            raise BadModelError(path, "is larger than 2 GiB, which is more than an ONNX file can be")
+        content = file.read_bytes()
+    except (OSError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise BadModelError(path, f"cannot be read: {why}") from error
+    if not content:
+        raise BadModelError(path, "is empty: it is not an ONNX model, or is truncated", REMEDY)
+    return content
+
+
+def _parse(content: bytes, path: PathLike) -> Model:
+    try:
+        model = parse_model(content)
+    except UnicodeDecodeError as error:
+        kind, remedy = recognise(path)
+        problem = f"is not an ONNX model but {kind}" if kind else "is damaged: a name in it is not UTF-8 text"
+        raise BadModelError(path, problem, remedy or REMEDY) from error
+    except ValueError as error:
         raise _not_onnx(path) from error
-    if header is None or not header.nodes or not header.opset:
+    if model.graph is None or not model.graph.nodes or not model.opset:
         raise _not_onnx(path)
-    return header
+    try:
+        check_structure(model)
+    except ValueError as error:
+        raise BadModelError(path, f"is damaged: {error}", REMEDY) from error
+    return model
 
 
 def _not_onnx(path: PathLike) -> BadModelError:
@@ -128,126 +205,59 @@ def _not_onnx(path: PathLike) -> BadModelError:
     return BadModelError(path, "is not an ONNX model, or is truncated", REMEDY)
 
 
-def _parse(message: memoryview, path: str) -> Optional[OnnxHeader]:
-    graph: Optional[memoryview] = None
-    opset, properties = 0, {}
-    for field in fields(message):
-        if field.number == 7:
-            graph = field.bytes()
-        elif field.number == 8:
-            domain, version = _opset(field.bytes())
-            opset = version if domain in ("", "ai.onnx") else opset
-        elif field.number == 14:
-            key, value = _texts(field.bytes())
-            properties[key] = value
-    if graph is None:
-        return None
-    nodes: List[Node] = []
-    values: Dict[int, List[Value]] = {11: [], 12: []}
-    initializers: Dict[str, str] = {}
-    for field in fields(graph):
-        if field.number == 1:
-            nodes.append(parse_node(field.bytes()))
-        elif field.number == 5:
-            name, dtype = _tensor(field.bytes())
-            initializers[name] = dtype
-        elif field.number in values:
-            values[field.number].append(_value(field.bytes()))
-    inputs = tuple(value for value in values[11] if value.name not in initializers)
-    metadata = ModelMetadata.from_properties(properties, path)
-    return OnnxHeader(opset, tuple(nodes), inputs, tuple(values[12]), initializers, metadata)
+def _check_scales(model: Model, path: PathLike, *, repairable: bool) -> None:
+    try:
+        if not repairable:
+            check_scales(model)
+    except ValueError as error:
+        raise BadModelError(path, f"is damaged: {error}", REMEDY) from error
 
 
-def parse_node(message: memoryview) -> Node:
-    """A NodeProto; of its attributes, those that are integers.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    texts: Dict[int, List[str]] = {1: [], 2: [], 3: [], 4: [], 7: []}
-    attributes: List[Tuple[str, Tuple[int, ...]]] = []
-    for field in fields(message):
-        if field.number in texts:
-            texts[field.number].append(field.text())
-        elif field.number == 5:
-            attributes.append(_attribute(field.bytes()))
-    name, operator, domain = ("".join(texts[number][-1:]) for number in (3, 4, 7))
-    full = f"{domain}:{operator}" if domain not in ("", "ai.onnx") else operator
-    return Node(name, full, tuple(texts[1]), tuple(texts[2]), tuple(entry for entry in attributes if entry[1]))
+def _graphs(model: Model) -> Tuple[Graph, ...]:
+    return (*(() if model.graph is None else (model.graph,)), *(function.body for function in model.functions))
 
 
-def _attribute(message: memoryview) -> Tuple[str, Tuple[int, ...]]:
-    """Name and integers of an AttributeProto: its fields ``i`` (3) and ``ints`` (8)."""
-    name, values = "", []  # type: str, List[int]
-    for field in fields(message):
-        if field.number == 1:
-            name = field.text()
-        elif field.number in (3, 8):
-            values += integers(field)
-    return name, tuple(values)
+def _has_open_numbers(model: Model) -> bool:
+    """Whether a stated dimension is a number, but open: below 1 outside, below 0 inside, where tensors may be empty."""
+    return any(
+        isinstance(size, int) and size < least
+        for graph in _every_graph(_graphs(model))
+        for values, least in ((graph.inputs, 1), (graph.outputs, 1), (graph.values, 0))
+        for value in values
+        for size in value.stated
+    )
 
 
-def _opset(message: memoryview) -> Tuple[str, int]:
-    domain, version = "", 0
-    for field in fields(message):
-        if field.number == 1:
-            domain = field.text()
-        elif field.number == 2:
-            version = field.integer()
-    return domain, version
+def _every_graph(graphs: Tuple[Graph, ...]) -> Tuple[Graph, ...]:
+    inner = tuple(
+        part for graph in graphs for node in graph.nodes for attribute in node.attributes for part in attribute.graphs
+    )
+    return graphs + (_every_graph(inner) if inner else ())
 
 
-def _texts(message: memoryview) -> Tuple[str, str]:
-    found = {field.number: field.text() for field in fields(message) if field.number in (1, 2)}
-    return found.get(1, ""), found.get(2, "")
+def _header(model: Model, path: str) -> OnnxHeader:
+    graph = model.graph or Graph()
+    initializers = {tensor.name: DATA_TYPES.get(tensor.data_type, "other") for tensor in graph.initializers}
+    inputs = tuple(value for value in graph.inputs if value.name not in initializers)
+    metadata = ModelMetadata.from_properties(model.properties, path)
+    _check_preprocessing(inputs, metadata, path)
+    nodes = tuple(map(_node, graph.nodes))
+    return OnnxHeader(model.opset, nodes, inputs, graph.outputs, initializers, metadata)
 
 
-def _tensor(message: memoryview) -> Tuple[str, str]:
-    name, dtype = "", ""
-    for field in fields(message):
-        if field.number == 2:
-            dtype = DATA_TYPES.get(field.integer(), "other")
-        elif field.number == 8:
-            name = field.text()
-    return name, dtype
+def _node(item: NodeMessage) -> Node:
+    integers = tuple((part.name, part.integers) for part in item.attributes if part.integers)
+    return Node(item.name, item.operator, item.inputs, item.outputs, integers)
 
 
-def _value(message: memoryview) -> Value:
-    name, dtype, shape = "", "", ()  # type: str, str, Tuple[Union[int, str, None], ...]
-    for field in fields(message):
-        if field.number == 1:
-            name = field.text()
-        elif field.number == 2:
-            dtype, shape = _tensor_type(field)
-    return Value(name, dtype, shape)
-
-
-def _tensor_type(field: Field) -> Tuple[str, Tuple[Union[int, str, None], ...]]:
-    dtype, shape = "other", ()  # type: str, Tuple[Union[int, str, None], ...]
-    for kind in fields(field.bytes()):
-        if kind.number != 1:  # a sequence, map or optional: nothing that TensorRT takes
-            continue
-        for part in fields(kind.bytes()):
-            if part.number == 1:
-                dtype = DATA_TYPES.get(part.integer(), "other")
-            elif part.number == 2:
-                shape = tuple(_dimension(entry.bytes()) for entry in fields(part.bytes()) if entry.number == 1)
-    return dtype, shape
-
-
-def _dimension(message: memoryview) -> Union[int, str, None]:
-    for field in fields(message):
-        if field.number == 1:
-            return field.integer()
-        if field.number == 2:
-            return field.text()
-    return None
-
-
-def tensor_dims(message: memoryview) -> Tuple[int, ...]:
-    """``dims`` of a TensorProto.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    return tuple(size for field in fields(message) if field.number == 1 for size in integers(field))
+def _check_preprocessing(inputs: Tuple[Value, ...], metadata: ModelMetadata, path: str) -> None:
+    """Refuses a stored preprocessing that makes other images than the model takes."""
+    spec = metadata.preprocessing
+    if spec is None or len(inputs) != 1 or len(inputs[0].shape) != 4:
+        return
+    wanted = zip(inputs[0].shape[1:], spec.input_shape)
+    if any(isinstance(size, int) and size != made for size, made in wanted):
+        shape = ", ".join("?" if size is None else printable(str(size)) for size in inputs[0].shape)
+        raise BadModelError(
+            path, f"its input takes ({shape}), but the preprocessing in its metadata makes {spec.input_shape}", REMEDY
+        )

@@ -61,9 +61,13 @@ def fields(message: memoryview) -> Iterator[Field]:
     Raises:
         ValueError: The message is truncated or is none.
     """
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
+    position, end = 0, len(message)
+    while position < end:
+        key = message[position]
+        if key < 0x80:  # by far the most are of one byte
+            position += 1
+        else:
+            key, position = _varint(message, position)
         number, wire_type = key >> 3, key & 7
         if number == 0:
             raise ValueError("field number 0")

@@ -8,16 +8,15 @@ an answer does not depend on what else is in its batch. A runner for single imag
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type
 
 from googlenet_deploy.device.cpu_graph.forms import onnxruntime_form
-from googlenet_deploy.device.file_kind import recognise
-from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
+from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores
+from googlenet_deploy.device.text import reason_line
 from googlenet_deploy.errors import BadModelError, DeviceError, requires
 
 with requires("runtime"):
@@ -51,6 +50,7 @@ class OnnxRuntimeRunner:
         threads: CPU threads; None takes one per core.
         batch: Images that usually come at once: 1 for the shortest time of one image, more for the most images/s.
         as_is: Run the model's graph as it stands.
+        model: The file, where it has been read already.
 
     Raises:
         BadModelError: The file is missing, damaged, has several inputs, or uses what ONNX Runtime does not support.
@@ -65,6 +65,7 @@ class OnnxRuntimeRunner:
         threads: Optional[int] = None,
         batch: int = 1,
         as_is: bool = False,
+        model: Optional[OnnxFile] = None,
     ) -> None:
         self.path = str(path)
         self.notes: List[str] = []
@@ -72,21 +73,18 @@ class OnnxRuntimeRunner:
         _check_providers(wanted)
         on_cpu = wanted[0] == CPU
         self._pool: Optional[ThreadPoolExecutor] = None
-        self._session = self._start(wanted, threads, alone=on_cpu and batch > 1, as_is=as_is or not on_cpu)
-        try:
-            self.input = image_input([_spec(value) for value in self._session.get_inputs()], self.path)
-            self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
-            properties = self._session.get_modelmeta().custom_metadata_map
-        except UnicodeDecodeError as error:
-            raise BadModelError(path, "is damaged: a name in it is not UTF-8 text") from error
+        model = model or read_model(path)
+        self.metadata = model.header.metadata
+        self._session = self._start(model, wanted, threads, alone=on_cpu and batch > 1, as_is=as_is or not on_cpu)
+        self.input = image_input([_spec(value) for value in self._session.get_inputs()], self.path)
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self.batch_range = batch_range(self.input)
         if on_cpu and batch > 1:
             if self.input.shape[0] in (None, 1):
                 self.batch_range = (1, None)
                 self._pool = ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="network")
             else:  # the model's own batch cannot be shared out
-                self._session = self._start(wanted, threads, alone=False, as_is=as_is)
-        self.metadata = ModelMetadata.from_properties(properties, self.path)
+                self._session = self._start(model, wanted, threads, alone=False, as_is=as_is)
         used = self._session.get_providers()[0].replace("ExecutionProvider", "")
         self.backend = f"ONNX Runtime {onnxruntime.__version__} ({used})"
         self.device = "GPU" if used in _GPU_PROVIDERS else "CPU"
@@ -126,45 +124,35 @@ class OnnxRuntimeRunner:
         try:
             values: List[NDArray[np.generic]] = self._session.run(names, {self.input.name: batch})
         except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise BadModelError(self.path, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+            raise BadModelError(self.path, f"ONNX Runtime cannot run it: {reason_line(error)}") from error
         return dict(zip(names, values))
 
-    def _start(self, providers: List[str], threads: Optional[int], *, alone: bool, as_is: bool) -> Any:  # noqa: ANN401
+    def _start(self, model: OnnxFile, providers: List[str], threads: Optional[int], *, alone: bool, as_is: bool) -> Any:  # noqa: ANN401
         """A session; `alone` gives every run one thread."""
         onnxruntime.set_default_logger_severity(FATAL_ONLY)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
         if alone or threads is not None:
             options.intra_op_num_threads = 1 if alone else threads
-        content = _read(self.path)
         if not as_is:
-            form = self._form(content)
+            form = self._form(model)
             if form is not None:
                 try:
                     return onnxruntime.InferenceSession(form, options, providers=providers, enable_fallback=0)
                 except Exception as error:  # noqa: BLE001 - the form is an offer, the model itself decides
-                    self.notes = [f"the model runs as it stands: its form for CPUs is refused ({_first_line(error)})"]
-        return _open(self.path, options, providers)
+                    self.notes = [f"the model runs as it stands: its form for CPUs is refused ({reason_line(error)})"]
+        return _open(model, options, providers)
 
-    def _form(self, content: bytes) -> Optional[bytes]:
+    def _form(self, model: OnnxFile) -> Optional[bytes]:
         try:
-            form = onnxruntime_form(content)
-        except ValueError:
-            return None  # damaged; ONNX Runtime says it in its own words
+            form = onnxruntime_form(model.model)
+        except ValueError as error:
+            self.notes = [f"the model runs as it stands: it has no form for CPUs ({reason_line(error)})"]
+            return None
         if form is None:
             return None
         self.notes = [f"computed in an equal form for CPUs: {form.changes} (--as-is runs the graph as it stands)"]
         return form.model
-
-
-def _read(path: str) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise BadModelError(path, f"cannot be read: {reason(error)}") from error
-    if not content:
-        raise BadModelError(path, "is empty")
-    return content
 
 
 def _check_providers(providers: List[str]) -> None:
@@ -178,15 +166,13 @@ def _check_providers(providers: List[str]) -> None:
         )
 
 
-def _open(path: str, options: Any, providers: List[str]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
+def _open(model: OnnxFile, options: Any, providers: List[str]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
+    path = model.path
     try:
         # Its fallback would print to stdout and change the provider.
-        session = onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(model.content, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        kind, remedy = recognise(path)
-        if kind:
-            raise BadModelError(path, f"is not an ONNX model but {kind}", remedy) from error
-        raise BadModelError(path, f"ONNX Runtime refuses it: {_first_line(error)}") from error
+        raise BadModelError(path, f"ONNX Runtime refuses it: {reason_line(error)}") from error
     if session.get_providers()[0] != providers[0]:
         raise DeviceError(
             f"{path}: ONNX Runtime's {providers[0]} does not start here, it would run on "
@@ -197,11 +183,5 @@ def _open(path: str, options: Any, providers: List[str]) -> Any:  # noqa: ANN401
 
 
 def _spec(value: Any) -> TensorSpec:  # noqa: ANN401 - ONNX Runtime has no types
-    # An open dimension is a name, None, or -1 in some exporters' files.
-    sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
+    sizes = tuple(size if isinstance(size, int) and size >= 1 else None for size in value.shape)
     return TensorSpec(value.name, sizes, _DTYPES.get(value.type, value.type))
-
-
-def _first_line(error: Union[Exception, str]) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
-from googlenet_deploy.device.files import PathLike, cache_folder, reason, write_bytes
-from googlenet_deploy.device.onnx_model.header import Value, parse_onnx
+from googlenet_deploy.device.files import PathLike, cache_folder, write_bytes
+from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
+from googlenet_deploy.device.onnx_model.messages import Value
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores, instructions, is_x86, sums_int8_exactly
+from googlenet_deploy.device.text import reason_line
 from googlenet_deploy.errors import BadModelError, OutputError, requires
 
 with requires("openvino"):
@@ -39,7 +41,7 @@ class CompiledCache:
     """The place of one compiled model; where the cache cannot be read or written, nothing is kept.
 
     Args:
-        model: The ONNX model as it is compiled.
+        model: The whole ONNX model as it is compiled, with the values of its data files.
         properties: How it is compiled.
         version: OpenVINO's.
     """
@@ -78,6 +80,7 @@ class OpenVinoRunner:
         path: An ONNX file with one image input.
         threads: CPU threads; None takes one per core.
         batch: Images that usually come at once: 1 for the shortest time of one image, more for the most images/s.
+        model: The file, where it has been read already.
 
     Raises:
         BadModelError: The file is missing or damaged, has several inputs, or uses what OpenVINO does not support.
@@ -85,11 +88,13 @@ class OpenVinoRunner:
 
     device = "CPU"
 
-    def __init__(self, path: PathLike, *, threads: Optional[int] = None, batch: int = 1) -> None:
+    def __init__(
+        self, path: PathLike, *, threads: Optional[int] = None, batch: int = 1, model: Optional[OnnxFile] = None
+    ) -> None:
         self.path = str(path)
         self.notes: List[str] = []
-        content = _read(self.path)
-        header = parse_onnx(content, self.path)
+        model = model or read_model(path)
+        header = model.header
         self.metadata = header.metadata
         self.input = image_input([_spec(value) for value in header.inputs], self.path)
         self.outputs = tuple(_spec(value) for value in header.outputs)
@@ -98,7 +103,7 @@ class OpenVinoRunner:
         cores = threads or available_cores()
         streams = cores if batch > 1 and self._alone else 1
         self._in_float = header.quantized and is_x86() and not sums_int8_exactly()
-        self._compiled = self._compile(self._form(content), cores, streams)
+        self._compiled = self._compile(self._form(model), cores, streams)
         self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
         self.backend = f"OpenVINO {openvino.__version__.partition('-')[0]} (CPU)"
 
@@ -123,7 +128,7 @@ class OpenVinoRunner:
                 running.append(request)
             answers += [self._answer(request) for request in running]
         except RuntimeError as error:
-            raise BadModelError(self.path, f"OpenVINO cannot run it: {_first_line(error)}") from error
+            raise BadModelError(self.path, f"OpenVINO cannot run it: {reason_line(error)}") from error
         return answers[0] if len(answers) == 1 else concatenate(answers)
 
     def close(self) -> None:
@@ -148,16 +153,20 @@ class OpenVinoRunner:
         request.wait()
         return {spec.name: request.get_output_tensor(index).data.copy() for index, spec in enumerate(self.outputs)}
 
-    def _form(self, content: bytes) -> bytes:
+    def _form(self, model: OnnxFile) -> bytes:
         if self._in_float:
             self.notes.append(
                 "this processor has no VNNI, without which OpenVINO's INT8 sums saturate and change answers: "
                 "computed in floating point; --backend onnxruntime computes in INT8 exactly"
             )
-            return content
-        form = openvino_form(content)
+            return model.content
+        try:
+            form = openvino_form(model.model)
+        except ValueError as error:
+            self.notes.append(f"the model runs as it stands: it has no form for OpenVINO ({reason_line(error)})")
+            form = None
         if form is None:
-            return content
+            return model.content
         self.notes.append(f"computed in an equal form for OpenVINO: {form.changes}")
         return form.model
 
@@ -180,10 +189,11 @@ class OpenVinoRunner:
         try:
             model = core.read_model(content)
             if self._alone:
-                model.reshape([1, *self.input.shape[1:]])
+                # What the file leaves open, the prepared images decide.
+                model.reshape([1, *(-1 if size is None else size for size in self.input.shape[1:])])
             compiled = core.compile_model(model, "CPU", properties)
         except RuntimeError as error:
-            raise BadModelError(self.path, f"OpenVINO refuses it: {_first_line(error)}") from error
+            raise BadModelError(self.path, f"OpenVINO refuses it: {reason_line(error)}") from error
         with suppress(RuntimeError):
             stream = io.BytesIO()
             compiled.export_model(stream)
@@ -191,19 +201,6 @@ class OpenVinoRunner:
         return compiled
 
 
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise BadModelError(path, f"cannot be read: {reason(error)}") from error
-
-
 def _spec(value: Value) -> TensorSpec:
-    sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
+    sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorSpec(value.name, sizes, value.dtype)
-
-
-def _first_line(error: Exception) -> str:
-    """OpenVINO's messages begin with its own source lines; what it means comes last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

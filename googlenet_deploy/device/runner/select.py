@@ -2,7 +2,8 @@
 
 "auto" takes TensorRT for an engine. For an ONNX model it takes OpenVINO where that is installed and the processor
 gains by it, which is on x86-64 with AVX2 for float models, and with VNNI or AMX for INT8 ones (without, OpenVINO's INT8
-sums may saturate); ONNX Runtime everywhere else. Both compute float models in float32.
+sums may saturate); ONNX Runtime everywhere else, and where OpenVINO refuses a model. Both compute float models in
+float32.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from googlenet_deploy.device.system.processor import instructions, is_x86, sums_int8_exactly
-from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
+from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.files import PathLike
+    from googlenet_deploy.device.onnx_model.header import OnnxFile, OnnxHeader
     from googlenet_deploy.device.runner.protocol import Runner
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
@@ -82,16 +84,26 @@ def open_runner(
         return _open_engine(path, backend, gpu or GpuOptions())
     if as_is and backend == "openvino":
         raise UsageError("--as-is is for ONNX Runtime: OpenVINO changes every graph", "leave one of them out")
-    if backend == "openvino" or (backend == "auto" and not as_is and gains_by_openvino(path)):
-        from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner  # noqa: PLC0415 - optional
+    from googlenet_deploy.device.onnx_model.header import read_model  # noqa: PLC0415 - needs NumPy
 
-        return OpenVinoRunner(path, threads=threads, batch=batch)
+    model = read_model(path)
+    if backend == "openvino":
+        return _open_openvino(model, threads, batch)
+    refused = ""
+    if backend == "auto" and not as_is and gains_by_openvino(model.header):
+        try:
+            return _open_openvino(model, threads, batch)
+        except BadModelError as error:  # ONNX Runtime may run it, and says what is wrong where it does not
+            refused = error.problem
     from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner  # noqa: PLC0415 - optional
 
     provider = _PROVIDERS.get(backend)
-    return OnnxRuntimeRunner(
-        path, providers=[provider] if provider else None, threads=threads, batch=batch, as_is=as_is
+    runner = OnnxRuntimeRunner(
+        path, providers=[provider] if provider else None, threads=threads, batch=batch, as_is=as_is, model=model
     )
+    if refused:
+        runner.notes.append(f"runs in ONNX Runtime, since {refused}")
+    return runner
 
 
 def runs_engine(path: PathLike, backend: str) -> bool:
@@ -103,18 +115,17 @@ def _is_engine(path: PathLike) -> bool:
     return Path(path).suffix.lower() in ENGINE_SUFFIXES
 
 
-def gains_by_openvino(path: PathLike) -> bool:
+def gains_by_openvino(header: OnnxHeader) -> bool:
     """Whether "auto" runs an ONNX model in OpenVINO here; see the module."""
     if find_spec("openvino") is None or not is_x86() or "avx2" not in instructions():
         return False
-    if sums_int8_exactly():
-        return True
-    from googlenet_deploy.device.onnx_model.header import read_onnx  # noqa: PLC0415 - needs NumPy
+    return sums_int8_exactly() or not header.quantized
 
-    try:
-        return not read_onnx(path).quantized
-    except GoogLeNetDeployError:
-        return False  # ONNX Runtime says what is wrong with it
+
+def _open_openvino(model: OnnxFile, threads: Optional[int], batch: int) -> Runner:
+    from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner  # noqa: PLC0415 - optional
+
+    return OpenVinoRunner(model.path, threads=threads, batch=batch, model=model)
 
 
 def _open_engine(path: PathLike, backend: str, options: GpuOptions) -> Runner:

@@ -56,7 +56,7 @@ def test_write_and_read(tiny_classifier: Any, tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    refuse(path, "is not an ONNX model, or is truncated")
+    refuse(path, "is not an ONNX model")
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_inconsistent_graphs(tiny_classifier: Any, saved: Any) -> None:
     refuse(saved(model), "reads nothing, which nothing")
     model = tiny_classifier()
     model.graph.initializer[0].dims[1] = 4
-    refuse(saved(model), "checker refuses", load_classifier)
+    refuse(saved(model), "the constant w has 432 bytes; its shape .* needs 576", load_classifier)
     model = tiny_classifier()
     del model.graph.output[:]
     refuse(saved(model), "has no output")
@@ -169,7 +169,7 @@ def test_external_data_missing_or_too_short(tiny_classifier: Any, saved: Any, tm
     refuse(saved(external(tiny_classifier, "w.bin", length="400")), "too short")
     refuse(saved(external(tiny_classifier, "w.bin", offset="-4")), "too short")
     refuse(saved(external(tiny_classifier, "w.bin", offset="many")), "no number")
-    refuse(saved(external(tiny_classifier, "w.bin")), "checker refuses", load_classifier)
+    refuse(saved(external(tiny_classifier, "w.bin")), "w.bin is too short for tensor w", load_classifier)
 
 
 def test_metadata_replaces_our_entries_and_keeps_others(tiny_classifier: Any, saved: Any) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from googlenet_deploy.device.builder.dla_rules import dla_placements, placement_lines
-from googlenet_deploy.device.onnx_model.header import Node, OnnxHeader, Value
+from googlenet_deploy.device.onnx_model.header import Node, OnnxHeader
+from googlenet_deploy.device.onnx_model.messages import Value
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 
 XAVIER, ORIN = (7, 2), (8, 7)

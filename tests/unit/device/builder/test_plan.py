@@ -7,7 +7,8 @@ import pytest
 from googlenet_deploy.device.builder.options import BuildOptions, parse_batch, parse_capabilities, parse_size
 from googlenet_deploy.device.builder.plan import BuildPlan, Site, plan_build, site_of
 from googlenet_deploy.device.builder.trtexec import trtexec_command
-from googlenet_deploy.device.onnx_model.header import Node, OnnxHeader, Value
+from googlenet_deploy.device.onnx_model.header import Node, OnnxHeader
+from googlenet_deploy.device.onnx_model.messages import Value
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, DeviceError, GoogLeNetDeployError, UsageError

@@ -56,6 +56,7 @@ def test_old_models_list_constants_among_the_inputs() -> None:
 def test_other_domains_and_kinds_of_values() -> None:
     model = small_model()
     model.graph.node[1].domain = "com.example"
+    model.graph.node.append(helper.make_node("SequenceConstruct", [model.graph.output[0].name], ["list"], "construct"))
     model.graph.output.append(helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None))
     model.opset_import.append(helper.make_opsetid("com.example", 3))
     header = parse_onnx(model.SerializeToString(), "m")

@@ -94,12 +94,25 @@ def test_an_output_keeps_its_name() -> None:
     np.testing.assert_array_equal(run(stripped), run(small_model()))
 
 
-def test_a_constant_that_is_stored_otherwise_is_refused() -> None:
+def with_stored_codes(codes: onnx.TensorProto) -> onnx.ModelProto:
     model = small_model("qdq")
-    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "w1")
-    quantized = helper.make_tensor("w1", TensorProto.INT8, weights.dims, np.zeros(108, np.int8).tolist())
-    weights.CopyFrom(quantized)  # in int32_data, not in raw_data
+    next(tensor for tensor in model.graph.initializer if tensor.name == "w1").CopyFrom(codes)
     model.graph.node.remove(next(node for node in model.graph.node if node.name == "wq"))
     next(node for node in model.graph.node if node.name == "wdq").input[0] = "w1"
+    return model
+
+
+def test_codes_that_are_stored_as_numbers() -> None:
+    codes = np.random.default_rng(2).integers(-128, 128, (4, 3, 3, 3))
+    model = with_stored_codes(helper.make_tensor("w1", TensorProto.INT8, codes.shape, codes.ravel().tolist()))
+    scale = numpy_helper.to_array(next(tensor for tensor in model.graph.initializer if tensor.name == "ws"))
+    stripped, _ = strip(model)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in stripped.graph.initializer}
+    weights = stored[next(node for node in stripped.graph.node if node.name == "conv1").input[1]]
+    np.testing.assert_allclose(weights, codes * scale.reshape(-1, 1, 1, 1), rtol=1e-6)
+
+
+def test_a_constant_that_is_stored_otherwise_is_refused() -> None:
+    model = with_stored_codes(helper.make_tensor("w1", TensorProto.INT4, (4, 3, 3, 3), np.zeros(108, int).tolist()))
     with pytest.raises(BadModelError, match="quantised constant w1 is stored in an unusual way"):
         strip_quantization(model.SerializeToString(), "m.onnx")

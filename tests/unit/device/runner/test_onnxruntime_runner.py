@@ -72,7 +72,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path / "none.onnx", "cannot be read: no such file or directory")
     refuse(tmp_path, "cannot be read: is a directory")
     path = tmp_path / "m.onnx"
-    for content, words in ((b"", "is empty"), (b"text", "ONNX Runtime refuses it"), (b"\0" * 99, "refuses it")):
+    for content, words in ((b"", "is empty"), (b"text", "is not an ONNX model"), (b"\0" * 99, "is not an ONNX model")):
         path.write_bytes(content)
         refuse(path, words)
 
@@ -85,7 +85,7 @@ IMAGE = ("image", FLOAT, ["n", 3, 8, 8])
     [
         ([IMAGE, ("mask", FLOAT, ["n", 1, 8, 8])], "has one input, this model has 2: image, mask"),
         ([("x", FLOAT, [1, 10])], "x does not take images: it has the shape"),
-        ([("x", FLOAT, [0, 3, 8, 8])], "x does not take images: it has the shape"),
+        ([("x", FLOAT, [3, 8, 8])], "x does not take images: it has the shape"),
     ],
 )
 def test_models_that_do_not_take_one_batch_of_images_are_refused(inputs: Any, words: str, tmp_path: Path) -> None:
@@ -93,7 +93,9 @@ def test_models_that_do_not_take_one_batch_of_images_are_refused(inputs: Any, wo
 
 
 def test_unknown_operators_are_refused(tmp_path: Path) -> None:
-    refuse(write(tmp_path / "m.onnx", [IMAGE], [helper.make_node("Nonsense", ["image"], ["y"])]), "refuses it")
+    refuse(
+        write(tmp_path / "m.onnx", [IMAGE], [helper.make_node("Nonsense", ["image"], ["y"])]), "no operator 'Nonsense'"
+    )
 
 
 def test_a_run_that_fails_is_one_error_and_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,7 @@ def test_float_answers_are_onnx_runtimes(make_net: MakeNet, batch: int, count: i
         assert runner.notes == []
 
 
+@pytest.mark.skipif(not sums_int8_exactly(), reason="without VNNI OpenVINO's INT8 sums saturate, as the runner says")
 @pytest.mark.parametrize("seed", range(3))
 def test_int8_answers_are_onnx_runtimes(make_net: MakeNet, seed: int) -> None:
     """Signed activations behind a Concat would differ by half of the range here."""
@@ -102,9 +103,10 @@ def test_an_operator_that_openvino_does_not_have(make_net: MakeNet, tmp_path: Pa
     import onnx
 
     model = onnx.load(str(make_net(quantized=False)))
-    model.graph.node[1].op_type = "Frobnicate"
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Frobnicate", "com.example"
+    model.opset_import.add(domain="com.example", version=1)
     onnx.save(model, str(tmp_path / "odd.onnx"))
-    with pytest.raises(BadModelError, match=r"odd\.onnx: OpenVINO refuses it"):
+    with pytest.raises(BadModelError, match=r"odd\.onnx: OpenVINO refuses it: .*com\.example\.Frobnicate"):
         OpenVinoRunner(tmp_path / "odd.onnx")
 
 

@@ -3,8 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.runner import select
 from googlenet_deploy.device.runner.select import BACKENDS, open_runner
 from googlenet_deploy.device.system import processor
@@ -81,13 +85,34 @@ class TestAuto:
         for_int8: bool,
     ) -> None:
         machine(flags, architecture, installed=installed)
-        assert select.gains_by_openvino(colour_model) == for_float
-        assert select.gains_by_openvino(quantized_model) == for_int8
+        assert select.gains_by_openvino(read_onnx(colour_model)) == for_float
+        assert select.gains_by_openvino(read_onnx(quantized_model)) == for_int8
 
-    def test_a_damaged_model_is_left_to_onnx_runtime(self, machine: Callable[..., None], tmp_path: Path) -> None:
+    def test_what_openvino_refuses_runs_in_onnx_runtime(self, machine: Callable[..., None], tmp_path: Path) -> None:
+        """OpenVINO has no Det; ONNX Runtime has."""
+        machine("avx2 avx512_vnni")
+        nodes = [
+            helper.make_node("Det", ["image"], ["determinants"]),
+            helper.make_node("Flatten", ["determinants"], ["scores"]),
+        ]
+        inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 8, 8])]
+        outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])]
+        graph = helper.make_graph(nodes, "g", inputs, outputs)
+        opset = [helper.make_opsetid("", 17)]
+        onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(tmp_path / "det.onnx"))
+        image = np.random.default_rng(3).standard_normal((2, 3, 8, 8)).astype(np.float32)
+        with open_runner(tmp_path / "det.onnx") as runner:
+            assert runner.backend.startswith("ONNX Runtime")
+            assert [note for note in runner.notes if "OpenVINO refuses it" in note and "Det" in note]
+            np.testing.assert_allclose(runner.run(image)["scores"], np.linalg.det(image), rtol=1e-3)
+        with pytest.raises(BadModelError, match=r"det\.onnx: OpenVINO refuses it: .*Det"):
+            open_runner(tmp_path / "det.onnx", "openvino")
+
+    def test_a_damaged_model_is_one_error(self, machine: Callable[..., None], tmp_path: Path) -> None:
         machine("avx2")
         (tmp_path / "a.onnx").write_bytes(b"rubbish")
-        assert not select.gains_by_openvino(tmp_path / "a.onnx")
+        with pytest.raises(BadModelError, match=r"a\.onnx: is not an ONNX model"):
+            open_runner(tmp_path / "a.onnx")
 
     def test_a_graph_as_it_stands_runs_in_onnx_runtime(self, machine: Callable[..., None], colour_model: Path) -> None:
         machine("avx2 avx512_vnni")

@@ -1,0 +1,172 @@
+"""Scales and zero points of quantised operators, checked before anything computes with them.
+
+A scale of 0 divides by zero, a scale of another shape than the channels is taken for another axis: what libraries and
+rewritings make of such files differs from one to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from googlenet_deploy.device.onnx_model.messages import Graph, Model, NodeMessage, Tensor, values_of
+from googlenet_deploy.device.text import printable
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+# Inputs that are scales, each with its zero point behind it; of both domains that have such operators.
+_SCALES = {
+    QUANTIZE: (1,),
+    DEQUANTIZE: (1,),
+    "QLinearConv": (1, 4, 6),
+    "QLinearMatMul": (1, 4, 6),
+    "QLinearAdd": (1, 4, 6),
+    "QLinearMul": (1, 4, 6),
+    "QGemm": (1, 4, 7),
+    "QLinearGlobalAveragePool": (1, 3),
+    "QLinearAveragePool": (1, 3),
+    "QLinearLeakyRelu": (1, 3),
+    "QLinearSigmoid": (1, 3),
+}
+_FLOATS = (1, 10, 16)
+_FIRST_BLOCKED = 21  # opset
+
+
+class ScaleProblem(NamedTuple):
+    """A scale or zero point that makes no sense.
+
+    Attributes:
+        node: The node that reads it.
+        tensor: Its name.
+        problem: What is wrong, as in "is 0".
+        zero: Whether the scale's only fault is that it is 0, which `quantize --repair` fixes.
+    """
+
+    node: str
+    tensor: str
+    problem: str
+    zero: bool = False
+
+    def __str__(self) -> str:
+        """The problem in one line."""
+        return f"node {printable(self.node)}: its scale {printable(self.tensor)} {self.problem}"
+
+
+def scale_problems(model: Model) -> Iterator[ScaleProblem]:
+    """All that is wrong with the scales and zero points that are constants, in the graph's order.
+
+    Raises:
+        ValueError: A constant is damaged; see `checks.check_structure`.
+    """
+    if model.graph is not None:
+        yield from _problems(model.graph, {}, {}, model.opset)
+    for function in model.functions:
+        yield from _problems(function.body, {}, {}, model.opset)
+
+
+def check_scales(model: Model) -> None:
+    """Refuses a model with such a problem.
+
+    Raises:
+        ValueError: It has one; the message names the first.
+    """
+    problem = next(scale_problems(model), None)
+    if problem is not None:
+        raise ValueError(str(problem))
+
+
+def _problems(
+    graph: Graph, outer: Dict[str, Tensor], made: Dict[str, NodeMessage], opset: int
+) -> Iterator[ScaleProblem]:
+    constants = {**outer, **{tensor.name: tensor for tensor in graph.initializers}}
+    made = dict(made)
+    for node in graph.nodes:
+        if node.operator == "Constant":
+            constants.update((node.outputs[0], item.tensors[0]) for item in node.attributes if item.tensors)
+        for index in _SCALES.get(node.operator.rpartition(":")[2], ()):
+            yield from _scale_problems(node, index, constants, made, opset)
+        for attribute in node.attributes:
+            for inner in attribute.graphs:
+                yield from _problems(inner, constants, made, opset)
+        made.update((name, node) for name in node.outputs)
+
+
+def _scale_problems(
+    node: NodeMessage, index: int, constants: Dict[str, Tensor], made: Dict[str, NodeMessage], opset: int
+) -> Iterator[ScaleProblem]:
+    tensor = constants.get(node.inputs[index]) if index < len(node.inputs) else None
+    scale = None if tensor is None else values_of(tensor)
+    if tensor is None or scale is None:
+        return
+    problem = "is not a floating-point number" if tensor.data_type not in _FLOATS else _value_problem(scale)
+    zero = problem == _ZERO
+    zero_point = constants.get(node.inputs[index + 1]) if index + 1 < len(node.inputs) else None
+    if not problem or zero:
+        shape = _shape_problem(node, index, tensor, zero_point, _shape_of(node, index, constants, made), opset)
+        problem, zero = (shape, False) if shape else (problem, zero)
+    if problem:
+        yield ScaleProblem(node.label, tensor.name or node.inputs[index], problem, zero)
+
+
+_ZERO = "is 0 (quantize --repair replaces it)"
+
+
+def _value_problem(scale: NDArray[np.generic]) -> str:
+    numbers = scale.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        return "is not finite"
+    if (numbers < 0).any():
+        return "is negative"
+    return _ZERO if (numbers == 0).any() else "is empty" if not numbers.size else ""
+
+
+def _shape_problem(
+    node: NodeMessage,
+    index: int,
+    scale: Tensor,
+    zero_point: Optional[Tensor],
+    shape: Optional[Tuple[int, ...]],
+    opset: int,
+) -> str:
+    size = int(np.prod(scale.dims))
+    if zero_point is not None and zero_point.dims != scale.dims and not (size == 1 and zero_point.dims in ((), (1,))):
+        return f"has the shape {scale.dims}, and its zero point {zero_point.dims}"
+    pair = node.operator in (QUANTIZE, DEQUANTIZE)
+    block = node.attribute("block_size") if pair else None
+    if block is not None and block.integers and block.integers[0] != 0:
+        fits = opset >= _FIRST_BLOCKED and block.integers[0] > 0 and (shape is None or len(scale.dims) == len(shape))
+        return "" if fits else f"has the shape {scale.dims}, which its block size does not fit"
+    if len(scale.dims) > 1:
+        return f"has the shape {scale.dims}; one value, or one per channel, is right"
+    return "" if size == 1 else _channel_problem(node, index, size, shape, pair=pair)
+
+
+def _channel_problem(node: NodeMessage, index: int, size: int, shape: Optional[Tuple[int, ...]], *, pair: bool) -> str:
+    if pair:
+        return _axis_problem(node, size, shape)
+    # Of QLinearConv's inputs only the weights have a scale per channel; their axis is the first.
+    if node.operator == "QLinearConv" and (index != 4 or (shape is not None and shape[:1] != (size,))):
+        return f"has {size} values, which its channels do not have"
+    return ""
+
+
+def _axis_problem(node: NodeMessage, size: int, shape: Optional[Sequence[int]]) -> str:
+    stated = node.attribute("axis")
+    axis = stated.integers[0] if stated is not None and stated.integers else 1  # ONNX's default
+    if shape is None:
+        return ""
+    if not -len(shape) <= axis < len(shape):
+        return f"is for axis {axis} of a tensor of {len(shape)} dimensions"
+    return "" if shape[axis] == size else f"has {size} values, and axis {axis} has {shape[axis]} channels"
+
+
+def _shape_of(
+    node: NodeMessage, index: int, constants: Dict[str, Tensor], made: Dict[str, NodeMessage]
+) -> Optional[Tuple[int, ...]]:
+    """Shape of the constant that the scale belongs to, through Q and DQ; None where it is not a constant."""
+    name = node.inputs[index - 1]
+    while name in made and made[name].operator in (QUANTIZE, DEQUANTIZE):
+        name = made[name].inputs[0]
+    tensor = constants.get(name)
+    return None if tensor is None else tensor.dims
