@@ -93,9 +93,7 @@ def test_models_that_do_not_take_one_batch_of_images_are_refused(inputs: Any, wo
 
 
 def test_unknown_operators_are_refused(tmp_path: Path) -> None:
-    refuse(
-        write(tmp_path / "m.onnx", [IMAGE], [helper.make_node("Nonsense", ["image"], ["y"])]), "no operator 'Nonsense'"
-    )
+    refuse(write(tmp_path / "m.onnx", [IMAGE], [helper.make_node("Nonsense", ["image"], ["y"])]), "refuses it")
 
 
 def test_a_run_that_fails_is_one_error_and_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
