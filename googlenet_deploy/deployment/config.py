@@ -163,6 +163,7 @@ def read_config(path: PathLike) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(path, f"is no TOML: {error}") from error
     _check(path, values)
+    _check_ranges(path, values)
     for name in _PLACES:
         place = values.get(name, "")
         if (place and (file.parent / place).exists()) or (place and name == "output" and not Path(place).is_absolute()):
@@ -205,6 +206,17 @@ def _check(path: PathLike, values: Mapping[str, Any]) -> None:
     for name, wanted in (("batch", int), ("compute_capabilities", str)):
         if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in values.get(name, [])):
             raise InputError(path, f"{name} is not a list of {wanted.__name__}: {values[name]!r}")
+
+
+def _check_ranges(path: PathLike, values: Mapping[str, Any]) -> None:
+    """Refuses in the file's own name what no command line could mend: each value beside valid ones."""
+    given = dict.fromkeys(REQUIRED, "given elsewhere")
+    for name, value in values.items():
+        try:
+            make_config({**given, name: value})
+        except UsageError as error:
+            message = error.message.replace(f"--{name.replace('_', '-')}", name)
+            raise InputError(path, message if name in message else f"{name}: {message}", error.remedy) from error
 
 
 def _toml(value: object) -> str:

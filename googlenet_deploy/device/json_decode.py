@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import collections.abc
 import types
-from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Type, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_UNIONS = (Union, getattr(types, "UnionType", Union))  # Python 3.8 has no ``X | None``
+_OBJECTS = (dict, collections.abc.Mapping)
 
 
-def decode(kind: type[T], value: object, where: str = "results") -> T:
+def decode(kind: Type[T], value: object, where: str = "results") -> T:
     """Makes a `kind` of a value that ``json.loads`` gave.
 
-    Understands dataclasses, ``tuple[X, ...]``, ``Mapping[str, X]``, ``X | None``, str, int, float and bool.
+    Understands dataclasses, ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]``, ``Dict[str, X]``, ``X | None``,
+    Any, str, int, float and bool.
 
     Args:
         kind: What to make.
@@ -29,18 +32,27 @@ def decode(kind: type[T], value: object, where: str = "results") -> T:
 
 def _decode(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - any annotation, any JSON
     origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
+    if kind is Any:
+        return value
+    if origin in _UNIONS:
         inner = next(option for option in get_args(kind) if option is not type(None))
         return None if value is None else _decode(inner, value, where)
     if is_dataclass(kind):
         return _dataclass(kind, value, where)
     if origin is tuple:
-        _require(isinstance(value, list), where, "a list")
-        return tuple(_decode(get_args(kind)[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is Mapping:
+        return _tuple(get_args(kind), value, where)
+    if origin in _OBJECTS:
         _require(isinstance(value, dict), where, "an object")
         return {str(key): _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     return _scalar(kind, value, where)
+
+
+def _tuple(kinds: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+    _require(isinstance(value, (list, tuple)), where, "a list")
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    _require(len(value) == len(kinds), where, f"a list of {len(kinds)}")
+    return tuple(_decode(kind, item, f"{where}[{index}]") for index, (kind, item) in enumerate(zip(kinds, value)))
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.files import atomic_path
+from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.errors import BadWeightsError, requires
 from googlenet_deploy.training.meter import require_finite
 from googlenet_deploy.training.options import EXECUTION
@@ -31,8 +33,6 @@ with requires("train"):
     from googlenet_deploy.training.validation import Validation, agreement_numbers, agreement_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from googlenet_deploy.training.loop import Trainer
     from googlenet_deploy.training.network import Network
 
@@ -114,14 +114,53 @@ def load_state(path: str | Path) -> TrainingState:
     if metadata.get("format") != FORMAT:
         raise BadWeightsError(path, "is not a training state", "give the --output of the run that is to go on")
     try:
-        values = json.loads(metadata["state"])
-        version = int(values["version"])
-        missing = {"epoch", "step", "meter", "scaler", "best", "record", "classes", "log"} - set(values)
-    except (KeyError, ValueError, TypeError) as error:
+        values = json.loads(metadata.get("state", "null"))
+        version = values.get("version") if isinstance(values, dict) else None
+        if isinstance(version, int) and version != VERSION:
+            raise BadWeightsError(path, f"is a training state of version {version}, this tool reads {VERSION}")
+        decode(_Values, values, "state")
+    except RecursionError as error:
+        raise BadWeightsError(path, "is a damaged training state: its values are nested too deeply") from error
+    except ValueError as error:
         raise BadWeightsError(path, f"is a damaged training state: {error}") from error
-    if version != VERSION or missing:
-        raise BadWeightsError(path, f"is a training state of version {version}, this tool reads {VERSION}")
     return TrainingState(tensors, values)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best epoch, as `_best_values` writes it."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    validation_loss: float
+    agreement: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class _Values:
+    """The JSON values of a state, by name; see `TrainingState`."""
+
+    version: int
+    epoch: int
+    step: int
+    meter: tuple[float, float, float]
+    scaler: Mapping[str, float]
+    best: _Best | None
+    record: Mapping[str, Any]
+    classes: tuple[str, ...]
+    log: int
+
+    def __post_init__(self) -> None:
+        for name in ("epoch", "step", "log"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"state.{name} is below 0")
+        options = self.record.get("options")
+        if not isinstance(options, dict) or not isinstance(options.get("architecture"), str):
+            raise ValueError("state.record.options names no architecture")  # noqa: TRY004 - bad data
 
 
 def check_same_run(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from googlenet_deploy.device.engine.layers import EngineLayer
 from googlenet_deploy.device.file_kind import recognise
 from googlenet_deploy.device.files import PathLike, atomic_path, reason, sha256_bytes, sha256_file
+from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.errors import BadModelError
 
 FORMAT = 1
@@ -130,9 +132,8 @@ def read_manifest(engine: PathLike) -> EngineManifest:
         _check_format(path, values)
         if values.pop(SEAL, None) != _seal(values):
             raise BadModelError(path, "was altered: its own hash differs", _REBUILD)
-        for name in _TUPLES & set(values):
-            values[name] = tuple(values[name]) if values[name] is not None else None
-        return EngineManifest(**values)
+        _check_nested(values)
+        return decode(EngineManifest, values, "manifest")
     except FileNotFoundError as error:
         raise _without_manifest(engine, path) from error
     except OSError as error:
@@ -163,12 +164,51 @@ def _check_format(path: Path, values: Any) -> None:  # noqa: ANN401 - from JSON
         raise BadModelError(path, f"has format {values.get('format')}; this version reads format {FORMAT}", _REBUILD)
 
 
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    dtype: str
+    shape: Tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class _Dla:
+    core: int
+    layers: int
+    gpu_layers: Tuple[str, ...]
+
+
+_NESTED: Dict[str, Any] = {
+    "inputs": Tuple[_Tensor, ...],
+    "outputs": Tuple[_Tensor, ...],
+    "layers": Tuple[EngineLayer, ...],
+    "precision_shares": Dict[str, Dict[str, float]],
+}
+
+
+def _check_nested(values: Dict[str, Any]) -> None:
+    """Holds what is kept as JSON to the types that its readers rely on: a seal is no secret, so anybody can write one.
+
+    Raises:
+        ValueError: Something is missing or of another type; the message names its place.
+    """
+    for name, kind in _NESTED.items():
+        decode(kind, values.get(name), f"manifest.{name}")
+    if values.get("dla"):
+        decode(_Dla, values["dla"], "manifest.dla")
+    source = values.get("source")
+    if isinstance(source, dict):
+        decode(Dict[str, str], source.get("metadata", {}), "manifest.source.metadata")
+    sizes = [size for name in ("inputs", "outputs") for value in values[name] for size in value["shape"]]
+    if not all(size is None or (isinstance(size, (int, str)) and not isinstance(size, bool)) for size in sizes):
+        raise ValueError("manifest: a shape holds something else than sizes and names")
+
+
 def _seal(values: Dict[str, Any]) -> str:
     return sha256_bytes(json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False).encode("ascii"))
 
 
 _REBUILD = "build the engine again: googlenet-deploy build MODEL.onnx --output MODEL.engine"
-_TUPLES = {item.name for item in fields(EngineManifest) if "Tuple[" in str(item.type)}
 
 
 def load_manifest(engine: PathLike) -> EngineManifest:

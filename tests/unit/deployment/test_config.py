@@ -140,3 +140,25 @@ def test_a_long_command_is_broken_ahead_of_options_and_stays_the_same_to_a_shell
     printing = "\n".join(lines).replace("googlenet-deploy", "printf '%s\\n'", 1)
     words = subprocess.run(["sh", "-c", printing], capture_output=True, text=True, check=True).stdout.splitlines()
     assert words == shlex.split(command_of(config))[1:]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("golden_images = 0", "golden_images must be at least 1, is 0"),
+        ("calibration_images = -3", "calibration_images must be at least 1, is -3"),
+        ('precision = "int9"', "precision is 'int9'"),
+        ("batch = [4, 1, 16]", "batch is smallest, usual, largest"),
+        ('refine = "equalize"', "cannot equalize"),
+        ('weights = ""', "deploy needs weights"),
+        ("[gates]\nspeed = 1", "unknown gate 'speed'"),
+        ("[budget]\ntop1 = -1", "the budget top1 cannot be -1"),
+        ("[gates]\ntop1 = nan", "the gate top1 cannot be nan"),
+    ],
+)
+def test_a_value_out_of_range_is_an_error_of_its_file(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "orin.toml"
+    path.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"orin\.toml: ") as caught:
+        read_config(path)
+    assert words in caught.value.message

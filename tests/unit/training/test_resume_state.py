@@ -96,6 +96,20 @@ def stored(make_trainer: MakeTrainer, tmp_path: Path) -> Path:
     return path
 
 
+BEST = {
+    "epoch": 1, "loss": 1.0, "accuracy": 2.0, "learning_rate": 0.1, "images_per_second": 3.0, "seconds": 4.0,
+    "validation_loss": 1.0, "agreement": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "null", "[]", "1", "", "{", '{"version": 1}'])
+def test_other_json_is_no_state(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "m.state.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"format": FORMAT, "state": text})
+    with pytest.raises(BadWeightsError, match=r"m\.state\.safetensors: is a damaged training state"):
+        load_state(path)
+
+
 def changed(path: Path, **values: Any) -> Path:
     """The file with other values in its JSON."""
     state = load_state(path)
@@ -140,6 +154,20 @@ def test_what_cannot_change_the_result_may_differ_and_the_learning_rate_is_told(
         ({"meter": [1.0]}, "is a damaged training state"),
         ({"epoch": "soon"}, "is a damaged training state"),
         ({"best": {"epoch": 1}}, "is a damaged training state"),
+        ({"best": {**BEST, "loss": "low"}}, r"state\.best\.loss is not float"),
+        ({"best": {**BEST, "colour": 1}}, "unknown entry 'colour'"),
+        ({"version": float("inf")}, "is a damaged training state"),
+        ({"version": "1"}, r"state\.version is not int"),
+        ({"epoch": -1}, r"state\.epoch is below 0"),
+        ({"log": -5}, r"state\.log is below 0"),
+        ({"log": []}, r"state\.log is not int"),
+        ({"classes": 1}, r"state\.classes is not a list"),
+        ({"classes": ["a", 2]}, r"state\.classes\[1\] is not str"),
+        ({"record": {}}, "names no architecture"),
+        ({"record": {"options": []}}, "names no architecture"),
+        ({"record": "none"}, r"state\.record is not an object"),
+        ({"scaler": {"scale": "big"}}, r"state\.scaler\.scale is not float"),
+        ({"meter": {"loss": 1}}, r"state\.meter is not a list"),
     ],
 )
 def test_damaged_values_are_refused(

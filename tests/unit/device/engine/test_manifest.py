@@ -151,3 +151,62 @@ def test_neither_file_appears_where_one_cannot_be_written(tmp_path: Path) -> Non
     with pytest.raises(OutputError):
         write_engine(path, ENGINE, make())
     assert not path.exists()
+
+
+LAYER = {
+    "name": "c", "kind": "convolution", "dtype": "fp16", "multiply_adds": 10, "inputs": [["x", "fp32"]],
+    "outputs": [["c", "fp16"]], "tactic": "t", "nodes": ["c"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place"),
+    [
+        ("inputs", "NaN", "inputs"),
+        ("inputs", [{"name": "x", "dtype": "float32"}], r"inputs\[0\].shape"),
+        ("outputs", [{"name": 1, "dtype": "float32", "shape": []}], r"outputs\[0\].name"),
+        ("inputs", [{"name": "x", "dtype": "float32", "shape": [True]}], "a shape holds"),
+        ("inputs", [{"name": "x", "dtype": "float32", "shape": [{}]}], "a shape holds"),
+        ("layers", [{**LAYER, "inputs": [["x"]]}], r"layers\[0\].inputs\[0\]"),
+        ("layers", [{**LAYER, "multiply_adds": "10"}], r"layers\[0\].multiply_adds"),
+        ("layers", [{**LAYER, "colour": "red"}], "unknown entry 'colour'"),
+        ("layers", {"0": LAYER}, "layers is not a list"),
+        ("layers", [None], r"layers\[0\] is not an object"),
+        ("calibration", ["x"], "calibration"),
+        ("batch", [1], "batch"),
+        ("batch", [1, "8", 32], r"batch\[1\]"),
+        ("batch", "1,8,32", "batch"),
+        ("dla", "x", "dla"),
+        ("dla", {"core": 0, "layers": 3}, "dla.gpu_layers"),
+        ("precision_shares", -1, "precision_shares"),
+        ("precision_shares", {"layers": {"fp16": "all"}}, "precision_shares.layers.fp16"),
+        ("source", [], "source"),
+        ("source", {"metadata": ["a"]}, "source.metadata"),
+        ("source", {"metadata": {"a": 1}}, "source.metadata.a"),
+        ("engine_bytes", None, "engine_bytes"),
+        ("engine_bytes", True, "engine_bytes"),
+        ("tensorrt_version", 8, "tensorrt_version"),
+        ("compute_capabilities", "8.7", "compute_capabilities"),
+        ("compute_capabilities", [8.7], r"compute_capabilities\[0\]"),
+        ("device_memory_bytes", "many", "device_memory_bytes"),
+        ("notes", [["x"]], r"notes\[0\]"),
+        ("options", None, "options"),
+    ],
+)
+def test_a_sealed_manifest_of_other_types_is_damaged(engine: Path, name: str, value: Any, place: str) -> None:
+    values = {**make().to_dict(), name: value}
+    values.pop("manifest_sha256")
+    seal = sha256_bytes(json.dumps(values, sort_keys=True).encode())
+    manifest_path(engine).write_text(json.dumps({**values, "manifest_sha256": seal}))
+    with pytest.raises(BadModelError, match=rf"m\.engine\.json: the engine's manifest is damaged: manifest.*{place}"):
+        read_manifest(engine)
+
+
+def test_layers_and_dla_survive(engine: Path) -> None:
+    layer = {**LAYER, "inputs": (("x", "fp32"),), "outputs": (("c", "fp16"),), "nodes": ("c",)}
+    manifest = make(layers=(layer,), dla={"core": 0, "layers": 2, "gpu_layers": ["c"]}, batch=None)
+    write_engine(engine, ENGINE, manifest)
+    found = load_manifest(engine)
+    assert found.dla == manifest.dla
+    assert found.batch is None
+    assert found.layers[0]["inputs"] == [["x", "fp32"]]
