@@ -14,14 +14,13 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional
 
 from googlenet_deploy.cli.arguments import (
     add_backend_options,
     add_gpu_options,
     add_preprocessing_options,
     gpu_options,
-    positive,
     resolve_preprocessing,
 )
 from googlenet_deploy.errors import GateError, UsageError
@@ -32,11 +31,13 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
 
 RUNNER_OPTIONS = ("backend", "as_is", "cuda_backend", "cuda_graph", "zero_copy")
-METERS = ("auto", "ina", "tegrastats", "nvml", "rapl", "none")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
+    from googlenet_deploy.device.benchmark.options import BenchmarkOptions
+    from googlenet_deploy.device.options import add_options
+
     parser.add_argument("model", nargs="?", metavar="MODEL", help="an ONNX model or a TensorRT engine")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="real images: files, folders, patterns")
     parser.add_argument("--json", metavar="FILE", help="write everything; docs/benchmark-schema.md tells what")
@@ -50,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", nargs=2, metavar=("A", "B"), help="compare two files of --json instead of measuring"
     )
     parser.add_argument("--across-machines", action="store_true", help="let --compare take two different machines")
-    _add_measuring(parser)
-    _add_power(parser)
+    add_options(parser, BenchmarkOptions)
     running = parser.add_argument_group("running")
     running.add_argument(
         "--as-is", action="store_true", help="run an ONNX graph as it stands, not in the equal form for CPUs"
@@ -59,28 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend_options(running)
     add_gpu_options(parser)
     add_preprocessing_options(parser)
-
-
-def _add_measuring(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("measuring")
-    group.add_argument(
-        "--batch", type=_sizes, default=(), metavar="N,N", help="batch sizes (default: the model's, or 1)"
-    )
-    group.add_argument("--streams", type=_sizes, default=(1,), metavar="N,N", help="concurrent streams (default 1)")
-    group.add_argument("--rounds", type=positive, default=5, metavar="N", help="repetitions (default 5)")
-    group.add_argument("--seconds", type=float, default=2.0, metavar="S", help="least length of a round (default 2)")
-    group.add_argument("--min-runs", type=positive, default=10, metavar="N", help="least runs of a round (default 10)")
-    group.add_argument("--warm-up", type=float, default=20.0, metavar="S", help="longest warm-up (default 20)")
-    group.add_argument("--image-count", type=positive, default=32, metavar="N", help="most real images (default 32)")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the synthetic images (default 0)")
-    group.add_argument("--no-trtexec", action="store_true", help="do not run trtexec beside")
-
-
-def _add_power(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("power")
-    group.add_argument("--power", choices=METERS, default="auto", help="the meter (default: what this machine has)")
-    group.add_argument("--power-rails", type=_names, default=(), metavar="NAME,NAME", help="rails that make the total")
-    group.add_argument("--idle", type=float, default=3.0, metavar="S", help="least time for the idle power (default 3)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -130,22 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _options(arguments: argparse.Namespace) -> BenchmarkOptions:
     from googlenet_deploy.device.benchmark.options import BenchmarkOptions
+    from googlenet_deploy.device.options import given_options
 
-    return BenchmarkOptions(
-        batches=arguments.batch,
-        streams=arguments.streams,
-        rounds=arguments.rounds,
-        seconds=arguments.seconds,
-        min_runs=arguments.min_runs,
-        warm_up_seconds=arguments.warm_up,
-        idle_seconds=arguments.idle,
-        image_count=arguments.image_count,
-        seed=arguments.seed,
-        threads=arguments.threads,
-        power=arguments.power,
-        power_rails=arguments.power_rails,
-        trtexec=not arguments.no_trtexec,
-    )
+    return BenchmarkOptions(**given_options(arguments, BenchmarkOptions), threads=arguments.threads)
 
 
 def _sources(arguments: argparse.Namespace) -> Optional[List[ImageSource]]:
@@ -171,14 +136,3 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, comparison.to_dict())
     return 0
-
-
-def _sizes(text: str) -> Tuple[int, ...]:
-    return tuple(positive(part) for part in text.split(","))
-
-
-def _names(text: str) -> Tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
-    return names

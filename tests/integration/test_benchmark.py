@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from googlenet_deploy.cli.benchmark import METERS
 from googlenet_deploy.cli.main import main
-from googlenet_deploy.device.power import select
+from googlenet_deploy.device.benchmark.options import BenchmarkOptions
+from googlenet_deploy.device.power.meter import METERS
+from googlenet_deploy.device.power.select import open_meter
+from googlenet_deploy.errors import DeviceError
 
 QUICK = ("--rounds", "2", "--seconds", "0", "--min-runs", "3", "--warm-up", "0", "--quiet", "--power", "none")
 Run = Callable[..., str]
@@ -192,5 +195,7 @@ def test_an_output_that_cannot_be_written(bench: Run, tmp_path: Path) -> None:
     assert "throughput: " in text
 
 
-def test_the_commands_meters_are_those_that_there_are() -> None:
-    assert METERS == select.METERS
+@pytest.mark.parametrize("name", METERS)
+def test_every_meter_that_is_offered_is_known(name: str) -> None:
+    with suppress(DeviceError):  # this machine may lack it; an unknown name would be a UsageError
+        open_meter(BenchmarkOptions(power=name).power)

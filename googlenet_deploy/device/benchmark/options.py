@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import argparse
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from googlenet_deploy.device.options import check_options, option
+from googlenet_deploy.device.power.meter import METERS
 from googlenet_deploy.errors import UsageError
 
 MAX_BATCH = 4096
@@ -13,61 +15,61 @@ MAX_STREAMS = 64
 MAX_ROUNDS = 100
 MAX_SECONDS = 3600.0
 MAX_IMAGES = 10_000
+MAX_RUNS = 10**7
+
+
+def rail_names(text: str) -> Tuple[str, ...]:
+    """Comma-separated names of power rails, for argparse."""
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
+    return names
+
+
+MEASURING, POWER = "measuring", "power"
 
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """Options of a benchmark.
-
-    Attributes:
-        batches: Batch sizes; empty takes the model's own where it is fixed, else 1.
-        streams: How many batches are worked on at once.
-        rounds: Repetitions of every measurement, for its interval.
-        seconds: Least length of one round.
-        min_runs: Least runs in one round.
-        warm_up_seconds: Longest warm-up.
-        idle_seconds: Least time over which the idle power is measured.
-        image_count: At most so many images are used.
-        seed: Of the synthetic images.
-        threads: CPU threads; None takes one per core, divided among concurrent streams.
-        power: Power meter; see `power.select.METERS`.
-        power_rails: Rails that make the total; empty takes the module's.
-        trtexec: Whether to run trtexec beside, where it exists and the model is a TensorRT engine.
+    """What is measured, and how long.
 
     Raises:
         UsageError: A value is out of range.
     """
 
-    batches: Tuple[int, ...] = ()
-    streams: Tuple[int, ...] = (1,)
-    rounds: int = 5
-    seconds: float = 2.0
-    min_runs: int = 10
-    warm_up_seconds: float = 20.0
-    idle_seconds: float = 3.0
-    image_count: int = 32
-    seed: int = 0
-    threads: Optional[int] = None
-    power: str = "auto"
-    power_rails: Tuple[str, ...] = ()
-    trtexec: bool = True
+    batches: Tuple[int, ...] = option(
+        (), "batch sizes", group=MEASURING, flag="--batch", metavar="N,N", least=1, most=MAX_BATCH,
+        shown_default="the model's, or 1",
+    )  # fmt: skip
+    streams: Tuple[int, ...] = option(
+        (1,), "batches that are worked on at once", group=MEASURING, metavar="N,N", least=1, most=MAX_STREAMS
+    )
+    rounds: int = option(
+        5, "repetitions of every measurement, for its interval", group=MEASURING, metavar="N", least=1,
+        most=MAX_ROUNDS,
+    )  # fmt: skip
+    seconds: float = option(2.0, "least length of a round", group=MEASURING, metavar="S", least=0, most=MAX_SECONDS)
+    min_runs: int = option(10, "least runs of a round", group=MEASURING, metavar="N", least=1, most=MAX_RUNS)
+    warm_up_seconds: float = option(
+        20.0, "longest warm-up", group=MEASURING, flag="--warm-up", metavar="S", least=0, most=MAX_SECONDS
+    )
+    idle_seconds: float = option(
+        3.0, "least time for the idle power", group=POWER, flag="--idle", metavar="S", least=0, most=MAX_SECONDS
+    )
+    image_count: int = option(32, "most real images", group=MEASURING, metavar="N", least=1, most=MAX_IMAGES)
+    seed: int = option(0, "of the synthetic images", group=MEASURING, metavar="N")
+    threads: Optional[int] = None  # None takes one per core, divided among concurrent streams
+    power: str = option("auto", "the meter; auto: what this machine has", group=POWER, choices=METERS)
+    power_rails: Tuple[str, ...] = option(
+        (), "rails that make the total", group=POWER, metavar="NAME,NAME", parse=rail_names,
+        shown_default="the module's",
+    )  # fmt: skip
+    trtexec: bool = option(True, "do not run trtexec beside", group=MEASURING)
 
     def __post_init__(self) -> None:
-        for name, values, largest in (("--batch", self.batches, MAX_BATCH), ("--streams", self.streams, MAX_STREAMS)):
+        check_options(self)
+        for name, values in (("--batch", self.batches), ("--streams", self.streams)):
             if len(set(values)) != len(values):
-                raise UsageError(f"{name}: names {', '.join(map(str, values))}: a size stands there twice")
-            for value in values:
-                _check(name, value, 1, largest)
+                raise UsageError(f"{name} {','.join(map(str, values))} names a size twice")
         if not self.streams:
-            raise UsageError("--streams: names no number")
-        _check("--rounds", self.rounds, 1, MAX_ROUNDS)
-        _check("--min-runs", self.min_runs, 1, 10**7)
-        _check("--image-count", self.image_count, 1, MAX_IMAGES)
-        _check("--seconds", self.seconds, 0.0, MAX_SECONDS)
-        _check("--warm-up", self.warm_up_seconds, 0.0, MAX_SECONDS)
-        _check("--idle", self.idle_seconds, 0.0, MAX_SECONDS)
-
-
-def _check(name: str, value: float, lowest: float, highest: float) -> None:
-    if not (math.isfinite(value) and lowest <= value <= highest):
-        raise UsageError(f"{name}: {value:g} is not from {lowest:g} to {highest:g}")
+            raise UsageError("--streams names no number")

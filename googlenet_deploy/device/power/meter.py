@@ -10,6 +10,8 @@ from typing import Dict, List, NamedTuple, Optional, Protocol, Tuple
 
 from googlenet_deploy.errors import DeviceError
 
+METERS = ("auto", "ina", "tegrastats", "nvml", "rapl", "none")
+
 
 class MeterGoneError(DeviceError):
     """A meter has ended for good; no further reading will come."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 from googlenet_deploy.device.power import ina238, ina3221_hwmon, ina3221_iio
-from googlenet_deploy.device.power.meter import Meter, MeterGoneError, NotMeasured
+from googlenet_deploy.device.power.meter import METERS, Meter, MeterGoneError, NotMeasured
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.nvml_meter import NvmlMeter
 from googlenet_deploy.device.power.rails import Total, chosen_total, total_of
@@ -19,7 +19,6 @@ from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.system.sysfs import LostReadingError
 from googlenet_deploy.errors import DeviceError, UsageError
 
-METERS = ("auto", "ina", "tegrastats", "nvml", "rapl", "none")
 Opened = Union[Meter, NotMeasured]
 AnySampler = Union[Sampler, NoSampler]
 
