@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,13 +96,25 @@ def unpack_archive(path: PathLike, folder: Path) -> BundleManifest:
 
 @contextmanager
 def _opened(path: PathLike) -> Iterator[zipfile.ZipFile]:
+    with _blamed_on(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield archive
+
+
+@contextmanager
+def _blamed_on(path: PathLike) -> Iterator[None]:
+    """Whatever reading the archive raises is about the archive; writing does not belong in here."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except FileNotFoundError as error:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
+    except OSError as error:  # such as a seek ahead of the file's start, where bytes were lost in its middle
+        raise BadBundleError(path, f"is damaged, or cannot be read: {reason(error)}", _REMEDY) from error
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, ValueError) as error:
         raise BadBundleError(path, f"is no bundle, or is damaged: {error}", _REMEDY) from error
+    except (struct.error, zlib.error, OverflowError) as error:
+        raise BadBundleError(path, f"is damaged: {error}", _REMEDY) from error
     except RuntimeError as error:  # zipfile's own word for an encrypted member
         raise BadBundleError(path, f"cannot be read: {error}", _REMEDY) from error
 
@@ -156,16 +170,24 @@ def _digest(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
     try:
         for block in _content(path, archive, info):
             digest.update(block)
-    except zipfile.BadZipFile:  # its own checksum fails: altered, which the hash would say too
-        return ""
+    except BadBundleError as error:
+        if isinstance(error.__cause__, zipfile.BadZipFile):
+            return ""  # its own checksum fails: altered, which the hash would say too
+        raise
     return digest.hexdigest()
 
 
 def _content(path: PathLike, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     """The content of a member, not a byte more than its header states."""
     left = info.file_size
-    with archive.open(info) as stream:
-        for block in iter(lambda: stream.read(BLOCK), b""):
+    with _blamed_on(path):
+        stream = archive.open(info)
+    with stream:
+        while True:
+            with _blamed_on(path):
+                block = stream.read(BLOCK)
+            if not block:
+                return
             left -= len(block)
             if left < 0:
                 raise BadBundleError(path, f"member {info.filename!r} is larger than it says", _REMEDY)

@@ -69,10 +69,12 @@ def _run(target: Target) -> list[str]:
         f"    python3 googlenet-device.pyz infer {ENGINE} photo.jpg",
         f"    python3 googlenet-device.pyz infer {ENGINE} photos/ --json answers.jsonl",
         "",
-        "It needs Python 3.8 or later with NumPy, Pillow and TensorRT's Python package, and cuda-bindings or PyCUDA:",
+        "It needs Python 3.8 or later with NumPy, Pillow and TensorRT's Python package, and NVIDIA's cuda-python",
+        "(or PyCUDA, which is compiled on the device):",
         "",
         "    sudo apt-get install python3-numpy python3-pil python3-libnvinfer",
-        "    pip3 install pycuda",
+        "    pip3 install cuda-python        # the version of the device's CUDA, such as cuda-python==12.6.*",
+        "    pip3 install pycuda             # where there is no cuda-python for its Python",
     ]
     if tensorrt_of_jetpack(_OLD_PYTHON) in target.tensorrt:
         lines += [
@@ -120,7 +122,8 @@ def _content(models: BundleModels, caches: Sequence[str]) -> list[str]:
         *([("class_names.txt", "one name per line, in the order of the scores")] if models.class_names else []),
         ("googlenet-device.pyz", "infer, build, benchmark, doctor, selftest; any Python 3.8 or later"),
         ("golden/", "images and the workstation's answers, for the self-test"),
-        ("manifest.json", "SHA-256 and size of every file, and what it was made from; SHA256SUMS for the shell"),
+        ("manifest.json", "SHA-256 and size of every file, and what it was made from; SHA256SUMS for the shell;"),
+        ("", "hashes find damage, they prove no origin: whoever changes a file can write them anew"),
         ("on-device/", "what this device writes: engine, timing cache, logs"),
     ]
     width = max(len(name) for name, _ in rows)

@@ -10,16 +10,19 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Tuple
+from typing import TYPE_CHECKING, Any, Container, List, Optional, Tuple
 
 import numpy as np
 
+from googlenet_deploy.device.bundle.manifest import BundleManifest, read_manifest
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.text import one_line
 from googlenet_deploy.errors import BadBundleError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from googlenet_deploy.device.specification import Preprocessing
 
 GOLDEN = "golden/golden.json"
 PIXELS = "golden/pixels.npy"
@@ -80,26 +83,126 @@ class Golden:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
-def read_golden(folder: PathLike) -> Golden:
+def read_golden(folder: PathLike, manifest: Optional[BundleManifest] = None) -> Golden:
     """Reads ``golden.json`` of an unpacked bundle.
 
+    Args:
+        folder: The unpacked bundle.
+        manifest: Its manifest, where it has been read.
+
     Raises:
-        BadBundleError: It is missing or damaged.
+        BadBundleError: It is missing or damaged, or names a file that the manifest does not.
     """
     path = Path(folder) / GOLDEN
+    packed = {item.path for item in (manifest or read_manifest(folder)).files}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Golden(
-            images=tuple(GoldenImage(**entry) for entry in values["images"]),
-            models=tuple(GoldenModel(**entry) for entry in values["models"]),
-            engine_min_sqnr=float(values["engine_min_sqnr"]),
-            pixel_tolerance=float(values["pixel_tolerance"]),
-            made_with=str(values["made_with"]),
-        )
+        values = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+        return _golden(_Fields(values, "golden.json"), packed)
     except OSError as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadBundleError(path, f"is damaged: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
+        raise BadBundleError(path, f"is damaged: {what:.200}") from error
+
+
+class _Fields:
+    """An object of JSON whose fields are asked for by type."""
+
+    def __init__(self, values: Any, where: str) -> None:  # noqa: ANN401 - from JSON
+        if not isinstance(values, dict):
+            raise TypeError(f"{where} is no object")
+        self.values, self.where = values, where
+
+    def get(self, key: str, kind: type) -> Any:  # noqa: ANN401 - of the type `kind`
+        value = self.values[key]
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise TypeError(f"{key} in {self.where} is no {kind.__name__}")
+        return value
+
+    def number(self, key: str) -> float:
+        value = float(self.get(key, float))
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{key} in {self.where} is {value}")
+        return value
+
+    def file(self, key: str, packed: Container[str]) -> str:
+        """A path in the bundle; nothing outside of it is ever opened."""
+        name = str(self.get(key, str))
+        if name not in packed:
+            raise ValueError(f"{key} in {self.where} is {name!r:.80}, which is no file of the bundle")
+        return name
+
+    def objects(self, key: str) -> List[_Fields]:
+        entries = self.get(key, list)
+        if not entries:
+            raise ValueError(f"{key} is empty")
+        return [_Fields(entry, key) for entry in entries]
+
+
+def _golden(fields: _Fields, packed: Container[str]) -> Golden:
+    images = [
+        GoldenImage(entry.file("file", packed), int(entry.get("index", int)), str(entry.get("name", str)))
+        for entry in fields.objects("images")
+    ]
+    models = [
+        GoldenModel(
+            entry.file("model", packed),
+            str(entry.get("precision", str)),
+            entry.file("scores", packed),
+            entry.number("min_sqnr"),
+        )
+        for entry in fields.objects("models")
+    ]
+    known = {"model", "precision", "scores", "min_sqnr"}
+    if any(set(entry.values) - known for entry in fields.objects("models")):
+        raise ValueError("models has an unknown entry")
+    if any(image.index < 0 for image in images):
+        raise ValueError("images has a class below 0")
+    return Golden(
+        images=tuple(images),
+        models=tuple(models),
+        engine_min_sqnr=fields.number("engine_min_sqnr"),
+        pixel_tolerance=fields.number("pixel_tolerance"),
+        made_with=str(fields.get("made_with", str)),
+    )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def read_pixels(folder: PathLike, golden: Golden, spec: Preprocessing) -> NDArray[np.uint8]:
+    """The recorded pixels: uint8 (images, height, width, channels).
+
+    Raises:
+        BadBundleError: The file is missing, or holds something else.
+    """
+    array = read_array(folder, PIXELS)
+    wanted = (len(golden.images), *spec.crop, len(spec.channels))
+    if array.dtype != np.uint8 or array.shape != wanted:
+        raise BadBundleError(
+            Path(folder) / PIXELS, f"holds {array.dtype} {array.shape} instead of uint8 {wanted}, the golden images"
+        )
+    return array
+
+
+def read_scores(folder: PathLike, golden: Golden, model: GoldenModel) -> NDArray[np.float32]:
+    """The recorded scores of a model: float32 (images, classes), finite.
+
+    Raises:
+        BadBundleError: The file is missing, or holds something else.
+    """
+    array = read_array(folder, model.scores)
+    fits = array.dtype == np.float32 and array.ndim == 2 and len(array) == len(golden.images)
+    if not fits or not np.isfinite(array).all():
+        raise BadBundleError(
+            Path(folder) / model.scores,
+            f"holds {array.dtype} {array.shape} instead of a finite float32 score for each class of "
+            f"{len(golden.images)} images",
+        )
+    return array
 
 
 def read_array(folder: PathLike, name: str) -> NDArray[Any]:
@@ -110,11 +213,14 @@ def read_array(folder: PathLike, name: str) -> NDArray[Any]:
     """
     path = Path(folder) / name
     try:
-        array: NDArray[Any] = np.load(str(path), allow_pickle=False)
+        array = np.load(str(path), allow_pickle=False)
     except OSError as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
     except Exception as error:  # damaged headers raise what the parser of their text raises
         raise BadBundleError(path, f"is no array: {one_line(error)}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise BadBundleError(path, "is an archive of arrays instead of one array")
     return array
 
 

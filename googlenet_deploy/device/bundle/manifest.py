@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from googlenet_deploy.device.files import PathLike, reason, sha256_file
+from googlenet_deploy.device.text import one_line
 from googlenet_deploy.errors import BadBundleError, InputError
 
 MANIFEST = "manifest.json"
@@ -105,23 +106,26 @@ def parse_manifest(text: str, path: PathLike) -> BundleManifest:
         BadBundleError: It is no manifest, of a newer version, damaged or altered.
     """
     try:
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadBundleError(path, f"is no manifest of a bundle: {error}", _REMEDY) from error
+        raise BadBundleError(path, f"is no manifest of a bundle: {one_line(error)}", _REMEDY) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise BadBundleError(path, "is no manifest of a bundle", "give a bundle that `googlenet-deploy bundle` wrote")
     version = values.get("version")
-    if version != VERSION:
+    if version != VERSION or type(version) is not int:
         newer = isinstance(version, int) and version > VERSION
         remedy = "update googlenet-deploy, or make the bundle with this version" if newer else _REMEDY
         what = "a newer version" if newer else "another version"
-        raise BadBundleError(path, f"was written by {what} (format {version}, this one reads {VERSION})", remedy)
+        raise BadBundleError(path, f"was written by {what} (format {version!r:.20}, this one reads {VERSION})", remedy)
     try:
         manifest = _from_values(values)
+        unaltered = manifest.to_text() == text
+    except UnicodeEncodeError as error:
+        raise BadBundleError(path, "is damaged: a text in it is no Unicode", _REMEDY) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise BadBundleError(path, f"is damaged: {what}", _REMEDY) from error
-    if manifest.to_text() != text:
+        raise BadBundleError(path, f"is damaged: {what:.200}", _REMEDY) from error
+    if not unaltered:
         raise BadBundleError(path, "was altered: it is not what its own hash was taken of", _REMEDY)
     return manifest
 
@@ -209,26 +213,48 @@ def _present(root: Path) -> Dict[str, int]:
 
 
 def _from_values(values: Mapping[str, Any]) -> BundleManifest:
-    files = tuple(
-        BundleFile(
-            path=_safe_path(entry["path"]),
-            bytes=int(entry["bytes"]),
-            sha256=str(entry["sha256"]),
-            role=str(entry["role"]),
-            executable=bool(entry["executable"]),
-        )
-        for entry in values["files"]
-    )
-    if values["kind"] not in KINDS:
+    files = tuple(_file(entry) for entry in _typed(values, "files", list))
+    paths = {item.path for item in files}
+    if len(paths) != len(files) or paths & {MANIFEST, SUMS}:
+        raise ValueError("a file is named twice")
+    if _typed(values, "kind", str) not in KINDS:
         raise ValueError(f"{values['kind']!r} is no kind of bundle")
+    made_from = _typed(values, "made_from", dict)
     return BundleManifest(
-        kind=str(values["kind"]),
-        target=str(values["target"]),
-        precision=str(values["precision"]),
-        tool_version=str(values["tool_version"]),
-        made_from={str(key): str(value) for key, value in values["made_from"].items()},
+        kind=values["kind"],
+        target=_typed(values, "target", str),
+        precision=_typed(values, "precision", str),
+        tool_version=_typed(values, "tool_version", str),
+        made_from={key: _typed(made_from, key, str) for key in made_from},
         files=files,
     )
+
+
+def _file(entry: Any) -> BundleFile:  # noqa: ANN401 - from JSON
+    if not isinstance(entry, dict):
+        raise TypeError("a file is no object")
+    digest = _typed(entry, "sha256", str)
+    if not re.fullmatch("[0-9a-f]{64}", digest) or _typed(entry, "bytes", int) < 0:
+        raise ValueError("a file has an impossible size or hash")
+    return BundleFile(
+        path=_safe_path(entry["path"]),
+        bytes=entry["bytes"],
+        sha256=digest,
+        role=_typed(entry, "role", str),
+        executable=_typed(entry, "executable", bool),
+    )
+
+
+def _typed(values: Mapping[str, Any], key: str, kind: type) -> Any:  # noqa: ANN401 - from JSON
+    """A value of exactly this type; True is no number."""
+    if type(values[key]) is not kind:
+        raise TypeError(f"{key} is no {kind.__name__}")
+    return values[key]
+
+
+def _refuse_constant(name: str) -> None:
+    """JSON has no NaN and no Infinity; Python's reader takes them."""
+    raise ValueError(f"{name} is no number")
 
 
 def _safe_path(path: Any) -> str:  # noqa: ANN401 - from JSON

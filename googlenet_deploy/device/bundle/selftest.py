@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import numpy as np
 
-from googlenet_deploy.device.bundle.golden import PIXELS, Golden, GoldenModel, read_array, read_golden, sqnr
+from googlenet_deploy.device.bundle.golden import (
+    Golden,
+    GoldenModel,
+    read_golden,
+    read_pixels,
+    read_scores,
+    sqnr,
+)
 from googlenet_deploy.device.bundle.manifest import DEVICE_FOLDER, verify_folder
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.images.decode import load_image
@@ -22,7 +29,7 @@ from googlenet_deploy.device.preprocess import crop_pixels, normalize
 from googlenet_deploy.device.runner.protocol import run_any_batch
 from googlenet_deploy.device.runner.select import open_runner
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.errors import BadBundleError, DeviceError, MissingExtraError
+from googlenet_deploy.errors import BadBundleError, DeviceError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,8 +76,8 @@ def self_test(folder: PathLike, *, files_only: bool = False, engine: Optional[st
     checks = [Check("files", True, f"all {len(manifest.files)} are as they were packed")]
     if manifest.kind != "jetson":
         raise BadBundleError(root, f"is a {manifest.kind} bundle, which has no self-test on the device")
-    golden, pixels = read_golden(root), read_array(root, PIXELS)
-    spec = _preprocessing(root)
+    golden, spec = read_golden(root, manifest), _preprocessing(root)
+    pixels = read_pixels(root, golden, spec)
     checks.append(_check_preparation(root, golden, pixels, spec))
     if files_only:
         return checks
@@ -100,14 +107,25 @@ def check_lines(checks: List[Check]) -> List[str]:
 def _preprocessing(root: Path) -> Preprocessing:
     path = root / PREPROCESSING
     try:
-        return Preprocessing.from_json(path.read_text(encoding="utf-8"))
+        return Preprocessing.from_json(path.read_bytes().decode("utf-8"))
     except OSError as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise BadBundleError(path, "is damaged: it is not UTF-8 text") from error
+    except UsageError as error:
+        raise BadBundleError(path, f"is damaged: {error.message}") from error
 
 
 def _prepared_pixels(root: Path, golden: Golden, spec: Preprocessing) -> NDArray[np.uint8]:
     mode = "L" if spec.channels == "L" else "RGB"
-    return np.stack([crop_pixels(load_image(root / image.file, mode=mode), spec) for image in golden.images])
+    return np.stack([_cropped(root / image.file, mode, spec) for image in golden.images])
+
+
+def _cropped(path: Path, mode: str, spec: Preprocessing) -> NDArray[np.uint8]:
+    try:
+        return crop_pixels(load_image(path, mode=mode), spec)
+    except UsageError as error:
+        raise BadBundleError(path, error.message) from error
 
 
 def _check_preparation(root: Path, golden: Golden, pixels: NDArray[np.uint8], spec: Preprocessing) -> Check:
@@ -133,7 +151,7 @@ def _check_model(root: Path, model: GoldenModel, file: str, golden: Golden, pixe
         scores, from_files = _scores(runner, root, golden, pixels)
         backend = runner.backend
     needed = golden.engine_min_sqnr if is_engine else model.min_sqnr
-    return _compare(name, backend, needed, golden, read_array(root, model.scores), scores, from_files)
+    return _compare(name, backend, needed, golden, read_scores(root, golden, model), scores, from_files)
 
 
 def _scores(

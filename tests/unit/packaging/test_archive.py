@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.bundle.manifest import MANIFEST, SUMS, BundleManifest, sums_text
 from googlenet_deploy.errors import BadBundleError, InputError, OutputError
 from googlenet_deploy.packaging import archive as archive_module
 from googlenet_deploy.packaging.content import BundleContent, new_folder, unpack_bundle, verify_bundle, write_bundle
+from googlenet_deploy.packaging.jetson import JetsonRequest, write_jetson
 
 
 @pytest.fixture
@@ -231,3 +233,16 @@ def test_no_space_leaves_nothing(
 def test_a_source_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be packed"):
         BundleContent().add_file("a", tmp_path / "nothing", "model")
+
+
+@pytest.mark.parametrize(("start", "count"), [(40, 20), (200, 1), (1000, 4096), (5000, 100_000)])
+def test_bytes_lost_in_the_middle_are_blamed_on_the_archive(
+    request_int8: JetsonRequest, tmp_path: Path, start: int, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_jetson(tmp_path / "b.zip", request_int8)
+    data = (tmp_path / "b.zip").read_bytes()
+    (tmp_path / "bad.zip").write_bytes(data[:start] + data[start + count :])
+    for command in (["--verify"], ["--output", str(tmp_path / "u"), "--unpack"]):
+        assert main(["bundle", *command, str(tmp_path / "bad.zip")]) == 1
+        assert "bad.zip" in capsys.readouterr().err.splitlines()[0]
+    assert not (tmp_path / "u").exists()

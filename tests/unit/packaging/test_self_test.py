@@ -241,3 +241,140 @@ def test_the_oldest_python_passes_it_and_fails_on_every_altered_file(
         changed_byte(bundle / path)
         assert run_old(old_python, bundle, "selftest").returncode == 1, path
         (bundle / path).write_bytes(original)
+
+
+@pytest.mark.parametrize(
+    "place", ["../outside.jpg", "/etc/hostname", "on-device/x.jpg", "golden/../../x", "", "no/such.jpg"]
+)
+@pytest.mark.parametrize("field", ["file", "model", "scores"])
+def test_no_path_leads_out_of_the_bundle(bundle: Path, tmp_path: Path, place: str, field: str) -> None:
+    entries = "images" if field == "file" else "models"
+    forged = repacked(
+        bundle, tmp_path / "forged", with_golden(lambda values: values[entries][0].update({field: place}))
+    )
+    (tmp_path / "outside.jpg").write_bytes(next((bundle / "golden/images").iterdir()).read_bytes())
+    with pytest.raises(BadBundleError, match="is no file of the bundle"):
+        selftest.self_test(forged)
+
+
+def array_bytes(array: np.ndarray) -> bytes:
+    import io
+
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def npz_bytes() -> bytes:
+    import io
+
+    stream = io.BytesIO()
+    np.savez(stream, a=np.zeros(3))
+    return stream.getvalue()
+
+
+ODD_JSON: list[Callable[[dict[str, Any]], None]] = [
+    lambda values: values.update(images=[]),
+    lambda values: values.update(models=[]),
+    lambda values: values.update(images={"a": 1}),
+    lambda values: values["images"][0].update(index=True),
+    lambda values: values["images"][0].update(index=-1),
+    lambda values: values["images"][0].update(index="7"),
+    lambda values: values["models"][0].update(min_sqnr="x"),
+    lambda values: values["models"][0].update(min_sqnr=float("nan")),
+    lambda values: values["models"][0].update(min_sqnr=-1),
+    lambda values: values.update(pixel_tolerance=float("inf")),
+    lambda values: values.update(engine_min_sqnr=None),
+    lambda values: values.update(made_with=3),
+    lambda values: values["images"].append(7),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ODD_JSON)))
+def test_odd_json_is_one_error_that_names_the_file(
+    bundle: Path, tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = repacked(bundle, tmp_path / "forged", with_golden(ODD_JSON[number]))
+    assert main(["selftest", str(forged)]) == 1
+    err = capsys.readouterr().err
+    assert "golden.json" in err.splitlines()[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        (GOLDEN, b"\xff\xfe{"),
+        (GOLDEN, b"[" * 100_000),
+        (GOLDEN, b"3"),
+        ("preprocessing.json", b"\xff\xfe"),
+        ("preprocessing.json", b'{"crop": 1}'),
+        ("preprocessing.json", b"[1]"),
+        ("golden/pixels.npy", array_bytes(np.zeros((6, 64, 64, 3), "S4"))),
+        ("golden/pixels.npy", array_bytes(np.zeros((6, 64, 64), np.uint8))),
+        ("golden/pixels.npy", array_bytes(np.zeros((1, 64, 64, 3), np.uint8))),
+        ("golden/pixels.npy", npz_bytes()),
+        ("golden/model.npy", array_bytes(np.zeros(3, np.float32))),
+        ("golden/model.npy", array_bytes(np.zeros((6, 10), np.complex64))),
+        ("golden/model.npy", array_bytes(np.full((6, 10), np.nan, np.float32))),
+        ("golden/model.npy", array_bytes(np.zeros((2, 10), np.float32))),
+    ],
+)
+def test_odd_content_is_one_error_that_names_the_file(
+    bundle: Path, tmp_path: Path, file: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = repacked(bundle, tmp_path / "forged", lambda files: files.update({file: content}))
+    assert main(["selftest", str(forged)]) == 1
+    err = capsys.readouterr().err
+    assert Path(file).name in err.splitlines()[0]
+    assert "Traceback" not in err
+
+
+def sealed(values: dict[str, Any]) -> str:
+    """A manifest with a hash that fits it, as anybody can write one."""
+    import hashlib
+
+    values.pop("sha256", None)
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    values["sha256"] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return json.dumps(values, indent=2) + "\n"
+
+
+ODD_MANIFESTS: list[Callable[[dict[str, Any]], None]] = [
+    lambda values: values.update(target="\ud800"),
+    lambda values: values["made_from"].update({"\udfff": "x"}),
+    lambda values: values["files"][0].update(role="\udc80"),
+    lambda values: values["files"][0].update(bytes=float("inf")),
+    lambda values: values["files"][0].update(bytes=float("nan")),
+    lambda values: values["files"][0].update(bytes=-1),
+    lambda values: values["files"][0].update(bytes="12"),
+    lambda values: values["files"][0].update(sha256="x" * 64),
+    lambda values: values["files"].append(values["files"][0]),
+    lambda values: values["files"].append(3),
+    lambda values: values.update(files={}),
+    lambda values: values.update(made_from=[]),
+    lambda values: values.update(version=True),
+    lambda values: values.update(version=1e300),
+    lambda values: values.update(kind=["jetson"]),
+    lambda values: values.update(tool_version=None),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ODD_MANIFESTS)))
+@pytest.mark.parametrize("command", [["selftest"], ["bundle", "--verify"]])
+def test_odd_manifests_are_one_error(
+    bundle: Path, number: int, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    ODD_MANIFESTS[number](values)
+    (bundle / MANIFEST).write_text(sealed(values), encoding="utf-8")
+    assert main([*command, str(bundle)]) == 1
+    err = capsys.readouterr().err
+    assert "manifest.json" in err.splitlines()[0]
+    assert "Traceback" not in err
+
+
+def test_the_readme_names_cuda_python_first(bundle: Path) -> None:
+    text = (bundle / "README.txt").read_text(encoding="utf-8")
+    assert 0 < text.index("pip3 install cuda-python") < text.index("pip3 install pycuda")
+    assert "prove no origin" in text
