@@ -131,9 +131,8 @@ def _add_weights_option(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--weights",
         choices=("float", "int8"),
-        default="float",
-        help="store weights as float behind Q/DQ, which every TensorRT reads, or as INT8 behind DQ, in a quarter of "
-        "the space (default float)",
+        help="store weights as float before Q/DQ, which every TensorRT reads, or as INT8 before DQ, in a quarter of "
+        "the space (default int8 where --target reads it, TensorRT 8.5 or later; else float)",
     )
 
 
@@ -217,6 +216,13 @@ def _check_options(arguments: argparse.Namespace) -> None:
     check_cache_options(arguments)
 
 
+def _weights_for(arguments: argparse.Namespace) -> str:
+    from googlenet_deploy.device.targets.target import load_target
+    from googlenet_deploy.quantization.qdq_insert import weights_for
+
+    return weights_for(load_target(arguments.target) if arguments.target else None)
+
+
 def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> None:
     if not arguments.target:
         return
@@ -246,7 +252,7 @@ def _options(arguments: argparse.Namespace) -> QuantizationOptions:
 
     return QuantizationOptions(
         placement=placement_options(arguments),
-        qdq=QdqOptions(weights=arguments.weights),
+        qdq=QdqOptions(weights=arguments.weights or _weights_for(arguments)),
         calibration=calibration_options(arguments),
         method=arguments.method,
         checked=image_count(arguments),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.targets.target import Target, reads_integer_weights
 from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.graph.graph import GraphView, attribute, copy_model, opset_of, to_tensor
 from googlenet_deploy.graph.opset import ConvertOpset
@@ -38,8 +39,8 @@ class QdqOptions:
     Attributes:
         weights: "float" stores weights as float32 behind a Q/DQ pair; "int8" stores the integers behind a
             DequantizeLinear alone, in a quarter of the space. TensorRT has read the first form since it
-            first read Q/DQ graphs, it is what NVIDIA's own tools write, and the engine is the same: TensorRT
-            folds the pair while it builds. The stored floats are exact multiples of the scale, so that
+            first read Q/DQ graphs, the second since 8.5 (`targets.reads_integer_weights`), and the engine is the
+            same: TensorRT folds the pair while it builds. The stored floats are exact multiples of the scale, so that
             the pair brings back the chosen integers, learned rounding included.
     """
 
@@ -48,6 +49,11 @@ class QdqOptions:
     def __post_init__(self) -> None:
         if self.weights not in WEIGHT_FORMS:
             raise UsageError(f"weights are written as {' or '.join(WEIGHT_FORMS)}, not {self.weights!r}")
+
+
+def weights_for(target: Target | None) -> str:
+    """How weights are best stored for a target: as integers where all of its TensorRT versions read them."""
+    return "int8" if target is not None and reads_integer_weights(target) else "float"
 
 
 def insert_qdq(

@@ -118,10 +118,12 @@ class Quantize(Step):
     def _options(self, job: Job) -> QuantizationOptions:
         from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415
         from googlenet_deploy.quantization.mixed_precision.search import Budget  # noqa: PLC0415
+        from googlenet_deploy.quantization.qdq_insert import QdqOptions, weights_for  # noqa: PLC0415
         from googlenet_deploy.quantization.quantize import QuantizationOptions  # noqa: PLC0415
 
         config = job.config
         return QuantizationOptions(
+            qdq=QdqOptions(weights_for(job.target)),
             calibration=CalibrationOptions(quiet=job.quiet),
             checked=HOLD_OUT if config.budget else RANKING if config.sensitivity else 0,
             budgets=tuple(Budget(name, limit) for name, limit in config.budget.items()),

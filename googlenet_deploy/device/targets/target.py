@@ -215,3 +215,14 @@ def with_caches(target: Target) -> list[tuple[int, int]]:
 def last_with_caches(target: Target) -> tuple[int, int] | None:
     """The newest of them; None where there is none."""
     return max(with_caches(target), default=None)
+
+
+# The first TensorRT known to read INT8 constants before DequantizeLinear: libnvinfer 8.5.2 has a check that says
+# "Int8 constant is only allowed before DQ node"; NVIDIA's developer guide for 10.0 and later: weights may be of "a
+# low-precision quantized type (INT8, FP8 or INT4)". TensorRT-RTX 1.7's parser and builder take them (tests/contract).
+INTEGER_WEIGHTS_SINCE = (8, 5)
+
+
+def reads_integer_weights(target: Target) -> bool:
+    """Whether every TensorRT of a target reads quantised weights as integers, in a quarter of the file's size."""
+    return target.rtx or target.tensorrt[0] >= INTEGER_WEIGHTS_SINCE

@@ -10,11 +10,12 @@ import pytest
 
 from googlenet_deploy.calibration.placement import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
+from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import UsageError, VerificationError
 from googlenet_deploy.graph.graph import GraphView, attribute, serialize
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
-from googlenet_deploy.quantization.qdq_insert import QdqOptions, insert_qdq, lift_opset
+from googlenet_deploy.quantization.qdq_insert import QdqOptions, insert_qdq, lift_opset, weights_for
 from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 
 FORMS = ["float", "int8"]
@@ -247,3 +248,21 @@ def test_an_operator_that_cannot_be_lifted_is_an_error_that_says_what_to_do(mini
     with pytest.raises(VerificationError, match="cannot convert the model from opset 11 to 13") as caught:
         lift_opset(model)
     assert caught.value.remedy == "export the model anew, in opset 13"
+
+
+@pytest.mark.parametrize(
+    ("target", "form"),
+    [
+        ("orin-nano", "int8"),
+        ("agx-orin", "int8"),
+        ("tensorrt-11", "int8"),
+        ("tensorrt-rtx", "int8"),
+        ("tensorrt-8.5", "int8"),
+        ("tensorrt-8.4", "float"),
+        ("jetpack-4.6", "float"),
+        ("nano", "float"),
+    ],
+)
+def test_weights_are_integers_where_every_tensorrt_of_the_target_reads_them(target: str, form: str) -> None:
+    assert weights_for(load_target(target)) == form
+    assert weights_for(None) == "float"
