@@ -2,18 +2,22 @@
 
 Labels come from a CSV file of filename,label (class index, class name or WordNet id), or from a folder per class.
 Every figure is given with its 95 % interval. With a reference the two are compared image by image, tensor by tensor
-where both are ONNX models with the same names, and what is likely wrong with the model is said in words.
+where both are ONNX models with the same names, and what is likely wrong with the model is explained. Without labels
+only the comparison is made. --preprocessing-of measures what the fixed preprocessing of a host costs.
 
 Examples:
   googlenet-deploy evaluate model.onnx --images val/ --labels labels.csv
   googlenet-deploy evaluate model.onnx --images val/ --json figures.json
   googlenet-deploy evaluate model.int8.onnx --reference model.onnx --images val/ --labels labels.csv
+  googlenet-deploy evaluate model.int8.onnx --reference model.onnx --images photos/
   googlenet-deploy evaluate model.onnx --images val/ --labels labels.csv --require top1=74
+  googlenet-deploy evaluate model.onnx --images val/ --labels labels.csv --preprocessing-of deepstream
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
@@ -27,7 +31,8 @@ from googlenet_deploy.cli.arguments import (
     report_skipped,
     resolve_preprocessing,
 )
-from googlenet_deploy.errors import GateError, GoogLeNetDeployError, MissingExtraError, UsageError
+from googlenet_deploy.device.hosts import find_host, host_geometry, host_names
+from googlenet_deploy.errors import GateError, GoogLeNetDeployError, InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
@@ -53,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=32,
         metavar="N",
         help="compare inner tensors with the reference's on N images (default 32; 0: not)",
+    )
+    parser.add_argument(
+        "--preprocessing-of",
+        choices=host_names(),
+        metavar="HOST",
+        help=f"also evaluate with images resized as a host does it: {', '.join(host_names())}",
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file")
@@ -87,22 +98,33 @@ def run(arguments: argparse.Namespace) -> int:
         spec = resolve_preprocessing(arguments, runner)
         reference_spec = None if reference is None else resolve_preprocessing(arguments, reference)
         images = _labelled_images(arguments, runner)
+        options: Dict[str, Any] = {
+            "batch_size": arguments.batch,
+            "workers": arguments.workers,
+            "quiet": arguments.quiet,
+        }
+        image_backend = arguments.image_backend
         result = evaluate(
-            runner,
-            spec,
-            images,
-            reference=reference,
-            reference_spec=reference_spec,
-            batch_size=arguments.batch,
-            workers=arguments.workers,
-            backend=arguments.image_backend,
-            quiet=arguments.quiet,
+            runner, spec, images, reference=reference, reference_spec=reference_spec, backend=image_backend, **options
         )
         report = _Report(result, spec, runner.backend)
         if reference is not None and reference_spec is not None:
             report.add_comparison(arguments, runner, reference, reference_spec)
+        else:
+            report.check_labels(class_names(arguments, runner.metadata.class_names))
+        if arguments.preprocessing_of:
+            report.host_spec = host_geometry(find_host(arguments.preprocessing_of), spec)
+            report.host = evaluate(
+                runner,
+                report.host_spec,
+                images,
+                reference=runner,
+                reference_spec=spec,
+                backend=image_backend,
+                **options,
+            )
     report_skipped(result.skipped, [])
-    report.print(arguments.model, images)
+    report.print(arguments.model, images, arguments.preprocessing_of)
     if arguments.json:
         report.write(arguments)
     _apply_gates(arguments.require, figures_of(result))
@@ -123,6 +145,14 @@ class _Report:
         self.inner: Optional[InnerErrors] = None
         self.inner_missing = ""
         self.verdicts: List[Verdict] = []
+        self.host: Optional[Evaluation] = None
+        self.host_spec: Optional[Preprocessing] = None
+
+    def check_labels(self, names: Tuple[str, ...]) -> None:
+        """Looks whether the labels are in another order than the model's classes."""
+        from googlenet_deploy.evaluation.diagnosis import label_verdicts
+
+        self.verdicts = label_verdicts(self.result, names)
 
     def add_comparison(
         self, arguments: argparse.Namespace, runner: Runner, reference: Runner, reference_spec: Preprocessing
@@ -143,11 +173,11 @@ class _Report:
             evidence = replace(evidence, **self.inner.as_evidence())
         self.verdicts = diagnose(evidence)
 
-    def print(self, model: str, images: LabelledImages) -> None:
+    def print(self, model: str, images: LabelledImages, host: Optional[str] = None) -> None:
         """Prints the figures, what was found inside, and the diagnosis."""
         from googlenet_deploy.evaluation.summary import inner_lines, lines_of, verdict_lines
 
-        lines = [f"note: {note}" for note in images.remarks]
+        lines = [f"note: {note}" for note in images.notes]
         lines.append(f"{model}: {len(self.result.names)} images, {len(self.result.skipped)} skipped, {self.backend}")
         lines += lines_of(self.result)
         if self.inner is not None:
@@ -155,8 +185,28 @@ class _Report:
         elif self.inner_missing:
             lines.append(f"note: inner tensors were not compared: {self.inner_missing}")
         lines += verdict_lines(self.verdicts)
+        lines += self._host_lines(host)
         for line in lines:
             print(line)
+
+    def _host_lines(self, name: Optional[str]) -> List[str]:
+        """What a host's way to resize images costs; its figures are compared with the model's own preprocessing."""
+        from googlenet_deploy.evaluation.summary import lines_of
+
+        if name is None or self.host is None or self.host_spec is None:
+            return []
+        host = find_host(name)
+        lines = [
+            f"images resized as {host.title} does: {self.host_spec.describe_geometry()}",
+            f"  (the model's own, called reference below: {self.spec.describe_geometry()})",
+            *lines_of(self.host),
+        ]
+        if host.normalization is not None:
+            lines.append(
+                f"note: {name} normalises images by fixed figures, which `bundle --kind {name}` and `export --input-of "
+                f"{name}` undo in the model; these figures are those of such a model"
+            )
+        return lines
 
     def write(self, arguments: argparse.Namespace) -> None:
         """Writes everything as JSON."""
@@ -179,10 +229,24 @@ class _Report:
             "diagnosis": [asdict(verdict) for verdict in self.verdicts],
             "skipped": [{"image": item.name, "reason": item.reason} for item in self.result.skipped],
             "preprocessing": self.spec.to_json(),
+            "host": self._host_values(arguments.preprocessing_of),
             "backend": self.backend,
             "tool": f"googlenet-deploy {__version__}",
         }
         write_json(arguments.json, as_json(values))
+
+    def _host_values(self, name: Optional[str]) -> Optional[Dict[str, Any]]:
+        from googlenet_deploy.evaluation.summary import figures_of, intervals_of, paired_of
+
+        if name is None or self.host is None or self.host_spec is None:
+            return None
+        return {
+            "name": name,
+            "preprocessing": self.host_spec.to_json(),
+            "figures": figures_of(self.host),
+            "intervals_95": intervals_of(self.host),
+            "paired": {key: each.as_dict() for key, each in paired_of(self.host).items()},
+        }
 
 
 def _inner_errors(
@@ -226,10 +290,21 @@ def _check_options(arguments: argparse.Namespace) -> None:
 def _labelled_images(arguments: argparse.Namespace, runner: Runner) -> LabelledImages:
     from dataclasses import replace
 
-    from googlenet_deploy.evaluation.dataset import read_labelled_images
+    from googlenet_deploy.evaluation.dataset import has_labels, read_labelled_images, unlabelled_images
 
     classes = class_index(arguments, runner.metadata)
-    images = read_labelled_images(arguments.images, arguments.labels, classes)
+    comparing = bool(arguments.reference or arguments.preprocessing_of)
+    if comparing and arguments.labels is None and not has_labels(arguments.images, classes):
+        images = unlabelled_images(arguments.images)
+    else:
+        try:
+            images = read_labelled_images(arguments.images, arguments.labels, classes)
+        except InputError as error:
+            if arguments.labels is None and not comparing:
+                error.remedy = f"{error.remedy or 'give labels'}; --reference compares two models without labels"
+            raise
+    if images.understood:
+        print(f"note: {images.understood}", file=sys.stderr)
     if arguments.limit:
         images = replace(images, sources=images.sources[: arguments.limit], labels=images.labels[: arguments.limit])
     return images

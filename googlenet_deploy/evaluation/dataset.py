@@ -101,6 +101,34 @@ def read_labelled_images(folder: str | Path, labels: str | Path | None, classes:
     return replace(found, class_count=classes.count)
 
 
+def has_labels(folder: str | Path, classes: ClassIndex) -> bool:
+    """Whether a folder holds a folder per class, all of them known."""
+    root = Path(folder)
+    if not root.is_dir():
+        return False
+    folders, _ = class_folders(root)
+    return bool(folders) and all(classes.find(each.name) is not None for each in folders)
+
+
+def unlabelled_images(folder: str | Path) -> LabelledImages:
+    """All images of a folder, without labels.
+
+    Raises:
+        InputError: There is no such folder, or it holds no images.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(folder, "is no folder of images")
+    content = search_folder(root)
+    if not content.images:
+        raise InputError(folder, "holds no images")
+    others = describe_left_out(content.other_files)
+    folders = [path.name for path in class_folders(root)[0]]
+    why = f"the folders ({', '.join(folders[:SHOWN])}, ...) are not classes of the model" if folders else "no --labels"
+    notes = (f"accuracy is not measured: {why}", *((others,) if others else ()), *content.notes)
+    return LabelledImages(tuple(map(ImageSource, content.images)), (), notes)
+
+
 def _from_csv(root: Path, labels: Path, classes: ClassIndex) -> LabelledImages:
     content = search_folder(root)
     files = FileNames(root, [*content.images, *content.other_files], labels)

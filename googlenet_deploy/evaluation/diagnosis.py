@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from googlenet_deploy.device.labels import imagenet_classes
 from googlenet_deploy.device.specification import Preprocessing, describe_difference
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
-from googlenet_deploy.evaluation.statistics import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
 
 if TYPE_CHECKING:
     from googlenet_deploy.evaluation.evaluate import Evaluation
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # A hypothesis must explain much more than the labels as they are, and enough in itself.
 LEAST_GAIN, LEAST_SHARE = 0.3, 0.4
+LEAST_MATCHES, LEAST_SHIFTED = 3, 6  # images; a shift that is read off the images themselves needs more of them
 IMAGES_PER_CLASS = 3
 
 
@@ -42,11 +44,11 @@ def explain_labels(best: Sequence[int], labels: Sequence[int], names: Sequence[s
     """
     right = _share(best, labels, lambda label: label)
     found = max(
-        ((_share(best, labels, order), words) for words, order in _orders(names, classes)),
+        ((_share(best, labels, order), words) for words, order in _orders(names, classes, *_usual_shift(best, labels))),
         key=lambda entry: entry[0],
         default=(0.0, ""),
     )
-    if found[0] >= max(LEAST_SHARE, right + LEAST_GAIN):
+    if found[0] >= max(LEAST_SHARE, right + LEAST_GAIN) and round(found[0] * len(best)) >= LEAST_MATCHES:
         return f"{found[1]}: so read, {100 * found[0]:.0f} % would be right"
     consistent = _consistent_share(best, labels)
     if consistent >= max(LEAST_SHARE, right + LEAST_GAIN):
@@ -58,14 +60,33 @@ def _share(best: Sequence[int], labels: Sequence[int], order: Order) -> float:
     return sum(answer == order(label) for answer, label in zip(best, labels, strict=True)) / max(1, len(best))
 
 
-def _orders(names: Sequence[str], classes: int) -> Iterator[tuple[str, Order]]:
+def _usual_shift(best: Sequence[int], labels: Sequence[int]) -> tuple[int, int]:
+    """The most frequent difference between the model's class and the label's, and of how many images it is."""
+    differences = Counter(answer - label for answer, label in zip(best, labels, strict=True))
+    return differences.most_common(1)[0] if differences else (0, 0)
+
+
+def _orders(names: Sequence[str], classes: int, shift: int, matches: int) -> Iterator[tuple[str, Order]]:
     yield "the labels count from one, or have a background class ahead", lambda label: label - 1
     yield "the model has a background class ahead, which the labels lack", lambda label: label + 1
+    if abs(shift) > 1 and matches >= LEAST_SHIFTED:
+        words = f"the model's classes are {abs(shift)} places {'after' if shift > 0 else 'before'} those of the labels"
+        yield words, lambda label: label + shift
     as_text = sorted(range(classes), key=str)
     yield from _permutations("the classes' numbers were sorted as text (0, 1, 10, 11, ... 2, ...)", as_text)
+    names = _names_of(names, classes)
     if len(names) == classes:
         by_name = sorted(range(classes), key=lambda index: names[index].lower())
         yield from _permutations("the classes were sorted by their names", by_name)
+        with_capitals = sorted(range(classes), key=lambda index: names[index])
+        if with_capitals != by_name:
+            yield from _permutations("the classes were sorted by their names, capital letters first", with_capitals)
+
+
+def _names_of(names: Sequence[str], classes: int) -> Sequence[str]:
+    """The model's class names; ImageNet's where it has none and as many classes."""
+    imagenet = imagenet_classes()
+    return tuple(entry.name for entry in imagenet) if not names and classes == len(imagenet) else names
 
 
 def _permutations(words: str, order: list[int]) -> Iterator[tuple[str, Order]]:
@@ -127,6 +148,7 @@ class Evidence:
         ranges: The quantised activations.
         ahead_of_lrn: Pairs that quantise what an LRN reads.
         calibration_images: On how many images the model was calibrated; 0 where it does not say.
+        labelled: Whether `labels` are true classes; else they are the reference's answers.
     """
 
     agreement: Agreement
@@ -143,6 +165,7 @@ class Evidence:
     ranges: Sequence[TensorRange] = ()
     ahead_of_lrn: Sequence[str] = ()
     calibration_images: int = 0
+    labelled: bool = True
 
     @property
     def is_sound(self) -> bool:
@@ -188,6 +211,7 @@ def evidence_of(
         names=names,
         reference_confidence=sum(sure) / len(sure) if sure else None,
         preparation=preparation or {},
+        labelled=bool(result.labels),
     )
 
 
@@ -374,11 +398,31 @@ def _collapse(evidence: Evidence) -> Iterator[Verdict]:
 
 def _label_order(evidence: Evidence) -> Iterator[Verdict]:
     """The reference is sure of itself and yet wrong: the labels are another list's."""
-    sure = evidence.reference_confidence
-    if sure is not None and evidence.reference_right > sure - CONFIDENCE_GAP:
-        return
     order = explain_labels(evidence.reference_best, evidence.labels, evidence.names, evidence.classes)
-    wrong = f"the reference itself gets {100 * evidence.reference_right:.0f} % right"
+    count = len(evidence.labels)
+    right = Proportion(round(evidence.reference_right * count), count)
+    yield from _wrong_labels("the reference itself", right, evidence.reference_confidence, order)
+
+
+def label_verdicts(result: Evaluation, names: Sequence[str] = ()) -> list[Verdict]:
+    """Whether the labels of an evaluation without a reference are in another order than the model's classes.
+
+    Args:
+        result: The evaluation.
+        names: Class names, in the model's order; may be empty.
+    """
+    if not result.labels:
+        return []
+    order = explain_labels(result.model.best, result.labels, names, result.classes)
+    sure = result.model.confidence
+    return list(_wrong_labels("the model", result.model.accuracy1, sum(sure) / len(sure) if sure else None, order))
+
+
+def _wrong_labels(who: str, right: Proportion, sure: float | None, order: str) -> Iterator[Verdict]:
+    """The verdict on a share of right answers beside the mean confidence, 0..1, and what explains the difference."""
+    if sure is not None and right.interval[1] / 100 > sure - CONFIDENCE_GAP and not order:
+        return
+    wrong = f"{who} gets {right.percent:.0f} % right"
     if sure is not None:
         wrong += f" while it is {100 * sure:.0f} % sure on average"
     if order:
@@ -395,7 +439,7 @@ def _label_order(evidence: Evidence) -> Iterator[Verdict]:
 def _few_images(evidence: Evidence) -> Iterator[Verdict]:
     """How much these images can tell."""
     low, high = evidence.paired.interval
-    if high - low > WIDE_POINTS:
+    if evidence.labelled and high - low > WIDE_POINTS:
         yield Verdict(
             NOTE,
             "few images",
@@ -418,6 +462,8 @@ _RULES: tuple[Callable[[Evidence], Iterator[Verdict]], ...] = (
 
 
 def _sound(evidence: Evidence) -> Verdict:
+    if not evidence.labelled:
+        return Verdict(FINE, "sound", "the model is as near to its reference as sound INT8 is")
     chance = "no more than chance" if not evidence.paired.is_significant else "in the model's favour"
     return Verdict(
         FINE,

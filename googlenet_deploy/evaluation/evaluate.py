@@ -205,7 +205,8 @@ def _check_labels(
         remedy = BACKGROUND_FIRST if count == named + 1 else None
         raise BadModelError(path, f"has {count} classes, but there are {named} class names", remedy)
     if labels is not None and labels.max() >= count:
-        raise BadModelError(path, f"has {count} classes, but an image has the label {labels.max()}")
+        remedy = "if the labels count from 1, subtract 1 from them" if labels.max() == count else None
+        raise BadModelError(path, f"has {count} classes, but an image has the label {labels.max()}", remedy)
     return count
 
 

@@ -173,3 +173,73 @@ def test_published_accuracy(bvlc_onnx: Path, sample_images: Path, tmp_path: Path
     figures = figures_of(bvlc_onnx, sample_images, tmp_path / "figures.json")
     assert figures["top1"] == pytest.approx(74.4, abs=0.4)
     assert figures["top5"] == pytest.approx(92.2, abs=0.4)
+
+
+def test_a_reference_needs_no_labels(
+    evaluate: Callable[..., str], colour_model: Path, colour_classifier: Callable[..., Path], tmp_path: Path
+) -> None:
+    swapped = colour_classifier(tmp_path / "m.onnx", order=(0, 2, 1))
+    figures = tmp_path / "figures.json"
+    text = evaluate("--reference", colour_model, "--json", figures, "--layers", 2, model=swapped, labels=False)
+    assert "note: accuracy is not measured: no --labels" in text
+    assert "agreement        25.0 %" in text
+    assert "top-1 " not in text
+    assert "inside, on 2 images" in text
+    values = json.loads(figures.read_text(encoding="utf-8"))
+    assert set(values["figures"]) == {"agreement", "kl_divergence", "sqnr"}
+
+
+def test_folders_that_are_no_classes_are_no_labels(
+    evaluate: Callable[..., str], colour_model: Path, labelled: Path
+) -> None:
+    (labelled / "images" / "holiday").mkdir()
+    (labelled / "images" / "a.png").rename(labelled / "images" / "holiday" / "a.png")
+    text = evaluate("--reference", colour_model, labels=False)
+    assert "the folders (holiday, ...) are not classes of the model" in text
+    assert "4 images" in text
+
+
+def test_without_labels_and_reference_the_remedy_names_both(
+    evaluate: Callable[..., str], capsys: pytest.CaptureFixture[str], labelled: Path, colour_model: Path
+) -> None:
+    assert main(["evaluate", str(colour_model), "--images", str(labelled / "images")]) == 1
+    text = capsys.readouterr().err
+    assert "--labels" in text
+    assert "--reference" in text
+
+
+def test_the_table_of_labels_is_explained(
+    evaluate: Callable[..., str], labelled: Path, colour_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(colour_model), "--images", str(labelled / "images")]
+    assert main([*command, "--labels", str(labelled / "labels.csv")]) == 0
+    assert "labels.csv: 4 rows, cells separated by commas, UTF-8; the first row is a heading" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["deepstream", "jetson-inference", "opencv"])
+def test_what_a_hosts_preprocessing_costs(
+    host: str, evaluate: Callable[..., str], labelled: Path, tmp_path: Path
+) -> None:
+    figures = tmp_path / "figures.json"
+    text = evaluate("--preprocessing-of", host, "--json", figures)
+    assert "without antialiasing" in text
+    assert ("stretched to 8 x 8" in text) == (host != "opencv")
+    assert ("undo in the model" in text) == (host == "jetson-inference")
+    values = json.loads(figures.read_text(encoding="utf-8"))["host"]
+    assert values["name"] == host
+    assert (values["figures"]["top1"], values["figures"]["agreement"]) == (75.0, 100.0), "the images are of one colour"
+    assert json.loads(values["preprocessing"])["antialias"] is False
+
+
+def test_a_hosts_stretching_is_measured(
+    evaluate: Callable[..., str], labelled: Path, colour_model: Path, tmp_path: Path
+) -> None:
+    wide = Image.new("RGB", (40, 10), (0, 0, 255))
+    wide.paste((255, 0, 0), (15, 0, 25, 10))  # the centre crop sees red alone, the whole frame is three quarters blue
+    wide.save(labelled / "images" / "a.png")
+    figures = tmp_path / "figures.json"
+    evaluate("--preprocessing-of", "deepstream", "--json", figures)
+    values = json.loads(figures.read_text(encoding="utf-8"))
+    assert values["figures"]["top1"] == 75.0
+    assert values["host"]["figures"]["top1"] == 50.0
+    assert values["host"]["figures"]["agreement"] == 75.0

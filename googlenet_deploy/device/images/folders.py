@@ -110,8 +110,8 @@ def describe_left_out(other_files: Iterable[str]) -> str:
     files = list(other_files)
     if not files:
         return ""
-    others = [path for path in files if not _has_image_suffix(path)]
-    left = [path for path in files if _has_image_suffix(path)]
+    others = [path for path in files if not _is_left_over(path)]
+    left = [path for path in files if _is_left_over(path)]
     words = []
     if others:
         words.append(f"{len(others)} other files in the folders are no images: {_listed(others, 1)}")
@@ -120,9 +120,9 @@ def describe_left_out(other_files: Iterable[str]) -> str:
     return "; ".join(words)
 
 
-def _has_image_suffix(path: str) -> bool:
-    """Whether a file that was left out looks like an image, so that its name or its folder's is a leftover's."""
-    return Path(path).suffix.lower() in SUFFIXES
+def _is_left_over(path: str) -> bool:
+    """Whether a file that was left out is a leftover by its name, or an image in a leftover folder."""
+    return is_leftover(Path(path).name) or Path(path).suffix.lower() in SUFFIXES
 
 
 def _sort_entries(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Protocol, Sequence
 
+from googlenet_deploy.device.labels import count_mismatch
 from googlenet_deploy.device.predictions import TOP_K_INDICES, class_scores, predict
 from googlenet_deploy.device.runner.overlap import run_overlapped
 from googlenet_deploy.device.stream.answers import Answer, answers_of
@@ -95,7 +96,8 @@ def _check_names(outputs: Dict[str, NDArray[np.generic]], names: Sequence[str], 
         return
     count = class_scores(outputs, path).shape[1]
     if count != len(names):
-        raise BadModelError(path, f"has {count} classes, but there are {len(names)} class names")
+        what = f"has {count} classes, but there are {len(names)} class names"
+        raise BadModelError(path, what, count_mismatch(count, names))
 
 
 @contextmanager
