@@ -2,28 +2,36 @@
 
 `torch.onnx.export` with its dynamo exporter records the graph. Two operators are translated here: local response
 normalisation, which the exporter cannot know, to ONNX ``LRN``, and the adaptive pooling, which it would take apart, to
-``GlobalAveragePool``. BatchNorm is folded into the convolutions beforehand.
+``GlobalAveragePool``. BatchNorm of a GoogLeNet is folded into the convolutions beforehand. A network that dynamo cannot
+record is tried once with the exporter based on TorchScript, unless its forward branches on the values of tensors: that
+one records the branches of a single image.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from googlenet_deploy.errors import GoogLeNetDeployError, requires
 from googlenet_deploy.export.quiet import silenced
 
 with requires("export"):
     import torch
-    from onnx import ModelProto
+    from onnx import ModelProto, load_model
     from onnxscript import FLOAT, opset18
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    # The import registers the operator that the translation table below names.
-    from googlenet_deploy.model import local_response_norm as _local_response_norm  # noqa: F401
     from googlenet_deploy.model.blocks import ConvBlock
     from googlenet_deploy.model.googlenet import GoogLeNet
+
+    # The import also registers the operator that the translation table below names.
+    from googlenet_deploy.model.local_response_norm import LocalResponseNorm
 
 # The opset that torch's dynamo exporter writes natively; asking it for another makes it run onnx's version
 # converter out of our sight. `ConvertOpset` does that step, and its result is checked.
@@ -31,26 +39,60 @@ CAPTURE_OPSET = 18
 INPUT_NAME = "input"
 LOGITS_NAME = "logits"
 BATCH_SYMBOL = "batch"
+OTHER_POOL = "an adaptive average pool to"
+DATA_DEPENDENT = re.compile(r"data-dependent|DataDependent|dynamic control flow|Dynamic control flow", re.IGNORECASE)
 
 
-def capture(model: GoogLeNet, input_size: tuple[int, int]) -> ModelProto:
+def capture(
+    model: nn.Module,
+    input_size: tuple[int, int],
+    channels: int | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> ModelProto:
     """Records the inference graph of a classifier.
 
     Args:
         model: The classifier, on any device; it is left as it was.
         input_size: (height, width) of the input, in pixels.
+        channels: Channels of the input; None takes the GoogLeNet's own.
+        report: Receives what the user should know of how the graph was recorded.
 
     Returns:
         An ONNX model of opset `CAPTURE_OPSET`: ``input``, float32 (batch, channels, height, width), to ``logits``,
         float32 (batch, classes). The batch is a symbol.
 
     Raises:
-        GoogLeNetDeployError: torch's exporter failed.
+        GoogLeNetDeployError: torch's exporters failed, or the forward branches on values.
     """
-    inference = fold_batch_norm(copy.deepcopy(model).cpu().float().without_auxiliary().eval())
-    inference.add_module("dropout", nn.Identity())
+    inference = _for_inference(model)
     # Two images: a batch of one would be taken for a constant.
-    example = torch.zeros(2, inference.in_channels, *input_size)
+    example = torch.zeros(2, channels or _channels(model), *input_size)
+    translations = {torch.ops.googlenet_deploy.local_response_norm.default: _lrn}
+    pool = {torch.ops.aten.adaptive_avg_pool2d.default: _global_average_pool}
+    try:
+        return _by_dynamo(inference, example, {**translations, **pool})
+    except Exception as error:  # noqa: BLE001 - the exporter raises whatever its many parts raise
+        failure: BaseException = error
+    if _has_cause(failure, NotImplementedError, OTHER_POOL):
+        try:
+            return _by_dynamo(inference, example, translations)
+        except Exception as error:  # noqa: BLE001
+            failure = error
+    _raise_for_branches(failure)
+    if isinstance(model, GoogLeNet):
+        raise _failed(failure) from failure
+    try:
+        recorded = _by_torchscript(inference, example)
+    except Exception as error:  # noqa: BLE001
+        raise _failed(failure, error) from failure
+    why = _summary(failure)
+    report(f"the exporter based on TorchScript recorded the graph, since the dynamo exporter failed: {why}")
+    return recorded
+
+
+def _by_dynamo(
+    inference: nn.Module, example: torch.Tensor, translations: Mapping[Any, Callable[..., Any]]
+) -> ModelProto:
     with silenced() as captured:
         program, failure = None, None
         try:
@@ -66,20 +108,92 @@ def capture(model: GoogLeNet, input_size: tuple[int, int]) -> ModelProto:
                 # onnxscript's optimiser would store equal parameters once and drop zero biases, so that the
                 # graph depended on the values of the weights.
                 optimize=False,
-                custom_translation_table={
-                    torch.ops.googlenet_deploy.local_response_norm.default: _lrn,
-                    torch.ops.aten.adaptive_avg_pool2d.default: _global_average_pool,
-                },
+                custom_translation_table=dict(translations),
             )
-        except Exception as error:  # noqa: BLE001 - the exporter raises whatever its many parts raise
+        except Exception as error:  # noqa: BLE001 - re-raised outside, where output is shown again
             failure = error
+    if failure is not None:
+        raise failure
     if program is None:
-        summary = str(failure).strip().partition("\n")[0] or captured.last_lines()
-        raise GoogLeNetDeployError(
-            f"torch's ONNX exporter failed: {summary}",
-            f"torch {torch.__version__} is installed; constraints.txt names the version that this was tested with",
-        ) from failure
+        raise RuntimeError(captured.last_lines())
     return program.model_proto
+
+
+def _by_torchscript(inference: nn.Module, example: torch.Tensor) -> ModelProto:
+    with silenced(), warnings.catch_warnings(), TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            inference,
+            (example,),
+            path,
+            dynamo=False,
+            opset_version=CAPTURE_OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[LOGITS_NAME],
+            dynamic_axes={INPUT_NAME: {0: BATCH_SYMBOL}, LOGITS_NAME: {0: BATCH_SYMBOL}},
+            do_constant_folding=True,
+        )
+        return load_model(path)
+
+
+def _for_inference(model: nn.Module) -> nn.Module:
+    """A copy of the network in eval mode, on the CPU in float32, without what only training uses."""
+    copied = copy.deepcopy(model).cpu().float().eval()
+    if isinstance(copied, GoogLeNet):
+        fold_batch_norm(copied.without_auxiliary())
+        copied.add_module("dropout", nn.Identity())
+        return copied
+    for parent in list(copied.modules()):
+        # Without a bias the exporter computes one of zeros from the input, which keeps BatchNorm from being folded.
+        if isinstance(parent, nn.Conv2d) and parent.bias is None:
+            parent.bias = nn.Parameter(torch.zeros(parent.out_channels))
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.LocalResponseNorm:  # which the exporter would take apart
+                setattr(parent, name, LocalResponseNorm(child.size, child.alpha, child.beta, child.k))
+    return copied
+
+
+def _channels(model: nn.Module) -> int:
+    channels = getattr(model, "in_channels", 3)
+    return channels if isinstance(channels, int) else 3
+
+
+def _causes(failure: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        yield failure
+        failure = failure.__cause__ or failure.__context__
+
+
+def _has_cause(failure: BaseException, kind: type[BaseException], words: str) -> bool:
+    return any(isinstance(cause, kind) and words in str(cause) for cause in _causes(failure))
+
+
+def _raise_for_branches(failure: BaseException) -> None:
+    for cause in _causes(failure):
+        if DATA_DEPENDENT.search(f"{type(cause).__name__}: {cause}"):
+            raise GoogLeNetDeployError(
+                f"the network's forward branches on the values of tensors: {_summary(cause)}",
+                "an ONNX graph has no such branches: write it with torch.where, or branch on sizes alone",
+            ) from failure
+
+
+def _failed(failure: BaseException, second: BaseException | None = None) -> GoogLeNetDeployError:
+    also = f"; the one based on TorchScript: {_summary(second)}" if second is not None else ""
+    return GoogLeNetDeployError(
+        f"torch's ONNX exporter failed: {_summary(failure)}{also}",
+        f"torch {torch.__version__} is installed; constraints.txt names the version that this was tested with",
+    )
+
+
+def _summary(failure: BaseException) -> str:
+    """The first line of the innermost failure that says anything."""
+    texts = [str(cause).strip() for cause in _causes(failure)]
+    texts = [text for text in texts if text] or [type(failure).__name__]
+    line = texts[-1].partition("\n")[0]
+    return line[:300]
 
 
 def fold_batch_norm(model: GoogLeNet) -> GoogLeNet:
@@ -99,5 +213,5 @@ def _lrn(x: FLOAT, size: int, alpha: float, beta: float, k: float) -> FLOAT:
 def _global_average_pool(x: FLOAT, output_size: Sequence[int]) -> FLOAT:
     """The translation of an adaptive average pool to 1x1."""
     if list(output_size) != [1, 1]:
-        raise NotImplementedError(f"an adaptive average pool to {list(output_size)} has no ONNX operator")
+        raise NotImplementedError(f"{OTHER_POOL} {list(output_size)} has no ONNX operator")
     return opset18.GlobalAveragePool(x)

@@ -29,7 +29,7 @@ from googlenet_deploy.export.half_precision.convert import (
 from googlenet_deploy.export.half_precision.emulate import stand_in
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
-from googlenet_deploy.export.passes.name_layers import NameLayers
+from googlenet_deploy.export.passes.name_layers import NameLayers, NameWeights
 from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK, SetBatch
 from googlenet_deploy.export.passes.simplify import Simplify
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
@@ -42,6 +42,7 @@ from googlenet_deploy.graph.pass_manager import Pass, PassManager, PassRecord
 from googlenet_deploy.graph.shapes import restate_shapes
 from googlenet_deploy.graph.single_precision import to_single_precision
 from googlenet_deploy.graph.tidy import Tidy
+from googlenet_deploy.model.architecture import ARCHITECTURES
 
 with requires("export"):
     import numpy as np
@@ -50,9 +51,10 @@ with requires("export"):
     from onnx import ModelProto
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from googlenet_deploy.export.samples import Samples
-    from googlenet_deploy.model.checkpoint import Checkpoint
-    from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.model.checkpoint import Classifier
 
 
 PRODUCER = "googlenet-deploy"
@@ -229,7 +231,9 @@ def _dla_notes(options: ExportOptions) -> list[str]:
 
 
 def _description(metadata: ModelMetadata) -> str:
-    name = f"GoogLeNet ({metadata.architecture})" if metadata.architecture else "Image classifier"
+    name = f"Image classifier ({metadata.architecture})" if metadata.architecture else "Image classifier"
+    if metadata.architecture in ARCHITECTURES:
+        name = f"GoogLeNet ({metadata.architecture})"
     return f"{name}; its preprocessing and classes are in the metadata under 'googlenet_deploy.'."
 
 
@@ -277,7 +281,7 @@ class ExportOptions:
 __all__ = ["ExportOptions", "ExportResult", "export_checkpoint", "export_onnx", "torch_logits"]
 
 
-def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: Samples) -> ExportResult:
+def export_checkpoint(checkpoint: Classifier, options: ExportOptions, samples: Samples) -> ExportResult:
     """Exports a classifier and verifies the result against PyTorch and against the unsimplified graph.
 
     Args:
@@ -289,10 +293,12 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
         UsageError: The options do not fit the classifier.
         VerificationError: The model computes something else than PyTorch.
     """
-    if options.top_k is not None and options.top_k > checkpoint.model.num_classes:
-        raise UsageError(f"--top-k {options.top_k}: the model has {checkpoint.model.num_classes} classes")
-    original = capture(checkpoint.model, checkpoint.preprocessing.crop)
-    original.graph.name = f"googlenet_{checkpoint.model.architecture.name}"
+    if options.top_k is not None and options.top_k > checkpoint.num_classes:
+        raise UsageError(f"--top-k {options.top_k}: the model has {checkpoint.num_classes} classes")
+    preprocessing = checkpoint.preprocessing
+    notes: list[str] = [*checkpoint.notes]
+    original = capture(checkpoint.model, preprocessing.crop, len(preprocessing.channels), notes.append)
+    original.graph.name = f"googlenet_{checkpoint.name}" if checkpoint.name in ARCHITECTURES else checkpoint.name
     opset = choose_opset(options.target, options.opset)
     passes: list[Pass] = [
         ClassifierHead(),
@@ -300,10 +306,11 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
         Tidy(),
         ConvertOpset(opset, ir_version_for(opset)),
         *_chosen_passes(options, checkpoint.preprocessing, original),
+        NameWeights(),
     ]
     pytorch = Reference(samples, {LOGITS_NAME: torch_logits(checkpoint.model, samples)}, LOGITS_NAME)
     metadata = ModelMetadata(
-        architecture=checkpoint.model.architecture.name,
+        architecture=checkpoint.name,
         preprocessing=checkpoint.preprocessing,
         class_names=tuple(checkpoint.class_names),
         class_ids=tuple(checkpoint.class_ids),
@@ -311,7 +318,8 @@ def export_checkpoint(checkpoint: Checkpoint, options: ExportOptions, samples: S
         extra=_training_entries(checkpoint.training_record),
     )
     references = {"the unsimplified graph": reference_of(original, samples), "PyTorch": pytorch}
-    return assemble(original, passes, references, metadata, options)
+    result = assemble(original, passes, references, metadata, options)
+    return replace(result, notes=(*notes, *result.notes))
 
 
 def export_onnx(
@@ -364,9 +372,10 @@ def _reference_of_file(stored: ModelProto, original: ModelProto, samples: Sample
     return reference_of(_rounding_form(stored), samples)
 
 
-def torch_logits(model: GoogLeNet, samples: Samples) -> npt.NDArray[np.float32]:
+def torch_logits(model: nn.Module, samples: Samples) -> npt.NDArray[np.float32]:
     """What PyTorch computes on the prepared images, in eval mode on the CPU; float32 (N, classes)."""
-    was_training, device = model.training, next(model.parameters()).device
+    was_training = model.training
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model.eval().cpu()
     try:
         with torch.inference_mode():

@@ -34,6 +34,7 @@ with requires("export"):
     from onnx import GraphProto, ModelProto, NodeProto
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _CONSTANTS = frozenset({"Constant", "ConstantOfShape", "Shape"})
 
 
@@ -67,6 +68,28 @@ class NameLayers:
                     tensors[output] = unique_name(name if path else operator, taken)
         rename_tensors(graph, tensors)
         return True
+
+
+class NameWeights:
+    """Names weights that simplification made, such as a convolution's with BatchNorm folded in, after their layer."""
+
+    name = "name-weights"
+    description = "folded weights named after their layers"
+    optional = False
+
+    def run(self, model: ModelProto) -> bool:
+        """Changes the constants of convolutions and linear layers whose names have no path."""
+        graph = model.graph
+        taken = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
+        nameless = {tensor.name for tensor in graph.initializer if "/" not in tensor.name}
+        renamed: dict[str, str] = {}
+        for node in graph.node:
+            if node.op_type in _WEIGHTED and node.name:
+                for name, kind in zip(node.input[1:3], ("weight", "bias"), strict=False):
+                    if name in nameless and name not in renamed:
+                        renamed[name] = unique_name(f"{node.name}/{kind}", taken)
+        rename_tensors(graph, renamed)
+        return bool(renamed)
 
 
 def _node_name(path: str, operator: str, is_layer: bool, taken: set[str]) -> str:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from googlenet_deploy.evaluation.dataset import ClassIndex
 
 SHOWN = 10
+PREPROCESSING_OPTIONS = (
+    "preprocessing", "resize", "resize_mode", "fill", "antialias", "crop", "interpolation", "channels", "scale", "mean",
+    "std", "layout", "dtype",
+)  # fmt: skip
 
 
 def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +32,7 @@ def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preprocessing",
         metavar="NAME|FILE",
-        help="imagenet, torchvision, bvlc, or a JSON file; options below refine it",
+        help="imagenet, torchvision, bvlc, plain, or a JSON file; options below refine it",
     )
     group.add_argument(
         "--resize",
@@ -149,7 +153,7 @@ def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Prep
     from googlenet_deploy.device.specification import describe_difference
 
     own = runner.metadata.preprocessing
-    base = _named(arguments.preprocessing) if arguments.preprocessing else own
+    base = named_preprocessing(arguments.preprocessing) if arguments.preprocessing else own
     changes = _changes(arguments)
     if base is None and not {"scale", "mean", "std"} & set(changes):
         raise UsageError(
@@ -164,6 +168,28 @@ def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Prep
     if arguments.image_backend == "opencv":
         print("note: OpenCV's resize differs from the one that the network was trained with", file=sys.stderr)
     return spec
+
+
+def module_preprocessing(arguments: argparse.Namespace, declared: Optional[Preprocessing]) -> Preprocessing:
+    """What a PyTorch model declares, refined or replaced by the options.
+
+    Raises:
+        UsageError: Neither says how images are prepared, or the options make no sense.
+    """
+    from dataclasses import replace
+
+    base = named_preprocessing(arguments.preprocessing) if arguments.preprocessing else declared
+    changes = _changes(arguments)
+    if base is not None:
+        return replace(base, **changes)
+    if not {"crop", "mean", "std"} <= set(changes):
+        raise UsageError(
+            f"{arguments.module}: the model does not say how its images are prepared",
+            "give --preprocessing imagenet, torchvision, plain or a JSON file, or --crop, --mean and --std",
+        )
+    # As torchvision's ToTensor scales pixels; the whole image's short side where no resize is asked for.
+    usual = {"scale": 1 / 255, "resize": None if "resize_mode" in changes else max(changes["crop"])}
+    return _from_options({**usual, **changes})
 
 
 def report_skipped(skipped: List[Skipped], other_files: List[str], count: Optional[int] = None) -> None:
@@ -268,12 +294,17 @@ def _from_options(changes: Dict[str, Any]) -> Preprocessing:
     return Preprocessing(**{**plain, **changes})
 
 
-def _named(name: str) -> Preprocessing:
+def named_preprocessing(name: str) -> Preprocessing:
+    """A preprocessing by the name of a preset, or from a JSON file.
+
+    Raises:
+        InputError: There is no such preset or file.
+    """
     from pathlib import Path
 
-    from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
+    from googlenet_deploy.device.specification import BVLC, PLAIN, TORCHVISION, Preprocessing
 
-    presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "imagenet": Preprocessing()}
+    presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "imagenet": Preprocessing(), "plain": PLAIN}
     if name in presets:
         return presets[name]
     try:

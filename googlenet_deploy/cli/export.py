@@ -11,6 +11,8 @@ Examples:
   googlenet-deploy export --weights bvlc --output bvlc.fp16.onnx --fp16 --images photos/
   googlenet-deploy export --onnx model.int8.onnx --output model.int8.fp16.onnx --fp16
   googlenet-deploy export --weights bvlc --output jetson-inference.onnx --input-of jetson-inference
+  googlenet-deploy export --module net.py:make --module-args num_classes=10 --weights net.pth --output net.onnx
+  googlenet-deploy export --module timm:create_model --module-args resnet18 --weights r18.safetensors --output r18.onnx
   googlenet-deploy export --onnx somebodys.onnx --output simplified.onnx --images photos/
 """
 
@@ -20,6 +22,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
+from googlenet_deploy.cli.arguments import (
+    PREPROCESSING_OPTIONS,
+    add_preprocessing_options,
+    module_preprocessing,
+    refuse_unused,
+)
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,17 +41,31 @@ DEFAULT_IMAGE_COUNT = 16
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_argument_group("source", "One of --weights, --module and --onnx; --module may have --weights.")
     source.add_argument(
         "--weights",
         metavar="W",
-        help="a checkpoint (.safetensors, .caffemodel, .pth), or bvlc or torchvision for the published weights",
+        help="a checkpoint (.safetensors, its index of shards, .pth, .caffemodel), or bvlc or torchvision for the "
+        "published weights",
     )
+    source.add_argument(
+        "--weights-key",
+        metavar="KEY",
+        help="which weights of a checkpoint that holds several, such as model (default: the moving average, if any)",
+    )
+    source.add_argument(
+        "--module",
+        metavar="PLACE",
+        help="any PyTorch classifier: FILE.py:CALLABLE or package.module:CALLABLE, which is imported and called",
+    )
+    source.add_argument("--module-args", metavar="A,NAME=B", help="what it is called with, such as num_classes=10")
+    source.add_argument("--class-names", metavar="FILE", help="of --module: a name per line, or imagenet")
     source.add_argument("--onnx", metavar="FILE", help="simplify and convert this ONNX image classifier instead")
     parser.add_argument("--output", required=True, metavar="FILE", help="where the ONNX model goes")
     parser.add_argument("--num-classes", type=int, metavar="N", help="number of classes that the weights must have")
     _add_format_arguments(parser.add_argument_group("format"))
     _add_graph_arguments(parser.add_argument_group("graph"))
+    add_preprocessing_options(parser)
     report = parser.add_argument_group("verification and report")
     report.add_argument("--images", metavar="DIR", help="verify on images of this folder (default: seeded pictures)")
     report.add_argument(
@@ -110,8 +132,7 @@ def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    if arguments.onnx and arguments.num_classes is not None:
-        raise UsageError("--num-classes belongs to --weights")
+    _check_source(arguments)
     if arguments.image_count < 1:
         raise UsageError("--image-count must be at least 1")
     if arguments.input_of:
@@ -123,7 +144,8 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.files import check_writable, write_json
 
     check_writable(arguments.output, arguments.json)
-    source, result = (_from_onnx if arguments.onnx else _from_weights)(arguments, options, note)
+    load = _from_onnx if arguments.onnx else _from_module if arguments.module else _from_weights
+    source, result = load(arguments, options, note)
     if arguments.input_of:
         result = _for_host(arguments, result)
     from googlenet_deploy.export.summary import summary_json, summary_lines
@@ -135,6 +157,19 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         print("\n".join(summary_lines(result, source, arguments.output)))
     return 0
+
+
+def _check_source(arguments: argparse.Namespace) -> None:
+    """Holds the options to the kind of source."""
+    if bool(arguments.onnx) == bool(arguments.weights or arguments.module):
+        raise UsageError("give one source: --weights, --module (with or without --weights), or --onnx")
+    if arguments.onnx:
+        refuse_unused(arguments, {"num_classes": None, "weights_key": None}, "belongs to --weights")
+    if arguments.weights_key and not arguments.weights:
+        raise UsageError("--weights-key belongs to --weights")
+    if not arguments.module:
+        own = ("module_args", "class_names", *PREPROCESSING_OPTIONS)
+        refuse_unused(arguments, dict.fromkeys(own), "belongs to --module: other sources carry it")
 
 
 def _options(arguments: argparse.Namespace) -> ExportOptions:
@@ -175,10 +210,31 @@ def _from_weights(
     from googlenet_deploy.model.weights import load_weights
 
     note(f"reading {arguments.weights}")
-    checkpoint = load_weights(arguments.weights, num_classes=arguments.num_classes)
+    checkpoint = load_weights(arguments.weights, num_classes=arguments.num_classes, key=arguments.weights_key)
     samples = _samples(arguments, checkpoint.preprocessing)
     note("recording the graph and verifying it; this takes some seconds")
     return str(arguments.weights), export_checkpoint(checkpoint, options, samples)
+
+
+def _from_module(
+    arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
+) -> Tuple[str, ExportResult]:
+    from functools import partial
+
+    from googlenet_deploy.export.pipeline import export_checkpoint
+    from googlenet_deploy.model.module import ModuleRequest, load_module
+
+    note(f"importing {arguments.module}, whose code runs as you named it")
+    request = ModuleRequest(
+        arguments.module, arguments.module_args or "", arguments.weights, arguments.weights_key, arguments.class_names
+    )
+    classifier = load_module(request, partial(module_preprocessing, arguments))
+    if arguments.num_classes not in (None, classifier.num_classes):
+        raise UsageError(f"{arguments.module} has {classifier.num_classes} classes, not {arguments.num_classes}")
+    samples = _samples(arguments, classifier.preprocessing)
+    note("recording the graph and verifying it; this takes some seconds")
+    source = f"{arguments.module} with {arguments.weights}" if arguments.weights else str(arguments.module)
+    return source, export_checkpoint(classifier, options, samples)
 
 
 def _from_onnx(

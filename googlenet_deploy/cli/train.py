@@ -1,8 +1,9 @@
 """Train a classifier from images.
 
 --data is a folder that holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out; a
-CSV file of filename,label or filename,label,split; or WebDataset shards of KEY.jpg and KEY.cls, for data sets larger
-than a disk (files, https://..., or pipe:COMMAND, which is run).
+CSV file of filename,label or filename,label,split; CIFAR-10's or CIFAR-100's own archive, binary or python version; or
+WebDataset shards of KEY.jpg and KEY.cls, for data sets larger than a disk (files, https://..., or pipe:COMMAND, which
+is run).
 
 The output is replaced after each epoch that is at least as accurate on the validation images as all before; beside it
 lie the last epoch's weights (model.last.safetensors) and, until the run is complete, its state
@@ -16,6 +17,8 @@ Examples:
   googlenet-deploy train --data photos/ --output model.safetensors
   googlenet-deploy train --data digits/ --output digits.safetensors --width 0.25 --input-size 64 --augmentation light
   googlenet-deploy train --data photos/ --output model.safetensors --weights bvlc --freeze trunk --epochs 10
+  googlenet-deploy train --data cifar-10-binary.tar.gz --architecture plain --resize-mode stretch --epochs 10
+    --optimizer adam --lr 1e-5 --output plain.safetensors --report training.html
   googlenet-deploy train --data labels.csv --images photos/ --output model.safetensors --weights torchvision --lr 0.01
   googlenet-deploy train --data photos/ --output sparse.safetensors --weights model.safetensors --sparsity 2:4
   googlenet-deploy train --data photos/ --qat model.onnx --table table.json --output model.int8.onnx --epochs 3
@@ -44,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from googlenet_deploy.device.options import add_options, option_group
     from googlenet_deploy.training.options import IMAGES, QAT, QatOptions, TrainingOptions
 
-    parser.add_argument("--data", required=True, metavar="PLACE", help="folder of images by class, CSV file, or shards")
+    parser.add_argument(
+        "--data", required=True, metavar="PLACE", help="folder of images by class, CSV file, CIFAR archive, or shards"
+    )
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="where the checkpoint goes (.safetensors), or the INT8 model"
     )
@@ -123,10 +128,11 @@ def _qat_task(arguments: argparse.Namespace) -> MakeTask:
 
 def _options(arguments: argparse.Namespace) -> TrainingOptions:
     from googlenet_deploy.device.options import given_options
-    from googlenet_deploy.training.options import QatOptions, TrainingOptions
+    from googlenet_deploy.training.options import QatOptions, TrainingOptions, implied
 
+    given = given_options(arguments, TrainingOptions)
     qat = QatOptions(**given_options(arguments, QatOptions)) if arguments.qat else None
-    return TrainingOptions(**given_options(arguments, TrainingOptions), qat=qat)
+    return TrainingOptions(**{**implied(given), **given}, qat=qat)
 
 
 def _outputs(arguments: argparse.Namespace) -> Outputs:

@@ -53,6 +53,8 @@ def learning_rate(options: TrainingOptions, peak: float, epoch: float) -> float:
     warmup = min(options.warmup_epochs, options.epochs / 2)
     if epoch < warmup:
         return peak * epoch / warmup
+    if options.schedule == "constant":
+        return peak
     if options.schedule == "step":
         return float(peak * STEP_FACTOR ** math.floor((epoch - warmup) / STEP_EPOCHS))
     remaining = (options.epochs - epoch) / (options.epochs - warmup)
@@ -300,7 +302,7 @@ def channels_last(model: nn.Module) -> None:
 
 
 def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    """SGD; kernels decay, biases and BatchNorm's factors do not."""
+    """SGD with momentum, or Adam; kernels decay, biases and BatchNorm's factors do not."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
@@ -309,6 +311,8 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Op
     groups = [group for group in groups if group["params"]]
     # On a GPU one kernel instead of several per group, which take longer to launch than to run.
     fused = all(parameter.is_cuda for parameter in parameters) or None
+    if options.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=0.0, fused=fused)
     return torch.optim.SGD(groups, lr=0.0, momentum=options.momentum, fused=fused)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.device.specification import Preprocessing
+from googlenet_deploy.device.specification import PLAIN, Preprocessing
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, Architecture, get_architecture
 from googlenet_deploy.training.options import RANDOM_CROPS
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 DEFAULT_ARCHITECTURE, DEFAULT_INPUT_SIZE = "torchvision", 224
 # From scratch at batch size 32: BVLC's train_val solver starts at 0.01; BatchNorm bears more. Fine-tuned weights
 # move by a tenth of that.
-LEARNING_RATES = {"bvlc": 0.01, "torchvision": 0.05}
+LEARNING_RATES = {
+    "sgd": {"bvlc": 0.01, "torchvision": 0.05, "plain": 0.01},
+    "adam": {"bvlc": 1e-4, "torchvision": 1e-3, "plain": 1e-4},
+}
 FINE_TUNING = 0.1
+# From scratch: pixels from -1 to 1, or as the published weights of the architecture see them.
+FRESH_PREPROCESSING = {"plain": PLAIN}
 # The modules in order, as --freeze counts them.
 TRUNK = ("conv1", "conv2", "conv3", *INCEPTION_WIDTHS)
 FREEZE_CHOICES = ("none", "trunk", *TRUNK)
@@ -121,22 +126,24 @@ def _partly(options: TrainingOptions) -> bool:
 def _from_scratch(options: TrainingOptions, data: TrainingData) -> Network:
     architecture = get_architecture(options.architecture or DEFAULT_ARCHITECTURE)
     size = options.input_size or DEFAULT_INPUT_SIZE
+    base = FRESH_PREPROCESSING.get(architecture.name, Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
+    preprocessing = _adapted(base, replace(options, input_size=size))
     options = replace(
         options,
         architecture=architecture.name,
         width=options.width or 1.0,
         input_size=size,
-        resize=options.resize or _default_resize(size, options),
-        learning_rate=options.learning_rate or LEARNING_RATES[architecture.name],
+        resize=stated_short_side(preprocessing),
+        resize_mode=preprocessing.resize_mode,
+        learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer][architecture.name],
     )
-    preprocessing = Preprocessing(resize=options.resize, crop=(size, size), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     model = GoogLeNet(architecture, len(data.classes), width=options.width or 1.0, auxiliary=auxiliary_wanted(options))
     return Network(model, architecture, preprocessing, options)
 
 
 def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
     assert options.weights is not None
-    checkpoint = load_weights(options.weights, auxiliary=auxiliary_wanted(options))
+    checkpoint = load_weights(options.weights, auxiliary=auxiliary_wanted(options), key=options.weights_key)
     model, architecture = checkpoint.model, checkpoint.architecture
     for option, asked, has in (
         ("--architecture", options.architecture, architecture.name),
@@ -145,7 +152,7 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
         if asked is not None and asked != has:
             raise UsageError(f"{option} {asked} contradicts {options.weights}, which has {has}")
     preprocessing = _adapted(checkpoint.preprocessing, options)
-    kept = checkpoint.class_names == data.class_names
+    kept = checkpoint.class_names == data.class_names and not options.reset_classifier
     share = FINE_TUNING if kept or options.freeze != "trunk" else 1.0  # a fresh classifier that learns alone
     if not kept:
         replace_classifier(model, len(data.classes))
@@ -155,10 +162,12 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
         width=model.width,
         input_size=preprocessing.crop[0],
         resize=stated_short_side(preprocessing),
-        learning_rate=options.learning_rate or share * LEARNING_RATES[architecture.name],
+        resize_mode=preprocessing.resize_mode,
+        learning_rate=options.learning_rate or share * LEARNING_RATES[options.optimizer][architecture.name],
     )
-    what = "classifier kept: the classes are the same" if kept else f"classifier replaced: {len(data.classes)} classes"
-    notes = (f"fine-tuning {options.weights}; {what}",)
+    replaced = f"classifier replaced: {len(data.classes)} classes" + (", as asked" if options.reset_classifier else "")
+    what = "classifier kept: the classes are the same" if kept else replaced
+    notes = (*checkpoint.notes, f"fine-tuning {options.weights}; {what}")
     return Network(model, architecture, preprocessing, options, checkpoint.source_sha256, notes=notes)
 
 
@@ -175,11 +184,14 @@ def replace_classifier(model: GoogLeNet, num_classes: int) -> None:
 
 
 def _adapted(preprocessing: Preprocessing, options: TrainingOptions) -> Preprocessing:
-    if options.input_size is not None:
-        size = options.input_size
-        resize = options.resize or _resize_for(preprocessing, size, options)
-        return replace(preprocessing, crop=(size, size), resize=resize)
-    return replace(preprocessing, resize=options.resize) if options.resize is not None else preprocessing
+    """A preprocessing with the run's input size, resize and resize mode, where these are asked for."""
+    mode = options.resize_mode or preprocessing.resize_mode
+    same_mode = mode == preprocessing.resize_mode
+    if options.input_size is None and same_mode:
+        return replace(preprocessing, resize=options.resize) if options.resize is not None else preprocessing
+    size = options.input_size or preprocessing.crop[0]
+    base = preprocessing if same_mode else replace(preprocessing, resize_mode=mode, resize=None)
+    return replace(base, crop=(size, size), resize=options.resize or _resize_for(base, size, options))
 
 
 def _resize_for(preprocessing: Preprocessing, size: int, options: TrainingOptions) -> int | tuple[int, int] | None:

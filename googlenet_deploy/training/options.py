@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.registry import parse_refinements
 
-SCHEDULES = ("cosine", "step")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEDULES = ("cosine", "step", "constant")
+OPTIMIZERS = ("sgd", "adam")
+RESIZE_MODES = ("short-side", "stretch")
+# What a choice implies where nothing else is asked for. Adam alone, at one rate, and images stretched whole are
+# the recipe of the plain GoogLeNet's notebook.
+IMPLIED: dict[tuple[str, str], dict[str, Any]] = {
+    ("optimizer", "adam"): {
+        "schedule": "constant",
+        "warmup_epochs": 0.0,
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "averaging": 0.0,
+    },
+    ("resize_mode", "stretch"): {"augmentation": "none"},
+}
 AUGMENTATIONS = ("natural", "paper", "light", "none")
 RANDOM_CROPS = frozenset({"natural", "paper"})
 DEVICES = ("auto", "cpu", "cuda")
@@ -55,7 +72,11 @@ class TrainingOptions:
     """Options of one run. Where a value is None, the run chooses it, says so and records what it chose."""
 
     architecture: str | None = option(
-        None, "bvlc or torchvision", group=NETWORK, metavar="A", shown_default="that of the weights, or torchvision"
+        None,
+        "bvlc, torchvision or plain",
+        group=NETWORK,
+        metavar="A",
+        shown_default="that of the weights, or torchvision",
     )
     width: float | None = option(
         None, "multiply every channel count", group=NETWORK, metavar="X", above=0,
@@ -69,10 +90,21 @@ class TrainingOptions:
         None, "short side ahead of the crop, in pixels", group=NETWORK, metavar="N", least=MIN_INPUT_SIZE,
         shown_default="by augmentation",
     )  # fmt: skip
+    resize_mode: str | None = option(
+        None, "keep the aspect ratio and crop, or stretch the whole image, which implies --augmentation none",
+        group=NETWORK, choices=RESIZE_MODES, shown_default="that of the weights; plain stretch, others short-side",
+    )  # fmt: skip
     weights: str | None = option(
         None, "fine-tune a checkpoint (.safetensors, .caffemodel, .pth), or bvlc or torchvision; its classifier is "
         "replaced where the classes are others", group=NETWORK, metavar="W",
     )  # fmt: skip
+    weights_key: str | None = option(
+        None, "which weights of a checkpoint that holds several", group=NETWORK, metavar="KEY",
+        shown_default="the moving average, if any",
+    )  # fmt: skip
+    reset_classifier: bool = option(
+        False, "begin with a fresh classifier, even where the classes are the same", group=NETWORK
+    )
     freeze: str = option(
         "none", "keep weights as they are: trunk (all but the classifier), or all up to a module such as inception4a",
         group=NETWORK, metavar="M",
@@ -84,10 +116,15 @@ class TrainingOptions:
     )
     learning_rate: float | None = option(
         None, "highest learning rate", group=OPTIMISATION, flag="--lr", metavar="X", above=0,
-        shown_default="bvlc 0.01, torchvision 0.05; a tenth when fine-tuning more than a new classifier",
+        shown_default="bvlc and plain 0.01, torchvision 0.05; with adam 0.0001 and 0.001; a tenth when fine-tuning "
+        "more than a new classifier",
+    )  # fmt: skip
+    optimizer: str = option(
+        "sgd", "sgd with momentum, or adam, which implies --schedule constant, and 0 for --warmup, --weight-decay, "
+        "--label-smoothing and --averaging", group=OPTIMISATION, choices=OPTIMIZERS,
     )  # fmt: skip
     schedule: str = option(
-        "cosine", "cosine to zero, or step: 4 % less every 8 epochs, as in the paper", group=OPTIMISATION,
+        "cosine", "cosine to zero, step: 4 % less every 8 epochs, as in the paper, or constant", group=OPTIMISATION,
         metavar="S", choices=SCHEDULES,
     )  # fmt: skip
     warmup_epochs: float = option(
@@ -169,6 +206,10 @@ class TrainingOptions:
         check_options(self)
         if self.resize is not None and self.input_size is not None and self.resize < self.input_size:
             raise UsageError(f"--resize must be at least {self.input_size}, is {self.resize}")
+        if self.weights is None and (self.weights_key or self.reset_classifier):
+            raise UsageError("--weights-key and --reset-classifier belong to --weights")
+        if self.qat is not None and self.optimizer != "sgd":
+            raise UsageError("--optimizer: quantisation-aware training has an optimiser of its own")
 
     def to_record(self) -> dict[str, Any]:
         """As the training record keeps it; what cannot change the result (`workers`, memory) is left out."""
@@ -176,3 +217,12 @@ class TrainingOptions:
         for name in NOT_RECORDED:
             del values[name]
         return values
+
+
+def implied(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that given ones imply, without those that were given themselves."""
+    found: dict[str, Any] = {}
+    for (name, value), options in IMPLIED.items():
+        if given.get(name) == value:
+            found |= options
+    return {name: value for name, value in found.items() if name not in given}

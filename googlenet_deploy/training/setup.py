@@ -12,6 +12,7 @@ from googlenet_deploy.device.labels import read_class_names
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.data.batches import Feed, ImageFeed, validation_batches
+from googlenet_deploy.training.data.cifar import is_cifar, read_cifar
 from googlenet_deploy.training.data.csv_tables import read_table
 from googlenet_deploy.training.data.dataset import TrainingData, data_hash, require_every_class
 from googlenet_deploy.training.data.folders import read_folders
@@ -101,6 +102,10 @@ def read_data(places: DataPlaces, options: TrainingOptions) -> TrainingData:
     Raises:
         InputError: The data set cannot be used.
     """
+    if is_cifar(places.data):
+        if places.validation is not None:
+            raise UsageError("--validation: CIFAR's archives hold their own test images")
+        return read_cifar(places.data)
     if is_shards(places.data):
         return _shards(places)
     share, seed = options.validation_share, options.seed
@@ -189,14 +194,15 @@ def _summary(network: Network, supply: Supply, processes: Processes) -> list[str
     options, used = network.options, supply.used
     parameters = sum(p.numel() for name, p in network.model.named_parameters() if not name.startswith("aux"))
     size = options.input_size
-    shape = f"width {options.width:g}, {parameters:,} parameters, input {size}x{size} of short side {options.resize}"
-    rate = f"learning rate {options.learning_rate:g} ({options.schedule}), averaging {options.averaging:g}"
+    images = f"of short side {options.resize}" if options.resize_mode != "stretch" else "stretched"
+    shape = f"width {options.width:g}, {parameters:,} parameters, input {size}x{size} {images}"
+    rate = f"{options.optimizer}, learning rate {options.learning_rate:g} ({options.schedule})"
     where = f"{processes.count} processes on {processes.device.type}" if processes.count > 1 else processes.device
     measured = f" and {used['validation_images']} validation" if "validation_images" in used else ""
     return [
         f"{used['classes']} classes, {used['train_images']} training{measured} images",
         f"{options.architecture} GoogLeNet, {shape}, {options.precision} on {where}",
-        f"{options.epochs} epochs of batches of {options.batch_size}, {rate}",
+        f"{options.epochs} epochs of batches of {options.batch_size}, {rate}, averaging {options.averaging:g}",
         f"augmentation {options.augmentation}, seed {options.seed}",
     ]
 

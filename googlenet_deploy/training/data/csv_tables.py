@@ -124,7 +124,7 @@ def _samples(path: Path, rows: Sequence[Row], classes: Sequence[str], images: st
     folder = path.parent if images is None else Path(images)
     label_of = {name: label for label, name in enumerate(classes)}
     samples = [Sample(folder / row.name, label_of[row.label], row.name) for row in rows]
-    missing = [sample.name for sample in samples if not sample.path.is_file()]
+    missing = [sample.name for sample in samples if not Path(str(sample.path)).is_file()]
     if missing:
         raise InputError(path, f"lists {len(missing)} files that are not in {folder}: {listed(missing)}")
     return tuple(sorted(samples, key=lambda sample: (sample.label, sample.name)))

@@ -9,7 +9,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,10 +23,22 @@ SHOWN = 3
 WORDNET_ID = re.compile(r"n\d{8}")
 
 
+class ImageFile(Protocol):
+    """What images are read from: a `Path`, or an image of an archive that is in memory."""
+
+    def read_bytes(self) -> bytes:
+        """The encoded image."""
+        ...
+
+    def __str__(self) -> str:
+        """What messages call it."""
+        ...
+
+
 class Sample(NamedTuple):
     """One image: where it lies, the index of its class, and its name within the data set."""
 
-    path: Path
+    path: ImageFile
     label: int
     name: str
 

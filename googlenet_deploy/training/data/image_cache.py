@@ -24,10 +24,9 @@ from googlenet_deploy.training.data.pools import made_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.training.data.dataset import Sample
+    from googlenet_deploy.training.data.dataset import ImageFile, Sample
     from googlenet_deploy.training.data.pools import Workers
     from googlenet_deploy.training.distributed import Processes
 
@@ -184,11 +183,11 @@ class ImageStore:
             self.hashes.append(result)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: ImageFile) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadImageError(path, f"cannot be read: {reason(error)}") from error
+        raise BadImageError(str(path), f"cannot be read: {reason(error)}") from error
 
 
 def decode(data: bytes, name: str, spec: Preprocessing) -> Image.Image:
