@@ -1,4 +1,4 @@
-"""Bounds of latency, energy and memory on a module that is not at hand: the roofline model.
+"""Bounds of latency and memory on a module that is not available here, by the roofline model, and energy at its cap.
 
 A layer takes at least as long as its arithmetic at the GPU's peak rate, and as its memory traffic at the peak bandwidth
 (Williams, Waterman and Patterson 2009, "Roofline"). Two sums come of it: the *floor*, below which no implementation
@@ -32,7 +32,8 @@ class ModeBound:
         floor_ms: Milliseconds per batch below which no implementation gets.
         roofline_ms: Milliseconds per batch where every layer goes through memory.
         compute_share: Share of the roofline's time in layers that arithmetic limits.
-        joules: Energy per image if the mode's power is drawn for `roofline_ms`; None where it has no stated power.
+        joules: Energy per image if the mode's power cap were drawn for `roofline_ms`; None without a stated power. It
+            is no bound: the board may draw less, and an engine may take longer.
         limits: For every layer, milliseconds and "arithmetic" or "memory".
     """
 
@@ -171,7 +172,8 @@ def _bound(work: ModelWork, module: Module, mode: PowerMode) -> ModeBound:
 _ASSUMPTIONS = (
     "no engine is faster than the floor; in the roofline every layer reads and writes memory, at peak rates;",
     "launches, shapes that do not fill the GPU and lower clocks come on top.",
-    "mJ: if the mode's whole power were drawn for the roofline's time. FP32 without TF32.",
+    "W caps the board's power; mJ is that cap for the roofline's time, no bound in either direction;",
+    "FP32 without TF32.",
 )
 
 
@@ -204,7 +206,9 @@ def _work_by_kind(layers: Sequence[LayerWork], total: int) -> list[str]:
 
 
 def _mode_lines(result: Estimate) -> list[str]:
-    rows = [("power mode", "W", "GPU MHz", "floor ms", "roofline ms", "images/s below", "mJ/image", "arithmetic-bound")]
+    rows = [
+        ("power mode", "W cap", "GPU MHz", "floor ms", "roofline ms", "images/s below", "mJ at W", "arithmetic-bound")
+    ]
     rows += [
         (
             bound.mode.name,

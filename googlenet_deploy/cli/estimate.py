@@ -1,4 +1,4 @@
-"""Bounds of latency, energy and memory on a module that is not at hand.
+"""Bounds of latency and memory on a module that is not available, and the energy at its power cap.
 
 From each layer's multiply-adds and bytes and the module's published peak rates, per power mode (the roofline model).
 These are bounds, not predictions: real engines are slower. Measure with benchmark on the device.

@@ -50,7 +50,7 @@ COMMANDS: Dict[str, Command] = {
     "infer": Command("classify images", ("googlenet-infer",)),
     "evaluate": Command("top-1, top-5 and agreement with a reference"),
     "benchmark": Command("latency, throughput, memory and energy; comparison of two measurements"),
-    "estimate": Command("bounds of latency, energy and memory on a module that is not at hand"),
+    "estimate": Command("bounds of latency and memory on a module that is not available, energy at its power cap"),
     "selftest": Command("an unpacked bundle's files and answers, held against the workstation's"),
     "bundle": Command("pack for Jetson, Triton or DeepStream; verify and unpack such bundles"),
     "doctor": Command("what this machine can run, and what is missing"),

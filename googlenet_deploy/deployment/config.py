@@ -75,6 +75,9 @@ class DeployConfig:
         ("8.6", "8.9"), "GPUs for which TensorRT-RTX builds ahead of time", group=DETAILS, metavar="LIST"
     )
     threads: int = option(0, "CPU threads; 0: one per core", group=DETAILS, metavar="N", least=0)
+    device_results: str = option(
+        "", "what `benchmark --json` wrote on the device, for the report", group=DETAILS, metavar="FILE"
+    )
     gates: Mapping[str, float] = option(
         lambda: dict(DEFAULT_GATES),
         "top1, top5, agreement (percent, at least), sqnr (dB, at least), loss (points of top-1 against FP32, at most); "
@@ -142,7 +145,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "Mapping[str, float]": (dict,),
 }  # fmt: skip
 _TABLES = ("budget", "gates")
-_PLACES = ("weights", "images", "labels", "output")  # relative to the file that names them
+_PLACES = ("weights", "images", "labels", "output", "device_results")  # relative to the file that names them
 
 
 def read_config(path: PathLike) -> dict[str, Any]:

@@ -2,66 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
 
 from googlenet_deploy.deployment.config import GATES
 from googlenet_deploy.deployment.job import FP32, MODELS, Job
-from googlenet_deploy.deployment.steps.evaluate import first_problem
-from googlenet_deploy.report.results import Gate
+from googlenet_deploy.deployment.records import EVALUATION, QUANTIZATION, EvaluationRecord, QuantizationRecord
+from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
+from googlenet_deploy.evaluation.summary import AccuracyFigures
+from googlenet_deploy.report.results import GateResult
 
+MOST_IMAGES = 100_000  # beyond which nobody evaluates
 BUDGET = "budget"
 _TITLES = {"top1": "top-1", "top5": "top-5", "agreement": "agreement", "sqnr": "SQNR", "loss": "loss of top-1"}
 
 
-def check_gates(job: Job) -> tuple[Gate, ...]:
+def check_gates(job: Job) -> tuple[GateResult, ...]:
     """Holds the evaluation's figures against every limit, in the order of `GATES`.
 
     A figure that was not measured, as accuracy without labels, does not hold.
     """
-    figures = figures_of(job.data("evaluate")["variants"], job.config.precision)
+    record = job.load(EvaluationRecord, EVALUATION)
+    figures = values_of(record.variants[job.config.precision])
     gates = []
     for name, (unit, sense) in GATES.items():
         if name not in job.config.gates or not _applies(name, job):
             continue
         limit, value = job.config.gates[name], figures.get(name)
+        required = f"{sense} {limit:g} {unit}"
         if value is None:
-            holds, found = False, "not measured"
-        else:
-            holds = value >= limit if sense == "at least" else value <= limit
-            found = f"{value:.2f} {unit}"
-        gates.append(Gate(_TITLES[name], f"{sense} {limit:g} {unit}", found, holds))
+            gates.append(GateResult(_TITLES[name], required, "not measured", False))
+            continue
+        holds = value >= limit if sense == "at least" else value <= limit
+        why = why_inconclusive(name, limit, record.images) if holds else ""
+        gates.append(GateResult(_TITLES[name], required, f"{value:.2f} {unit}", holds, why))
     return (*budget_gates(job), *gates)
 
 
-def budget_gates(job: Job) -> tuple[Gate, ...]:
-    """The budget that layers were left in floating point for, as it was judged when they were chosen."""
-    precision = job.data("quantize").get("precision") or {}
-    summary = precision.get("budget")
-    if not summary:
+def why_inconclusive(name: str, limit: float, images: int) -> str:
+    """Why a gate that holds shows nothing with so many images; empty where it does.
+
+    A share or a loss is known to its 95 % interval only. Where even a result without a single mistake leaves a value
+    beyond the limit inside that interval, the gate cannot tell a model that keeps the limit from one that does not.
+    """
+    if name == "sqnr":
+        return ""
+    needed = next((count for count in range(images, MOST_IMAGES) if _flawless(name, count) >= _wanted(name, limit)), 0)
+    if needed == images:
+        return ""
+    kind = f"a flawless result on {images} images leaves {abs(_flawless(name, images)):.1f} {GATES[name][0]} possible"
+    return f"{kind}; {needed or f'more than {MOST_IMAGES}'} images could show it"
+
+
+def _flawless(name: str, images: int) -> float:
+    """The worst true value that a result without a mistake leaves possible; of a loss with its sign reversed."""
+    return PairedDifference(0, 0, images).low if name == "loss" else Proportion(images, images).low
+
+
+def _wanted(name: str, limit: float) -> float:
+    return -limit if name == "loss" else limit
+
+
+def budget_gates(job: Job) -> tuple[GateResult, ...]:
+    """The budget that layers were left in floating point for, as it was evaluated when they were chosen."""
+    budget = job.load(QuantizationRecord, QUANTIZATION).budget
+    if budget is None:
         return ()
-    limits = ", ".join(f"{name}={limit:g}" for name, limit in summary["wanted"].items())
-    share = 100 * summary["float_multiply_adds"]
-    found = f"{'; '.join(summary['reached'])}, {share:.1f} % of the multiply-adds in floating point"
-    return (Gate(BUDGET, limits, found, bool(summary["holds"])),)
+    limits = ", ".join(f"{name}={limit:g}" for name, limit in budget.wanted.items())
+    share = 100 * budget.float_multiply_adds
+    found = f"{'; '.join(budget.reached)}, {share:.1f} % of the multiply-adds in floating point"
+    return (GateResult(BUDGET, limits, found, budget.holds),)
 
 
-def figures_of(variants: Mapping[str, Any], precision: str) -> dict[str, float]:
-    """The figures that gates name, of the deployed precision; those that were measured."""
-    deployed, found = variants[precision], dict[str, float]()
-    for name in ("top1", "top5", "agreement"):
-        share = deployed.get(name)
-        if share is not None:
-            found[name] = 100.0 * share["successes"] / share["total"]
-    if "agreement" in deployed:
-        sqnr = deployed["sqnr"]
-        found["sqnr"] = float("inf") if sqnr is None else sqnr
-    if "difference" in deployed:
-        found["loss"] = -deployed["difference"]["points"]
+def values_of(figures: AccuracyFigures) -> dict[str, float]:
+    """The figures that gates name; those that were measured."""
+    found = {
+        name: share.percent
+        for name, share in (("top1", figures.top1), ("top5", figures.top5), ("agreement", figures.agreement))
+        if share is not None
+    }
+    if figures.agreement is not None:
+        found["sqnr"] = math.inf if figures.sqnr is None else figures.sqnr
+    if figures.difference is not None:
+        found["loss"] = -figures.difference.points
     return found
 
 
-def what_to_try(job: Job, gate: Gate) -> str:
+def what_to_try(job: Job, gate: GateResult) -> str:
     """A remedy for the first gate that does not hold."""
     if gate.found == "not measured":
         return "give --labels with a CSV of filename,label, or a folder per class"
@@ -70,7 +96,7 @@ def what_to_try(job: Job, gate: Gate) -> str:
         return "not even with nearly all layers in floating point: ask for less, or deploy --precision fp16"
     if precision == "fp32":
         return "these are the weights' own answers: train further, or ask for less"
-    problem = first_problem(job.data("evaluate").get("int8", {})) if precision == "int8" else ""
+    problem = job.load(EvaluationRecord, EVALUATION).first_problem if precision == "int8" else ""
     if problem:
         return f"{problem}; the report has the layers: {job.path('report.html')}"
     where = f"googlenet-deploy evaluate {job.path(MODELS[precision])} --reference {job.path(FP32)}"

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from googlenet_deploy.calibration.images import hash_contents
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.state import State
 from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.images.sources import ImageSource, find_images
+from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import InputError
 
 if TYPE_CHECKING:
     from googlenet_deploy.model.checkpoint import Checkpoint
 
+T = TypeVar("T")
 FP32, FP16, INT8 = "model.onnx", "model.fp16.onnx", "model.int8.onnx"
 MODELS = {"fp32": FP32, "fp16": FP16, "int8": INT8}
 TABLE, OUTLINES = "table.json", "outlines.json"
@@ -89,6 +92,12 @@ class Job:
         """What an earlier step left for later ones; empty where it was left out."""
         record = self.state.records.get(step)
         return record.data if record is not None else {}
+
+    def load(self, kind: type[T], file: str) -> T:
+        """What a step wrote with `encode` into a file of the folder; an empty `kind` where no step did."""
+        if not self.state.hash_of(file):
+            return kind()
+        return decode(kind, json.loads(self.path(file).read_text(encoding="utf-8")), file)
 
     def precisions(self) -> list[str]:
         """The precisions that have a model so far, FP32 first."""

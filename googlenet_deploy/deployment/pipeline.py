@@ -24,8 +24,7 @@ from googlenet_deploy.deployment.steps.export import Export, ExportHalf
 from googlenet_deploy.deployment.steps.images import DivideImages
 from googlenet_deploy.device.files import reason, sha256_file
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, OutputError
-from googlenet_deploy.report.results import Gate
-from googlenet_deploy.report.results import Step as StepRow
+from googlenet_deploy.report.results import GateResult, StepResult
 from googlenet_deploy.report.text import plural
 
 STEPS: tuple[Step, ...] = (
@@ -49,8 +48,8 @@ class Deployment:
         folder: Where everything lies.
     """
 
-    rows: tuple[StepRow, ...]
-    gates: tuple[Gate, ...]
+    rows: tuple[StepResult, ...]
+    gates: tuple[GateResult, ...]
     notes: tuple[str, ...]
     folder: Path
 
@@ -81,9 +80,9 @@ def deploy(config: DeployConfig, say: Say, *, quiet: bool = False, steps: tuple[
 
 
 def _run(job: Job, steps: tuple[Step, ...], changes: tuple[str, ...], say: Say) -> Deployment:
-    rows: list[StepRow] = []
+    rows: list[StepResult] = []
     notes = list(changes)
-    gates: tuple[Gate, ...] = ()
+    gates: tuple[GateResult, ...] = ()
     for step in steps:
         row, remarks = perform(step, job)
         rows.append(row)
@@ -99,16 +98,16 @@ def _run(job: Job, steps: tuple[Step, ...], changes: tuple[str, ...], say: Say) 
     return Deployment(tuple(rows), gates, tuple(notes), job.folder)
 
 
-def perform(step: Step, job: Job) -> tuple[StepRow, tuple[str, ...]]:
+def perform(step: Step, job: Job) -> tuple[StepResult, tuple[str, ...]]:
     """Does one step, or finds that it is done or not needed; the row for the list, and the step's notes."""
     why = step.left_out(job)
     if why:
         job.state.forget(step.name, remove=True)
-        return StepRow(step.name, "left out", 0.0, why), ()
+        return StepResult(step.name, "left out", 0.0, why), ()
     fingerprint = fingerprint_of(step.name, step.inputs(job))
     if job.state.is_done(step.name, fingerprint):
         record = job.state.records[step.name]
-        return StepRow(step.name, "unchanged", record.seconds, record.text), record.notes
+        return StepResult(step.name, "unchanged", record.seconds, record.text), record.notes
     job.state.forget(step.name)
     start = time.perf_counter()
     try:
@@ -121,30 +120,30 @@ def perform(step: Step, job: Job) -> tuple[StepRow, tuple[str, ...]]:
     outputs = {name: sha256_file(job.path(name)) for name in outcome.outputs}
     record = StepRecord(fingerprint, outputs, seconds, outcome.text, tuple(outcome.notes), dict(outcome.data))
     job.state.add(step.name, record)
-    return StepRow(step.name, "done", seconds, outcome.text), tuple(outcome.notes)
+    return StepResult(step.name, "done", seconds, outcome.text), tuple(outcome.notes)
 
 
-def line_of(row: StepRow) -> str:
+def line_of(row: StepResult) -> str:
     """One step as a line for a terminal."""
     times = {"done": f"{row.seconds:7.1f} s", "unchanged": "unchanged", "left out": " left out"}
     return f"{times.get(row.outcome, row.outcome):>9}  {row.name:10} {row.text}"
 
 
-def write_report(job: Job, report: Reporting) -> StepRow:
+def write_report(job: Job, report: Reporting) -> StepResult:
     """Renders the report, unless nothing changed since it was."""
     fingerprint = report.fingerprint()
     record = job.state.records.get("report")
     if record is not None and job.state.is_done("report", fingerprint):
-        return StepRow("report", "unchanged", record.seconds, record.text)
+        return StepResult("report", "unchanged", record.seconds, record.text)
     start = time.perf_counter()
     outputs = report.write()
     seconds = time.perf_counter() - start
     hashes = {name: sha256_file(job.path(name)) for name in outputs}
     job.state.add("report", StepRecord(fingerprint, hashes, seconds, ", ".join(outputs)))
-    return StepRow("report", "done", seconds, ", ".join(outputs))
+    return StepResult("report", "done", seconds, ", ".join(outputs))
 
 
-def _stop_at_gate(job: Job, gates: tuple[Gate, ...], rows: list[StepRow], notes: list[str], say: Say) -> None:
+def _stop_at_gate(job: Job, gates: tuple[GateResult, ...], rows: list[StepResult], notes: list[str], say: Say) -> None:
     """Stops at the first gate that does not hold, with a report of everything up to there."""
     broken = next((gate for gate in gates if not gate.holds), None)
     if broken is None:

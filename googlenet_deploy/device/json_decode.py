@@ -1,8 +1,9 @@
-"""Plain JSON values to dataclasses, by their annotations."""
+"""Dataclasses to plain JSON values and back, by their annotations: the border between files and typed results."""
 
 from __future__ import annotations
 
 import collections.abc
+import math
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Type, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -10,6 +11,22 @@ from typing import Any, Type, TypeVar, Union, get_args, get_origin, get_type_hin
 T = TypeVar("T")
 _UNIONS = (Union, getattr(types, "UnionType", Union))  # Python 3.8 has no ``X | None``
 _OBJECTS = (dict, collections.abc.Mapping)
+
+
+def encode(value: object) -> Any:  # noqa: ANN401 - any JSON
+    """Plain JSON values of dataclasses, mappings, sequences and scalars; infinities and NaN, unknown to JSON, are null.
+
+    A dataclass may name properties in a class attribute ``DERIVED``, such as an interval's ends: they are written
+    beside its fields for those who read the file, and `decode` computes them anew instead of reading them.
+    """
+    if is_dataclass(value):
+        names = (*(item.name for item in fields(value)), *getattr(value, "DERIVED", ()))
+        return {name: encode(getattr(value, name)) for name in names}
+    if isinstance(value, collections.abc.Mapping):
+        return {str(key): encode(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def decode(kind: Type[T], value: object, where: str = "results") -> T:
@@ -57,6 +74,8 @@ def _tuple(kinds: Any, value: Any, where: str) -> Any:  # noqa: ANN401
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     _require(isinstance(value, dict), where, "an object")
+    derived = getattr(kind, "DERIVED", ())
+    value = {name: entry for name, entry in value.items() if name not in derived}
     hints = get_type_hints(kind)
     known = {item.name: item for item in fields(kind)}
     unknown = sorted(set(value) - set(known))

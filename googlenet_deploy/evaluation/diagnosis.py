@@ -295,13 +295,9 @@ def _ranges(evidence: Evidence) -> Iterator[Verdict]:
     severity = NOTE if evidence.is_sound else PROBLEM
     if few or (len(over) >= max(MANY_TENSORS, MANY_SHARE * len(inner)) and not _stands_out(over)):
         why = f"it was calibrated on {known} images only" if few else "calibration saw unlike images"
-        which = f". Worst: {worst}" if worst else ""
-        yield Verdict(
-            severity,
-            "calibration images",
-            f"{len(over)} of {len(inner)} activations leave the ranges that calibration found: {why}{which}. "
-            "Calibrate on some 256 images like these",
-        )
+        count = f"{len(over)} of {len(inner)} activations leave the ranges that calibration found"
+        what = f"{count}: {why}. Worst: {worst}" if over else f"{why}, too few to know the ranges of the activations"
+        yield Verdict(severity, "calibration images", f"{what}. Calibrate on some 256 images like these")
     elif over and over[0].sqnr < POOR_DECIBELS:
         yield Verdict(
             severity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Proportion:
         total: Out of how many, at least 1.
     """
 
+    DERIVED: ClassVar[tuple[str, ...]] = ("percent", "low", "high")  # written to JSON beside the counts
     successes: int
     total: int
 
@@ -42,6 +43,16 @@ class Proportion:
         approximation it stays within 0 and 100 and holds for few images and for shares near either end.
         """
         return wilson_interval(self.successes, self.total)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.interval[1]
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -86,6 +97,7 @@ class PairedDifference:
         total: All images, at least 1.
     """
 
+    DERIVED: ClassVar[tuple[str, ...]] = ("points", "low", "high", "p_value")  # written to JSON beside the counts
     gained: int
     lost: int
     total: int
@@ -116,6 +128,16 @@ class PairedDifference:
         return 100.0 * max(-1.0, difference - spread), 100.0 * min(1.0, difference + spread)
 
     @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.interval[1]
+
+    @property
     def p_value(self) -> float:
         """How likely chance alone gives a difference as large, either way: McNemar's test, exact.
 
@@ -130,6 +152,12 @@ class PairedDifference:
     def is_significant(self) -> bool:
         """Whether chance explains the difference in fewer than 5 of 100 cases."""
         return self.p_value < SIGNIFICANT
+
+    @property
+    def least_significant_loss(self) -> float:
+        """The smallest loss in points that these images could show: all decisive ones lost; infinite with too few."""
+        losses = (PairedDifference(0, lost, self.total) for lost in range(1, self.total + 1))
+        return next((-each.points for each in losses if each.is_significant), math.inf)
 
     def as_dict(self) -> dict[str, float | int | tuple[float, float]]:
         """Everything, for JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
@@ -17,6 +18,40 @@ if TYPE_CHECKING:
 TOP = 5
 SHOWN = 5
 INDENT = 16
+
+
+@dataclass(frozen=True)
+class AccuracyFigures:
+    """How right one model is, and how near to the FP32 model.
+
+    Attributes:
+        top1: Images whose best class is the true one; None without labels.
+        top5: Images whose true class is among the best five; None without labels or with fewer than five classes.
+        difference: Of top-1, to the FP32 model on the same images; None without labels and for that model itself.
+        agreement: Images whose best class is that of the FP32 model; None for that model itself.
+        sqnr: Signal over noise of the scores against the FP32 model, in dB; None where there is no difference.
+        divergence: Mean Kullback-Leibler divergence from the FP32 model, in nats.
+    """
+
+    top1: Proportion | None = None
+    top5: Proportion | None = None
+    difference: PairedDifference | None = None
+    agreement: Proportion | None = None
+    sqnr: float | None = None
+    divergence: float | None = None
+
+
+def summary_of(result: Evaluation) -> AccuracyFigures:
+    """The figures of a model, compared with its reference where it has one."""
+    shares, agreement = accuracies_of(result), result.agreement
+    return AccuracyFigures(
+        top1=shares.get("top1"),
+        top5=shares.get("top5"),
+        difference=paired_of(result).get("top1"),
+        agreement=None if agreement is None else agreement.proportion,
+        sqnr=None if agreement is None or math.isinf(agreement.sqnr) else agreement.sqnr,
+        divergence=None if agreement is None else agreement.mean_divergence,
+    )
 
 
 def accuracies_of(result: Evaluation) -> dict[str, Proportion]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 SHOWN_ROWS = 14  # tables with more rows are folded in HTML
@@ -24,11 +24,13 @@ class Table:
         caption: What the table shows.
         columns: Their headings.
         rows: One text per column; the first column names the row.
+        marked: Numbers of rows that deserve attention.
     """
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
+    marked: frozenset[int] = frozenset()
 
     @property
     def long(self) -> bool:
@@ -73,10 +75,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures beside each other."""
+    """Pictures beside each other; small ones under a title of their own where they belong together."""
 
     caption: str
     pictures: tuple[Picture, ...]
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ Block = Table | Chart | Gallery | Paragraph | Code | Absent
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A part of the report.
 
     Attributes:
@@ -122,7 +125,13 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)) -> Table:
-    """A table whose columns hold numbers, but for those numbered in `words`."""
+def table(
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    words: Sequence[int] = (0,),
+    marked: Collection[int] = (),
+) -> Table:
+    """A table whose columns hold numbers, but for those numbered in `words`; rows in `marked` deserve attention."""
     heads = tuple(Column(title, index not in words) for index, title in enumerate(columns))
-    return Table(caption, heads, tuple(tuple(row) for row in rows))
+    return Table(caption, heads, tuple(tuple(row) for row in rows), frozenset(marked))

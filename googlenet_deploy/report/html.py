@@ -15,10 +15,11 @@ from googlenet_deploy.report.summary import summarise
 
 with requires("report"):
     import jinja2
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
 _FOLDER = "templates"
 _HASH = re.compile(r"[0-9a-f]{64}")
+_CODE = re.compile(r"`([^`]+)`")
 WORDY = 40  # characters, from which a cell is given more room
 
 
@@ -48,11 +49,19 @@ def render_html(results: Results) -> str:
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     environment.filters["capitalize_first"] = _capitalize_first
+    environment.filters["prose"] = prose
     return environment.from_string(_read("report.html"))
 
 
 def _capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".")
+
+
+def prose(text: str) -> Markup:
+    """A text with what is between backticks as code; the rest is escaped."""
+    parts = _CODE.split(str(text))
+    marked = [f"<code>{escape(part)}</code>" if index % 2 else str(escape(part)) for index, part in enumerate(parts)]
+    return Markup("".join(marked))  # noqa: S704 - every part is escaped
 
 
 def _class_of(column: Column, cell: str) -> str:

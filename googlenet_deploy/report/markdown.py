@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from googlenet_deploy.device.files import PathLike, write_text
@@ -10,6 +11,7 @@ from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.all import sections
 from googlenet_deploy.report.summary import BAD, GOOD, summarise
 
+_CODE = re.compile(r"`([^`<>]+)`")  # without what a careless renderer could take for HTML
 _MARKS = {GOOD: "holds", BAD: "does not hold"}
 
 
@@ -29,6 +31,8 @@ def render_markdown(results: Results) -> str:
         f"# {_text(subject.title)} on {_text(subject.target_title)}",
         _facts(results),
         f"**{_text(summary.verdict)}**",
+        _list([f"{doubt.text}. {doubt.remedy}".rstrip(". ") for doubt in summary.doubts]) if summary.doubts else "",
+        f"Next: {_text(summary.next)}." if summary.next else "",
         _rows(("", "", ""), [_cells((tile.question, tile.answer, tile.detail)) for tile in summary.tiles]),
         "## What was checked",
         _list([f"{name} ({_MARKS[GOOD if ok else BAD]}): {text}" for ok, name, text in summary.checked]),
@@ -87,7 +91,12 @@ def _list(lines: list[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Text from outside with the characters that Markdown and HTML would take for their own made harmless."""
+    """Text with the characters made harmless that Markdown and HTML would take for their own, but for code spans."""
+    parts = _CODE.split(text)
+    return "".join(f"`{part}`" if index % 2 else _escaped(part) for index, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
     for character in "\\`*_[]<>":
         text = text.replace(character, f"\\{character}")
     return text

@@ -8,26 +8,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from googlenet_deploy.analysis.roofline import ModeBound
 from googlenet_deploy.device.files import PathLike, reason, write_json
-from googlenet_deploy.device.json_decode import decode
+from googlenet_deploy.device.json_decode import decode, encode
 from googlenet_deploy.errors import InputError
+from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
+from googlenet_deploy.report.figures import (
+    ActivationHistogram,
+    Confusion,
+    Disagreement,
+    Latency,
+    Layer,
+    MemoryStep,
+    Variant,
+)
 
 
 @dataclass(frozen=True)
-class Check:
-    """Something that was held against something else: `name`, whether it holds, and what was found."""
+class CheckResult:
+    """Something that was held against something else.
+
+    Attributes:
+        name: What was checked.
+        ok: Whether it holds.
+        text: What was found.
+        inconclusive: Why it could not have failed, with this number of images; empty where it could.
+    """
 
     name: str
     ok: bool
     text: str
+    inconclusive: str = ""
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateResult:
     """A limit that was set.
 
     Attributes:
@@ -35,16 +54,18 @@ class Gate:
         required: The limit, with unit.
         found: What was found, with unit.
         holds: Whether it holds.
+        inconclusive: Why holding is no evidence, with this number of images; empty where it is.
     """
 
     name: str
     required: str
     found: str
     holds: bool
+    inconclusive: str = ""
 
 
 @dataclass(frozen=True)
-class Step:
+class StepResult:
     """One step of the pipeline.
 
     Attributes:
@@ -65,9 +86,9 @@ class Subject:
     """What was deployed, and from what.
 
     Attributes:
-        title: For people: "GoogLeNet (bvlc)".
+        title: Readable: "GoogLeNet (bvlc)".
         target: The target's name.
-        target_title: For people: "Jetson Orin Nano 8 GB".
+        target_title: Readable: "Jetson Orin Nano 8 GB".
         precision: What is deployed.
         classes: Number of classes.
         input: Size of an image, "224 x 224".
@@ -92,6 +113,14 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """What decides whether the result can be trusted: what it is, and what to do about it."""
+
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Missing:
     """A part that the results do not have, and why."""
 
@@ -99,270 +128,8 @@ class Missing:
     reason: str
 
 
-MEASURED, BOUND = "measured", "bound"
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of images, with its 95 % Wilson interval.
-
-    Attributes:
-        successes: How many.
-        total: Out of how many.
-        low: Lower end, in percent.
-        high: Upper end, in percent.
-    """
-
-    successes: int
-    total: int
-    low: float
-    high: float
-
-    @property
-    def percent(self) -> float:
-        """The share in percent."""
-        return 100.0 * self.successes / self.total
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference to the FP32 model on the same images, with a paired 95 % interval.
-
-    Attributes:
-        points: The difference, in percentage points; negative where it is worse.
-        low: Lower end.
-        high: Upper end.
-        better: Images that only this model has right.
-        worse: Images that only the FP32 model has right.
-    """
-
-    points: float
-    low: float
-    high: float
-    better: int
-    worse: int
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number with its unit, and whether it was measured.
-
-    Attributes:
-        value: The number.
-        unit: "ms", "mJ", "MB".
-        kind: "measured", or "bound" for a bound from published rates.
-        where: On what, in which power mode.
-        low: Lower end of its 95 % interval, or of the bounds; None where there is none.
-        high: Upper end.
-    """
-
-    value: float
-    unit: str
-    kind: str
-    where: str
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def least(self) -> float:
-        """The lowest that a bound allows: its floor where it has one, which lies below the roofline."""
-        return self.value if self.low is None else self.low
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The model in one precision.
-
-    Attributes:
-        name: "fp32", "fp16", "int8".
-        file: Its file.
-        bytes: The file's size.
-        sha256: The file's hash.
-        top1: Images whose best class is the true one.
-        top5: Images whose true class is among the best five.
-        difference: Of top-1, to the FP32 model.
-        agreement: Images whose best class is that of the FP32 model.
-        sqnr: Signal over noise of the scores against the FP32 model, in dB.
-        divergence: Mean Kullback-Leibler divergence from the FP32 model, in nats.
-        latency: Milliseconds per image, batch 1.
-        energy: Millijoules per image.
-        memory: Megabytes.
-        shares: Share of the multiply-adds by type, 0..1.
-    """
-
-    name: str
-    file: str
-    bytes: int
-    sha256: str
-    top1: Share | None = None
-    top5: Share | None = None
-    difference: Difference | None = None
-    agreement: Share | None = None
-    sqnr: float | None = None
-    divergence: float | None = None
-    latency: Quantity | None = None
-    energy: Quantity | None = None
-    memory: Quantity | None = None
-    shares: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of the deployed model.
-
-    Attributes:
-        name: The ONNX node.
-        operator: Its operator.
-        kind: Type that it computes in.
-        multiply_adds: For one image.
-        weight_bytes: Of its weights, in that type.
-        activation_bytes: Of its inputs and outputs.
-        bound_us: Microseconds below which the target's rates do not let it come; None without a target.
-        limit: "arithmetic" or "memory": what makes the bound.
-        measured_us: Measured microseconds; None where they were not.
-        sqnr: Signal over noise of its output in the quantised model, in dB; None where it was not compared.
-    """
-
-    name: str
-    operator: str
-    kind: str
-    multiply_adds: int
-    weight_bytes: int
-    activation_bytes: int
-    bound_us: float | None = None
-    limit: str = ""
-    measured_us: float | None = None
-    sqnr: float | None = None
-
-
-@dataclass(frozen=True)
-class TensorHistogram:
-    """Absolute values of one activation over the calibration images.
-
-    Attributes:
-        tensor: Its name.
-        width: Width of a bin, in the tensor's unit.
-        counts: Values per bin, from 0 up.
-        maximum: Largest absolute value.
-        amax: Threshold by method, the chosen one included.
-        chosen: The chosen threshold.
-        rule: How it was chosen.
-        clipped: Share of the values beyond it, 0..1.
-        sqnr: Signal over quantisation error at the chosen threshold, in dB; None where it is not known.
-    """
-
-    tensor: str
-    width: float
-    counts: tuple[int, ...]
-    maximum: float
-    amax: Mapping[str, float]
-    chosen: float
-    rule: str
-    clipped: float
-    sqnr: float | None = None
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """What quantising one layer alone costs.
-
-    Attributes:
-        layer: The layer.
-        sqnr: Signal over noise of the scores with only this layer in INT8, in dB.
-        agreement: Images whose best class stays, in percent; None where that was not counted.
-        multiply_adds: What it saves by being INT8.
-        kept: Whether it stayed in floating point for the budget's sake.
-    """
-
-    layer: str
-    sqnr: float
-    agreement: float | None
-    multiply_adds: int
-    kept: bool
-
-
-@dataclass(frozen=True)
-class MemoryStep:
-    """Bytes of activations that live while a node runs."""
-
-    node: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Latency:
-    """How the times of one variant are distributed.
-
-    Attributes:
-        variant: The variant.
-        scope: "compute", "end_to_end", ...
-        where: On what.
-        batch: Images per batch.
-        runs: How many were timed.
-        lowest: Milliseconds per batch.
-        highest: Milliseconds per batch.
-        percentiles: Milliseconds by name: "p50", "p90", ...; those that the number of runs supports.
-    """
-
-    variant: str
-    scope: str
-    where: str
-    batch: int
-    runs: int
-    lowest: float
-    highest: float
-    percentiles: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class ModeBound:
-    """Bounds of one variant in one power mode of the target, per image at batch 1.
-
-    Attributes:
-        variant: The variant.
-        mode: The power mode.
-        watts: What it is meant to draw; None where it has no limit.
-        floor_ms: Below which no implementation gets.
-        roofline_ms: Where every layer goes through memory.
-        millijoules: The mode's power for the roofline's time; None without `watts`.
-    """
-
-    variant: str
-    mode: str
-    watts: float | None
-    floor_ms: float
-    roofline_ms: float
-    millijoules: float | None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one variant says of an image: class and probability, 0..1."""
-
-    variant: str
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """An image on which precisions disagree.
-
-    Attributes:
-        image: Its file name.
-        thumbnail: The picture as a data URI.
-        label: Its true class; "" where it is not known.
-        answers: What each variant says.
-    """
-
-    image: str
-    thumbnail: str
-    label: str
-    answers: tuple[Answer, ...]
-
-
 FORMAT = "googlenet-deploy results"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -376,15 +143,19 @@ class Results:
         steps: The pipeline.
         gates: Limits that were set.
         checks: What was verified.
+        doubts: What decides whether to trust all this.
         variants: The model per precision, FP32 first.
         layers: The deployed model's layers.
         histograms: Activations with their thresholds.
-        sensitivity: Layers by what quantising them costs.
+        sensitivity: What quantising each layer alone costs.
+        kept_in_float: Layers that stayed in floating point for a budget's sake.
         memory: Over the schedule, in the graph's order.
         latencies: Distributions of times.
-        bounds: On the target.
+        bounds: Per power mode of the target, per image at batch 1, by variant.
         disagreements: Images on which precisions disagree.
+        confusions: Classes that the deployed model takes for others, most frequent first.
         environment: Machine, system and packages, by name.
+        device: The machine that `deploy --device-results` was measured on, and its state, by name.
         commands: That reproduce the deployment.
         artefacts: Files that were made, with their hashes.
         notes: What else the user should know.
@@ -395,18 +166,22 @@ class Results:
     subject: Subject
     created: str
     tool_version: str
-    steps: tuple[Step, ...] = ()
-    gates: tuple[Gate, ...] = ()
-    checks: tuple[Check, ...] = ()
+    steps: tuple[StepResult, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     variants: tuple[Variant, ...] = ()
     layers: tuple[Layer, ...] = ()
-    histograms: tuple[TensorHistogram, ...] = ()
-    sensitivity: tuple[Sensitivity, ...] = ()
+    histograms: tuple[ActivationHistogram, ...] = ()
+    sensitivity: tuple[LayerSensitivity, ...] = ()
+    kept_in_float: tuple[str, ...] = ()
     memory: tuple[MemoryStep, ...] = ()
     latencies: tuple[Latency, ...] = ()
-    bounds: tuple[ModeBound, ...] = ()
+    bounds: Mapping[str, tuple[ModeBound, ...]] = field(default_factory=dict)
     disagreements: tuple[Disagreement, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    device: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     artefacts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -429,7 +204,7 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, **encode(self)}
 
 
 def save_results(path: PathLike, results: Results) -> None:
@@ -457,7 +232,8 @@ def load_results(path: PathLike) -> Results:
         raise InputError(path, "is no results file", "give the results.json that `deploy` wrote")
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
-        remedy = "update googlenet-deploy" if isinstance(version, int) and version > SCHEMA_VERSION else None
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        remedy = "update googlenet-deploy" if newer else "run the same `deploy` again, which writes it anew"
         raise InputError(path, f"has schema version {version}, this version reads {SCHEMA_VERSION}", remedy)
     try:
         return decode(Results, values)

@@ -1,13 +1,16 @@
-"""The answers at the top: is it right, how fast, how much energy and memory, what was checked, and what was not."""
+"""The answers at the top: can it be shipped, is it right, how fast, how much energy and memory, what was checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from googlenet_deploy.report.results import BOUND, Quantity, Results, Variant
+from googlenet_deploy.report.figures import ASSUMED, LOWER_BOUND, MEASURED, Quantity, Variant
+from googlenet_deploy.report.results import Doubt, Results
 from googlenet_deploy.report.text import THIN, fixed, number, plural, precision, signed, size
 
-GOOD, BAD, OPEN = "good", "bad", "open"
+GOOD, CARE, BAD, OPEN = "good", "care", "bad", "open"
+SHIP, WITH_CARE, DO_NOT_SHIP = "Ship", "Ship with care", "Do not ship"
+_ACCURACY_GATES = ("top-1", "top-5", "agreement", "loss of top-1", "SQNR")
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Tile:
         question: "Is it right?"
         answer: The number that matters.
         detail: What it means.
-        state: `GOOD`, `BAD`, or `OPEN` where nothing was judged.
+        state: `GOOD`, `CARE`, `BAD`, or `OPEN` where nothing was decided.
     """
 
     question: str
@@ -28,12 +31,14 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ReportSummary:
     """The top of the report.
 
     Attributes:
-        state: `GOOD`, `BAD` or `OPEN`.
-        verdict: One sentence.
+        state: `GOOD`, `CARE`, `BAD` or `OPEN`.
+        verdict: One sentence: ship, ship with care or do not ship, and why.
+        doubts: What decides whether the result can be trusted.
+        next: What to do next.
         tiles: The answers.
         checked: What was verified, and whether it holds.
         unchecked: What was not, and why.
@@ -41,19 +46,36 @@ class Summary:
 
     state: str
     verdict: str
+    doubts: tuple[Doubt, ...]
+    next: str
     tiles: tuple[Tile, ...]
     checked: tuple[tuple[bool, str, str], ...]
     unchecked: tuple[tuple[str, str], ...]
 
 
-def summarise(results: Results) -> Summary:
-    """Draws the answers from the results."""
+def summarise(results: Results) -> ReportSummary:
+    """Draws the answers from the results.
+
+    A gate or check that could not have failed with this number of images is listed among what was not checked.
+    """
     state, verdict = _verdict(results)
     tiles = (_right(results), _fast(results), _energy(results), _memory(results))
-    checked = [(check.ok, check.name, check.text) for check in results.checks]
-    checked += [(gate.holds, f"{gate.name} {gate.required}", f"found {gate.found}") for gate in results.gates]
-    unchecked = tuple((entry.part, entry.reason) for entry in results.missing)
-    return Summary(state, verdict, tiles, tuple(checked), unchecked)
+    checked = [(check.ok, check.name, check.text) for check in results.checks if not check.inconclusive]
+    checked += [
+        (gate.holds, f"{gate.name} {gate.required}", f"found {gate.found}")
+        for gate in results.gates
+        if not gate.inconclusive
+    ]
+    unchecked = [
+        (f"{gate.name} {gate.required}", f"found {gate.found}, but {gate.inconclusive}")
+        for gate in results.gates
+        if gate.inconclusive
+    ]
+    unchecked += [
+        (check.name, f"{check.text}, but {check.inconclusive}") for check in results.checks if check.inconclusive
+    ]
+    unchecked += [(entry.part, entry.reason) for entry in results.missing]
+    return ReportSummary(state, verdict, results.doubts, _next(results, state), tiles, tuple(checked), tuple(unchecked))
 
 
 def _verdict(results: Results) -> tuple[str, str]:
@@ -61,14 +83,34 @@ def _verdict(results: Results) -> tuple[str, str]:
     broken = [check for check in results.checks if not check.ok]
     stopped = [step for step in results.steps if step.outcome == "failed"]
     if stopped:
-        return BAD, f"It stopped at {stopped[0].name}: {stopped[0].text}"
-    if failed or broken:
-        first = f"{failed[0].name} is {failed[0].found}, required is {failed[0].required}" if failed else broken[0].text
-        return BAD, f"Not ready: {first}."
-    held = f" and {plural(len(results.gates), 'gate')}" if results.gates else ""
-    if not results.checks and not results.gates:
+        return BAD, f"{DO_NOT_SHIP}: it stopped at {stopped[0].name}, {stopped[0].text.rstrip('.')}."
+    if failed:
+        return BAD, f"{DO_NOT_SHIP}: {failed[0].name} is {failed[0].found}, required is {failed[0].required}."
+    if broken:
+        return BAD, f"{DO_NOT_SHIP}: {broken[0].text.rstrip('.')}."
+    if results.doubts:
+        reasons = "; ".join(doubt.text for doubt in results.doubts[:2])
+        more = len(results.doubts) - 2
+        others = f"; and {plural(more, 'other doubt')}" if more > 0 else ""
+        return CARE, f"{WITH_CARE}: {reasons}{others}."
+    count = sum(not check.inconclusive for check in results.checks)
+    held = sum(not gate.inconclusive for gate in results.gates)
+    if not count and not held:
         return OPEN, "Nothing was checked."
-    return GOOD, f"Everything that was checked holds: {plural(len(results.checks), 'check')}{held}."
+    gates = f" and {plural(held, 'gate')}" if held else ""
+    return GOOD, f"{SHIP}: {plural(count, 'check')}{gates} {'hold' if count + held > 1 else 'holds'}."
+
+
+def _next(results: Results, state: str) -> str:
+    """What to do next: what lifts the first doubt, else the measurement on the device."""
+    if state == BAD:
+        return "the commands and layers below show where it is lost; fix this and rerun the same command"
+    remedies = [doubt.remedy for doubt in results.doubts if doubt.remedy]
+    if remedies:
+        return remedies[0].rstrip(".")
+    if results.deployed is not None and not results.device:
+        return "run the bundle's self-test and `benchmark --json` on the device, then `deploy --device-results`"
+    return ""
 
 
 def _right(results: Results) -> Tile:
@@ -78,11 +120,11 @@ def _right(results: Results) -> Tile:
     reference = results.variant("fp32")
     if deployed.top1 is not None:
         answer = f"{fixed(deployed.top1.percent)}{THIN}%"
-        return Tile(question, answer, f"top-1{_compared(deployed, reference)}", _judge(results, deployed))
+        return Tile(question, answer, f"top-1{_compared(deployed, reference)}", _accuracy_state(results, deployed))
     if deployed.agreement is not None:
         answer = f"{fixed(deployed.agreement.percent)}{THIN}%"
         detail = f"same class as FP32 on {plural(deployed.agreement.total, 'image')}; {results.why_missing('accuracy')}"
-        return Tile(question, answer, detail, _judge(results, deployed))
+        return Tile(question, answer, detail, _accuracy_state(results, deployed))
     return Tile(question, "not measured", results.why_missing("accuracy"), OPEN)
 
 
@@ -96,30 +138,26 @@ def _compared(deployed: Variant, reference: Variant | None) -> str:
     return f", 95{THIN}% interval {fixed(deployed.top1.low)} to {fixed(deployed.top1.high)}" if deployed.top1 else ""
 
 
-def _judge(results: Results, deployed: Variant) -> str:
+def _accuracy_state(results: Results, deployed: Variant) -> str:
     """By the gates on accuracy where there are some; else by whether the loss is beyond chance."""
-    named = [gate for gate in results.gates if gate.name in ("top-1", "top-5", "agreement", "loss of top-1", "SQNR")]
-    if named:
-        return GOOD if all(gate.holds for gate in named) else BAD
-    if deployed.difference is None:
-        return OPEN
-    return BAD if deployed.difference.high < 0 else GOOD
+    named = [gate for gate in results.gates if gate.name in _ACCURACY_GATES]
+    if any(not gate.holds for gate in named):
+        return BAD
+    if deployed.difference is not None and deployed.difference.high < 0 and not named:
+        return BAD
+    if results.doubts or any(gate.inconclusive for gate in named):
+        return CARE
+    return GOOD if named or deployed.difference is not None else OPEN
 
 
 def _fast(results: Results) -> Tile:
     deployed = results.deployed
-    question = "How fast?"
-    if deployed is None or deployed.latency is None:
-        return Tile(question, "not measured", results.why_missing("latency"), OPEN)
-    return Tile(question, _quantity(deployed.latency), f"per image {_where(deployed.latency)}", OPEN)
+    return _quantity_tile("How fast?", results, deployed.latency if deployed else None, "latency")
 
 
 def _energy(results: Results) -> Tile:
     deployed = results.deployed
-    question = "How much energy?"
-    if deployed is None or deployed.energy is None:
-        return Tile(question, "not measured", results.why_missing("energy"), OPEN)
-    return Tile(question, _quantity(deployed.energy), f"per image {_where(deployed.energy)}", OPEN)
+    return _quantity_tile("How much energy?", results, deployed.energy if deployed else None, "energy")
 
 
 def _memory(results: Results) -> Tile:
@@ -127,19 +165,30 @@ def _memory(results: Results) -> Tile:
     question = "How much memory?"
     if deployed is None:
         return Tile(question, "not measured", results.why_missing("memory"), OPEN)
-    file = f"the {precision(deployed.name)} file has {size(deployed.bytes)}"
     if deployed.memory is None:
         return Tile(question, size(deployed.bytes), f"on disk; {results.why_missing('memory')}", OPEN)
-    return Tile(question, _quantity(deployed.memory), f"{_where(deployed.memory)}; {file}", OPEN)
+    file = f"the {precision(deployed.name)} file has {size(deployed.bytes)}"
+    return Tile(question, amount(deployed.memory), f"{origin(deployed.memory)}; {file}", OPEN)
 
 
-def _quantity(quantity: Quantity) -> str:
-    if quantity.kind != BOUND:
-        return f"{number(quantity.value)}{THIN}{quantity.unit}"
-    return f"\N{GREATER-THAN OR EQUAL TO}{THIN}{number(quantity.least)}{THIN}{quantity.unit}"
+def _quantity_tile(question: str, results: Results, quantity: Quantity | None, part: str) -> Tile:
+    if quantity is None:
+        return Tile(question, "not measured", results.why_missing(part), OPEN)
+    return Tile(question, amount(quantity), f"per image, {origin(quantity)}", OPEN)
 
 
-def _where(quantity: Quantity) -> str:
-    if quantity.kind == BOUND:
-        return f"at best, on {quantity.where} (a bound from published rates, not measured)"
-    return f"measured on {quantity.where}"
+def amount(quantity: Quantity) -> str:
+    """A quantity as it is written; a lower bound says so."""
+    sign = f"\N{GREATER-THAN OR EQUAL TO}{THIN}" if quantity.kind == LOWER_BOUND else ""
+    return f"{sign}{number(quantity.value)}{THIN}{quantity.unit}"
+
+
+def origin(quantity: Quantity) -> str:
+    """Where a quantity comes from, so that nobody takes a model for a measurement."""
+    if quantity.kind == MEASURED:
+        return f"measured on {quantity.where}"
+    if quantity.kind == ASSUMED:
+        return f"not measured: the power limit of {quantity.where} over the roofline's time; neither least nor most"
+    if quantity.kind == LOWER_BOUND:
+        return f"at least, on {quantity.where}: weights and live activations"
+    return f"not measured: the roofline of {quantity.where}, which engines rarely reach"

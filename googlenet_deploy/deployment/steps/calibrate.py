@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Outcome, Step
+from googlenet_deploy.deployment.records import QUANTIZATION, BudgetOutcome, QuantizationRecord
+from googlenet_deploy.device.files import write_json
+from googlenet_deploy.device.json_decode import decode, encode
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.registry import need_images, parse_refinements, refinement_steps
 
 if TYPE_CHECKING:
+    from googlenet_deploy.quantization.mixed_precision.choose import Precision
     from googlenet_deploy.quantization.quantize import HoldOutImages, QuantizationOptions
 
 STATE = "calibration.state"
@@ -43,7 +48,6 @@ class Calibrate(Step):
             open_source,
         )
         from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
-        from googlenet_deploy.device.files import write_json  # noqa: PLC0415
 
         options = CalibrationOptions(
             method=job.config.method, threads=job.threads, state=str(job.path(STATE)), quiet=job.quiet
@@ -66,7 +70,7 @@ class Calibrate(Step):
 
 
 class Quantize(Step):
-    """``model.int8.onnx``: Q/DQ pairs where TensorRT wants them, linted by its rules."""
+    """``model.int8.onnx``: Q/DQ pairs where TensorRT wants them, linted by its rules; ``quantization.json``."""
 
     name = "quantize"
 
@@ -102,18 +106,13 @@ class Quantize(Step):
         result = quantize(source, table, selection, options, after=after, hold_out=self._hold_out_images(job))
         write_model(job.path(INT8), result.model)
         plan, precision = result.quantized.plan, result.precision
-        findings = [finding.text() for finding in result.findings]
-        data = {
-            "layers": len(plan.nodes),
-            "float_layers": dict(plan.skipped),
-            "findings": findings,
-            "precision": precision.to_dict() if precision is not None else None,
-        }
+        findings = tuple(finding.text() for finding in result.findings)
+        write_json(job.path(QUANTIZATION), encode(_record(findings, precision)))
         left = f", {len(plan.skipped)} layers in floating point" if plan.skipped else ""
         refined = "".join(f"; {name}: {note}" for name, note in result.quantized.notes.items())
         text = f"{len(plan.nodes)} layers INT8 with {len(plan.groups)} activation scales{left}{refined}"
         warnings = precision.warnings if precision is not None else ()
-        return Outcome((INT8,), text, data, (*findings, *warnings))
+        return Outcome((INT8, QUANTIZATION), text, notes=(*findings, *warnings))
 
     def _options(self, job: Job) -> QuantizationOptions:
         from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415
@@ -147,3 +146,15 @@ class Quantize(Step):
         if by_top1 and not labels:
             raise UsageError("a budget of top1 needs labels", "give --labels, or a budget of agreement or sqnr")
         return HoldOutImages(ImageSelection((), tuple(sources)), labels if by_top1 else None)
+
+
+def _record(findings: tuple[str, ...], precision: Precision | None) -> QuantizationRecord:
+    """What later steps and the report need; layers whose quantisation changes nothing are left out."""
+    if precision is None:
+        return QuantizationRecord(findings)
+    return QuantizationRecord(
+        findings=findings,
+        sensitivity=tuple(layer for layer in precision.layers if math.isfinite(layer.sqnr)),
+        kept=tuple(precision.kept),
+        budget=decode(BudgetOutcome, encode(precision.summary())) if precision.budgets else None,
+    )

@@ -1,28 +1,29 @@
-"""Bounds of latency, energy and memory on the target, from published rates."""
+"""The roofline of latency and memory on the target, from published rates."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import MODELS, Job, Outcome, Step
-from googlenet_deploy.deployment.report_data import bound_quantities, layer_rows, memory_steps, mode_bounds, type_shares
+from googlenet_deploy.deployment.records import ESTIMATE, EstimateRecord
 from googlenet_deploy.deployment.steps.build import model_of
 from googlenet_deploy.device.files import write_json
+from googlenet_deploy.device.json_decode import encode
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import DeviceError
+from googlenet_deploy.report.figures import ASSUMED, LOWER_BOUND, ROOFLINE, Layer, MemoryStep, Quantity
 from googlenet_deploy.report.text import number
 
 if TYPE_CHECKING:
-    from googlenet_deploy.analysis.roofline import Estimate
+    from googlenet_deploy.analysis.roofline import Estimate, ModeBound
 
-FILE = "estimate.json"
-# Whose rates stand in where the target has none published: only what does not depend on them is kept.
-STAND_IN = "agx-orin"
+# Whose rates are used where the target has none published: only what does not depend on them is kept.
+SUBSTITUTE = "agx-orin"
 
 
 class EstimateBounds(Step):
-    """``estimate.json``: bounds of every precision, the deployed model's layers, memory over the schedule."""
+    """``estimate.json``: the roofline of every precision, the deployed model's layers, memory over the schedule."""
 
     name = "estimate"
 
@@ -43,27 +44,85 @@ class EstimateBounds(Step):
             except DeviceError as error:
                 why = error.message
                 break
-        bounded = not why
         precision = job.config.precision
-        if not bounded:
+        if why:
             found = {}
-        deployed = found.get(precision) or estimate(job.path(MODELS[precision]), load_target(STAND_IN))
-        data = {
-            "why": why,
-            "quantities": {n: {k: asdict(q) for k, q in bound_quantities(e).items()} for n, e in found.items()},
-            "bounds": [asdict(bound) for name, each in found.items() for bound in mode_bounds(name, each)],
-            "layers": [asdict(row) for row in layer_rows(deployed, {}, bounded=bounded)],
-            "memory": [asdict(step) for step in memory_steps(deployed)],
-            "shares": {name: type_shares(each) for name, each in {**found, precision: deployed}.items()},
-        }
-        write_json(job.path(FILE), data)
-        return Outcome((FILE,), _sentence(deployed, why), {"why": why, "model": model_of(job)})
+        deployed = found.get(precision) or estimate(job.path(MODELS[precision]), load_target(SUBSTITUTE))
+        record = EstimateRecord(
+            why=why,
+            quantities={name: quantities_of(each) for name, each in found.items()},
+            bounds={name: bounds_per_image(each) for name, each in found.items()},
+            layers=layers_of(deployed, bounded=not why),
+            memory=tuple(MemoryStep(name, size) for name, size in deployed.schedule),
+            shares={name: type_shares(each) for name, each in {**found, precision: deployed}.items()},
+        )
+        write_json(job.path(ESTIMATE), encode(record))
+        return Outcome((ESTIMATE,), _sentence(deployed, why), {"model": model_of(job)})
+
+
+def bounds_per_image(estimate: Estimate) -> tuple[ModeBound, ...]:
+    """The bounds in every power mode per image, without those of single layers."""
+    return tuple(
+        replace(
+            bound, floor_ms=bound.floor_ms / estimate.batch, roofline_ms=bound.roofline_ms / estimate.batch, limits=()
+        )
+        for bound in estimate.modes
+    )
+
+
+def quantities_of(estimate: Estimate) -> dict[str, Quantity]:
+    """Latency, energy and memory per image, in the largest power mode that has a stated power.
+
+    The energy is the mode's watts over the roofline's time. It is no bound: a mode caps the power of the board, which
+    may draw less, and an engine may take longer.
+    """
+    bounds = bounds_per_image(estimate)
+    stated = [bound for bound in bounds if bound.mode.watts is not None] or list(bounds)
+    if not stated:
+        return {}
+    bound = stated[-1]
+    where = f"{estimate.target.title}, {bound.mode.name}"
+    quantities = {
+        "latency": Quantity(bound.roofline_ms, "ms", ROOFLINE, where, bound.floor_ms, bound.roofline_ms),
+        "memory": Quantity(estimate.memory_bytes / 1e6, "MB", LOWER_BOUND, where),
+    }
+    if bound.joules is not None:
+        quantities["energy"] = Quantity(1e3 * bound.joules, "mJ", ASSUMED, where)
+    return quantities
+
+
+def layers_of(estimate: Estimate, *, bounded: bool) -> tuple[Layer, ...]:
+    """The layers with what they have to do for one image.
+
+    Args:
+        estimate: Of the deployed model.
+        bounded: Whether the estimate's target is the one that is deployed to, so that its times mean something.
+    """
+    limits = estimate.modes[-1].limits if bounded and estimate.modes else ()
+    rows = []
+    for index, work in enumerate(estimate.layers):
+        per_image = replace(
+            work,
+            multiply_adds=work.multiply_adds // estimate.batch,
+            activation_bytes=work.activation_bytes // estimate.batch,
+        )
+        time, limit = limits[index] if limits and (work.activation_bytes or work.weight_bytes) else (None, "")
+        rows.append(Layer(**asdict(per_image), bound_us=None if time is None else 1e3 * time, limit=limit))
+    return tuple(rows)
+
+
+def type_shares(estimate: Estimate) -> dict[str, float]:
+    """Share of the multiply-adds by the type that they are computed in, the largest first."""
+    sums: dict[str, int] = {}
+    for layer in estimate.layers:
+        sums[layer.kind] = sums.get(layer.kind, 0) + layer.multiply_adds
+    total = sum(sums.values())
+    ranked = sorted(sums.items(), key=lambda item: -item[1])
+    return {kind: amount / total for kind, amount in ranked if amount} if total else {}
 
 
 def _sentence(deployed: Estimate, why: str) -> str:
     if why:
-        return f"no bounds: {why}"
-    bound = bound_quantities(deployed)["latency"]
-    assert bound.low is not None
-    assert bound.high is not None
-    return f"at best {number(bound.low)} to {number(bound.high)} ms per image on {bound.where} (a bound)"
+        return f"no roofline: {why}"
+    latency = quantities_of(deployed)["latency"]
+    return f"roofline {number(latency.value)} ms per image on {latency.where} (from published rates, not measured)"

@@ -2,113 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from googlenet_deploy.deployment.job import MODELS, Job, Outcome, Step
+from googlenet_deploy.deployment.records import EVALUATION, EvaluationRecord
 from googlenet_deploy.device.files import write_json
-from googlenet_deploy.device.images.pipeline import ImageBatches
+from googlenet_deploy.device.json_decode import encode
+from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.device.onnx_model.header import read_onnx
-from googlenet_deploy.device.predictions import class_scores, softmax, top_indices
-from googlenet_deploy.device.progress import progress
-from googlenet_deploy.device.runner.protocol import run_any_batch
 from googlenet_deploy.device.runner.select import open_runner
-from googlenet_deploy.errors import InputError
-from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.evaluation.diagnosis import FINE, PROBLEM, Evidence, diagnose
-from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion, top_k_correct
+from googlenet_deploy.evaluation.dataset import LabelledImages
+from googlenet_deploy.evaluation.diagnosis import FINE, diagnose, evidence_of
+from googlenet_deploy.evaluation.evaluate import Evaluation, evaluate_models
+from googlenet_deploy.evaluation.summary import AccuracyFigures, summary_of
 from googlenet_deploy.quantization.layer_errors import InnerErrors, measure_files
+from googlenet_deploy.report.figures import Confusion, Disagreement, Example, VariantAnswer
+from googlenet_deploy.report.pictures import SMALL_THUMBNAIL, thumbnail
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from googlenet_deploy.device.runner.protocol import Runner
-
-
-IMAGES = 16  # on which inner tensors are compared
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the FP32 and the INT8 model said.
-
-    Attributes:
-        reference: The FP32 model's scores, (N, classes).
-        scores: The INT8 model's.
-        truth: The true classes, (N,); None without labels.
-        names: Class names.
-    """
-
-    reference: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    truth: NDArray[np.int64] | None
-    names: tuple[str, ...]
-
-
-def diagnose_int8(job: Job, answers: Answers, images: list[str]) -> dict[str, Any]:
-    """SQNR of every layer's output, and the verdicts on the whole, as JSON values.
-
-    Args:
-        job: The deployment.
-        answers: What both models said of all evaluation images.
-        images: Paths of those images.
-    """
-    paths = {name: str(job.path(MODELS[name])) for name in ("fp32", "int8")}
-    specs = {name: read_onnx(path).metadata.preprocessing for name, path in paths.items()}
-    assert specs["fp32"] is not None  # our own export wrote it
-    assert specs["int8"] is not None
-    reference, model = (paths["fp32"], specs["fp32"]), (paths["int8"], specs["int8"])
-    inner = measure_files(reference, model, images, IMAGES, threads=job.threads, quiet=job.quiet)
-    verdicts = diagnose(evidence(answers, inner))
-    return {
-        "images": inner.images,
-        "layers": {layer.name: layer.sqnr for layer in inner.layers},
-        "verdicts": [asdict(verdict) for verdict in verdicts],
-    }
-
-
-def evidence(answers: Answers, inner: InnerErrors) -> Evidence:
-    """What the rules look at; without labels the FP32 model's answers stand for them."""
-    best, wanted = answers.scores.argmax(axis=1), answers.reference.argmax(axis=1)
-    truth = wanted if answers.truth is None else answers.truth
-    agreement = Agreement()
-    agreement.add(answers.reference, answers.scores)
-    right = wanted == truth
-    confidence = softmax(answers.reference).max(axis=1).mean() if answers.truth is not None else None
-    return Evidence(
-        agreement=agreement,
-        paired=PairedDifference.of((best == truth).tolist(), right.tolist()),
-        best=best.tolist(),
-        reference_best=wanted.tolist(),
-        labels=truth.tolist(),
-        classes=answers.reference.shape[1],
-        reference_right=float(right.mean()),
-        names=answers.names,
-        reference_confidence=None if confidence is None else float(confidence),
-        **inner.as_evidence(),
-    )
-
-
-def first_problem(data: dict[str, Any]) -> str:
-    """The first problem that was found; empty where there is none."""
-    return next((str(entry["text"]) for entry in data.get("verdicts", []) if entry["severity"] == PROBLEM), "")
-
-
-FILE = "evaluation.json"
+INNER_IMAGES = 16  # on which inner tensors are compared
 BATCH = 8
-SHOWN = 12  # images on which precisions disagree
-TOP = 5
+SHOWN_DISAGREEMENTS, SHOWN_CONFUSIONS, SHOWN_EXAMPLES = 12, 8, 3
 
 
 class Evaluate(Step):
-    """``evaluation.json``: accuracy, paired differences, agreement, and the images on which precisions disagree.
+    """``evaluation.json``: accuracy, agreement, and the images on which precisions disagree or are wrong.
 
-    The graphs run as they stand in ONNX Runtime, whose Q/DQ arithmetic is what TensorRT is to reproduce.
+    ONNX Runtime runs the graphs as they are: its Q/DQ arithmetic is what TensorRT is to reproduce.
     """
 
     name = "evaluate"
@@ -116,133 +40,145 @@ class Evaluate(Step):
     def inputs(self, job: Job) -> dict[str, Any]:
         """The models and the images."""
         hashes = {name: job.state.hash_of(MODELS[name]) for name in job.precisions()}
-        return {"models": hashes, "images": job.state.hash_of("images.json")}
+        return {"models": hashes, "images": job.state.hash_of("images.json"), "deployed": job.config.precision}
 
     def run(self, job: Job) -> Outcome:
         """Runs all models over the images, batch by batch."""
-        labels = {str(name): int(index) for name, index in job.data("images")["labels"].items()}
-        names = list(job.data("images")["evaluation"])
-        scores, used, skipped = _scores(job, names)
-        truth = np.array([labels[name] for name in used], np.int64) if labels else None
-        figures = {name: _figures(values, scores["fp32"], truth) for name, values in scores.items()}
-        for name, values in scores.items():
-            if name != "fp32" and truth is not None:
-                figures[name]["difference"] = _difference(values, scores["fp32"], truth)
-        data: dict[str, Any] = {
-            "images": len(used),
-            "skipped": skipped,
-            "variants": figures,
-            "disagreements": _disagreements(used, scores, labels),
+        found = evaluate_precisions(job)
+        fp32 = found["fp32"]
+        shown = Shown(Path(job.config.images), tuple(job.data("images")["classes"]), tuple(fp32.labels))
+        verdicts, inner = _diagnosis(job, found["int8"]) if "int8" in found else ([], None)
+        record = EvaluationRecord(
+            images=len(fp32.names),
+            skipped=tuple((shown.relative(item.name), item.reason) for item in fp32.skipped),
+            variants={name: summary_of(result) for name, result in found.items()},
+            disagreements=shown.disagreements(found),
+            confusions=shown.confusions(found[job.config.precision], fp32),
+            layers=inner.layers if inner is not None else (),
+            verdicts=tuple(verdicts),
+        )
+        write_json(job.path(EVALUATION), encode(record))
+        notes = [f"evaluation skipped {name}: {why}" for name, why in record.skipped]
+        notes += [verdict.text for verdict in verdicts if verdict.severity != FINE]
+        return Outcome((EVALUATION,), _sentence(job, record), notes=tuple(notes))
+
+
+def evaluate_precisions(job: Job) -> dict[str, Evaluation]:
+    """The evaluation of every precision that has a model, FP32 first; the others are compared with it."""
+    data = job.data("images")
+    labels = tuple(int(data["labels"][name]) for name in data["evaluation"]) if data["labels"] else ()
+    images = LabelledImages(tuple(job.sources(data["evaluation"])), labels)
+    with ExitStack() as stack:
+        runners = {
+            name: stack.enter_context(
+                open_runner(job.path(MODELS[name]), "onnxruntime", threads=job.threads, batch=BATCH, as_is=True)
+            )
+            for name in job.precisions()
         }
-        if "int8" in scores:
-            classes = tuple(job.data("images")["classes"])
-            answers = Answers(scores["fp32"], scores["int8"], truth, classes)
-            data["int8"] = diagnose_int8(job, answers, [source.name for source in job.sources(used)])
-        write_json(job.path(FILE), data)
-        notes = [f"evaluation skipped {name}: {why}" for name, why in skipped]
-        notes += [entry["text"] for entry in data.get("int8", {}).get("verdicts", []) if entry["severity"] != FINE]
-        return Outcome((FILE,), _sentence(job, figures, len(used)), data, tuple(notes))
-
-
-def _scores(job: Job, names: list[str]) -> tuple[dict[str, NDArray[np.float32]], list[str], list[tuple[str, str]]]:
-    """Scores of every model, (N, classes), the images used, and those that could not be."""
-    sources = job.sources(names)
-    known = {source.name: name for source, name in zip(sources, names, strict=True)}
-    used: list[str] = []
-    with _runners(job) as runners:
-        spec = runners["fp32"].metadata.preprocessing
+        fp32 = runners.pop("fp32")
+        spec = fp32.metadata.preprocessing
         assert spec is not None  # our own export wrote it
-        batches = ImageBatches(sources, spec, BATCH)
-        found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in runners}
-        with progress("evaluate", len(names), quiet=job.quiet) as advance:
-            for batch in batches:
-                for name, runner in runners.items():
-                    found[name].append(class_scores(run_any_batch(runner, batch.array), runner.path))
-                used += [known[name] for name in batch.names]
-                advance(len(batch.names))
-    skipped = [(known[item.name], item.reason) for item in batches.skipped]
-    if not used:
-        raise InputError(
-            job.config.images, "not one of the evaluation images can be used", "see the first reason above"
+        if not runners:
+            return {"fp32": evaluate_models([fp32], spec, images, batch_size=BATCH, quiet=job.quiet)[0]}
+        results = evaluate_models(
+            list(runners.values()), spec, images, reference=fp32, batch_size=BATCH, quiet=job.quiet
         )
-    return {name: np.concatenate(parts) for name, parts in found.items()}, used, skipped
+    assert results[0].reference is not None
+    itself = replace(results[0], model=results[0].reference, reference=None, agreement=None)
+    return {"fp32": itself, **dict(zip(runners, results, strict=True))}
 
 
-@contextmanager
-def _runners(job: Job) -> Iterator[dict[str, Runner]]:
-    opened: dict[str, Runner] = {}
-    try:
-        for name in job.precisions():
-            path = job.path(MODELS[name])
-            opened[name] = open_runner(path, "onnxruntime", threads=job.threads, batch=BATCH, as_is=True)
-        yield opened
-    finally:
-        for runner in opened.values():
-            runner.__exit__(None, None, None)
+def _diagnosis(job: Job, result: Evaluation) -> tuple[list[Any], InnerErrors]:
+    """What is likely wrong with the INT8 model, and the errors of its inner tensors."""
+    paths = [job.path(MODELS[name]) for name in ("fp32", "int8")]
+    specs = [read_onnx(path).metadata.preprocessing for path in paths]
+    assert specs[0] is not None
+    assert specs[1] is not None
+    reference, model = (paths[0], specs[0]), (paths[1], specs[1])
+    inner = measure_files(reference, model, result.names, INNER_IMAGES, threads=job.threads, quiet=job.quiet)
+    evidence = evidence_of(result, tuple(job.data("images")["classes"]))
+    return diagnose(replace(evidence, **inner.as_evidence())), inner
 
 
-def _figures(
-    scores: NDArray[np.float32], reference: NDArray[np.float32], truth: NDArray[np.int64] | None
-) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    best = top_indices(scores, TOP)
-    if truth is not None:
-        figures["top1"] = _share(int(top_k_correct(best, truth, 1).sum()), len(truth))
-        figures["top5"] = (
-            _share(int(top_k_correct(best, truth, TOP).sum()), len(truth)) if best.shape[1] == TOP else None
+@dataclass(frozen=True)
+class Shown:
+    """Chooses what the report shows of single images.
+
+    Attributes:
+        root: The folder of images.
+        classes: Class names; may be empty.
+        labels: The true class of each image; empty without labels.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+
+    def relative(self, name: str) -> str:
+        """An image's name in the folder of images."""
+        path = Path(name)
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+
+    def disagreements(self, found: Mapping[str, Evaluation]) -> tuple[Disagreement, ...]:
+        """Images to which the models give different classes; those with labels on which one is right come first."""
+        best = {name: result.model.best for name, result in found.items()}
+        names = next(iter(found.values())).names
+        differing = [index for index in range(len(names)) if len({each[index] for each in best.values()}) > 1]
+
+        def is_right(index: int) -> bool:
+            return bool(self.labels) and any(each[index] == self.labels[index] for each in best.values())
+
+        chosen = sorted(differing, key=lambda index: (not is_right(index), index))[:SHOWN_DISAGREEMENTS]
+        return tuple(
+            Disagreement(
+                image=self.relative(names[index]),
+                thumbnail=thumbnail(Path(names[index])),
+                label=self._name(self.labels[index]) if self.labels else "",
+                answers=tuple(
+                    VariantAnswer(name, self._name(best[name][index]), result.model.confidence[index])
+                    for name, result in found.items()
+                ),
+            )
+            for index in chosen
         )
-    if scores is not reference:
-        agreement = Agreement()
-        agreement.add(reference, scores)
-        figures["agreement"] = _share(agreement.equal, agreement.images)
-        figures["sqnr"] = agreement.sqnr if math.isfinite(agreement.sqnr) else None
-        figures["divergence"] = agreement.mean_divergence
-    return figures
+
+    def confusions(self, deployed: Evaluation, fp32: Evaluation) -> tuple[Confusion, ...]:
+        """The most frequent pairs of a true class and the other class that it is taken for, with examples."""
+        pairs = list(zip(self.labels, deployed.model.best, strict=False))
+        counts = Counter(pair for pair in pairs if pair[0] != pair[1])
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_CONFUSIONS]
+        of_fp32, of_label = Counter(zip(self.labels, fp32.model.best, strict=False)), Counter(self.labels)
+        return tuple(
+            Confusion(
+                label=self._name(pair[0]),
+                answer=self._name(pair[1]),
+                count=count,
+                total=of_label[pair[0]],
+                reference=of_fp32[pair],
+                examples=self._examples(
+                    [name for name, each in zip(deployed.names, pairs, strict=True) if each == pair]
+                ),
+            )
+            for pair, count in ranked
+        )
+
+    def _examples(self, names: Sequence[str]) -> tuple[Example, ...]:
+        return tuple(
+            Example(self.relative(name), thumbnail(Path(name), SMALL_THUMBNAIL)) for name in names[:SHOWN_EXAMPLES]
+        )
+
+    def _name(self, index: int) -> str:
+        return short_name(self.classes[index]) if index < len(self.classes) else str(index)
 
 
-def _share(successes: int, total: int) -> dict[str, Any]:
-    low, high = Proportion(successes, total).interval
-    return {"successes": successes, "total": total, "low": low, "high": high}
-
-
-def _difference(
-    scores: NDArray[np.float32], reference: NDArray[np.float32], truth: NDArray[np.int64]
-) -> dict[str, Any]:
-    ours = top_k_correct(top_indices(scores, 1), truth, 1)
-    theirs = top_k_correct(top_indices(reference, 1), truth, 1)
-    return PairedDifference.of(ours.tolist(), theirs.tolist()).as_dict()
-
-
-def _disagreements(
-    used: list[str], scores: dict[str, NDArray[np.float32]], labels: dict[str, int]
-) -> list[dict[str, Any]]:
-    """The images to which the models give different classes: those with labels on which one is right come first."""
-    best = {name: values.argmax(axis=1) for name, values in scores.items()}
-    differing = [index for index in range(len(used)) if len({int(indices[index]) for indices in best.values()}) > 1]
-    chances = {name: softmax(values).max(axis=1) for name, values in scores.items()}
-    right = {index: any(int(best[name][index]) == labels.get(used[index]) for name in best) for index in differing}
-    chosen = sorted(differing, key=lambda index: (not right[index], index))[:SHOWN]
-    return [
-        {
-            "image": used[index],
-            "label": labels.get(used[index]),
-            "answers": {
-                name: {"class": int(best[name][index]), "probability": float(chances[name][index])} for name in scores
-            },
-        }
-        for index in chosen
+def _sentence(job: Job, record: EvaluationRecord) -> str:
+    precision = job.config.precision
+    deployed: AccuracyFigures = record.variants[precision]
+    parts = [
+        f"{name.upper()} top-1 {figures.top1.percent:.1f} %"
+        for name, figures in record.variants.items()
+        if name in ("fp32", precision) and figures.top1 is not None
     ]
-
-
-def _sentence(job: Job, figures: dict[str, Any], count: int) -> str:
-    deployed = figures[job.config.precision]
-    parts = []
-    for name, kind in (("fp32", "FP32"), (job.config.precision, job.config.precision.upper())):
-        share = figures[name].get("top1")
-        if share is not None:
-            text = f"{kind} top-1 {100 * share['successes'] / share['total']:.1f} %"
-            parts += [text] if text not in parts else []
-    if "agreement" in deployed:
-        share = deployed["agreement"]
-        parts.append(f"agreement {100 * share['successes'] / share['total']:.1f} %")
-    return f"{', '.join(parts) or 'classified'} on {count} images"
+    if deployed.agreement is not None:
+        parts.append(f"agreement {deployed.agreement.percent:.1f} %")
+    return f"{', '.join(parts) or 'classified'} on {record.images} images"

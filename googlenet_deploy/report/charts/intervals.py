@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from googlenet_deploy.report.charts.scale import Linear, span_around, tick_texts
+from googlenet_deploy.report.charts.scale import Linear, axis_from, span_around, tick_texts, unit_text
 from googlenet_deploy.report.charts.svg import WIDTH, Svg, shortened, text_width
 
 ROW, TOP, BOTTOM, GAP = 34, 20, 36, 10
@@ -80,7 +80,7 @@ class Range:
 
 
 def ranges(rows: Sequence[Range], unit: str, label: str, form: Callable[[float], str], ends: tuple[str, str]) -> str:
-    """Bars between two bounds, from 0.
+    """Bars between two bounds, from 0, or on a logarithmic axis where values differ tenfold.
 
     Args:
         rows: From top to bottom.
@@ -93,13 +93,13 @@ def ranges(rows: Sequence[Range], unit: str, label: str, form: Callable[[float],
     left = min(WIDEST_LABEL + 40, max(text_width(row.label) for row in rows)) + GAP
     right = WIDTH - right_text
     base = 6 + height * len(rows)
-    x = Linear(0.0, max(row.high for row in rows) * 1.02, left, right)
+    x = axis_from([end for row in rows for end in (row.low, row.high)], left, right)
     svg = Svg(base + BOTTOM, label)
     ticks = x.ticks(4)
     for tick, text in zip(ticks, tick_texts(ticks), strict=True):
         svg.line((x(tick), 6), (x(tick), base), "grid")
         svg.text((x(tick), base + 15), text, "muted", "middle")
-    svg.text((right, base + 31), unit, "muted", "end")
+    svg.text((right, base + 31), unit_text(unit, x), "muted", "end")
     for index, row in enumerate(rows):
         middle = 6 + height * (index + 0.5)
         tip = f"{row.label}: {ends[0]} {form(row.low)}, {ends[1]} {form(row.high)} {unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from googlenet_deploy.report.charts.scale import Linear, Log, tick_texts
+from googlenet_deploy.report.charts.scale import Linear, Log, axis_from, tick_texts, unit_text
 from googlenet_deploy.report.charts.svg import WIDTH, Svg, shortened, text_width
 from googlenet_deploy.report.text import number
 
@@ -34,7 +34,7 @@ class Distribution:
 def quantiles(rows: Sequence[Distribution], unit: str, label: str) -> str:
     """Ranges; a thick bar reaches from the median to the 95th percentile.
 
-    A logarithmic axis is used where the longest time is more than eight times the shortest.
+    A logarithmic axis is used where the longest time is over ten times the shortest.
 
     Args:
         rows: From top to bottom.
@@ -43,16 +43,14 @@ def quantiles(rows: Sequence[Distribution], unit: str, label: str) -> str:
     """
     left = min(130.0, max(text_width(row.label) for row in rows)) + GAP
     right = WIDTH - 18
-    low, high = min(row.lowest for row in rows), max(row.highest for row in rows)
-    logarithmic = low > 0 and high > 8 * low
-    x: Linear | Log = Log(low * 0.9, high * 1.1, left, right) if logarithmic else Linear(0.0, high * 1.05, left, right)
+    x = axis_from([end for row in rows for end in (row.lowest, row.highest)], left, right)
     base = TOP + ROW * len(rows)
     svg = Svg(base + BOTTOM, label)
     ticks = x.ticks()
     for tick, text in zip(ticks, tick_texts(ticks), strict=True):
         svg.line((x(tick), TOP), (x(tick), base), "grid")
         svg.text((x(tick), base + 15), text, "muted", "middle")
-    svg.text((right, base + 31), f"{unit}, logarithmic" if logarithmic else unit, "muted", "end")
+    svg.text((right, base + 31), unit_text(unit, x), "muted", "end")
     for index, row in enumerate(rows):
         _row(svg, row, x, TOP + ROW * (index + 0.5) + 5, left, unit)
     svg.line((left, TOP), (left, base), "axis")

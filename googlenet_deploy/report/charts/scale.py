@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from googlenet_deploy.report.text import fixed
@@ -46,13 +47,37 @@ class Log:
         share = math.log(inside / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.0
         return self.start + share * (self.end - self.start)
 
-    def ticks(self) -> list[float]:
-        """Powers of ten, with 2 and 5 between them where they are few."""
+    def ticks(self, count: int = 5) -> list[float]:
+        """Powers of ten, with 2 and 5 between them where they are few: `count` does not matter."""
+        del count
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         powers = [10.0**exponent for exponent in range(first, last + 1)]
         factors = (1, 2, 5) if last - first <= 2 else (1,)
         inside = [factor * power for power in powers for factor in factors]
         return [value for value in inside if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
+
+
+TENFOLD = 10.0
+
+
+def axis_from(values: Sequence[float], start: float, end: float, top: float | None = None) -> Linear | Log:
+    """The axis for lengths: from 0, or logarithmic where the largest value is over ten times the smallest above 0.
+
+    Args:
+        values: At least one, none below 0.
+        start: Place of the axis's lower end.
+        end: Place of its upper end.
+        top: Upper end of a linear axis; a little above the largest value where None.
+    """
+    above = [value for value in values if value > 0]
+    if above and max(above) > TENFOLD * min(above):
+        return Log(min(above) / 1.5, max(above) * 1.1, start, end)
+    return Linear(0.0, top if top is not None else (max(values) * 1.05 or 1.0), start, end)
+
+
+def unit_text(unit: str, axis: Linear | Log) -> str:
+    """An axis's unit, with a word where it is logarithmic."""
+    return f"{unit}, logarithmic" if isinstance(axis, Log) else unit
 
 
 def tick_texts(ticks: list[float]) -> list[str]:

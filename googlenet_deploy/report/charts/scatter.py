@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from googlenet_deploy.report.charts.scale import Linear, axis_top, span_around, tick_texts
+from googlenet_deploy.report.charts.scale import Linear, axis_from, axis_top, span_around, tick_texts, unit_text
 from googlenet_deploy.report.charts.svg import WIDTH, Svg, text_width
 
 HEIGHT, LEFT, RIGHT, TOP, BASE = 276, 46, WIDTH - 22, 26, 224
@@ -55,7 +55,8 @@ def scatter(points: Sequence[Point], cost: str, worth: str, label: str) -> str:
         worth: Title of the vertical axis.
         label: What the chart shows, for screen readers.
     """
-    x = Linear(0.0, axis_top(max(point.cost for point in points) * 1.1), LEFT, RIGHT)
+    costs = [point.cost for point in points]
+    x = axis_from(costs, LEFT, RIGHT, axis_top(max(costs) * 1.1))
     y = Linear(*span_around([end for point in points for end in (point.low, point.high)]), BASE, TOP)
     svg = Svg(HEIGHT, label)
     for tick, text in _labelled(x.ticks(5)):
@@ -64,7 +65,7 @@ def scatter(points: Sequence[Point], cost: str, worth: str, label: str) -> str:
     for tick, text in _labelled(y.ticks(4)):
         svg.line((LEFT, y(tick)), (RIGHT, y(tick)), "grid")
         svg.text((LEFT - 7, y(tick) + 4.5), text, "muted", "end")
-    svg.text((RIGHT, BASE + 38), cost, "muted", "end")
+    svg.text((RIGHT, BASE + 38), unit_text(cost, x), "muted", "end")
     svg.text((6, 13), worth, "muted")
     frontier = pareto(points)
     if len(frontier) > 1:

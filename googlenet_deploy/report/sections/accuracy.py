@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+from googlenet_deploy.evaluation.statistics import Proportion
 from googlenet_deploy.report.charts.intervals import Interval, intervals
 from googlenet_deploy.report.charts.svg import style_of
-from googlenet_deploy.report.document import (
-    Absent,
-    Block,
-    Chart,
-    Drawing,
-    Gallery,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    table,
-)
-from googlenet_deploy.report.results import Disagreement, Results, Share, Variant
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, ReportSection, Table, table
+from googlenet_deploy.report.figures import Variant
+from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.text import fixed, number, plural, precision, signed
 
 EMPTY = "\N{EN DASH}"
 
 
-def section(results: Results) -> Section:
+def section(results: Results) -> ReportSection:
     """The section "Accuracy"."""
     subject = results.subject
     lead = (
@@ -44,7 +35,7 @@ def section(results: Results) -> Section:
         blocks += [numbers] if results.variants else []
     if not any(variant.agreement is not None for variant in results.variants):
         blocks.append(Absent("Agreement with FP32", results.why_missing("agreement")))
-    return Section("accuracy", "Accuracy", lead, tuple(blocks))
+    return ReportSection("accuracy", "Accuracy", lead, tuple(blocks))
 
 
 def _accuracies(variants: list[Variant]) -> str:
@@ -90,38 +81,13 @@ def _row(variant: Variant) -> tuple[str, ...]:
         _share(variant.top5),
         signed(change.points, 2) if change else EMPTY,
         f"{signed(change.low)} to {signed(change.high)}" if change else EMPTY,
-        str(change.better) if change else EMPTY,
-        str(change.worse) if change else EMPTY,
+        str(change.gained) if change else EMPTY,
+        str(change.lost) if change else EMPTY,
         _share(variant.agreement),
         fixed(variant.sqnr) if variant.sqnr is not None else EMPTY,
         number(variant.divergence, 2) if variant.divergence is not None else EMPTY,
     )
 
 
-def _share(share: Share | None) -> str:
+def _share(share: Proportion | None) -> str:
     return fixed(share.percent) if share is not None else EMPTY
-
-
-def disagreements_section(results: Results) -> Section:
-    """The disagreements_section "Disagreements"."""
-    lead = "Images to which the precisions give different classes. Mostly both answers are plausible, and close."
-    if results.disagreements:
-        caption = f"{len(results.disagreements)} images on which precisions disagree"
-        block: Block = Gallery(caption, tuple(_picture(entry) for entry in results.disagreements))
-    elif any(entry.part == "disagreements" for entry in results.missing):
-        block = Absent("Images on which precisions disagree", results.why_missing("disagreements"))
-    elif any(variant.agreement is not None for variant in results.variants):
-        block = Paragraph("There are none: every precision gives every image the same class.")
-    else:
-        block = Absent("Images on which precisions disagree", results.why_missing("agreement"))
-    return Section("disagreements", "Disagreements", lead, (block,))
-
-
-def _picture(entry: Disagreement) -> Picture:
-    lines: list[tuple[str, str, bool | None]] = []
-    for answer in entry.answers:
-        right = answer.name == entry.label if entry.label else None
-        lines.append((precision(answer.variant), f"{answer.name} {100 * answer.probability:.0f} %", right))
-    if entry.label:
-        lines.append(("true", entry.label, None))
-    return Picture(entry.thumbnail, entry.image, tuple(lines))

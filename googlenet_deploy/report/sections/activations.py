@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from googlenet_deploy.report.charts.histogram import histogram
-from googlenet_deploy.report.document import Absent, Chart, Drawing, Section, table
-from googlenet_deploy.report.results import Results, TensorHistogram
+from googlenet_deploy.report.document import Absent, Chart, Drawing, ReportSection, table
+from googlenet_deploy.report.figures import ActivationHistogram
+from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.text import fixed, number
 
-if TYPE_CHECKING:
-    from googlenet_deploy.calibration.histogram import Outline
-    from googlenet_deploy.calibration.table import CalibrationTable
+SHOWN, MARKED = 12, 3
 
 
-SHOWN = 12
-
-
-def section(results: Results) -> Section:
+def section(results: Results) -> ReportSection:
     """The section "Activations"."""
     lead = (
         "Absolute values of the activations over the calibration images, counts on a logarithmic scale. INT8 divides "
@@ -28,7 +21,7 @@ def section(results: Results) -> Section:
     )
     if not results.histograms:
         absent = Absent("Histograms of activations", results.why_missing("histograms"))
-        return Section("activations", "Activations", lead, (absent,))
+        return ReportSection("activations", "Activations", lead, (absent,))
     worst = sorted(results.histograms, key=lambda entry: entry.sqnr if entry.sqnr is not None else 1e9)[:SHOWN]
     shown = [entry for entry in results.histograms if entry in worst]
     drawings = tuple(Drawing(entry.tensor, _drawing(entry), _line(entry)) for entry in shown)
@@ -47,39 +40,19 @@ def section(results: Results) -> Section:
     ]
     columns = ("tensor", "largest", "clipped at", "by", "clipped %", "SQNR dB", *methods)
     caption = f"The {len(shown)} of {len(rows)} tensors that INT8 represents worst, in the order of the network."
-    numbers = table("Thresholds of all activations", columns, rows, (0, 3))
-    return Section("activations", "Activations", lead, (Chart(drawings, caption, numbers, small=True),))
+    known = [entry for entry in worst if entry.sqnr is not None]
+    caption += f" The worst is `{known[0].tensor}` ({fixed(known[0].sqnr or 0.0)} dB)." if known else ""
+    marked = [index for index, entry in enumerate(results.histograms) if entry in known[:MARKED]]
+    numbers = table("Thresholds of all activations", columns, rows, (0, 3), marked)
+    return ReportSection("activations", "Activations", lead, (Chart(drawings, caption, numbers, small=True),))
 
 
-def _drawing(entry: TensorHistogram) -> str:
+def _drawing(entry: ActivationHistogram) -> str:
     others = {name: value for name, value in entry.amax.items() if value != entry.chosen}
     label = f"Histogram of {entry.tensor}, clipped at {number(entry.chosen)}"
     return histogram(entry.counts, entry.width, entry.chosen, others, label)
 
 
-def _line(entry: TensorHistogram) -> str:
+def _line(entry: ActivationHistogram) -> str:
     sqnr = f"{fixed(entry.sqnr)} dB, " if entry.sqnr is not None else ""
     return f"{sqnr}{100 * entry.clipped:.4f} % clipped, by {entry.rule}"
-
-
-def tensor_histograms(table: CalibrationTable, outlines: Mapping[str, Outline]) -> tuple[TensorHistogram, ...]:
-    """One per record of the table that has an outline, in the table's order; tensors that were zero are left out."""
-    found = []
-    for record in table.records:
-        shape = outlines.get(record.members[0])
-        if shape is None or record.zero:
-            continue
-        found.append(
-            TensorHistogram(
-                tensor=record.members[0],
-                width=shape.width,
-                counts=shape.counts,
-                maximum=max(abs(record.minimum), abs(record.maximum)),
-                amax={name: value for name, value in record.amax.items() if name != "auto"},
-                chosen=record.amax[table.method],
-                rule=record.chosen if table.method == "auto" else table.method,
-                clipped=record.saturated.get(table.method, 0.0),
-                sqnr=record.errors.get(table.method),
-            )
-        )
-    return tuple(found)

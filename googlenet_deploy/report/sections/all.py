@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from googlenet_deploy.report.document import Section
+from googlenet_deploy.report.document import ReportSection
 from googlenet_deploy.report.results import Results
-from googlenet_deploy.report.sections import accuracy, activations, latency, layers, pipeline, tradeoff
-from googlenet_deploy.report.sections import accuracy as disagreements
-from googlenet_deploy.report.sections import layers as memory
-from googlenet_deploy.report.sections import layers as sensitivity
-from googlenet_deploy.report.sections import pipeline as reproduce
+from googlenet_deploy.report.sections import accuracy, activations, errors, latency, layers, pipeline, tradeoff
 
 _ORDER = (
-    accuracy, tradeoff, latency, layers, sensitivity, activations, memory, disagreements, pipeline, reproduce,
+    accuracy.section, errors.confusions_section, errors.disagreements_section, tradeoff.section, latency.section,
+    layers.section, layers.sensitivity_section, activations.section, layers.memory_section, pipeline.section,
+    pipeline.reproduce_section,
 )  # fmt: skip
 
 
-def sections(results: Results) -> tuple[Section, ...]:
+def sections(results: Results) -> tuple[ReportSection, ...]:
     """All sections; those without data say why."""
-    return tuple(module.section(results) for module in _ORDER)
+    return tuple(section(results) for section in _ORDER)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from googlenet_deploy.evaluation.statistics import Proportion
 from googlenet_deploy.report.charts.scatter import Point, pareto, scatter
 from googlenet_deploy.report.charts.svg import style_of
-from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, Section, Table, table
-from googlenet_deploy.report.results import BOUND, Quantity, Results, Share, Variant
+from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, ReportSection, Table, table
+from googlenet_deploy.report.figures import ASSUMED, MEASURED, ROOFLINE, Quantity, Variant
+from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
+from googlenet_deploy.report.summary import amount
 from googlenet_deploy.report.text import fixed, number, precision, size
 
 
-def section(results: Results) -> Section:
+def section(results: Results) -> ReportSection:
     """The section "Trade-off"."""
     lead = "What each precision costs, and what it is worth."
     usable = [variant for variant in results.variants if variant.latency is not None and _worth(variant) is not None]
@@ -22,10 +25,10 @@ def section(results: Results) -> Section:
         reason = results.why_missing("latency" if all(v.latency is None for v in results.variants) else "accuracy")
         blocks.append(Absent("The comparison of costs", reason))
         blocks += [numbers] if results.variants else []
-    return Section("trade-off", "Trade-off", lead, tuple(blocks))
+    return ReportSection("trade-off", "Trade-off", lead, tuple(blocks))
 
 
-def _worth(variant: Variant) -> Share | None:
+def _worth(variant: Variant) -> Proportion | None:
     return variant.top1 if variant.top1 is not None else variant.agreement
 
 
@@ -45,19 +48,26 @@ def _chart(variants: list[Variant]) -> str:
                 precision(variant.name), cost, share.percent, share.low, share.high, energy, style_of(variant.name), tip
             )
         )
-    bound = any(variant.latency is not None and variant.latency.kind == BOUND for variant in variants)
+    bound = any(variant.latency is not None and variant.latency.kind == ROOFLINE for variant in variants)
     cost_title = "milliseconds per image" + (" by the roofline" if bound else "")
     worth_title = "top-1, %" if accuracy else "top-1, or agreement with FP32, %"
     return scatter(points, cost_title, worth_title, "Accuracy against latency of each precision")
 
 
 def _caption(variants: list[Variant]) -> str:
-    where = next(variant.latency.where for variant in variants if variant.latency is not None)
-    kind = next(variant.latency.kind for variant in variants if variant.latency is not None)
-    how = "by the roofline model, not measured, for" if kind == BOUND else "measured on"
-    text = f"Up and to the left is better. Latency: {how} {where}. Whiskers are 95 % intervals of the accuracy."
+    places = {"measured on": MEASURED, "by the roofline model, not measured, for": ROOFLINE}
+    latencies = [variant.latency for variant in variants if variant.latency is not None]
+    how = [
+        f"{words} {where}"
+        for words, kind in places.items()
+        for where in dict.fromkeys(each.where for each in latencies if each.kind == kind)
+    ]
+    text = f"Up and to the left is better. Latency: {'; others '.join(how)}. "
+    text += "Whiskers are 95 % intervals of the accuracy."
+    if len({each.kind for each in latencies}) > 1:
+        text += " A measured latency and a roofline are not comparable: measure the others on the device too."
     if any(variant.energy is not None for variant in variants):
-        text += " A circle's area is the energy per image."
+        text += " A circle's area is the energy per image, as far as the table says where it comes from."
     names = [point.label for point in pareto(_plain(variants))]
     return f"{text} No other is better in both than: {', '.join(names)}."
 
@@ -91,7 +101,7 @@ def _numbers(results: Results) -> Table:
 def _text(quantity: Quantity | None) -> str:
     if quantity is None:
         return EMPTY
-    if quantity.kind != BOUND:
-        return f"{number(quantity.value)} {quantity.unit}"
-    text = f"\N{GREATER-THAN OR EQUAL TO} {number(quantity.least)} {quantity.unit}"
-    return text if quantity.least == quantity.value else f"{text}, roofline {number(quantity.value)}"
+    text = amount(quantity)
+    if quantity.kind == ROOFLINE and quantity.low is not None:
+        return f"{text} (roofline; floor {number(quantity.low)})"
+    return f"{text} (at the mode's power)" if quantity.kind == ASSUMED else text

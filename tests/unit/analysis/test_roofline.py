@@ -162,7 +162,7 @@ def test_lines_are_labelled_as_bounds_with_their_assumptions(two_layers: Callabl
     text = "\n".join(estimate_lines(estimate(two_layers(), load_target("orin-nano")), layers=True))
     for part in ("bounds from published rates, no measurement", "FP32 100.0%", "no engine is faster than the floor"):
         assert part in text
-    assert "mJ: if the mode's whole power were drawn" in text
+    assert "mJ is that cap for the roofline's time, no bound in either direction" in text
     assert "layer, in MAXN_SUPER" in text
     assert "conv " in text
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.cli.main import main
+from googlenet_deploy.deployment.commands import command_of, wrapped
 from googlenet_deploy.deployment.config import DeployConfig, config_text, make_config, read_config
-from googlenet_deploy.deployment.report_data import command_of, wrapped
 from googlenet_deploy.errors import InputError, UsageError
 
 NEEDED = {"weights": "w", "images": "i", "target": "orin-nano", "output": "o"}

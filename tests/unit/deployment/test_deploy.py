@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,9 @@ from googlenet_deploy.errors import GateError, InputError, OutputError, UsageErr
 from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.report.results import load_results
 from tests.unit.deployment.conftest import Finished, Ground, outcomes, run
+from tests.unit.device.benchmark.conftest import make_result
+
+__all__ = ["make_result"]  # a fixture
 
 NAMES = [step.name for step in STEPS]
 
@@ -65,11 +70,72 @@ def test_results_say_what_was_found(finished: Finished) -> None:
     assert results.layers
     assert results.histograms
     assert results.memory
-    assert {bound.mode for bound in results.bounds} >= {"7W", "15W"}
+    assert {bound.mode.name for bound in results.bounds["int8"]} >= {"7W", "15W"}
     assert results.commands[0].startswith("googlenet-deploy deploy --weights ")
     reasons = {entry.part: entry.reason for entry in results.missing}
-    assert "no device is at hand" in reasons["latency on the device"]
+    assert "no device is available here" in reasons["latency on the device"]
     assert "switched off" in reasons["latency"]
+
+
+def test_doubts_of_few_images_are_in_the_banner(finished: Finished) -> None:
+    folder = finished.result.folder
+    results = load_results(folder / "results.json")
+    assert any(doubt.text.startswith("only 8 images calibrated") for doubt in results.doubts)
+    assert any("12 evaluation images show" in doubt.text for doubt in results.doubts)
+    assert any(check.inconclusive for check in results.checks if check.name.startswith("No more is lost"))
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert 'class="verdict care"' in text or 'class="verdict bad"' in text
+    assert 'class="verdict good"' not in text
+
+
+def test_no_path_of_this_machine_is_in_what_is_passed_on(ground: Ground, finished: Finished) -> None:
+    folder = finished.result.folder
+    foreign = [str(ground.folder), str(folder.parent), str(Path.home()), str(Path.cwd())]
+    for name in ("results.json", "report.html", "report.md", "model.onnx", "model.int8.onnx", "table.json"):
+        content = (folder / name).read_bytes()
+        assert not [path for path in foreign if path.encode() in content], name
+    with zipfile.ZipFile(folder / "bundle.zip") as bundle:
+        for name in bundle.namelist():
+            content = bundle.read(name)
+            assert not [path for path in foreign if path.encode() in content], name
+
+
+def test_the_device_s_own_figures_come_into_the_report(
+    ground: Ground, copy_of: Callable[[], Path], make_result: Any, tmp_path: Path
+) -> None:
+    folder = copy_of()
+    weights = load_results(folder / "results.json").subject.weights_sha256
+    measured = make_result()
+    measured["model"].update(source_sha256=weights, precision="int8")
+    file = tmp_path / "benchmark.json"
+    file.write_text(json.dumps(measured))
+    finished = run(ground.config(folder, device_results=str(file)))
+    assert {name for name, outcome in outcomes(finished).items() if outcome == "done"} == set()
+    results = load_results(folder / "results.json")
+    latency = results.deployed.latency if results.deployed else None
+    assert latency is not None
+    chosen = measured["configurations"][0]
+    assert (latency.kind, latency.value) == (
+        "measured",
+        chosen["milliseconds"]["run"]["p50"]["value"] / chosen["batch"],
+    )
+    fp32 = results.variant("fp32")
+    assert fp32 is not None
+    assert fp32.latency is not None
+    assert fp32.latency.kind == "roofline"
+    assert "measured on" in results.device
+    assert not [entry for entry in results.missing if entry.part == "latency on the device"]
+    assert str(tmp_path) not in (folder / "report.html").read_text(encoding="utf-8")
+    measured["model"]["source_sha256"] = "f" * 64
+    file.write_text(json.dumps(measured))
+    with pytest.raises(InputError, match="measured a model of other weights"):
+        run(ground.config(folder, device_results=str(file)))
+    for damage in ("configurations", "state"):
+        broken = {**measured, damage: []}
+        broken["model"] = {**measured["model"], "source_sha256": weights}
+        file.write_text(json.dumps(broken))
+        with pytest.raises(InputError, match="is damaged"):
+            run(ground.config(folder, device_results=str(file)))
 
 
 def test_no_image_both_calibrates_and_evaluates(finished: Finished) -> None:
@@ -214,7 +280,7 @@ def test_a_gate_that_does_not_hold_stops_it(ground: Ground, copy_of: Callable[[]
     assert not (folder / "bundle.zip").exists()
     results = load_results(folder / "results.json")
     assert [gate.holds for gate in results.gates] == [True, False]
-    assert "Not ready" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "Do not ship" in (folder / "report.html").read_text(encoding="utf-8")
     assert {"bundle", "bounds"} <= {entry.part for entry in results.missing}
     again = outcomes(run(ground.config(folder)))
     assert again["evaluate"] == "unchanged"
@@ -225,7 +291,7 @@ def test_a_budget_leaves_the_fewest_layers_in_floating_point(ground: Ground, cop
     folder = copy_of()
     before = load_results(folder / "results.json")
     assert len(before.sensitivity) > 20
-    assert not any(layer.kept for layer in before.sensitivity)
+    assert not before.kept_in_float
     wanted = sorted(layer.sqnr for layer in before.sensitivity)[3]
     finished = run(ground.config(folder, budget={"sqnr": wanted}, calibration_images=6))
     images = json.loads((folder / "images.json").read_text())
@@ -235,7 +301,7 @@ def test_a_budget_leaves_the_fewest_layers_in_floating_point(ground: Ground, cop
     assert finished.result.gates[0].name == "budget"
     assert finished.result.gates[0].holds
     results = load_results(folder / "results.json")
-    kept = [layer.layer for layer in results.sensitivity if layer.kept]
+    kept = results.kept_in_float
     assert kept
     assert {layer.name for layer in results.layers if layer.kind == "int8"} & set(kept) == set()
 

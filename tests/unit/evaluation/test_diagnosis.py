@@ -152,6 +152,7 @@ def test_one_tensor_that_stands_out_is_that_tensor_also_where_others_follow() ->
 def test_few_calibration_images_are_named() -> None:
     given = worse(ranges=clipped(1), calibration_images=4)
     assert "calibrated on 4 images only" in text_of(given, "calibration images")
+    assert "0 of" not in text_of(given, "calibration images")
     assert causes(evidence(calibration_images=4))[0] == ("note", "calibration images")
 
 

@@ -9,28 +9,27 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from googlenet_deploy.report.results import (
-    BOUND,
+from googlenet_deploy.analysis.roofline import ModeBound
+from googlenet_deploy.device.targets.target import PowerMode
+from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
+from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
+from googlenet_deploy.report.figures import (
+    ASSUMED,
+    LOWER_BOUND,
     MEASURED,
-    Answer,
-    Check,
-    Difference,
+    ROOFLINE,
+    ActivationHistogram,
+    Confusion,
     Disagreement,
-    Gate,
+    Example,
     Latency,
     Layer,
     MemoryStep,
-    Missing,
-    ModeBound,
     Quantity,
-    Results,
-    Sensitivity,
-    Share,
-    Step,
-    Subject,
-    TensorHistogram,
     Variant,
+    VariantAnswer,
 )
+from googlenet_deploy.report.results import CheckResult, GateResult, Missing, Results, StepResult, Subject
 
 SUBJECT = Subject(
     title="GoogLeNet (bvlc)",
@@ -54,22 +53,27 @@ def picture() -> str:
 
 
 def variants() -> tuple[Variant, ...]:
-    bound = Quantity(0.26, "ms", BOUND, "Jetson Orin Nano 8 GB, 25W", 0.1, 0.26)
+    bound = Quantity(0.26, "ms", ROOFLINE, "Jetson Orin Nano 8 GB, 25W", 0.1, 0.26)
     fp32 = Variant(
-        "fp32", "model.onnx", 28_000_000, "11" * 32, Share(184, 244, 69.6, 80.4), Share(226, 244, 88.5, 95.4)
+        name="fp32",
+        file="model.onnx",
+        bytes=28_000_000,
+        sha256="11" * 32,
+        top1=Proportion(184, 244),
+        top5=Proportion(226, 244),
     )
     int8 = replace(
         fp32,
         name="int8",
         file="model.int8.onnx",
-        top1=Share(183, 244, 69.2, 80.0),
-        difference=Difference(-0.41, -1.62, 0.8, 1, 2),
-        agreement=Share(240, 244, 95.9, 99.4),
+        top1=Proportion(183, 244),
+        difference=PairedDifference(1, 2, 244),
+        agreement=Proportion(240, 244),
         sqnr=29.37,
         divergence=0.0023,
         latency=bound,
-        energy=replace(bound, unit="mJ", value=6.55, low=2.63, high=6.55),
-        memory=replace(bound, unit="MB", value=8.83, low=None, high=None),
+        energy=Quantity(6.55, "mJ", ASSUMED, bound.where),
+        memory=Quantity(8.83, "MB", LOWER_BOUND, bound.where),
         shares={"int8": 0.98, "fp16": 0.02},
     )
     measured = Quantity(22.7, "ms", MEASURED, "this machine", 22.1, 23.2)
@@ -88,12 +92,12 @@ def full() -> Results:
         created="2026-01-02 03:04 UTC",
         tool_version="1.2.3",
         steps=(
-            Step("export", "done", 18.2, "FP32 ONNX"),
-            Step("calibrate", "unchanged", 100.0, "256 images"),
-            Step("build", "left out", 0.0, "no TensorRT here"),
+            StepResult("export", "done", 18.2, "FP32 ONNX"),
+            StepResult("calibrate", "unchanged", 100.0, "256 images"),
+            StepResult("build", "left out", 0.0, "no TensorRT here"),
         ),
-        gates=(Gate("agreement", "at least 98 %", "98.4 %", True),),
-        checks=(Check("ONNX equals PyTorch", True, "largest difference 2e-05"),),
+        gates=(GateResult("agreement", "at least 98 %", "98.4 %", True),),
+        checks=(CheckResult("ONNX equals PyTorch", True, "largest difference 2e-05"),),
         variants=variants(),
         layers=tuple(
             Layer(
@@ -107,28 +111,46 @@ def full() -> Results:
                 "memory",
                 None,
                 20.0 + index,
+                0.5 * index,
             )
             for index in range(1, 30)
         ),
         histograms=tuple(
-            TensorHistogram(
-                f"tensor {index}", 0.5, (100, 20, 3, 0, 1), 2.4, {"max": 2.4, "mse": 2.0}, 2.0, "mse", 1e-4, 25.0
+            ActivationHistogram(
+                0.5,
+                (100, 20, 3, 0, 1),
+                tensor=f"tensor {index}",
+                maximum=2.4,
+                amax={"max": 2.4, "mse": 2.0},
+                chosen=2.0,
+                rule="mse",
+                clipped=1e-4,
+                sqnr=25.0 + index,
             )
             for index in range(3)
         ),
-        sensitivity=tuple(Sensitivity(f"layer {index}", 30.0 + index, 99.0, 10**6, index == 0) for index in range(5)),
+        sensitivity=tuple(
+            LayerSensitivity(f"layer {index}", "Conv", 10**6, 1000, 99.0, 30.0 + index, 0.01, 1e-3)
+            for index in range(5)
+        ),
+        kept_in_float=("layer 0",),
         memory=tuple(MemoryStep(f"inception{index}/conv", 10**6 - 1000 * index) for index in range(10)),
         latencies=(
             Latency("fp32", "run", "this machine", 1, 400, 21.0, 41.0, {"p50": 22.0, "p95": 27.0, "p99": 33.0}),
             Latency("int8", "end_to_end", "this machine", 1, 400, 2.0, 41.0, {"p50": 3.0}),
         ),
-        bounds=(
-            ModeBound("int8", "15W", 15.0, 0.15, 0.4, 5.9),
-            ModeBound("int8", "MAXN", None, 0.09, 0.25, None),
-        ),
+        bounds={
+            "int8": (
+                ModeBound(PowerMode("15W", 15.0, 625.0, 2133.0, None), 0.15, 0.4, 0.5, 5.9e-3, ()),
+                ModeBound(PowerMode("MAXN", None, 1020.0, 3199.0, None), 0.09, 0.25, 0.5, None, ()),
+            )
+        },
         disagreements=(
-            Disagreement("a.jpg", picture(), "cat", (Answer("fp32", "cat", 0.6), Answer("int8", "dog", 0.5))),
+            Disagreement(
+                "a.jpg", picture(), "cat", (VariantAnswer("fp32", "cat", 0.6), VariantAnswer("int8", "dog", 0.5))
+            ),
         ),
+        confusions=(Confusion("cat", "dog", 3, 20, 2, (Example("a.jpg", picture()),)),),
         environment={"Python": "3.11"},
         commands=("googlenet-deploy deploy --weights w",),
         artefacts={"model.onnx": "11" * 32},

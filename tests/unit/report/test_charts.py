@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -14,7 +15,16 @@ from googlenet_deploy.report.charts.bars import Bar, bars
 from googlenet_deploy.report.charts.histogram import histogram
 from googlenet_deploy.report.charts.intervals import Interval, Range, intervals, ranges
 from googlenet_deploy.report.charts.quantiles import Distribution, quantiles
-from googlenet_deploy.report.charts.scale import Linear, Log, axis_top, round_step, span_around, tick_texts
+from googlenet_deploy.report.charts.scale import (
+    Linear,
+    Log,
+    axis_from,
+    axis_top,
+    round_step,
+    span_around,
+    tick_texts,
+    unit_text,
+)
 from googlenet_deploy.report.charts.scatter import Circle, Point, label_places, pareto, scatter
 from googlenet_deploy.report.charts.svg import Svg, shortened, text_width
 from googlenet_deploy.report.text import fixed, number
@@ -51,9 +61,15 @@ def test_bars_are_as_long_as_their_values(values: list[float], columns: int) -> 
     drawings = [parsed(svg) for svg in bars([Bar(f"row {i}", v) for i, v in enumerate(values)], "ms", "bars", columns)]
     assert len(drawings) <= columns
     lengths = [float(rect.attrib["width"]) for root in drawings for rect in of_class(root, "c-main")]
-    largest = max(values)
+    largest, smallest = max(values), min((value for value in values if value > 0), default=1.0)
+    logarithmic = largest > 10 * smallest
+    assert ("ms, logarithmic" in texts(drawings[0])) == logarithmic
     for value, length in zip(values, lengths, strict=True):
-        assert length / max(lengths) == pytest.approx(value / largest, abs=0.02)
+        if logarithmic:  # from two thirds of the smallest value above 0
+            share = math.log(max(value, smallest / 1.5) / (smallest / 1.5)) / math.log(largest / (smallest / 1.5))
+        else:
+            share = value / largest
+        assert length / max(lengths) == pytest.approx(share, abs=0.02)
 
 
 def test_rows_have_their_label_note_and_tip() -> None:
@@ -195,3 +211,16 @@ def test_numbers_in_drawings_are_short() -> None:
     svg = Svg(10, "x")
     svg.line((1 / 3, 0), (2, 1e-9), "grid")
     assert not re.search(r"\d\.\d{3}", svg.render())
+
+
+@pytest.mark.parametrize(
+    ("values", "logarithmic"),
+    [([1.0, 10.0], False), ([1.0, 10.1], True), ([0.0, 5.0, 9.0], False), ([0.0, 0.1, 9.0], True), ([0.0], False)],
+)
+def test_an_axis_is_logarithmic_where_values_differ_tenfold(values: list[float], logarithmic: bool) -> None:
+    axis = axis_from(values, 10, 90)
+    assert isinstance(axis, Log) == logarithmic
+    places = [axis(value) for value in values]
+    assert places == sorted(places)
+    assert all(10 <= place <= 90 for place in places)
+    assert unit_text("ms", axis) == ("ms, logarithmic" if logarithmic else "ms")

@@ -56,7 +56,7 @@ def test_damage_is_named(full: Results, tmp_path: Path, change: Any, match: str)
 
 
 def test_a_newer_schema_says_what_to_do(full: Results, tmp_path: Path) -> None:
-    path = changed(full, tmp_path / "r.json", lambda values: values.update(schema_version=2))
+    path = changed(full, tmp_path / "r.json", lambda values: values.update(schema_version=3))
     with pytest.raises(InputError) as caught:
         load_results(path)
     assert caught.value.remedy == "update googlenet-deploy"

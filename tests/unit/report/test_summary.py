@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from googlenet_deploy.report.results import MEASURED, Check, Difference, Gate, Missing, Quantity, Results, Step
-from googlenet_deploy.report.summary import BAD, GOOD, OPEN, summarise
+from googlenet_deploy.evaluation.statistics import PairedDifference
+from googlenet_deploy.report.figures import MEASURED, Quantity
+from googlenet_deploy.report.results import CheckResult, Doubt, GateResult, Missing, Results, StepResult
+from googlenet_deploy.report.summary import BAD, CARE, GOOD, OPEN, summarise
 
 
 def with_int8(results: Results, **changes: object) -> Results:
@@ -16,14 +18,15 @@ def with_int8(results: Results, **changes: object) -> Results:
 def test_all_holds(full: Results) -> None:
     summary = summarise(full)
     assert summary.state == GOOD
-    assert summary.verdict == "Everything that was checked holds: 1 check and 1 gate."
+    assert summary.verdict == "Ship: 1 check and 1 gate hold."
     right, fast, energy, memory = summary.tiles
     assert right.answer == "75.0\u202f%"
     assert "\u22120.4 points against FP32" in right.detail
     assert right.state == GOOD
-    assert fast.answer == "\u2265\u202f0.100\u202fms"
-    assert "bound" in fast.detail
-    assert energy.answer == "\u2265\u202f2.63\u202fmJ"
+    assert fast.answer == "0.260\u202fms"  # the roofline, never the floor
+    assert "not measured: the roofline" in fast.detail
+    assert energy.answer == "6.55\u202fmJ"
+    assert "neither least nor most" in energy.detail
     assert memory.answer == "\u2265\u202f8.83\u202fMB"
     assert summary.unchecked == (("layer times", "no engine ran here"),)
 
@@ -31,27 +34,27 @@ def test_all_holds(full: Results) -> None:
 def test_measured_numbers_say_so(full: Results) -> None:
     measured = Quantity(5.2, "ms", MEASURED, "Orin Nano, 15W")
     tile = summarise(with_int8(full, latency=measured)).tiles[1]
-    assert (tile.answer, tile.detail) == ("5.20\u202fms", "per image measured on Orin Nano, 15W")
+    assert (tile.answer, tile.detail) == ("5.20\u202fms", "per image, measured on Orin Nano, 15W")
 
 
 def test_a_gate_that_does_not_hold_comes_first(full: Results) -> None:
-    summary = summarise(replace(full, gates=(Gate("agreement", "99 %", "98.4 %", False),)))
+    summary = summarise(replace(full, gates=(GateResult("agreement", "99 %", "98.4 %", False),)))
     assert summary.state == BAD
-    assert summary.verdict == "Not ready: agreement is 98.4 %, required is 99 %."
+    assert summary.verdict == "Do not ship: agreement is 98.4 %, required is 99 %."
     assert summary.tiles[0].state == BAD
 
 
 def test_a_check_that_fails_and_a_step_that_stopped(full: Results) -> None:
-    broken = replace(full, checks=(Check("self-test", False, "the self-test fails"),))
-    assert summarise(broken).verdict == "Not ready: the self-test fails."
-    stopped = replace(full, steps=(Step("quantize", "failed", 1.0, "the budget cannot be met"),))
-    assert summarise(stopped).verdict == "It stopped at quantize: the budget cannot be met"
+    broken = replace(full, checks=(CheckResult("self-test", False, "the self-test fails"),))
+    assert summarise(broken).verdict == "Do not ship: the self-test fails."
+    stopped = replace(full, steps=(StepResult("quantize", "failed", 1.0, "the budget cannot be met"),))
+    assert summarise(stopped).verdict == "Do not ship: it stopped at quantize, the budget cannot be met."
 
 
 def test_without_gates_chance_decides(full: Results) -> None:
     plain = replace(full, gates=())
     assert summarise(plain).tiles[0].state == GOOD
-    worse = with_int8(plain, difference=Difference(-3.0, -5.0, -1.0, 1, 9))
+    worse = with_int8(plain, difference=PairedDifference(1, 14, 244))
     assert summarise(worse).tiles[0].state == BAD
     unpaired = with_int8(plain, difference=None)
     tile = summarise(unpaired).tiles[0]
@@ -79,3 +82,34 @@ def test_nothing_known_is_said(bare: Results, full: Results) -> None:
 def test_fp32_alone_gives_its_interval(full: Results) -> None:
     alone = replace(full, subject=replace(full.subject, precision="fp32"), gates=())
     assert "95\u202f% interval 69.6 to 80.4" in summarise(alone).tiles[0].detail
+
+
+def test_doubts_make_it_ship_with_care_and_say_what_to_do(full: Results) -> None:
+    few = Doubt("only 24 images calibrated the ranges", "calibrate on about 256")
+    labels = Doubt("the images have no labels", "give --labels")
+    summary = summarise(replace(full, doubts=(few, labels)))
+    assert (summary.state, summary.next) == (CARE, "calibrate on about 256")
+    assert summary.verdict == "Ship with care: only 24 images calibrated the ranges; the images have no labels."
+    assert summary.doubts == (few, labels)
+    assert summary.tiles[0].state == CARE
+    third = summarise(replace(full, doubts=(few, labels, few)))
+    assert third.verdict.endswith("the images have no labels; and 1 other doubt.")
+    broken = replace(full, doubts=(few,), checks=(CheckResult("self-test", False, "the self-test fails"),))
+    assert summarise(broken).state == BAD  # a doubt does not soften a failure
+
+
+def test_a_gate_that_could_not_fail_is_no_check(full: Results) -> None:
+    vague = GateResult("agreement", "at least 98 %", "100.00 %", True, "189 images could show it")
+    blind = CheckResult("No loss", True, "+0.00 points", "12 images would show only large losses")
+    summary = summarise(replace(full, gates=(vague,), checks=(*full.checks, blind)))
+    assert summary.verdict == "Ship: 1 check holds."
+    assert len(summary.checked) == 1
+    assert summary.unchecked[0] == ("agreement at least 98 %", "found 100.00 %, but 189 images could show it")
+    assert summary.unchecked[1][0] == "No loss"
+
+
+def test_what_the_device_measured_is_the_headline(full: Results) -> None:
+    measured = Quantity(3.1, "ms", MEASURED, "Orin Nano, 15W")
+    results = replace(with_int8(full, latency=measured), device={"measured on": "Orin Nano, 15W"})
+    assert summarise(results).next == ""
+    assert summarise(full).next.endswith("`deploy --device-results`")
