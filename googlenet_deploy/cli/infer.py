@@ -43,6 +43,7 @@ from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Batch
     from googlenet_deploy.device.runner.protocol import Runner
+    from googlenet_deploy.device.signals import StopSignals
     from googlenet_deploy.device.stream.annotate import Annotations
     from googlenet_deploy.device.stream.answers import Answer
     from googlenet_deploy.device.stream.classify import Tally
@@ -100,7 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Classifies what comes and writes the answers as they come."""
     from googlenet_deploy.device.runner.select import open_runner
-    from googlenet_deploy.device.stream.classify import Tally, stop_on_signals
+    from googlenet_deploy.device.signals import SIGNALS, StopSignals
+    from googlenet_deploy.device.stream.classify import Tally
     from googlenet_deploy.device.stream.inputs import open_inputs
 
     _check_options(arguments)
@@ -116,13 +118,13 @@ def run(arguments: argparse.Namespace) -> int:
         gpu=gpu_options(arguments, arguments.streams),
     ) as runner:
         try:
-            with stop_on_signals(stop) as signals:
+            with StopSignals(stop, insistent=SIGNALS) as signals:
                 _stream(arguments, runner, inputs, stop, tally, signals)
         finally:
             _summarise(inputs, tally, runner)
-    if signals and not inputs.endless:
+    if signals.received is not None and not inputs.endless:
         print("note: stopped by a signal; the answers are those of the images until then", file=sys.stderr)
-        return SIGNALLED + signals[0]
+        return SIGNALLED + signals.received
     return 0
 
 
@@ -148,7 +150,7 @@ def _stream(
     inputs: Inputs,
     stop: threading.Event,
     tally: Tally,
-    signals: List[int],
+    signals: StopSignals,
 ) -> None:
     from googlenet_deploy.device.progress import progress
     from googlenet_deploy.device.stream.classify import classify
@@ -173,7 +175,7 @@ def _stream(
         finally:
             _report_losses(batches, annotations)
         if not tally.answered and not inputs.endless:
-            if signals:  # nothing to keep, so what stood at the outputs' places stays
+            if signals.requested():  # nothing to keep, so what stood at the outputs' places stays
                 raise KeyboardInterrupt
             raise GoogLeNetDeployError(f"not one of {tally.skipped} images could be used")
 

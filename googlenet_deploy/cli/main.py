@@ -10,15 +10,13 @@ import argparse
 import contextlib
 import io
 import os
-import signal
 import sys
-import threading
 from importlib import import_module
-from types import FrameType
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.commands import DEVICE_COMMANDS, DEVICE_PROGRAM
+from googlenet_deploy.device.signals import CtrlC
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import GoogLeNetDeployError
 
@@ -77,7 +75,7 @@ def device_main(argv: Optional[Sequence[str]] = None) -> int:
 
 def run_command(name: str, argv: List[str], program: str) -> int:
     """Parses `argv` with the module of command `name`, runs it, and reports errors in one or two lines."""
-    with _CtrlC() as ctrl_c:
+    with CtrlC() as ctrl_c:
         try:
             _allow_any_file_name()
             status = _parse_and_run(name, argv, program)
@@ -147,28 +145,6 @@ def _resolve(word: str, commands: Dict[str, Command]) -> Optional[str]:
         if word == name or word in command.aliases:
             return name
     return None
-
-
-class _CtrlC:
-    """Remembers that Ctrl-C was pressed, since some libraries turn the KeyboardInterrupt into an error of their own."""
-
-    pressed = False
-
-    def __enter__(self) -> _CtrlC:
-        self._before: Any = None
-        # Signals belong to the main thread, and one that is ignored (``nohup``) stays so.
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._press)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _press(self, number: int, frame: Optional[FrameType]) -> None:
-        self.pressed = True
-        signal.default_int_handler(number, frame)
 
 
 def _report(program: str, error: Exception) -> int:

@@ -6,15 +6,14 @@ batches are prepared while the network works on this one.
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Deque, Iterator, List, NamedTuple, Optional, Sequence, Union
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from PIL import Image
 
 from googlenet_deploy.device.images.decode import load_image
+from googlenet_deploy.device.prefetch import cancel_future, in_order, result_of
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import BadImageError, UsageError
@@ -98,21 +97,13 @@ class ImageBatches:
             yield Batch(np.stack(arrays), names)
 
     def _prepared(self) -> Iterator[Union[NDArray[np.generic], Skipped]]:
-        ahead = BATCHES_AHEAD * self.batch_size + self.workers
-        waiting = iter(self.sources)
-        running: Deque[Future[Union[NDArray[np.generic], Skipped]]] = deque()
+        ahead = BATCHES_AHEAD * self.batch_size + self.workers + 1
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
-            try:
-                for source in itertools.islice(waiting, ahead):
-                    running.append(pool.submit(self._prepare, source))
-                while running:
-                    result = running.popleft().result()
-                    for source in itertools.islice(waiting, 1):
-                        running.append(pool.submit(self._prepare, source))
-                    yield result
-            finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
-                for future in running:
-                    future.cancel()
+            made = in_order(
+                self.sources, lambda source: pool.submit(self._prepare, source), result_of, ahead, cancel_future
+            )
+            for _, prepared in made:
+                yield prepared
 
     def _prepare(self, source: ImageSource) -> Union[NDArray[np.generic], Skipped]:
         try:

@@ -6,10 +6,10 @@ thread of its own, which holds no lock of Python's while it does.
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Deque, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple, runtime_checkable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple, Union, runtime_checkable
 
+from googlenet_deploy.device.prefetch import cancel_future, in_order, result_of
 from googlenet_deploy.device.runner.protocol import check_shape, run_any_batch
 
 if TYPE_CHECKING:
@@ -78,36 +78,31 @@ def _until_failure(batches: Iterable[Optional[Batch]], failures: List[Exception]
 def _in_slots(
     runner: Runner, slots: AsyncRunner, batches: Iterable[Optional[Batch]]
 ) -> Iterator[Tuple[Batch, Dict[str, NDArray[np.generic]]]]:
-    running: Deque[Tuple[Batch, int]] = deque()
+    """A batch that does not fit the slots is computed alone, while nothing is under way."""
     smallest, largest = runner.batch_range
-    for batch in batches:
-        fits = batch is not None and smallest <= len(batch.array) and (largest is None or len(batch.array) <= largest)
-        while running and (len(running) == slots.slots or not fits):
-            earlier, ticket = running.popleft()
-            yield earlier, slots.collect(ticket)
-        if batch is None:
-            continue
+
+    def fits(batch: Batch) -> bool:
+        return smallest <= len(batch.array) and (largest is None or len(batch.array) <= largest)
+
+    def with_pauses() -> Iterator[Optional[Batch]]:
+        for batch in batches:
+            alone = batch is not None and not fits(batch)
+            yield from (None, batch, None) if alone else (batch,)
+
+    def begin(batch: Batch) -> Union[int, Dict[str, NDArray[np.generic]]]:
         check_shape(runner, batch.array)
-        if fits:
-            running.append((batch, slots.submit(batch.array)))
-        else:
-            yield batch, run_any_batch(runner, batch.array)
-    while running:
-        earlier, ticket = running.popleft()
-        yield earlier, slots.collect(ticket)
+        return slots.submit(batch.array) if fits(batch) else run_any_batch(runner, batch.array)
+
+    def finish(begun: Union[int, Dict[str, NDArray[np.generic]]]) -> Dict[str, NDArray[np.generic]]:
+        return slots.collect(begun) if isinstance(begun, int) else begun
+
+    return in_order(with_pauses(), begin, finish, slots.slots)
 
 
 def _in_a_thread(
     runner: Runner, batches: Iterable[Optional[Batch]]
 ) -> Iterator[Tuple[Batch, Dict[str, NDArray[np.generic]]]]:
-    running: Deque[Tuple[Batch, Future[Dict[str, NDArray[np.generic]]]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="network") as pool:
-        for batch in batches:
-            if batch is not None:
-                running.append((batch, pool.submit(run_any_batch, runner, batch.array)))
-            while running and (batch is None or len(running) == AHEAD):
-                earlier, future = running.popleft()
-                yield earlier, future.result()
-        while running:
-            earlier, future = running.popleft()
-            yield earlier, future.result()
+        yield from in_order(
+            batches, lambda batch: pool.submit(run_any_batch, runner, batch.array), result_of, AHEAD, cancel_future
+        )

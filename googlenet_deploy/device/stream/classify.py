@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, List, Optional, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Protocol, Sequence
 
 from googlenet_deploy.device.labels import count_mismatch
 from googlenet_deploy.device.predictions import TOP_K_INDICES, class_scores, predict
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
 
 SHOWN = 10
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Sink(Protocol):
@@ -98,29 +94,3 @@ def _check_names(outputs: Dict[str, NDArray[np.generic]], names: Sequence[str], 
     if count != len(names):
         what = f"has {count} classes, but there are {len(names)} class names"
         raise BadModelError(path, what, count_mismatch(count, names))
-
-
-@contextmanager
-def stop_on_signals(stop: threading.Event) -> Iterator[List[int]]:
-    """While the block runs, SIGINT and SIGTERM set `stop` instead of ending the program; a second one ends it.
-
-    Gives:
-        The signals that came.
-    """
-    came: List[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-
-    def handle(number: int, _frame: object) -> None:
-        came.append(number)
-        stop.set()
-        if len(came) > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

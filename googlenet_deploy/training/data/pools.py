@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from googlenet_deploy.device.prefetch import cancel_future, in_order, result_of
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.training.data.process_pool import ForkedPool
@@ -100,23 +100,13 @@ class ThreadPool(Generic[Item, Made]):
 
     def made(self, groups: Iterable[Sequence[Item]]) -> Iterator[list[Made]]:
         """See `Pool`."""
-        waiting = iter(groups)
-        running: deque[list[Future[Made]]] = deque()
         with ThreadPoolExecutor(self.count, thread_name_prefix="images") as executor:
 
-            def submit(group: Sequence[Item]) -> list[Future[Made]]:
+            def begin(group: Sequence[Item]) -> list[Future[Made]]:
                 return [executor.submit(self.make, item) for item in group]
 
-            try:
-                running.extend(submit(group) for group in itertools.islice(waiting, GROUPS_AHEAD))
-                while running:
-                    futures = running.popleft()
-                    running.extend(submit(following) for following in itertools.islice(waiting, 1))
-                    yield [future.result() for future in futures]
-            finally:  # the consumer has stopped, or Ctrl-C: what has not begun never will
-                for futures in running:
-                    for future in futures:
-                        future.cancel()
+            for _, made in in_order(groups, begin, _results, GROUPS_AHEAD + 1, _cancel):
+                yield made
 
     def close(self) -> None:
         """Nothing is left to end."""
@@ -147,7 +137,17 @@ def made_once(
 def ahead(items: Iterator[Made]) -> Iterator[Made]:
     """The same items, each made in a thread of its own while the one before is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
-        following = executor.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = executor.submit(next, items, None)
+        asked = in_order(itertools.repeat(0), lambda _: executor.submit(next, items, None), result_of, 2, cancel_future)
+        for _, item in asked:
+            if item is None:
+                return
             yield item
+
+
+def _results(futures: list[Future[Made]]) -> list[Made]:
+    return [future.result() for future in futures]
+
+
+def _cancel(futures: list[Future[Made]]) -> None:
+    for future in futures:
+        future.cancel()

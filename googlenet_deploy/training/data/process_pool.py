@@ -12,15 +12,14 @@ import mmap
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
 import warnings
-from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from googlenet_deploy.device.signals import SIGNALS
+from googlenet_deploy.device.prefetch import in_order
+from googlenet_deploy.device.signals import blocked_signals, ignore_signals
 from googlenet_deploy.errors import GoogLeNetDeployError
 
 if TYPE_CHECKING:
@@ -76,16 +75,14 @@ class ForkedPool(Generic[Item, Made]):
         Raises:
             GoogLeNetDeployError: A process has died; and whatever `make` raises.
         """
-        running: deque[Running] = deque()
+        places = itertools.cycle(range(self.groups_ahead + 1))
+
+        def begin(group: Sequence[Item]) -> Running:
+            return self._submit(group, next(places) * self.chunks * self.room)
+
         try:
-            for number, group in enumerate(groups):
-                running.append(self._submit(group, number % (self.groups_ahead + 1) * self.chunks * self.room))
-                if len(running) > self.groups_ahead:
-                    yield self._result(running[0])
-                    running.popleft()
-            while running:
-                yield self._result(running[0])
-                running.popleft()
+            for _, made in in_order(groups, begin, self._result, self.groups_ahead + 1, _end):
+                yield made
         except BrokenProcessPool as error:
             for child in self._children:
                 child.kill()  # the executor's own SIGTERM they ignore
@@ -94,8 +91,6 @@ class ForkedPool(Generic[Item, Made]):
                 "a process that reads images has died",
                 "where memory was short, take fewer --workers or a smaller --cache; go on with --resume",
             ) from error
-        finally:  # an error, or the consumer has stopped: what has not begun never will, and what has uses its memory
-            wait([future for group in running for future, _ in group if not future.cancel()])
 
     def close(self) -> None:
         """Ends the processes; `made` would fork new ones."""
@@ -125,16 +120,17 @@ class ForkedPool(Generic[Item, Made]):
         context = multiprocessing.get_context("fork")
         self._pool = ProcessPoolExecutor(self.count, context, _begin, (self.make, self._memory))
         # A signal that comes before a process ignores it would end it; processes begin with what is blocked here.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
-            with warnings.catch_warnings():
-                # Python 3.12 warns of locks that other threads hold; `make` takes none but its own.
-                warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
-                self._pool.submit(os.getpid)  # the first task forks all of them
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        with blocked_signals(), warnings.catch_warnings():
+            # Python 3.12 warns of locks that other threads hold; `make` takes none but its own.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
+            self._pool.submit(os.getpid)  # the first task forks all of them
         self._children = list(set(multiprocessing.active_children()) - before)
         return self._pool
+
+
+def _end(running: Running) -> None:
+    """What has not begun never will, and what has still uses its memory."""
+    wait([future for future, _ in running if not future.cancel()])
 
 
 # What follows runs in the forked processes.
@@ -145,8 +141,7 @@ _task: tuple[Callable[[Any], Any], mmap.mmap] | None = None
 def _begin(make: Callable[[Any], Any], memory: mmap.mmap) -> None:
     global _task  # noqa: PLW0603 - a process of a pool has no other place that its tasks could reach
     _task = make, memory
-    for number in SIGNALS:  # the run finishes its step when it is asked to stop, and needs samples for that
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()  # the run finishes its step when it is asked to stop, and needs samples for that
     gc.freeze()  # collecting what was there before would copy its memory
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
