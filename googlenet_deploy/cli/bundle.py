@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Dict, Tuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Dict, Iterator, Tuple
 
 from googlenet_deploy.cli.arguments import positive
+from googlenet_deploy.cli.stated_metadata import add_metadata_options, metadata_options, state_metadata
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--labels", metavar="CSV", help="jetson-inference: classes of --images, to print the accuracy")
     models.add_argument("--target", metavar="T", help="jetson, deepstream: a module such as orin-nano, or a JetPack")
     models.add_argument("--batch", metavar="N|MIN,OPT,MAX", help="jetson: batches of the engine (default: 1,4,16)")
+    add_metadata_options(parser)
     server = parser.add_argument_group("for Triton")
     server.add_argument("--name", default="googlenet", metavar="NAME", help="of the model (default: %(default)s)")
     server.add_argument("--engine", metavar="FILE", help="an engine for the server's GPU, served as NAME_tensorrt")
@@ -108,13 +111,47 @@ def run(arguments: argparse.Namespace) -> int:
 
         _tell(arguments.output, unpack_bundle(arguments.unpack, arguments.output), "was verified and unpacked")
         return 0
-    result = {"jetson": _jetson, "triton": _triton, "deepstream": _deepstream, "jetson-inference": _jetson_inference}[
-        arguments.kind
-    ](arguments)
+    with _described_models(arguments):
+        result = _pack(arguments)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     _tell(arguments.output, result.manifest, "was packed")
     return 0
+
+
+def _pack(arguments: argparse.Namespace) -> BundleResult:
+    return {"jetson": _jetson, "triton": _triton, "deepstream": _deepstream, "jetson-inference": _jetson_inference}[
+        arguments.kind
+    ](arguments)
+
+
+@contextmanager
+def _described_models(arguments: argparse.Namespace) -> Iterator[None]:
+    """Replaces the models by copies that carry what the options say about them; nothing where they say nothing."""
+    if not metadata_options(arguments):
+        yield
+        return
+    if arguments.table:
+        raise UsageError(
+            f"{metadata_options(arguments)[0]} changes the model that --table was made for",
+            "store it first, with `export --onnx MODEL --preprocessing ...`, and calibrate that",
+        )
+    import tempfile
+    from pathlib import Path
+
+    from googlenet_deploy.graph.files import load_classifier, write_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in PRECISIONS:
+            path = getattr(arguments, precision)
+            if path:
+                model = load_classifier(path)
+                state_metadata(arguments, path, model)
+                copy = Path(folder) / precision / Path(path).name
+                copy.parent.mkdir()
+                write_model(copy, model)
+                setattr(arguments, precision, str(copy))
+        yield
 
 
 def _check_alone(arguments: argparse.Namespace) -> None:
@@ -123,6 +160,7 @@ def _check_alone(arguments: argparse.Namespace) -> None:
         return
     task = "--device-only" if arguments.device_only else "--verify" if arguments.verify else "--unpack"
     given = [name for name in PACKED if getattr(arguments, name)]
+    given += [option[2:] for option in metadata_options(arguments)]
     if arguments.verify and arguments.output:
         given.append("output")
     if given:

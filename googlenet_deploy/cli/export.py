@@ -13,6 +13,7 @@ Examples:
   googlenet-deploy export --weights bvlc --output jetson-inference.onnx --input-of jetson-inference
   googlenet-deploy export --module net.py:make --module-args num_classes=10 --weights net.pth --output net.onnx
   googlenet-deploy export --module timm:create_model --module-args resnet18 --weights r18.safetensors --output r18.onnx
+  googlenet-deploy export --onnx resnet.onnx --preprocessing imagenet --class-names imagenet --output known.onnx
   googlenet-deploy export --onnx somebodys.onnx --output simplified.onnx --images photos/
 """
 
@@ -28,6 +29,7 @@ from googlenet_deploy.cli.arguments import (
     module_preprocessing,
     refuse_unused,
 )
+from googlenet_deploy.cli.stated_metadata import state_metadata
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,13 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any PyTorch classifier: FILE.py:CALLABLE or package.module:CALLABLE, which is imported and called",
     )
     source.add_argument("--module-args", metavar="A,NAME=B", help="what it is called with, such as num_classes=10")
-    source.add_argument("--class-names", metavar="FILE", help="of --module: a name per line, or imagenet")
+    source.add_argument("--class-names", metavar="FILE", help="of --module or --onnx: a name per line, or imagenet")
     source.add_argument("--onnx", metavar="FILE", help="simplify and convert this ONNX image classifier instead")
     parser.add_argument("--output", required=True, metavar="FILE", help="where the ONNX model goes")
     parser.add_argument("--num-classes", type=int, metavar="N", help="number of classes that the weights must have")
     _add_format_arguments(parser.add_argument_group("format"))
     _add_graph_arguments(parser.add_argument_group("graph"))
     add_preprocessing_options(parser)
+    parser.set_defaults(image_backend="pillow")
     report = parser.add_argument_group("verification and report")
     report.add_argument("--images", metavar="DIR", help="verify on images of this folder (default: seeded pictures)")
     report.add_argument(
@@ -168,8 +171,10 @@ def _check_source(arguments: argparse.Namespace) -> None:
     if arguments.weights_key and not arguments.weights:
         raise UsageError("--weights-key belongs to --weights")
     if not arguments.module:
-        own = ("module_args", "class_names", *PREPROCESSING_OPTIONS)
-        refuse_unused(arguments, dict.fromkeys(own), "belongs to --module: other sources carry it")
+        refuse_unused(arguments, {"module_args": None}, "belongs to --module")
+    if not arguments.module and not arguments.onnx:
+        own = ("class_names", *PREPROCESSING_OPTIONS)
+        refuse_unused(arguments, dict.fromkeys(own), "belongs to --module or --onnx: checkpoints carry it")
 
 
 def _options(arguments: argparse.Namespace) -> ExportOptions:
@@ -245,6 +250,7 @@ def _from_onnx(
 
     note(f"reading {arguments.onnx}")
     model = load_classifier(arguments.onnx)
+    state_metadata(arguments, arguments.onnx, model)
     preprocessing = input_specification(arguments.onnx, model)
     samples = _samples(arguments, preprocessing)
     return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples, load_model(arguments.onnx))

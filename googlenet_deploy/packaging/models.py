@@ -106,7 +106,7 @@ def _check(model: BundleModel) -> None:
         raise BadModelError(
             model.path,
             "does not say how its images are prepared, so the device could not either",
-            "export it with `googlenet-deploy export`, which stores that in the model",
+            "give --preprocessing imagenet, or store it with `export --onnx MODEL --preprocessing imagenet`",
         )
     if header.quantized != (model.precision == "int8"):
         what = "is quantised" if header.quantized else "is not quantised"

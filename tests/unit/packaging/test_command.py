@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from googlenet_deploy.cli.main import main
+from googlenet_deploy.device.onnx_model.header import read_onnx
+from googlenet_deploy.graph.files import load_model, write_model
 from googlenet_deploy.packaging.content import verify_bundle
-from tests.unit.packaging.conftest import Classifier, changed_byte
+from tests.unit.packaging.conftest import NAMES, SPECIFICATION, Classifier, changed_byte
 
 
 def options(classifier: Classifier, *more: str) -> list[str]:
@@ -99,3 +101,60 @@ def test_a_bundle_from_a_newer_version_is_refused(
     (folder / "manifest.json").write_text(text)
     assert main(["bundle", "--verify", str(folder)]) == 1
     assert "update googlenet-deploy" in capsys.readouterr().err
+
+
+def bare(classifier: Classifier, path: Path) -> Path:
+    """The classifier as another tool would write it: without a word about images and classes."""
+    model = load_model(classifier.fp32)
+    del model.metadata_props[:]
+    write_model(path, model)
+    return path
+
+
+OTHERS = ["--scale", "0.003921568627450980", "--mean", "0.4,0.5,0.6", "--std", "0.5,0.25,0.75", "--resize", "72"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [["jetson", "--target", "orin-nano"], ["triton"], ["deepstream", "--target", "jetpack-6.2"], ["jetson-inference"]],
+)
+def test_models_of_other_tools_are_packed(
+    classifier: Classifier, tmp_path: Path, kind: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = bare(classifier, tmp_path / "other.onnx")
+    images = ["--images", str(classifier.folder / "images")]
+    command = ["bundle", "--kind", *kind, "--fp32", str(model), *images, "--output", str(tmp_path / "b")]
+    assert main(command) == 1
+    assert "give --preprocessing" in capsys.readouterr().err
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"{name}\n" for name in NAMES), encoding="utf-8")
+    assert main([*command, *OTHERS, "--class-names", str(names)]) == 0
+    assert verify_bundle(tmp_path / "b").precision in ("fp32", "fp16")
+    (packed,) = list((tmp_path / "b").rglob("*.onnx"))
+    metadata = read_onnx(packed).metadata
+    assert metadata.preprocessing is not None
+    assert metadata.class_names == NAMES
+    if kind[0] in ("jetson", "triton"):
+        assert metadata.preprocessing == SPECIFICATION
+
+
+def test_what_is_said_of_a_model_has_to_fit(
+    classifier: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = bare(classifier, tmp_path / "other.onnx")
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    command = ["bundle", "--kind", "triton", "--fp32", str(model), "--images", str(classifier.folder / "images")]
+    command += ["--output", str(tmp_path / "b"), "--preprocessing", "imagenet"]
+    assert main([*command, "--class-names", str(tmp_path / "two.txt")]) != 0
+    assert "2" in capsys.readouterr().err
+    assert main([*command, "--table", str(classifier.table)]) == 2
+    assert "store it first" in capsys.readouterr().err
+    assert main(["bundle", "--verify", "x", "--preprocessing", "imagenet"]) == 2
+    assert not (tmp_path / "b").exists()
+
+
+def test_export_stores_what_is_said_of_a_model(classifier: Classifier, tmp_path: Path) -> None:
+    model, output = bare(classifier, tmp_path / "other.onnx"), tmp_path / "known.onnx"
+    assert main(["export", "--onnx", str(model), "--no-simplify", "--output", str(output), *OTHERS]) == 0
+    assert read_onnx(output).metadata.preprocessing == SPECIFICATION
+    assert main(["export", "--weights", "bvlc", "--output", str(output), "--preprocessing", "imagenet"]) == 2
