@@ -35,8 +35,9 @@ from googlenet_deploy.export.passes.simplify import Simplify
 from googlenet_deploy.export.passes.uint8_input import Uint8Input
 from googlenet_deploy.export.targets import choose_opset, ir_version_for
 from googlenet_deploy.export.verify import Comparison, Reference, reference_of
+from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.files import read_metadata, store_metadata
-from googlenet_deploy.graph.graph import copy_model, opset_of
+from googlenet_deploy.graph.graph import opset_of
 from googlenet_deploy.graph.opset import ConvertOpset
 from googlenet_deploy.graph.pass_manager import Pass, PassManager, PassRecord
 from googlenet_deploy.graph.shapes import restate_shapes

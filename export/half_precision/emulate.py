@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.half_precision.types import HALF_TYPES, HalfType
-from googlenet_deploy.graph.graph import copy_model, element_types, replace_nodes, tensor_names, unique_name
+from googlenet_deploy.graph.edit import copy_model, replace_nodes, set_constant, unique_name
+from googlenet_deploy.graph.graph import element_types, tensor_names
 
 with requires("export"):
-    from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+    from onnx import ModelProto, NodeProto, TensorProto, helper
 
 # These only pass values on, which are rounded already.
 _SELECTING = ("Relu", "MaxPool", "GlobalMaxPool", "Concat", "Flatten", "Reshape", "Transpose", "Identity", "Squeeze",
@@ -33,7 +34,7 @@ def stand_in(model: ModelProto) -> ModelProto:
     taken = tensor_names(copy.graph) | {node.name for node in copy.graph.node}
     for tensor in copy.graph.initializer:
         if tensor.name in half:
-            tensor.CopyFrom(numpy_helper.from_array(half[tensor.name].from_tensor(tensor), tensor.name))
+            set_constant(tensor, half[tensor.name].from_tensor(tensor))
     nodes: list[NodeProto] = []
     for node in copy.graph.node:
         nodes += _rounding(node, half, taken)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.export.half_precision.ranges import LayerRange
 from googlenet_deploy.export.half_precision.types import HalfType
-from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphIndex, element_types, opset_of
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphView, element_types, opset_of
 
 with requires("export"):
     import numpy as np
@@ -48,7 +48,7 @@ class _Choice:
         self.model, self.kind, self.keep = model, kind, frozenset(keep)
         self.nodes: list[NodeProto] = list(model.graph.node)
         self.ranges = {entry.name: entry for entry in ranges}
-        self.index = GraphIndex(model.graph)
+        self.graph = GraphView(model)
         self.opset = opset_of(model)
         self.types = element_types(model)
         unknown = self.keep - {node.name for node in self.nodes} - {node.op_type for node in self.nodes}
@@ -107,7 +107,7 @@ class _Choice:
 
     def _constants(self, node: NodeProto) -> Iterable[npt.NDArray[np.float32]]:
         for name in node.input:
-            tensor = self.index.constants.get(name)
+            tensor = self.graph.initializers.get(name)
             if tensor is not None and tensor.data_type == TensorProto.FLOAT:
                 yield numpy_helper.to_array(tensor)
 
@@ -118,7 +118,7 @@ class _Choice:
             changed = False
             for node in self.nodes:
                 for name in node.input:
-                    maker = self.index.producers.get(name)
+                    maker = self.graph.producers.get(name)
                     if maker is None or maker.op_type != "DequantizeLinear":
                         continue
                     ends = (maker, node)
@@ -131,7 +131,7 @@ class _Choice:
         """A QuantizeLinear of float32 values needs no detour through 16 bits."""
         for node in self.nodes:
             if node.op_type == "QuantizeLinear" and node.name not in reasons:
-                maker = self.index.producers.get(node.input[0])
+                maker = self.graph.producers.get(node.input[0])
                 if maker is None or maker.name in reasons:
                     reasons[node.name] = "what it quantises is FP32"
 

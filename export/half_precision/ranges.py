@@ -9,11 +9,12 @@ from googlenet_deploy.analysis.costs import element_count
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.verify import run
-from googlenet_deploy.graph.graph import copy_model, integer, integers, known_shapes, tensor_names, unique_name
+from googlenet_deploy.graph.edit import add_constant, copy_model, unique_name
+from googlenet_deploy.graph.graph import integer, integers, known_shapes, tensor_names
 
 with requires("export"):
     import numpy as np
-    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 Shape = list[int | str | None]
 
@@ -77,7 +78,7 @@ def largest_magnitudes(model: ModelProto, samples: Samples) -> dict[str, float]:
     taken = tensor_names(graph) | {node.name for node in graph.node}
     results = {}
     everything = unique_name("all_values", taken)
-    copy.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), everything))
+    add_constant(copy.graph, np.array([-1], np.int64), everything)
     del copy.graph.output[:]
     for name in names:
         magnitude, largest = unique_name(f"{name}/magnitude", taken), unique_name(f"{name}/largest", taken)

@@ -14,7 +14,8 @@ from collections.abc import Collection
 
 from googlenet_deploy.errors import VerificationError, requires
 from googlenet_deploy.export.half_precision.types import HalfType
-from googlenet_deploy.graph.graph import GraphIndex, element_types, replace_nodes, subgraphs, tensor_names, unique_name
+from googlenet_deploy.graph.edit import replace_nodes, set_constant, unique_name
+from googlenet_deploy.graph.graph import element_types, subgraphs, tensor_names
 
 with requires("export"):
     from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -63,7 +64,7 @@ class _Writer:
         self.halved = [node for node in graph.node if node.name not in fp32 and self._has_floats(node)]
         self.names = {node.name for node in self.halved}
         self.constants = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
-        self.outputs = GraphIndex(graph).outputs
+        self.outputs = {value.name for value in graph.output}
         self.taken = tensor_names(graph) | {node.name for node in graph.node}
         self.nodes: list[NodeProto] = []
         self.half_tensors: dict[str, str] = {}  # of a tensor made in 16 bits, the name under which it is now
@@ -90,7 +91,7 @@ class _Writer:
             tensor = self.constants.get(node.input[1]) if node.op_type in QUANTIZATION else None
             if tensor is not None:
                 values = self.kind.rounded(numpy_helper.to_array(tensor))
-                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+                set_constant(tensor, values)
 
     def _read(self, name: str, *, half: bool) -> str:
         """The name of a tensor in the type that a reader wants."""

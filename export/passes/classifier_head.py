@@ -8,7 +8,7 @@ implicit and explicit INT8 know as pooling.
 from __future__ import annotations
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import GraphIndex, integer, integers, known_shapes
+from googlenet_deploy.graph.graph import GraphView, Shape, integer, integers, known_shapes
 
 with requires("export"):
     from onnx import ModelProto, NodeProto, helper
@@ -23,14 +23,14 @@ class ClassifierHead:
 
     def run(self, model: ModelProto) -> bool:
         """See the class."""
-        index = GraphIndex(model.graph)
+        view = GraphView(model)
         shapes = known_shapes(model)
         changed = False
         for node in model.graph.node:
-            if node.op_type == "ReduceMean" and _is_spatial_mean(node, index, shapes):
+            if node.op_type == "ReduceMean" and _is_spatial_mean(node, view, shapes):
                 _rewrite(node, "GlobalAveragePool", {})
                 changed = True
-            elif node.op_type == "Reshape" and _is_flatten(node, index, shapes):
+            elif node.op_type == "Reshape" and _is_flatten(node, view, shapes):
                 _rewrite(node, "Flatten", {"axis": 1})
                 changed = True
         return changed
@@ -60,20 +60,20 @@ class WindowedAveragePool:
         return changed
 
 
-def _is_spatial_mean(node: NodeProto, index: GraphIndex, shapes: dict[str, list[int | str | None]]) -> bool:
+def _is_spatial_mean(node: NodeProto, view: GraphView, shapes: dict[str, Shape]) -> bool:
     """Whether a ReduceMean averages over all but batch and channels, and keeps those dimensions."""
     rank = len(shapes.get(node.input[0], []))
     axes = integers(node, "axes", [])
     if len(node.input) > 1:
-        constant = index.constant(node.input[1])
+        constant = view.find_constant(node.input[1])
         axes = [] if constant is None else [int(axis) for axis in constant.reshape(-1)]
     spatial = list(range(2, rank))
     return rank > 2 and integer(node, "keepdims", 1) == 1 and sorted(axis % rank for axis in axes) == spatial
 
 
-def _is_flatten(node: NodeProto, index: GraphIndex, shapes: dict[str, list[int | str | None]]) -> bool:
+def _is_flatten(node: NodeProto, view: GraphView, shapes: dict[str, Shape]) -> bool:
     """Whether a Reshape takes (N, C, 1, 1) from a pooling to (N, C)."""
-    producer = index.producers.get(node.input[0])
+    producer = view.producers.get(node.input[0])
     pooled = producer is not None and producer.op_type in ("GlobalAveragePool", "ReduceMean", "AveragePool")
     before, after = shapes.get(node.input[0], []), shapes.get(node.output[0], [])
     # With C columns, and one value per channel, the rows can only be the batch, known or not.

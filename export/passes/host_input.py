@@ -19,17 +19,8 @@ from __future__ import annotations
 from googlenet_deploy.device.hosts import HostNormalization
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.graph.graph import (
-    GraphIndex,
-    integer,
-    integers,
-    replace_nodes,
-    runtime_inputs,
-    shape_of,
-    tensor_names,
-    text,
-    unique_name,
-)
+from googlenet_deploy.graph.edit import add_constant, replace_nodes, set_constant, unique_name
+from googlenet_deploy.graph.graph import GraphView, integer, integers, runtime_inputs, shape_of, tensor_names, text
 
 with requires("export"):
     import numpy as np
@@ -74,7 +65,7 @@ class HostInput:
         swapped = self.preprocessing.channels != self.host.channels
         if not swapped and (factors == 1).all() and (shifts == 0).all():
             return False
-        first = _foldable_convolution(graph, source.name)
+        first = _foldable_convolution(model, source.name)
         nodes = _Nodes(graph, source.name)
         if first is None:
             nodes.add_gather(swapped)
@@ -123,8 +114,7 @@ class _Nodes:
     def _add(self, operator: str, leaf: str, constant: npt.NDArray[np.generic]) -> None:
         name = unique_name(f"{self.source}/host/{leaf}", self.taken)
         tensor = unique_name(f"{name}/value", self.taken)
-        self.taken |= {name, tensor}
-        self.graph.initializer.append(numpy_helper.from_array(constant, tensor))
+        add_constant(self.graph, constant, tensor)
         self.nodes.append(helper.make_node(operator, [self.last, tensor], [name], name))
 
     def insert(self) -> None:
@@ -139,19 +129,16 @@ def _in_host_order(values: _Values, swapped: bool) -> _Values:
     return values[::-1] if swapped else values
 
 
-def _foldable_convolution(graph: GraphProto, source: str) -> NodeProto | None:
+def _foldable_convolution(model: ModelProto, source: str) -> NodeProto | None:
     """The one reader of the input, where it is a convolution whose constants are its own; else None."""
-    index = GraphIndex(graph)
-    node = index.only_consumer(source)
+    view, stored = GraphView(model), {tensor.name: tensor for tensor in model.graph.initializer}
+    node = view.only_reader(source)
     if node is None or node.op_type != "Conv" or node.domain or integer(node, "group", 1) != 1:
         return None
-    constants = [index.constants.get(name) for name in node.input[1:] if name]
     own = all(
-        tensor is not None
-        and tensor.data_type == TensorProto.FLOAT
-        and len(index.consumers[tensor.name]) == 1
-        and tensor.name not in index.outputs
-        for tensor in constants
+        name in stored and stored[name].data_type == TensorProto.FLOAT and view.only_reader(name) is not None
+        for name in node.input[1:]
+        if name
     )
     return node if own else None
 
@@ -163,22 +150,21 @@ def _pads(node: NodeProto) -> bool:
 
 def _fold(graph: GraphProto, node: NodeProto, factors: _Values, shifts: _Values, *, swapped: bool) -> None:
     """Folds factor, shift and order of the channels into a convolution."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    weights = constants[node.input[1]]
+    weights = next(tensor for tensor in graph.initializer if tensor.name == node.input[1])
     values = numpy_helper.to_array(weights).astype(np.float64)
     if (shifts != 0).any():
         _add_to_bias(graph, node, values.reshape(*values.shape[:2], -1).sum(axis=2) @ shifts)
     scaled = values * factors.reshape(1, -1, *[1] * (values.ndim - 2))
     ordered = scaled[:, ::-1] if swapped else scaled
-    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(ordered, np.float32), weights.name))
+    set_constant(weights, np.ascontiguousarray(ordered, np.float32))
 
 
 def _add_to_bias(graph: GraphProto, node: NodeProto, added: _Values) -> None:
     present = next((tensor for tensor in graph.initializer if list(node.input[2:]) == [tensor.name]), None)
     if present is not None:
         values = numpy_helper.to_array(present).astype(np.float64) + added
-        present.CopyFrom(numpy_helper.from_array(np.asarray(values, np.float32), present.name))
+        set_constant(present, np.asarray(values, np.float32))
         return
     name = unique_name(f"{node.name}/bias", tensor_names(graph))
-    graph.initializer.append(numpy_helper.from_array(np.asarray(added, np.float32), name))
+    add_constant(graph, np.asarray(added, np.float32), name)
     node.input[:] = [*node.input[:2], name]

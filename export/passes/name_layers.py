@@ -28,7 +28,7 @@ from __future__ import annotations
 import ast
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import rename_tensors, unique_name
+from googlenet_deploy.graph.edit import rename_tensors, unique_name
 
 with requires("export"):
     from onnx import GraphProto, ModelProto, NodeProto

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.export.verify import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES
-from googlenet_deploy.graph.graph import (
-    opset_of,
-    rename_tensors,
-    runtime_inputs,
-    shape_of,
-    tensor_names,
-    unique_name,
-)
+from googlenet_deploy.graph.edit import copied, rename_tensors, unique_name
+from googlenet_deploy.graph.graph import opset_of, runtime_inputs, shape_of, tensor_names
 
 with requires("export"):
     import numpy as np
@@ -133,9 +127,7 @@ def _scores(model: ModelProto) -> ValueInfoProto:
     outputs = model.graph.output
     if len(outputs) != 1 or len(shape_of(outputs[0])) != 2:
         raise VerificationError("--softmax and --top-k need a model with one output of shape (N, classes)")
-    scores = ValueInfoProto()
-    scores.CopyFrom(outputs[0])
-    return scores
+    return copied(outputs[0])
 
 
 def _forget_outputs(model: ModelProto) -> None:

@@ -22,15 +22,8 @@ from collections.abc import Sequence
 
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.graph.graph import (
-    GraphIndex,
-    integer,
-    replace_nodes,
-    runtime_inputs,
-    shape_of,
-    tensor_names,
-    unique_name,
-)
+from googlenet_deploy.graph.edit import add_constant, replace_nodes, set_constant, unique_name
+from googlenet_deploy.graph.graph import GraphView, integer, runtime_inputs, shape_of, tensor_names
 
 with requires("export"):
     import numpy as np
@@ -65,10 +58,11 @@ class Uint8Input:
         is_float = source.type.tensor_type.elem_type == TensorProto.FLOAT
         if not is_float or self.preprocessing.layout != "NCHW" or len(shape) != 4:
             raise VerificationError("uint8 input needs a network with a float32 NCHW input")
-        readers = GraphIndex(graph).consumers.get(source.name, [])
+        view = GraphView(model)
+        readers = view.readers(source.name)
         if self.preprocessing.channels == "BGR":
             for reader in readers:
-                _reverse_input_channels(graph, reader)
+                _reverse_input_channels(view, reader)
         nodes = self._normalisation(graph, source)
         for reader in readers:
             reader.input[:] = [nodes[-1].output[0] if name == source.name else name for name in reader.input]
@@ -93,23 +87,22 @@ class Uint8Input:
             if (values != neutral).any():
                 constant = np.asarray(values, np.float32).reshape(1, -1, 1, 1)
                 tensor = f"{name}/{leaf}/{'mean' if operator == 'Sub' else 'scale'}"
-                graph.initializer.append(numpy_helper.from_array(constant, tensor))
+                add_constant(graph, constant, tensor)
                 nodes.append(
                     helper.make_node(operator, [nodes[-1].output[0], tensor], [f"{name}/{leaf}"], f"{name}/{leaf}")
                 )
         return nodes
 
 
-def _reverse_input_channels(graph: GraphProto, node: NodeProto) -> None:
+def _reverse_input_channels(view: GraphView, node: NodeProto) -> None:
     """Turns the weights of a convolution on BGR into those on RGB."""
-    index = GraphIndex(graph)
-    weights = index.constants.get(node.input[1]) if len(node.input) > 1 else None
+    weights = view.initializers.get(node.input[1]) if len(node.input) > 1 else None
     if node.op_type != "Conv" or integer(node, "group", 1) != 1 or weights is None:
         raise VerificationError(f"the BGR input feeds {node.name}, which is no plain convolution with constant weights")
-    if len(index.consumers[weights.name]) != 1:
+    if view.only_reader(node.input[1]) is None:
         raise VerificationError(f"the weights of {node.name} are shared, so their channels cannot be reordered")
     values = numpy_helper.to_array(weights)
-    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[:, ::-1]), weights.name))
+    set_constant(weights, np.ascontiguousarray(values[:, ::-1]))
 
 
 def _state_uint8(source: ValueInfoProto) -> None:
@@ -157,7 +150,7 @@ class ScaleInput:
         inside, names = source.name, tensor_names(graph)
         factors = unique_name("scale_input/factors", names)
         values = np.asarray(self.factors, np.float32).reshape(1, -1, 1, 1)
-        graph.initializer.append(numpy_helper.from_array(values, factors))
+        add_constant(graph, values, factors)
         source.name = unique_name(INPUT, names)
         node_name = unique_name("scale_input", {node.name for node in graph.node})
         multiply = helper.make_node("Mul", [source.name, factors], [inside], node_name)

@@ -11,7 +11,8 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.graph.fold import fold_constants
 from googlenet_deploy.graph.graph import (
-    GraphIndex,
+    GraphView,
+    Shape,
     all_inputs,
     describe_value,
     integer,
@@ -19,7 +20,7 @@ from googlenet_deploy.graph.graph import (
     runtime_inputs,
 )
 from googlenet_deploy.graph.inline import inline_functions
-from googlenet_deploy.graph.shapes import Shape, first_unknown, fix_input, infer_shapes
+from googlenet_deploy.graph.shapes import first_unknown, fix_input, infer_shapes
 
 with requires("export"):
     from onnx import ModelProto, NodeProto, TensorProto
@@ -83,7 +84,7 @@ class CostModel:
             raise BadModelError(path, error.message) from error
         fold_constants(self.model)
         infer_shapes(self.model)
-        self.index = GraphIndex(self.model.graph)
+        self.view = GraphView(self.model)
         self.shapes: dict[str, Shape] = known_shapes(self.model)
         graph = self.model.graph
         self.element_types = {
@@ -105,7 +106,7 @@ class CostModel:
         """
         nodes = [node for node in self.model.graph.node if not self._is_constant(node)]
         last_use = {name: position for position, node in enumerate(nodes) for name in all_inputs(node)}
-        last_use.update(dict.fromkeys(self.index.outputs, len(nodes)))
+        last_use.update(dict.fromkeys(self.view.outputs, len(nodes)))
         live = {value.name: self.bytes_of(value.name) for value in runtime_inputs(self.model.graph)}
         peak, where = sum(live.values()), ""
         for position, node in enumerate(nodes):
@@ -136,7 +137,7 @@ class CostModel:
 
     def _constant_sizes(self) -> dict[str, int]:
         """Number of elements of every constant, whether stated, generated or only handed on."""
-        sizes = {name: math.prod(tensor.dims) for name, tensor in self.index.constants.items()}
+        sizes = {name: math.prod(tensor.dims) for name, tensor in self.view.initializers.items()}
         for node in self.model.graph.node:
             data = next(iter(node.input), "")
             generated = node.op_type in ("Constant", "ConstantOfShape") and all(name in sizes for name in node.input)
@@ -186,7 +187,7 @@ class CostModel:
     def _is_quantized(self, node: NodeProto) -> bool:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             return False
-        producers = [self.index.producers.get(name) for name in node.input[:2]]
+        producers = [self.view.producers.get(name) for name in node.input[:2]]
         return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers)
 
 

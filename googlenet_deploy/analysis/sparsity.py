@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.onnx_model.metadata import trained_sparsity
 from googlenet_deploy.errors import VerificationError, requires
-from googlenet_deploy.graph.graph import GraphIndex, integer
+from googlenet_deploy.graph.graph import GraphView, integer
 
 with requires("export"):
     import numpy as np
@@ -68,8 +68,8 @@ def holds_pattern(weight: npt.NDArray[np.generic]) -> bool:
 
 def layer_sparsity(model: ModelProto) -> list[LayerSparsity]:
     """The zeros in the constant weights of all convolutions and Gemms, in float or as INT8 codes."""
-    index = GraphIndex(model.graph)
-    return [found for node in model.graph.node if (found := _of_layer(node, index)) is not None]
+    view = GraphView(model)
+    return [found for node in model.graph.node if (found := _of_layer(node, view)) is not None]
 
 
 def require_pattern(model: ModelProto, entries: Mapping[str, str]) -> None:
@@ -102,10 +102,10 @@ def sparsity_line(layers: Sequence[LayerSparsity]) -> str:
     return f"{PATTERN} pattern in {len(holding)} of {len(layers)} layers, {share}{rest}"
 
 
-def _of_layer(node: NodeProto, index: GraphIndex) -> LayerSparsity | None:
+def _of_layer(node: NodeProto, view: GraphView) -> LayerSparsity | None:
     if node.op_type not in _LAYERS or len(node.input) < 2:
         return None
-    weight = _stored(node.input[1], index)
+    weight = _stored(node.input[1], view)
     if weight is None or weight.ndim < 2:
         return None
     if node.op_type == "Gemm" and not integer(node, "transB", 0):
@@ -115,10 +115,10 @@ def _of_layer(node: NodeProto, index: GraphIndex) -> LayerSparsity | None:
     return LayerSparsity(node.name, weight.size, zeros, fits, fits and holds_pattern(weight))
 
 
-def _stored(tensor: str, index: GraphIndex) -> npt.NDArray[np.generic] | None:
+def _stored(tensor: str, view: GraphView) -> npt.NDArray[np.generic] | None:
     """A weight as it lies in the file, behind whatever hands it on."""
-    while (value := index.constant(tensor)) is None:
-        maker = index.producers.get(tensor)
+    while (value := view.find_constant(tensor)) is None:
+        maker = view.producers.get(tensor)
         if maker is None or maker.op_type not in _CARRIERS:
             return None
         tensor = maker.input[0]

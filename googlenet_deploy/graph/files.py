@@ -8,8 +8,9 @@ from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
+from googlenet_deploy.graph.edit import name_nodes
 from googlenet_deploy.graph.fold import fold_constants
-from googlenet_deploy.graph.graph import name_nodes, runtime_inputs, serialize, shape_of
+from googlenet_deploy.graph.graph import runtime_inputs, serialize, shape_of
 from googlenet_deploy.graph.inline import inline_functions
 from googlenet_deploy.graph.pass_manager import check_model, find_problem
 from googlenet_deploy.graph.single_precision import to_single_precision

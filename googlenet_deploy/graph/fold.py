@@ -12,17 +12,19 @@ import math
 from typing import Any
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import (
-    DEFAULT_DOMAINS,
-    all_inputs,
+from googlenet_deploy.graph.edit import (
+    copied,
+    drop_unread_constants,
+    drop_unread_nodes,
     name_nodes,
     rename_tensors,
+    replace_entries,
     replace_nodes,
-    subgraphs,
-    tensor_names,
+    to_tensor,
     unique_name,
 )
-from googlenet_deploy.graph.shapes import Shape, inferred_shapes
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, Shape, attribute, runtime_inputs, subgraphs, tensor_names
+from googlenet_deploy.graph.shapes import inferred_shapes
 
 with requires("export"):
     import numpy as np
@@ -61,13 +63,10 @@ def fold_constants(model: ModelProto) -> bool:
 
 def _drop_constant_inputs(model: ModelProto) -> bool:
     """Initializers that are graph inputs too are constants; IR version 4 is the first that lets them be only that."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    kept = [value for value in model.graph.input if value.name not in constants]
+    kept = runtime_inputs(model.graph)
     if len(kept) == len(model.graph.input):
         return False
-    copies = [type(value).FromString(value.SerializeToString()) for value in kept]
-    del model.graph.input[:]
-    model.graph.input.extend(copies)
+    replace_entries(model.graph.input, kept)
     model.ir_version = max(model.ir_version, 4)
     return True
 
@@ -91,25 +90,10 @@ def _fold_once(model: ModelProto) -> bool:
     graph = model.graph
     replace_nodes(graph, kept)
     graph.initializer.extend(folder.folded)
-    _drop_unread(graph)
+    drop_unread_nodes(graph)
+    drop_unread_constants(graph)
     name_nodes(graph)
     return True
-
-
-def _drop_unread(graph: GraphProto) -> None:
-    """Removes nodes and constants that nothing reads any more, and statements on tensors that are gone."""
-    read = {value.name for value in graph.output}
-    for position in reversed(range(len(graph.node))):
-        node = graph.node[position]
-        if read.isdisjoint(node.output):
-            del graph.node[position]
-        else:
-            read.update(all_inputs(node))
-    made = {name for node in graph.node for name in node.output}
-    for entries, names in ((graph.initializer, read), (graph.value_info, made)):
-        for position in reversed(range(len(entries))):
-            if entries[position].name not in names:
-                del entries[position]
 
 
 class _Folder:
@@ -143,7 +127,7 @@ class _Folder:
         values = self._values(node)
         if values is None:
             return [node]
-        tensors = [numpy_helper.from_array(value, name) for name, value in zip(node.output, values, strict=True)]
+        tensors = [to_tensor(value, name) for name, value in zip(node.output, values, strict=True)]
         self.constants.update({tensor.name: tensor for tensor in tensors})
         self.folded += [tensor for tensor in tensors if tensor.name]
         self.changed = True
@@ -222,9 +206,7 @@ class _Folder:
 
     def _branch(self, node: NodeProto, taken: bool) -> list[NodeProto]:
         """The nodes of an If's branch, its inner tensors under names that are free outside."""
-        branch = GraphProto()
-        wanted = "then_branch" if taken else "else_branch"
-        branch.CopyFrom(next(attribute.g for attribute in node.attribute if attribute.name == wanted))
+        branch: GraphProto = copied(attribute(node, "then_branch" if taken else "else_branch"))
         inner = {name for child in branch.node for name in child.output if name}
         inner |= {tensor.name for tensor in branch.initializer}
         names = tensor_names(self.graph)

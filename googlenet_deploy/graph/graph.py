@@ -1,12 +1,8 @@
-"""Reading and editing ONNX graphs as plain protobuf messages.
-
-The passes work on `onnx.ModelProto` itself rather than on onnx-ir: the checker, shape inference, onnxsim and ONNX
-Runtime all take the message, so nothing is lost or renamed by converting back and forth; the format is stable across
-versions while onnx-ir's API is not yet; and a graph of 141 nodes needs no more than the index below.
-"""
+"""Reading ONNX graphs: who makes and who reads a tensor, constants, attributes, shapes. `edit` changes them."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -15,8 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from googlenet_deploy.errors import requires
 
 with requires("export"):
-    import numpy as np
-    import numpy.typing as npt
     import onnx
     from onnx import (
         AttributeProto,
@@ -25,64 +19,25 @@ with requires("export"):
         NodeProto,
         TensorProto,
         ValueInfoProto,
-        helper,
         numpy_helper,
+        shape_inference,
     )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Shape = list[int | str | None]
+
 DEFAULT_DOMAINS = ("", "ai.onnx")
-
-# What a node's attribute can hold; None where the node does not have it.
-AttributeValue = int | float | bytes | list[int] | list[float] | list[bytes] | TensorProto | None
-
-
-class GraphIndex:
-    """Who makes and who reads each tensor; a snapshot, to be made anew after an edit.
-
-    Attributes:
-        producers: Node that makes a tensor, by the tensor's name.
-        consumers: Nodes that read a tensor, once for each time they read it.
-        constants: Initializers by name.
-        outputs: Names of the graph's outputs.
-    """
-
-    def __init__(self, graph: GraphProto) -> None:
-        self.producers = {name: node for node in graph.node for name in node.output if name}
-        self.consumers: dict[str, list[NodeProto]] = {}
-        for node in graph.node:
-            for name in all_inputs(node):
-                self.consumers.setdefault(name, []).append(node)
-        self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.outputs = {output.name for output in graph.output}
-
-    def only_consumer(self, tensor: str) -> NodeProto | None:
-        """The one node that reads `tensor`; None where there are several, none, or it is also an output."""
-        consumers = self.consumers.get(tensor, [])
-        return consumers[0] if len(consumers) == 1 and tensor not in self.outputs else None
-
-    def constant(self, tensor: str) -> npt.NDArray[np.generic] | None:
-        """The value of a constant, from an initializer or a Constant node; None where `tensor` is computed."""
-        if tensor in self.constants:
-            return numpy_helper.to_array(self.constants[tensor])
-        node = self.producers.get(tensor)
-        if node is not None and node.op_type == "Constant" and node.domain in DEFAULT_DOMAINS:
-            value = attributes(node).get("value")
-            if isinstance(value, TensorProto):
-                return numpy_helper.to_array(value)
-        return None
+# Constants of at most this many elements may say how large other tensors are.
+LARGEST_READ = 4096
+INFERENCE_ERRORS = (shape_inference.InferenceError, RuntimeError, ValueError)
 
 
 def opset_of(model: ModelProto) -> int:
     """Version of the default operator set that the model imports; 0 where it imports none."""
     return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=0)
-
-
-def attributes(node: NodeProto) -> dict[str, AttributeValue]:
-    """A node's attributes as Python values: integers, floats, bytes, lists of them, or tensors."""
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def integers(node: NodeProto, name: str, default: Iterable[int]) -> list[int]:
@@ -112,6 +67,10 @@ def text(node: NodeProto, name: str, default: str) -> str:
 def all_inputs(node: NodeProto) -> Iterator[str]:
     """Names of the tensors that a node reads, those that its subgraphs take from outside included."""
     yield from (name for name in node.input if name)
+    yield from _read_in_subgraphs(node)
+
+
+def _read_in_subgraphs(node: NodeProto) -> Iterator[str]:
     for graph in subgraphs(node):
         inner = {name for child in graph.node for name in child.output}
         inner.update(tensor.name for tensor in graph.initializer)
@@ -159,47 +118,6 @@ def known_shapes(model: ModelProto) -> dict[str, list[int | str | None]]:
     return shapes
 
 
-def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:
-    """Renames tensors wherever they are made, read, stated or exported; subgraphs included."""
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-        for subgraph in subgraphs(node):
-            rename_tensors(subgraph, names)
-    for entries in (graph.input, graph.output, graph.value_info, graph.initializer):
-        for entry in entries:
-            entry.name = names.get(entry.name, entry.name)
-
-
-def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
-    """Gives a graph these nodes, in this order; they may be the graph's own ones."""
-    copies = []
-    for node in nodes:
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del graph.node[:]
-    graph.node.extend(copies)
-
-
-def unique_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted_2`, `wanted_3`, ... where it is taken; the result is added to `taken`."""
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    taken.add(name)
-    return name
-
-
-def name_nodes(graph: GraphProto) -> None:
-    """Gives nameless nodes the name of what they make, and doubled names a number."""
-    taken: set[str] = set()
-    for node in graph.node:
-        made = next((name for name in node.output if name), "")
-        node.name = unique_name(node.name or made or node.op_type.lower(), taken)
-
-
 def tensor_names(graph: GraphProto) -> set[str]:
     """Names of all tensors of a graph, without those of subgraphs."""
     names = {name for node in graph.node for name in [*node.input, *node.output] if name}
@@ -219,13 +137,6 @@ def serialize(model: ModelProto) -> bytes:
     return data
 
 
-def copy_model(model: ModelProto) -> ModelProto:
-    """An independent copy."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
-
-
 # Operators that hand every value on unchanged, so that quantising before or after them is the same.
 SHAPE_OPERATORS = frozenset({"Flatten", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout"})
 
@@ -234,8 +145,12 @@ LRN_CARRIERS = SHAPE_OPERATORS | {"MaxPool", "QuantizeLinear", "DequantizeLinear
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 
 
+# The position of a read that is inside a subgraph of a node.
+IN_SUBGRAPH = -1
+
+
 class Use(NamedTuple):
-    """One place where a tensor is read: input number `position` of `node`."""
+    """One place where a tensor is read: input number `position` of `node`, or `IN_SUBGRAPH`."""
 
     node: onnx.NodeProto
     position: int
@@ -256,7 +171,7 @@ class GraphView:
         inputs: Names of the inputs that are not constants.
         outputs: Names of the outputs.
         producers: The node that makes a tensor; inputs and initializers have none.
-        consumers: Every place where a tensor is read.
+        consumers: Every place where a tensor is read, those in subgraphs included.
     """
 
     def __init__(self, model: onnx.ModelProto, path: str = "model") -> None:
@@ -273,6 +188,8 @@ class GraphView:
             for index, name in enumerate(node.input):
                 if name:
                     self.consumers[name].append(Use(node, index))
+            for name in _read_in_subgraphs(node):
+                self.consumers[name].append(Use(node, IN_SUBGRAPH))
         self._names = _unique_names(self.nodes)
         self._by_name: dict[str, onnx.NodeProto] = {
             self._names[node.output[0]]: node for node in self.nodes if node.output
@@ -300,6 +217,10 @@ class GraphView:
         array: NDArray[Any] = numpy_helper.to_array(self.initializers[name])
         return array
 
+    def find_constant(self, name: str) -> NDArray[Any] | None:
+        """The value of a constant; None where `name` is computed."""
+        return self.constant(name) if name in self.initializers else None
+
     def is_constant(self, name: str) -> bool:
         """Whether a tensor is an initializer or a ``Constant`` node's output."""
         return name in self.initializers
@@ -310,6 +231,11 @@ class GraphView:
         for use in self.consumers.get(name, ()):
             found.setdefault(use.node.output[0], use.node)
         return list(found.values())
+
+    def only_reader(self, name: str) -> onnx.NodeProto | None:
+        """The one node that reads a tensor, and once; None where there are several, none, or it is also an output."""
+        uses = self.consumers.get(name, [])
+        return uses[0].node if len(uses) == 1 and name not in self.outputs else None
 
     def activations(self) -> list[str]:
         """Every tensor that depends on the input, in the order in which they are computed, inputs first."""
@@ -322,9 +248,7 @@ class GraphView:
 
     @cached_property
     def _element_types(self) -> dict[str, int]:
-        inferred = onnx.shape_inference.infer_shapes(self.model).graph
-        values = [*inferred.input, *inferred.value_info, *inferred.output]
-        return {value.name: value.type.tensor_type.elem_type for value in values}
+        return element_types(inferred(self.model))
 
     def first_of(self, operators: Iterable[str]) -> onnx.NodeProto | None:
         """The first node whose operator is one of `operators`."""
@@ -346,11 +270,6 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:  # n
         if entry.name == name:
             return onnx.helper.get_attribute_value(entry)
     return default
-
-
-def to_tensor(array: NDArray[np.generic], name: str) -> onnx.TensorProto:
-    """An array as an initializer."""
-    return numpy_helper.from_array(array, name)
 
 
 def _constants(nodes: Iterable[onnx.NodeProto]) -> dict[str, onnx.TensorProto]:
@@ -392,3 +311,25 @@ def element_types(model: ModelProto) -> dict[str, int]:
     }
     types.update({tensor.name: int(tensor.data_type) for tensor in graph.initializer})
     return types
+
+
+def inferred(model: ModelProto) -> ModelProto:
+    """A model that states what shape inference finds; the model itself where inference fails.
+
+    Its large constants are without their data, so that it is quick to make: it is for reading shapes and types.
+    """
+    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    graph, own = light.graph, model.graph
+    graph.name = own.name or "graph"
+    for kind in ("node", "input", "output", "value_info"):
+        getattr(graph, kind).extend(getattr(own, kind))
+    for tensor in own.initializer:
+        if math.prod(tensor.dims) <= LARGEST_READ:
+            graph.initializer.append(tensor)
+        else:
+            graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    try:
+        found: ModelProto = shape_inference.infer_shapes(light, data_prop=True)
+    except INFERENCE_ERRORS:
+        return model
+    return found

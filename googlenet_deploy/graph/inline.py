@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from googlenet_deploy.errors import VerificationError, first_line, requires
-from googlenet_deploy.graph.graph import name_nodes, subgraphs
+from googlenet_deploy.graph.edit import name_nodes
+from googlenet_deploy.graph.graph import subgraphs
 
 with requires("export"):
     from onnx import ModelProto, NodeProto, inliner

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from googlenet_deploy.errors import VerificationError, first_line, requires
-from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, name_nodes, opset_of, subgraphs
+from googlenet_deploy.graph.edit import name_nodes
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, opset_of, subgraphs
 
 with requires("export"):
     import onnx

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from googlenet_deploy.errors import VerificationError, first_line, requires
-from googlenet_deploy.graph.graph import all_inputs, copy_model
-from googlenet_deploy.graph.shapes import INFERENCE_ERRORS, restate_shapes
+from googlenet_deploy.graph.edit import copy_model
+from googlenet_deploy.graph.graph import INFERENCE_ERRORS, all_inputs
+from googlenet_deploy.graph.shapes import restate_shapes
 
 with requires("export"):
     import onnx

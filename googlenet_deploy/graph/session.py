@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from googlenet_deploy.errors import BadModelError, first_line, requires
+from googlenet_deploy.graph.edit import copy_model
 
 with requires("export"):
     import onnx
@@ -93,8 +94,7 @@ def run_batches(
 
 
 def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed = copy_model(model)
     del changed.graph.output[:]
     inputs = {value.name for value in model.graph.input}
     own = {value.name: value for value in model.graph.output}

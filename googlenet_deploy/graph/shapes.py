@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container
 
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import VerificationError, first_line, requires
-from googlenet_deploy.graph.graph import all_inputs, copy_model, known_shapes, runtime_inputs, shape_of
+from googlenet_deploy.graph.edit import copy_model
+from googlenet_deploy.graph.graph import (
+    INFERENCE_ERRORS,
+    Shape,
+    all_inputs,
+    inferred,
+    known_shapes,
+    runtime_inputs,
+    shape_of,
+)
 
 with requires("export"):
     from onnx import GraphProto, ModelProto, NodeProto, shape_inference
-
-Shape = list[int | str | None]
-
-# Constants of at most this many elements may say how large other tensors are.
-LARGEST_READ = 4096
-INFERENCE_ERRORS = (shape_inference.InferenceError, RuntimeError, ValueError)
 
 
 def infer_shapes(model: ModelProto) -> None:
@@ -24,43 +26,20 @@ def infer_shapes(model: ModelProto) -> None:
 
     Nothing that the model states is changed. A graph that inference cannot read stays as it is.
     """
-    inferred = _inferred(model)
-    if inferred is None:
-        return
-    graph = model.graph
+    graph, found_graph = model.graph, inferred(model).graph
     listed = {value.name: value for value in graph.value_info}
-    for value in sorted(inferred.graph.value_info, key=lambda value: value.name):
+    for value in sorted(found_graph.value_info, key=lambda value: value.name):
         if value.name in listed:
             listed[value.name].CopyFrom(value)
         else:
             graph.value_info.append(value)
-    for own, found in zip(graph.output, inferred.graph.output, strict=True):
+    for own, found in zip(graph.output, found_graph.output, strict=True):
         own.CopyFrom(found)
 
 
 def inferred_shapes(model: ModelProto) -> dict[str, Shape]:
     """Shapes of all tensors that the model states or that inference finds; the model is left as it is."""
-    inferred = _inferred(model)
-    return known_shapes(model) if inferred is None else known_shapes(inferred)
-
-
-def _inferred(model: ModelProto) -> ModelProto | None:
-    """The graph with what inference finds; None where it fails. Large constants are without their data, for speed."""
-    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
-    graph, own = light.graph, model.graph
-    graph.name = own.name or "graph"
-    for kind in ("node", "input", "output", "value_info"):
-        getattr(graph, kind).extend(getattr(own, kind))
-    for tensor in own.initializer:
-        if math.prod(tensor.dims) <= LARGEST_READ:
-            graph.initializer.append(tensor)
-        else:
-            graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    try:
-        found: ModelProto = shape_inference.infer_shapes(light, data_prop=True)
-    except INFERENCE_ERRORS:
-        return None
-    return found
+    return known_shapes(inferred(model))
 
 
 def fix_input(model: ModelProto, batch: int, preprocessing: Preprocessing | None = None) -> ModelProto:

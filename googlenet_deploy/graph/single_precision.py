@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from googlenet_deploy.errors import VerificationError, requires
+from googlenet_deploy.graph.edit import set_constant
 from googlenet_deploy.graph.graph import subgraphs
 
 with requires("export"):
@@ -43,8 +44,7 @@ def _round(tensor: TensorProto) -> bool:
         rounded = values.astype(np.float32)
     if not np.array_equal(np.isfinite(rounded), np.isfinite(values)):
         raise VerificationError(f"the float64 constant {tensor.name} is beyond float32's range")
-    name = tensor.name
-    tensor.CopyFrom(numpy_helper.from_array(rounded, name))
+    set_constant(tensor, rounded)
     return True
 
 

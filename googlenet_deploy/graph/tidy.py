@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, all_inputs, name_nodes, replace_nodes, serialize
+from googlenet_deploy.graph.edit import drop_unread_nodes, name_nodes, replace_entries, replace_nodes
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, all_inputs, serialize
 
 with requires("export"):
-    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
-
-_Message = TypeVar("_Message", TensorProto, ValueInfoProto)
+    from onnx import GraphProto, ModelProto
 
 
 class Tidy:
@@ -30,7 +27,7 @@ class Tidy:
         before = serialize(model)
         graph = model.graph
         _constants_to_initializers(graph)
-        _remove_dead_nodes(graph)
+        drop_unread_nodes(graph)
         _order_initializers(graph)
         model.ir_version = max(model.ir_version, 4)
         name_nodes(graph)
@@ -44,17 +41,6 @@ class Tidy:
         for domain, version in versions:
             model.opset_import.add(domain=domain, version=version)
         return serialize(model) != before
-
-
-def _remove_dead_nodes(graph: GraphProto) -> None:
-    needed = {output.name for output in graph.output}
-    alive = []
-    for node in reversed(graph.node):
-        if any(name in needed for name in node.output):
-            alive.append(node)
-            needed.update(all_inputs(node))
-    if len(alive) != len(graph.node):
-        replace_nodes(graph, reversed(alive))
 
 
 def _constants_to_initializers(graph: GraphProto) -> None:
@@ -79,18 +65,8 @@ def _order_initializers(graph: GraphProto) -> None:
         order.update(dict.fromkeys(all_inputs(node)))
     order.update(dict.fromkeys(output.name for output in graph.output))
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    kept = [_copy(constants[name]) for name in order if name in constants]
-    inputs = [_copy(value) for value in graph.input if value.name not in constants]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    del graph.input[:]
-    graph.input.extend(inputs)
-
-
-def _copy(message: _Message) -> _Message:
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy
+    replace_entries(graph.initializer, [constants[name] for name in order if name in constants])
+    replace_entries(graph.input, [value for value in graph.input if value.name not in constants])
 
 
 def _remove_notes(model: ModelProto) -> None:
@@ -101,12 +77,8 @@ def _remove_notes(model: ModelProto) -> None:
             entry.ClearField("doc_string")
             del entry.metadata_props[:]
     for node in graph.node:
-        ordered = sorted(node.attribute, key=lambda attribute: attribute.name)
-        content = [attribute.SerializeToString(deterministic=True) for attribute in ordered]
-        del node.attribute[:]
-        for item in content:
-            attribute = node.attribute.add()
-            attribute.ParseFromString(item)
+        replace_entries(node.attribute, sorted(node.attribute, key=lambda attribute: attribute.name))
+        for attribute in node.attribute:
             attribute.ClearField("doc_string")
     graph.ClearField("doc_string")
     del graph.metadata_props[:]

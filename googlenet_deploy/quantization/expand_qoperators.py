@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import (
-    SHAPE_OPERATORS,
-    GraphView,
-    attribute,
-    replace_nodes,
-    tensor_names,
-    to_tensor,
-    unique_name,
-)
+from googlenet_deploy.graph.edit import replace_nodes, to_tensor, unique_name
+from googlenet_deploy.graph.graph import SHAPE_OPERATORS, GraphView, attribute, tensor_names
 from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE
 
 with requires("export"):

@@ -13,7 +13,8 @@ import numpy as np
 
 from googlenet_deploy.device.targets.target import Target, reads_integer_weights
 from googlenet_deploy.errors import UsageError, VerificationError, requires
-from googlenet_deploy.graph.graph import GraphView, attribute, copy_model, opset_of, to_tensor
+from googlenet_deploy.graph.edit import copy_model, to_tensor
+from googlenet_deploy.graph.graph import GraphView, attribute, opset_of
 from googlenet_deploy.graph.opset import ConvertOpset
 
 with requires("export"):

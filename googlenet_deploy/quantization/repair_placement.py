@@ -8,7 +8,8 @@ import numpy as np
 
 from googlenet_deploy.calibration.placement import ACTIVATIONS
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import GraphView, replace_nodes, to_tensor
+from googlenet_deploy.graph.edit import replace_nodes, to_tensor
+from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.quantization.lint_placement import LAYERS, is_ahead_of_lrn
 from googlenet_deploy.quantization.qdq_pairs import Pair, find_pairs, spread_along, zero_point
 

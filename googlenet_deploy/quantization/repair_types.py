@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import GraphView, attribute, replace_nodes, tensor_names, to_tensor, unique_name
+from googlenet_deploy.graph.edit import replace_nodes, to_tensor, unique_name
+from googlenet_deploy.graph.graph import GraphView, attribute, tensor_names
 from googlenet_deploy.quantization.lint import MICROSOFT
 from googlenet_deploy.quantization.lint_placement import LAYERS
 from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, spread_along, zero_point

@@ -19,7 +19,8 @@ from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
 from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples
-from googlenet_deploy.graph.graph import copy_model, serialize
+from googlenet_deploy.graph.edit import copy_model
+from googlenet_deploy.graph.graph import serialize
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet

@@ -29,8 +29,8 @@ from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
 from googlenet_deploy.export.pipeline import ExportOptions, ExportResult, export_checkpoint
 from googlenet_deploy.export.samples import Samples, seeded_samples, smooth_pictures
+from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.files import write_model
-from googlenet_deploy.graph.graph import copy_model
 from googlenet_deploy.graph.shapes import restate_shapes
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint

@@ -10,8 +10,8 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from googlenet_deploy.device.onnx_model.axes import along_axis
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode
-from googlenet_deploy.device.onnx_model.strip_qdq import along
 
 
 class QuantizedWeight(NamedTuple):
@@ -23,7 +23,9 @@ class QuantizedWeight(NamedTuple):
 
     def floats(self) -> NDArray[np.float32]:
         """``codes * scale``, as DequantizeLinear defines it."""
-        return np.asarray(self.codes.astype(np.float32) * along(self.scale, self.codes.ndim, self.axis), np.float32)
+        return np.asarray(
+            self.codes.astype(np.float32) * along_axis(self.scale, self.codes.ndim, self.axis), np.float32
+        )
 
 
 def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], name: str) -> Optional[QuantizedWeight]:
@@ -79,7 +81,7 @@ def drop_unread(graph: EditableGraph) -> None:
 
 def _quantized(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int) -> NDArray[np.int8]:
     """QuantizeLinear as ONNX defines it: half to even, saturated."""
-    return np.asarray(np.clip(np.rint(values / along(scale, values.ndim, axis)), -128, 127), np.int8)
+    return np.asarray(np.clip(np.rint(values / along_axis(scale, values.ndim, axis)), -128, 127), np.int8)
 
 
 def _zero_point(graph: EditableGraph, item: EditableNode) -> Optional[NDArray[np.generic]]:

@@ -12,6 +12,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from googlenet_deploy.device.onnx_model.axes import along_axis
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 from googlenet_deploy.device.onnx_model.scales import DEQUANTIZE, QUANTIZE
 from googlenet_deploy.device.text import printable
@@ -56,17 +57,8 @@ def _dequantized(graph: EditableGraph, item: EditableNode, path: str) -> NDArray
     if not isinstance(axis, int):
         raise BadModelError(path, f"node {printable(item.name)}: its axis is no number")
     if len(item.inputs) > 2 and item.inputs[2]:
-        values = values - along(_array(graph, item.inputs[2], path), values.ndim, axis)
-    return np.asarray(values * along(scale, values.ndim, axis), np.float32)
-
-
-def along(factor: NDArray[np.float32], rank: int, axis: int) -> NDArray[np.float32]:
-    """One factor, or one per channel, in a shape that multiplies a tensor of `rank` dimensions along `axis`."""
-    if factor.size == 1:
-        return factor.reshape(())
-    shape = [1] * rank
-    shape[axis % rank] = factor.size
-    return factor.reshape(tuple(shape))
+        values = values - along_axis(_array(graph, item.inputs[2], path), values.ndim, axis)
+    return np.asarray(values * along_axis(scale, values.ndim, axis), np.float32)
 
 
 def _array(graph: EditableGraph, name: str, path: str) -> NDArray[np.float32]:

@@ -24,7 +24,8 @@ import numpy as np
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
 from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, attribute, copy_model, known_shapes
+from googlenet_deploy.graph.edit import copy_model
+from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, attribute, known_shapes
 from googlenet_deploy.quantization.quantized_model import QuantizedModel
 from googlenet_deploy.quantization.refine.channels import (
     Channels,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS, is_scaled_gemm
-from googlenet_deploy.graph.graph import GraphView, attribute, to_tensor, unique_name
+from googlenet_deploy.graph.edit import to_tensor, unique_name
+from googlenet_deploy.graph.graph import GraphView, attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
-from googlenet_deploy.graph.graph import GraphView, copy_model
+from googlenet_deploy.graph.edit import copy_model
+from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.quantization.refine.channels import (
     Channels,
     LayerEditor,

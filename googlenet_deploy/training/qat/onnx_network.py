@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
-from googlenet_deploy.graph.graph import GraphView, to_tensor
+from googlenet_deploy.graph.edit import to_tensor
+from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.model.architecture import ARCHITECTURES, STEM_WIDTHS
 from googlenet_deploy.quantization.refine.channels import outputs_first

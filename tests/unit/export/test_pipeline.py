@@ -15,7 +15,8 @@ from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.passes import simplify
 from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint, export_onnx, torch_logits
 from googlenet_deploy.export.verify import run
-from googlenet_deploy.graph.graph import copy_model, operator_counts, opset_of, serialize
+from googlenet_deploy.graph.edit import copy_model
+from googlenet_deploy.graph.graph import operator_counts, opset_of, serialize
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.fold import LARGEST_GROWTH, fold_constants
-from googlenet_deploy.graph.graph import copy_model, serialize
+from googlenet_deploy.graph.graph import serialize
 
 FLOAT = TensorProto.FLOAT
 WEIGHT = np.arange(24, dtype=np.float32).reshape(4, 6) / 10

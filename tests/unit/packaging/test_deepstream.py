@@ -18,8 +18,8 @@ from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export.passes.outputs import AppendSoftmax, AppendTopK, SetBatch
 from googlenet_deploy.export.passes.uint8_input import ScaleInput
 from googlenet_deploy.export.samples import prepare, smooth_pictures
+from googlenet_deploy.graph.edit import copy_model, rename_tensors
 from googlenet_deploy.graph.files import load_model, read_metadata, store_metadata, write_model
-from googlenet_deploy.graph.graph import copy_model, rename_tensors
 from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.packaging.deepstream import label_line, split_normalisation, write_deepstream

@@ -20,7 +20,8 @@ from googlenet_deploy.errors import BadModelError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.diagnosis import Evidence, Verdict, diagnose
 from googlenet_deploy.evaluation.statistics import PairedDifference
-from googlenet_deploy.graph.graph import GraphView, copy_model, replace_nodes
+from googlenet_deploy.graph.edit import copy_model, replace_nodes
+from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.layer_errors import (
     CalibrationRecord,

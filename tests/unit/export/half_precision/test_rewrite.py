@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.export.half_precision.rewrite import HalfPrecision
 from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
-from googlenet_deploy.graph.graph import GraphIndex, element_types, operator_counts
+from googlenet_deploy.graph.graph import GraphView, element_types, operator_counts
 from googlenet_deploy.graph.pass_manager import check_model
 from googlenet_deploy.graph.shapes import restate_shapes
 
@@ -101,9 +101,9 @@ def test_both_ends_of_a_pair_have_the_same_scale_whatever_their_types(model_of: 
     image, out = ("input", TensorProto.FLOAT, shape), ("out", TensorProto.FLOAT, shape)
     model = model_of(nodes, [image], [out], constants, opset=19, ir_version=9)
     convert(model, "q")
-    index = GraphIndex(model.graph)
+    view = GraphView(model)
     quantize, dequantize = (next(n for n in model.graph.node if n.name == name) for name in ("q", "dq"))
-    single, half = (numpy_helper.to_array(index.constants[node.input[1]]) for node in (quantize, dequantize))
+    single, half = (view.constant(node.input[1]) for node in (quantize, dequantize))
     assert (single.dtype, half.dtype) == (np.float32, np.float16)
     assert single == half.astype(np.float32)
     assert single == np.float16(0.1)
