@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions, runs_engine
-from googlenet_deploy.errors import BadModelError, InputError, UsageError
+from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
@@ -150,10 +150,10 @@ def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Prep
     """
     from dataclasses import replace
 
-    from googlenet_deploy.device.specification import describe_difference
+    from googlenet_deploy.device.specification import describe_difference, read_preprocessing
 
     own = runner.metadata.preprocessing
-    base = named_preprocessing(arguments.preprocessing) if arguments.preprocessing else own
+    base = read_preprocessing(arguments.preprocessing) if arguments.preprocessing else own
     changes = _changes(arguments)
     if base is None and not {"scale", "mean", "std"} & set(changes):
         raise UsageError(
@@ -178,7 +178,9 @@ def module_preprocessing(arguments: argparse.Namespace, declared: Optional[Prepr
     """
     from dataclasses import replace
 
-    base = named_preprocessing(arguments.preprocessing) if arguments.preprocessing else declared
+    from googlenet_deploy.device.specification import read_preprocessing
+
+    base = read_preprocessing(arguments.preprocessing) if arguments.preprocessing else declared
     changes = _changes(arguments)
     if base is not None:
         return replace(base, **changes)
@@ -292,25 +294,6 @@ def _from_options(changes: Dict[str, Any]) -> Preprocessing:
     count = len(changes.get("channels", "RGB"))
     plain = {"scale": 1.0, "mean": (0.0,) * count, "std": (1.0,) * count}
     return Preprocessing(**{**plain, **changes})
-
-
-def named_preprocessing(name: str) -> Preprocessing:
-    """A preprocessing by the name of a preset, or from a JSON file.
-
-    Raises:
-        InputError: There is no such preset or file.
-    """
-    from pathlib import Path
-
-    from googlenet_deploy.device.specification import BVLC, PLAIN, TORCHVISION, Preprocessing
-
-    presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "imagenet": Preprocessing(), "plain": PLAIN}
-    if name in presets:
-        return presets[name]
-    try:
-        return Preprocessing.from_json(Path(name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(name, f"is no preprocessing: choose {', '.join(presets)}, or a JSON file") from error
 
 
 def _resize(text: str) -> Union[int, Tuple[int, int]]:

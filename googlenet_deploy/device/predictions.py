@@ -7,10 +7,11 @@ softmax twice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from googlenet_deploy.device.labels import count_mismatch
 from googlenet_deploy.errors import BadModelError
 
 if TYPE_CHECKING:
@@ -100,3 +101,17 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _within_unit(values: NDArray[np.float32]) -> bool:
     return bool(np.all((values >= 0) & (values <= 1 + SUM_TOLERANCE)))
+
+
+def check_names(outputs: Dict[str, NDArray[np.generic]], names: Sequence[str], path: str) -> None:
+    """Refuses names that do not fit the model's classes; after the model's own TopK their number is not known.
+
+    Raises:
+        BadModelError: There are names, but not one per class.
+    """
+    if not names or TOP_K_INDICES in outputs:
+        return
+    count = class_scores(outputs, path).shape[1]
+    if count != len(names):
+        what = f"has {count} classes, but there are {len(names)} class names"
+        raise BadModelError(path, what, count_mismatch(count, names))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from googlenet_deploy.errors import UsageError
+from googlenet_deploy.errors import InputError, UsageError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 RESIZE_MODES = ("short-side", "stretch", "letterbox")
@@ -209,6 +210,21 @@ class Preprocessing:
         if not isinstance(values, dict):
             raise UsageError("preprocessing: not a JSON object")
         return cls.from_dict(values)
+
+
+def read_preprocessing(name: str) -> Preprocessing:
+    """A published preprocessing by its name ("imagenet", "torchvision", "bvlc"), or one from a JSON file.
+
+    Raises:
+        InputError: It is neither.
+    """
+    presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "plain": PLAIN, "imagenet": Preprocessing()}
+    if name in presets:
+        return presets[name]
+    try:
+        return Preprocessing.from_json(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(name, f"is no preprocessing: choose {', '.join(presets)}, or a JSON file") from error
 
 
 def describe_difference(ours: Preprocessing, theirs: Preprocessing) -> Dict[str, Tuple[Any, Any]]:

@@ -84,7 +84,7 @@ def local_path(name: str) -> str:
     return path if Path(path).exists() else urllib.parse.unquote(path)
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """What a server says of an address.
 
     Attributes:
@@ -98,7 +98,7 @@ class Answer(NamedTuple):
     problem: str = ""
 
 
-def ask_server(address: str, timeout: float = TIMEOUT_SECONDS) -> Answer:
+def ask_server(address: str, timeout: float = TIMEOUT_SECONDS) -> HttpAnswer:
     """Asks an HTTP server what is at an address; a refusal is told, not raised, since FFmpeg knows more of them.
 
     Args:
@@ -112,10 +112,10 @@ def ask_server(address: str, timeout: float = TIMEOUT_SECONDS) -> Answer:
         with urllib.request.urlopen(_request(address), timeout=timeout) as reply:  # noqa: S310 - http and https only
             return _answer(address, reply)
     except urllib.error.HTTPError as error:
-        return Answer(None, problem=f"the server answers {error.code} {error.reason}")
+        return HttpAnswer(None, problem=f"the server answers {error.code} {error.reason}")
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", None) or error
-        return Answer(None, problem=f"the server does not answer: {' '.join(str(why).split())}")
+        return HttpAnswer(None, problem=f"the server does not answer: {' '.join(str(why).split())}")
 
 
 def _request(address: str) -> urllib.request.Request:
@@ -129,18 +129,18 @@ def _request(address: str) -> urllib.request.Request:
     return request
 
 
-def _answer(address: str, reply: Any) -> Answer:  # noqa: ANN401 - http.client.HTTPResponse
+def _answer(address: str, reply: Any) -> HttpAnswer:  # noqa: ANN401 - http.client.HTTPResponse
     kind = str(reply.headers.get("Content-Type", "")).lower()
     if kind.startswith("multipart/"):
-        return Answer(False)
+        return HttpAnswer(False)
     if kind.startswith("image/"):
         data = reply.read(LARGEST_PICTURE + 1)
         if len(data) > LARGEST_PICTURE:
             raise InputError(address, f"is a picture of more than {LARGEST_PICTURE // 2**20} MiB")
-        return Answer(True, picture=data)
+        return HttpAnswer(True, picture=data)
     if any(word in kind for word in _PLAYLISTS) or urllib.parse.urlsplit(address).path.lower().endswith(".m3u8"):
-        return Answer(_playlist_has_end(reply.read(LARGEST_PLAYLIST)))
-    return Answer(True if reply.headers.get("Content-Length") else None)
+        return HttpAnswer(_playlist_has_end(reply.read(LARGEST_PLAYLIST)))
+    return HttpAnswer(True if reply.headers.get("Content-Length") else None)
 
 
 def _playlist_has_end(data: bytes) -> Optional[bool]:

@@ -31,9 +31,9 @@ def annotated(image: Image.Image, answer: Answer) -> Image.Image:
     copy = image.convert("RGB")
     draw = ImageDraw.Draw(copy)
     for number, entry in enumerate(answer.classes[:LINES]):
-        value = f"{entry['probability']:.1%}" if "probability" in entry else f"{entry['score']:.2f}"
+        value = f"{entry.score:.2f}" if entry.probability is None else f"{entry.probability:.1%}"
         # Pillow's built-in font knows Latin letters alone.
-        text = f"{short_name(entry['name'])} {value}".encode("latin-1", "replace").decode("latin-1")
+        text = f"{short_name(entry.name)} {value}".encode("latin-1", "replace").decode("latin-1")
         corner = (_PADDING, _PADDING + number * _LINE_HEIGHT)
         box = draw.textbbox(corner, text)
         draw.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=(0, 0, 0))

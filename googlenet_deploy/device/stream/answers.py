@@ -7,8 +7,9 @@ import io
 import json
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List, NamedTuple, Sequence, TextIO, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Dict, List, NamedTuple, Optional, Sequence, TextIO, Union
 
 from googlenet_deploy.device.files import atomic_open, reason
 from googlenet_deploy.errors import OutputError
@@ -20,21 +21,52 @@ NAME_WIDTH = 40
 STDOUT = "-"
 
 
+@dataclass(frozen=True)
+class RankedClass:
+    """One class that a model gives an image.
+
+    Attributes:
+        index: The class, from 0.
+        name: Its name; its number where it has none.
+        probability: From 0 to 1; None where the model gives only scores after its own TopK.
+        score: As the model gives it: a logit, or a probability.
+    """
+
+    index: int
+    name: str
+    probability: Optional[float]
+    score: float
+
+    @property
+    def value(self) -> float:
+        """The probability where there is one, else the score."""
+        return self.score if self.probability is None else self.probability
+
+    def row(self) -> Dict[str, Any]:
+        """For JSON."""
+        kind = "score" if self.probability is None else "probability"
+        return {"class": self.index, "name": self.name, kind: self.value}
+
+
 class Answer(NamedTuple):
     """The best classes of one image.
 
     Attributes:
         image: Its name.
-        classes: Best first: "class" (index), "name", and "probability", or "score" where the model gives no
-            probabilities.
+        classes: Best first.
     """
 
     image: str
-    classes: List[Dict[str, Any]]
+    classes: List[RankedClass]
+
+    @property
+    def best(self) -> RankedClass:
+        """The class that the model ranks first."""
+        return self.classes[0]
 
     def row(self) -> Dict[str, Any]:
         """For JSON."""
-        return {"image": self.image, "classes": self.classes}
+        return {"image": self.image, "classes": [entry.row() for entry in self.classes]}
 
 
 Format = Callable[[Answer], str]
@@ -45,21 +77,20 @@ def answers_of(images: Sequence[str], predictions: Predictions, names: Sequence[
 
     Args:
         images: Their names.
-        predictions: What the model says.
+        predictions: What the model returned.
         names: Class names; a class without one is called by its number.
     """
-    shares = predictions.scores if predictions.probabilities is None else predictions.probabilities
-    kind = "score" if predictions.probabilities is None else "probability"
+    indices, scores = predictions.indices.tolist(), predictions.scores.tolist()
+    known = predictions.probabilities
+    probabilities = [[None] * len(row) for row in indices] if known is None else known.tolist()
     return [
-        Answer(
-            image,
-            [
-                {"class": index, "name": names[index] if index < len(names) else str(index), kind: value}
-                for index, value in zip(indices, values)
-            ],
-        )
-        for image, indices, values in zip(images, predictions.indices.tolist(), shares.tolist())
+        Answer(image, [RankedClass(index, _name(names, index), *values) for index, *values in zip(*ranked)])
+        for image, ranked in zip(images, zip(indices, probabilities, scores))
     ]
+
+
+def _name(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) else str(index)
 
 
 def json_line(answer: Answer) -> str:
@@ -72,8 +103,7 @@ def csv_lines(answer: Answer) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for rank, entry in enumerate(answer.classes, 1):
-        value = entry.get("probability", entry.get("score"))
-        writer.writerow([answer.image, rank, entry["class"], entry["name"], f"{value:.6f}"])
+        writer.writerow([answer.image, rank, entry.index, entry.name, f"{entry.value:.6f}"])
     return text.getvalue()
 
 
@@ -81,9 +111,9 @@ def table_lines(answer: Answer) -> str:
     """The image's name, and its classes below it."""
     lines = [answer.image]
     for entry in answer.classes:
-        name = entry["name"] if len(entry["name"]) <= NAME_WIDTH else entry["name"][: NAME_WIDTH - 3] + "..."
-        value = f"{entry['probability']:8.2%}" if "probability" in entry else f"{entry['score']:9.3f}"
-        lines.append(f"  {value}  {name} ({entry['class']})")
+        name = entry.name if len(entry.name) <= NAME_WIDTH else entry.name[: NAME_WIDTH - 3] + "..."
+        value = f"{entry.score:9.3f}" if entry.probability is None else f"{entry.probability:8.2%}"
+        lines.append(f"  {value}  {name} ({entry.index})")
     return "\n".join(lines) + "\n"
 
 

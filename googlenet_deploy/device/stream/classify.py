@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Iterable, List, Optional, Protocol, Sequence
 
-from googlenet_deploy.device.labels import count_mismatch
-from googlenet_deploy.device.predictions import TOP_K_INDICES, class_scores, predict
+from googlenet_deploy.device.predictions import check_names, predict
 from googlenet_deploy.device.runner.overlap import run_overlapped
 from googlenet_deploy.device.stream.answers import Answer, answers_of
-from googlenet_deploy.errors import BadModelError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from googlenet_deploy.device.images.pipeline import Batch, Skipped
     from googlenet_deploy.device.runner.protocol import Runner
 
@@ -78,19 +73,10 @@ def classify(
     try:
         for batch, outputs in run_overlapped(runner, batches):
             if not tally.answered:
-                _check_names(outputs, names, runner.path)
+                check_names(outputs, names, runner.path)
             answers = answers_of(batch.names, predict(outputs, top_k, runner.path), names)
             on_answers(batch, answers)
             tally.answered += len(answers)
             tally.seconds = time.perf_counter() - start
     finally:
         tally.seconds = time.perf_counter() - start
-
-
-def _check_names(outputs: Dict[str, NDArray[np.generic]], names: Sequence[str], path: str) -> None:
-    if not names or TOP_K_INDICES in outputs:
-        return
-    count = class_scores(outputs, path).shape[1]
-    if count != len(names):
-        what = f"has {count} classes, but there are {len(names)} class names"
-        raise BadModelError(path, what, count_mismatch(count, names))

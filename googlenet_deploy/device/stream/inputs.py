@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, NamedTuple
 
 from googlenet_deploy.device.images.sources import ImageSource, Sources, find_images
 from googlenet_deploy.device.stream.address import (
-    Answer,
+    HttpAnswer,
     ask_server,
     is_address,
     is_camera,
@@ -135,7 +135,7 @@ def _open(name: str) -> _Opened:
         return _Opened(_video(name), Sources())
     if not is_address(name):
         return _Opened(None, find_images([name]))
-    answer = ask_server(name) if is_http(name) else Answer(None)
+    answer = ask_server(name) if is_http(name) else HttpAnswer(None)
     if answer.picture is not None:
         return _Opened(None, Sources([ImageSource(name, answer.picture)]))
     try:

@@ -17,6 +17,7 @@ from googlenet_deploy.device.stream.answers import (
     CSV_HEADING,
     Answer,
     AnswerFile,
+    RankedClass,
     answers_of,
     csv_lines,
     json_line,
@@ -24,8 +25,8 @@ from googlenet_deploy.device.stream.answers import (
 )
 from googlenet_deploy.errors import OutputError, UsageError
 
-ANSWER = Answer("a, b.png", [{"class": 3, "name": 'ox "y"', "probability": 0.75}])
-SCORED = Answer("c.png", [{"class": 1, "name": "n" * 50, "score": 7.25}])
+ANSWER = Answer("a, b.png", [RankedClass(3, 'ox "y"', 0.75, 1.5)])
+SCORED = Answer("c.png", [RankedClass(1, "n" * 50, None, 7.25)])
 
 
 def test_predictions_become_answers() -> None:
@@ -33,17 +34,20 @@ def test_predictions_become_answers() -> None:
     values = np.array([[0.9, 0.1], [0.6, 0.4]], np.float32)
     with_probabilities = answers_of(["x", "y"], Predictions(indices, values, values * 9), ["zero", "one"])
     assert [answer.image for answer in with_probabilities] == ["x", "y"]
-    assert [[entry["name"] for entry in answer.classes] for answer in with_probabilities] == [
+    assert [[entry.name for entry in answer.classes] for answer in with_probabilities] == [
         ["one", "zero"],
         ["5", "one"],
     ]
-    assert with_probabilities[0].classes[0]["probability"] == pytest.approx(0.9)
+    assert with_probabilities[0].classes[0].probability == pytest.approx(0.9)
     (scored, _) = answers_of(["x", "y"], Predictions(indices, None, values * 9), [])
-    assert scored.classes[0] == {"class": 1, "name": "1", "score": pytest.approx(8.1)}
+    assert scored.classes[0].row() == {"class": 1, "name": "1", "score": pytest.approx(8.1)}
 
 
 def test_the_three_forms() -> None:
-    assert json.loads(json_line(ANSWER)) == {"image": "a, b.png", "classes": ANSWER.classes}
+    assert json.loads(json_line(ANSWER)) == {
+        "image": "a, b.png",
+        "classes": [{"class": 3, "name": 'ox "y"', "probability": 0.75}],
+    }
     assert csv_lines(ANSWER) == '"a, b.png",1,3,"ox ""y""",0.750000\n'
     assert csv_lines(SCORED).endswith(",7.250000\n")
     assert table_lines(ANSWER) == 'a, b.png\n    75.00%  ox "y" (3)\n'
@@ -106,7 +110,7 @@ def test_drawing_changes_a_copy_in_the_corner_alone() -> None:
     changed = np.argwhere((drawn != 200).any(2))
     assert len(changed)
     assert changed.max(0)[0] < 40
-    assert np.asarray(annotated(image, Answer("x", [{"class": 0, "name": "雪", "score": 1.0}]))).any()
+    assert np.asarray(annotated(image, Answer("x", [RankedClass(0, "雪", None, 1.0)]))).any()
 
 
 def answers(*names: str) -> list[Answer]:
