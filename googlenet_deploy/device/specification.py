@@ -218,7 +218,7 @@ def read_preprocessing(name: str) -> Preprocessing:
     Raises:
         InputError: It is neither.
     """
-    presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "plain": PLAIN, "imagenet": Preprocessing()}
+    presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "imagenet": Preprocessing(), "plain": PLAIN}
     if name in presets:
         return presets[name]
     try:
