@@ -2,6 +2,7 @@
 # make test   set up and run the tests
 # make triton install a real Triton server for the tests that want one, in an environment of its own
 # make check  linters, formatter, type checker and import contract
+# make fuzz   damaged files through the commands: make fuzz N=10000
 # make bench  measure, and print ratios against peers
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 TEST_THREADS := OMP_NUM_THREADS=1
 PYTEST_ARGUMENTS ?=
 
-.PHONY: install demo test triton check bench clean
+.PHONY: install demo test triton check fuzz bench clean
 
 install: $(INSTALLED)
 
@@ -42,6 +43,10 @@ $(TRITON)/.installed: pyproject.toml
 
 check: $(INSTALLED)
 	scripts/check $(BIN)
+
+N ?= 1000
+fuzz: $(INSTALLED)
+	$(TEST_THREADS) $(BIN)/python tests/fuzz/fuzz.py --count $(N)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py

@@ -19,7 +19,13 @@ from googlenet_deploy.device.onnx_model.messages import (
     Value,
     stored_count,
 )
-from googlenet_deploy.device.onnx_model.operators import ANY_ARITY, NEWEST_IR_VERSION, NEWEST_OPSET, arity_of
+from googlenet_deploy.device.onnx_model.operators import (
+    ANY_ARITY,
+    NEWEST_IR_VERSION,
+    NEWEST_OPSET,
+    arity_of,
+    attribute_kinds,
+)
 from googlenet_deploy.device.specification import LARGEST_SIDE
 from googlenet_deploy.device.text import printable
 
@@ -215,6 +221,9 @@ def _check_node(node: NodeMessage, opset: int, functions: Dict[str, Function]) -
         _check_count(label, "outputs", len(node.outputs), arity.outputs)
         if any(not name for name in node.inputs[: arity.inputs[0]]):
             raise ValueError(f"node {label} lacks an input that {printable(node.operator)} needs")
+        lacking = next((name for name in arity.required if node.attribute(name) is None), None)
+        if lacking is not None:
+            raise ValueError(f"node {label} lacks the attribute {lacking}, which {node.operator} needs")
     if not any(node.outputs):
         raise ValueError(f"node {label} has no output")
     _check_attributes(node, label)
@@ -233,6 +242,11 @@ def _check_attributes(node: NodeMessage, label: str) -> None:
         if attribute.name in seen:
             raise ValueError(f"node {label} has two attributes {printable(attribute.name)!r}")
         seen.add(attribute.name)
+        if not attribute.is_consistent:
+            raise ValueError(f"node {label}: {printable(attribute.name)} has a value of another type than it states")
+        kinds = attribute_kinds(attribute.name) if ":" not in node.operator else ()
+        if kinds and attribute.kind not in kinds:
+            raise ValueError(f"node {label}: {printable(attribute.name)} has a type that it never has")
         if len(attribute.integers) > LONGEST_LIST:
             raise ValueError(f"node {label}: {printable(attribute.name)} has {len(attribute.integers)} numbers")
         bounds = _BOUNDS.get(attribute.name) if ":" not in node.operator else None

@@ -25,7 +25,9 @@ DEEPEST = 16  # subgraphs in subgraphs; real models have two or three
 _EXTERNAL = 1  # TensorProto.DataLocation
 # AttributeProto.type
 FLOAT, INT, INTS = 1, 2, 7
-_SUBGRAPHS = (6, 11)
+_LISTS = (6, 7, 8, 9, 10, 12, 14)
+# AttributeProto's fields with values, each of the type 1, 2, 3, ... in this order.
+_VALUE_FIELDS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 23, 14, 15)
 Dimension = Union[int, str, None]
 
 
@@ -64,6 +66,8 @@ class Attribute:
         tensors: Its values where they are tensors.
         graphs: Its values where they are graphs.
         message: The whole message.
+        present: Numbers of the fields that hold values.
+        reference: The name of the function's attribute that it stands for; "" for one with a value.
     """
 
     name: str
@@ -73,6 +77,18 @@ class Attribute:
     tensors: Tuple[Tensor, ...]
     graphs: Tuple[Graph, ...]
     message: memoryview
+    present: Tuple[int, ...] = ()
+    reference: str = ""
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether its value is of the type that it states."""
+        if self.reference:
+            return not self.present
+        if not 1 <= self.kind <= len(_VALUE_FIELDS):
+            return False
+        number = _VALUE_FIELDS[self.kind - 1]
+        return self.present == (number,) or (self.kind in _LISTS and not self.present)
 
     @property
     def value(self) -> Optional[Union[int, float, Tuple[int, ...]]]:
@@ -352,6 +368,8 @@ def _attribute(message: memoryview, depth: int) -> Attribute:
         tensors=tuple(parse_tensor(item.bytes()) for item in tensors),
         graphs=tuple(_graph(item.bytes(), depth + 1) for item in graphs),
         message=message,
+        present=tuple(number for number in _VALUE_FIELDS if number in grouped),
+        reference=_last_text(grouped, 21),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from googlenet_deploy.device.onnx_model.messages import Graph, Model, NodeMessage, Tensor, values_of
+from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, Tensor, values_of
 from googlenet_deploy.device.text import printable
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -30,7 +30,8 @@ _SCALES = {
     "QLinearSigmoid": (1, 3),
 }
 _FLOATS = (1, 10, 16)
-_FIRST_BLOCKED = 21  # opset
+# Opsets: scales of float16 and bfloat16; one per block; of another type than the values.
+_FIRST_HALF, _FIRST_BLOCKED, _FIRST_MIXED = 19, 21, 23
 
 
 class ScaleProblem(NamedTuple):
@@ -99,7 +100,7 @@ def _scale_problems(
     scale = None if tensor is None else values_of(tensor)
     if tensor is None or scale is None:
         return
-    problem = "is not a floating-point number" if tensor.data_type not in _FLOATS else _value_problem(scale)
+    problem = _type_problem(node, index, tensor, constants, opset) or _value_problem(scale)
     zero = problem == _ZERO
     zero_point = constants.get(node.inputs[index + 1]) if index + 1 < len(node.inputs) else None
     if not problem or zero:
@@ -107,6 +108,21 @@ def _scale_problems(
         problem, zero = (shape, False) if shape else (problem, zero)
     if problem:
         yield ScaleProblem(node.label, tensor.name or node.inputs[index], problem, zero)
+
+
+def _type_problem(node: NodeMessage, index: int, scale: Tensor, constants: Dict[str, Tensor], opset: int) -> str:
+    """A scale is float32, from opset 19 on of the values' type too; codes and zero point are of one type."""
+    if scale.data_type not in (_FLOATS if opset >= _FIRST_HALF else _FLOATS[:1]):
+        return f"is of type {DATA_TYPES.get(scale.data_type, 'unknown')}"
+    values = constants.get(node.inputs[index - 1])
+    zero_point = constants.get(node.inputs[index + 1]) if index + 1 < len(node.inputs) else None
+    if values is None:
+        return ""
+    if node.operator == QUANTIZE and _FIRST_HALF <= opset < _FIRST_MIXED and values.data_type != scale.data_type:
+        return "is of another type than the values"
+    if node.operator == DEQUANTIZE and zero_point is not None and zero_point.data_type != values.data_type:
+        return "has a zero point of another type than the codes"
+    return ""
 
 
 _ZERO = "is 0 (quantize --repair replaces it)"
