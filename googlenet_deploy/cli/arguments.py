@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions, runs_engine
+from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
@@ -203,14 +204,14 @@ def report_skipped(skipped: List[Skipped], other_files: List[str], count: Option
         count: How many images could not be used; None where `skipped` has them all.
     """
     for item in skipped[:SHOWN]:
-        print(f"skipped: {item.name}: {item.reason}", file=sys.stderr)
+        print(f"skipped: {printable(item.name)}: {printable(item.reason, LONGEST_LINE)}", file=sys.stderr)
     left = (len(skipped) if count is None else count) - min(len(skipped), SHOWN)
     if left > 0:
         print(f"skipped: ... and {left} more", file=sys.stderr)
     if other_files:
         from googlenet_deploy.device.images.folders import describe_left_out
 
-        print(f"note: {describe_left_out(other_files)}", file=sys.stderr)
+        print(f"note: {printable(describe_left_out(other_files), LONGEST_LINE)}", file=sys.stderr)
 
 
 def class_names(arguments: argparse.Namespace, own: Tuple[str, ...]) -> Tuple[str, ...]:

@@ -23,6 +23,7 @@ from googlenet_deploy.cli.arguments import (
     gpu_options,
     resolve_preprocessing,
 )
+from googlenet_deploy.device.text import printable_lines
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             write_json(arguments.json, result)
     finally:  # a file that cannot be written does not take the figures with it
-        print("\n".join(result_lines(result)), flush=True)
+        print(printable_lines(result_lines(result)), flush=True)
     broken = broken_gates(gates, result)
     if broken:
         raise GateError("; ".join(broken))
@@ -132,7 +133,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     comparison = compare(
         read_result(first), read_result(second), (first, second), across_machines=arguments.across_machines
     )
-    print("\n".join(comparison_lines(comparison, first, second)))
+    print(printable_lines(comparison_lines(comparison, first, second)))
     if arguments.json:
         write_json(arguments.json, comparison.to_dict())
     return 0

@@ -18,6 +18,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Callable, List, Optional
 
+from googlenet_deploy.device.text import printable_lines
+
 if TYPE_CHECKING:
     from googlenet_deploy.device.builder.options import BuildOptions
     from googlenet_deploy.device.builder.plan import BuildPlan
@@ -86,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, result.manifest.to_dict())
     if not arguments.quiet:
-        print("\n".join(result_lines(output, result)))
+        print(printable_lines(result_lines(output, result)))
         _print_trtexec(arguments, request.header, options, plan, [here.site])
     check_gates(result, gates)
     return 0
@@ -113,7 +115,7 @@ def _dry_run(arguments: argparse.Namespace, options: BuildOptions, target: Optio
 
     found = dry_run(arguments.model, options, arguments.backend, target)
     if not arguments.quiet:
-        print("\n".join(plan_lines(arguments.model, found, options)))
+        print(printable_lines(plan_lines(arguments.model, found, options)))
         _print_trtexec(arguments, found.header, options, found.plan, found.sites())
         print("nothing was built (--dry-run)")
     _write_onnx(arguments, found.plan)

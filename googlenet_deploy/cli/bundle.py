@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, Tuple
 
 from googlenet_deploy.cli.arguments import positive
 from googlenet_deploy.cli.stated_metadata import add_metadata_options, metadata_options, state_metadata
+from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _described_models(arguments):
         result = _pack(arguments)
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
     _tell(arguments.output, result.manifest, "was packed")
     return 0
 
@@ -267,7 +268,7 @@ def _labelled_images(arguments: argparse.Namespace, model: Path) -> Tuple[Tuple[
     classes = ClassIndex(metadata.class_names, metadata.class_ids)
     found = read_labelled_images(_needed(arguments, "images"), arguments.labels, classes)
     for note in found.remarks:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
     return found.sources, found.labels
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Iterator, Optional
 
 from googlenet_deploy.calibration.methods import ALGORITHMS, AUTO, DEFAULT_PERCENTILE, METHODS
 from googlenet_deploy.cli.arguments import add_preprocessing_options, positive, refuse_unused, report_skipped
+from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         result.table.save(arguments.output)
     report_skipped(list(result.skipped), [])
     for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {printable(warning, LONGEST_LINE)}", file=sys.stderr)
     print_table(result.table, len(result.skipped), arguments.output)
     write_cache(arguments, source, result.table)
     return 0
@@ -216,5 +217,5 @@ def write_cache(arguments: argparse.Namespace, source: CalibrationSource, table:
     cache, notes = cache_from_table(table, source.model, arguments.tensorrt_version, arguments.algorithm)
     cache.save(arguments.cache)
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
     print(f"cache: {arguments.cache} ({len(cache.scales)} tensors, TensorRT {arguments.tensorrt_version})")

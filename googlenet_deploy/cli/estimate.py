@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 
 from googlenet_deploy.cli.arguments import positive
+from googlenet_deploy.device.text import printable_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.analysis.roofline import estimate, estimate_lines
 
     result = estimate(arguments.model, target, arguments.batch, arguments.precision)
-    print("\n".join(estimate_lines(result, layers=arguments.layers)))
+    print(printable_lines(estimate_lines(result, layers=arguments.layers)))
     if arguments.json:
         write_json(arguments.json, result.to_dict())
     return 0

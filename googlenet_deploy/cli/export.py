@@ -30,6 +30,7 @@ from googlenet_deploy.cli.arguments import (
     refuse_unused,
 )
 from googlenet_deploy.cli.stated_metadata import state_metadata
+from googlenet_deploy.device.text import printable_lines
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, summary_json(result, source, arguments.output))
     if not arguments.quiet:
-        print("\n".join(summary_lines(result, source, arguments.output)))
+        print(printable_lines(summary_lines(result, source, arguments.output)))
     return 0
 
 

@@ -38,6 +38,7 @@ from googlenet_deploy.cli.arguments import (
     resolve_preprocessing,
 )
 from googlenet_deploy.device.runner.select import runs_engine
+from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _check_reconnect(arguments: argparse.Namespace, inputs: Inputs) -> None:
 
 
 def _note(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr, flush=True)
+    print(f"note: {printable(line, LONGEST_LINE)}", file=sys.stderr, flush=True)
 
 
 def _stream(
@@ -259,4 +260,4 @@ def _report_left_over(inputs: Inputs) -> None:
         return
     if names:
         left = f"{len(names)} images were empty, not complete or too late"
-        print(f"note: {left}, and were not classified, such as {names[0]}", file=sys.stderr)
+        print(f"note: {left}, and were not classified, such as {printable(names[0])}", file=sys.stderr)

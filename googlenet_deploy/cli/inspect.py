@@ -19,6 +19,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 from googlenet_deploy.cli.arguments import positive, refuse_unused
+from googlenet_deploy.device.text import printable_lines
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _inspect_engine(arguments: argparse.Namespace, *, inspector: bool) -> None:
     from googlenet_deploy.device.files import write_json
 
     lines, values = (inspection_report if inspector else engine_report)(arguments.path, layers=not arguments.totals)
-    print("\n".join(lines))
+    print(printable_lines(lines))
     if arguments.json:
         write_json(arguments.json, values)
 
@@ -85,7 +86,7 @@ def _inspect_onnx(arguments: argparse.Namespace) -> None:
     from googlenet_deploy.device.files import write_json
 
     description = describe(arguments.path, arguments.batch)
-    print("\n".join(table_lines(description, layers=not arguments.totals)))
+    print(printable_lines(table_lines(description, layers=not arguments.totals)))
     if arguments.json:
         write_json(arguments.json, description.to_dict())
 
@@ -97,8 +98,8 @@ def _inspect_network(arguments: argparse.Namespace) -> None:
     title, model, input_size = _network(arguments)
     summary = summarize(model, input_size)
     print(f"{title}, input {input_size}x{input_size}, one image, activations in float32")
-    print("\n".join(_table(summary.layers if arguments.by_layer else summary.by_module())))
-    print("\n".join(_totals(summary)))
+    print(printable_lines(_table(summary.layers if arguments.by_layer else summary.by_module())))
+    print(printable_lines(_totals(summary)))
     if arguments.json:
         write_json(arguments.json, _to_dict(title, input_size, summary))
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Sequence
 
+from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     if not has_quantisation(model):
         print(f"note: {arguments.repair}: is not quantised, so there is nothing to repair", file=sys.stderr)
     for line in result.changes:
-        print(f"repaired: {line}")
+        print(f"repaired: {printable(line, LONGEST_LINE)}")
     print_findings(result.left, "lint: nothing that TensorRT would refuse")
     print(result.difference)
     write_model(arguments.output, result.model)
@@ -77,6 +78,6 @@ def print_findings(findings: Sequence[Finding], clean: str) -> None:
     if not findings:
         print(clean)
     for finding in findings[:SHOWN]:
-        print(f"{finding.severity}: {finding.text()}")
+        print(f"{finding.severity}: {printable(finding.text(), LONGEST_LINE)}")
     if len(findings) > SHOWN:
         print(f"... and {len(findings) - SHOWN} more")

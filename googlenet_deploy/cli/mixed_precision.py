@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Dict, Optional, Sequence, Tuple
 
 from googlenet_deploy.cli.arguments import gate
+from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _labels(arguments: argparse.Namespace, source: CalibrationSource) -> Dict[st
     classes = class_index(arguments, metadata)
     labelled = read_labelled_images(folder, arguments.labels, classes)
     for remark in labelled.remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        print(f"note: {printable(remark, LONGEST_LINE)}", file=sys.stderr)
     return {image.name: label for image, label in zip(labelled.sources, labelled.labels)}
 
 

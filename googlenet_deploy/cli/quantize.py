@@ -46,6 +46,7 @@ from googlenet_deploy.cli.mixed_precision import (
     print_precision,
     write_sensitivity,
 )
+from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GateError, UsageError
 from googlenet_deploy.quantization.refine.registry import DEFAULT, EQUALIZE, SETS, need_images, parse_refinements
 
@@ -231,7 +232,7 @@ def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> N
     from googlenet_deploy.graph.graph import opset_of
 
     for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
 
 
 def placement_options(arguments: argparse.Namespace) -> PlacementOptions:
@@ -274,15 +275,15 @@ def _table(arguments: argparse.Namespace, source: CalibrationSource) -> Optional
 def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
     report_skipped(list(result.skipped), [])
     for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {printable(warning, LONGEST_LINE)}", file=sys.stderr)
     if not arguments.table:
         print_table(result.table, len(result.skipped), arguments.save_table)
     plan = result.quantized.plan
     print(f"INT8: {len(plan.nodes)} layers, {len(plan.tensors)} activation tensors with {len(plan.groups)} scales")
     for name, reason in plan.skipped.items():
-        print(f"  in float: {name}: {reason}")
+        print(f"  in float: {printable(name)}: {reason}")
     for name, note in result.quantized.notes.items():
-        print(f"  {name}: {note}")
+        print(f"  {printable(name)}: {note}")
     if result.precision is not None:
         print_precision(result.precision)
     print_findings(result.findings, "lint: nothing that TensorRT would refuse")

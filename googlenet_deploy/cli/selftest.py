@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 
+from googlenet_deploy.device.text import printable_lines
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
@@ -31,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.files import write_json
 
     checks = self_test(arguments.folder, files_only=arguments.files_only, engine=arguments.engine)
-    print("\n".join(check_lines(checks)))
+    print(printable_lines(check_lines(checks)))
     if arguments.json:
         write_json(arguments.json, [asdict(check) for check in checks])
     return 1 if failed(checks) else 0

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any, List, Sequence
+from typing import Any, Iterable, List, Sequence
+
+LONGEST_LINE = 1000  # characters of a line that is printed
+
+
+def printable_lines(lines: Iterable[str]) -> str:
+    """Lines that may hold names from files, as they may be printed; see `printable`."""
+    return "\n".join(printable(line, LONGEST_LINE) for line in lines)
 
 
 def columns(rows: Sequence[Sequence[str]], words: int = 1) -> List[str]:

@@ -29,7 +29,8 @@ def check_layers(graph: GraphView, pairs: Iterable[Pair]) -> Iterator[Finding]:
     for pair in listed:
         by_source[pair.source].append(pair)
     for node in graph.nodes:
-        yield from _check_node(graph, node, by_output, by_source)
+        if node.domain in ("", "ai.onnx"):  # an operator of another domain may share a name, not its inputs
+            yield from _check_node(graph, node, by_output, by_source)
     for source, several in by_source.items():
         if len(several) > 1 and not several[0].is_weight:
             yield Finding(

@@ -158,7 +158,7 @@ def _difference(answer: list[dict[str, Any]], words: list[str], damaged: Path) -
 
 
 def without_stated_types(content: bytes) -> bytes:
-    """The model without what it states of inner tensors' types: that computes nothing, and only ONNX Runtime reads it."""
+    """The model without the stated types of inner tensors, which compute nothing; only ONNX Runtime reads them."""
     model = ModelProto.FromString(content)
     del model.graph.value_info[:]
     return model.SerializeToString()
