@@ -13,7 +13,7 @@ from googlenet_deploy.analysis.costs import CostModel, NodeCost
 from googlenet_deploy.analysis.sparsity import LayerSparsity, layer_sparsity, sparsity_line
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
-from googlenet_deploy.device.text import columns
+from googlenet_deploy.device.text import columns, printable
 from googlenet_deploy.errors import BadModelError, requires
 from googlenet_deploy.graph.files import load_model, read_metadata
 from googlenet_deploy.graph.graph import (
@@ -208,7 +208,8 @@ def table_lines(description: Description, *, layers: bool = True) -> list[str]:
 def _header_lines(description: Description) -> list[str]:
     lines = [
         f"{description.path}: opset {description.opset}, IR version {description.ir_version}, "
-        f"{description.file_bytes / 1e6:.1f} MB" + (f", by {description.producer}" if description.producer else "")
+        f"{description.file_bytes / 1e6:.1f} MB"
+        + (f", by {printable(description.producer)}" if description.producer else "")
     ]
     lines += [f"  input  {value}" for value in description.inputs]
     lines += [f"  output {value}" for value in description.outputs]
@@ -235,7 +236,7 @@ def _total_lines(description: Description) -> list[str]:
         f"  multiply-adds  {description.multiply_adds:,}",
         f"  activations    {description.activation_bytes:,} bytes in all (layers: {activations})",
         f"  live at once   {description.peak_activation_bytes:,} bytes"
-        + (f", at {description.peak_layer}" if description.peak_layer else ""),
+        + (f", at {printable(description.peak_layer)}" if description.peak_layer else ""),
     ]
     if description.quantize_nodes or description.dequantize_nodes:
         lines.append(

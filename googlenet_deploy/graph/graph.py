@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import requires
 
 with requires("export"):
@@ -300,7 +301,7 @@ def describe_value(value: ValueInfoProto) -> str:
     """Name, element type and shape of an input or output: ``input float32 (batch, 3, 224, 224)``."""
     kind = element_type(value.type.tensor_type.elem_type)
     dimensions = ", ".join("?" if size is None else str(size) for size in shape_of(value))
-    return f"{value.name} {kind} ({dimensions})"
+    return f"{printable(value.name)} {kind} ({printable(dimensions)})"
 
 
 def element_types(model: ModelProto) -> dict[str, int]:
