@@ -13,7 +13,7 @@ import numpy as np
 
 from googlenet_deploy.device.targets.target import Target, reads_integer_weights
 from googlenet_deploy.errors import UsageError, VerificationError, requires
-from googlenet_deploy.graph.edit import copy_model, to_tensor
+from googlenet_deploy.graph.edit import copy_model, drop_unread_constants, replace_nodes, to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute, opset_of
 from googlenet_deploy.graph.opset import ConvertOpset
 
@@ -22,7 +22,7 @@ with requires("export"):
     from onnx import helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -146,7 +146,10 @@ class _Writer:
         return self._pair(name, name, constants)
 
     def _pair(self, stem: str, source: str, constants: list[str], axis: int | None = None) -> list[onnx.NodeProto]:
-        quantised, restored = self._free(f"{stem}/quantized"), self._free(f"{stem}/dequantized")
+        quantised, restored = (
+            unique_name(f"{stem}/quantized", self.taken),
+            unique_name(f"{stem}/dequantized", self.taken),
+        )
         pair = [
             helper.make_node("QuantizeLinear", [source, *constants], [quantised], name=f"{stem}/QuantizeLinear"),
             helper.make_node("DequantizeLinear", [quantised, *constants], [restored], name=f"{stem}/DequantizeLinear"),
@@ -158,7 +161,7 @@ class _Writer:
 
     def _write_layer(self, planned: QuantizedNode, weight: QuantizedWeight, bias: NDArray[np.float32] | None) -> None:
         node = self.graph.node(planned.name)
-        stem = self._free(f"{planned.name}/weight")
+        stem = unique_name(f"{planned.name}/weight", self.taken)
         constants = [
             self._add(f"{stem}/scale", weight.scales),
             self._add(f"{stem}/zero_point", np.zeros(weight.scales.shape, np.int8)),
@@ -177,15 +180,8 @@ class _Writer:
             node.input.append(self._add(f"{planned.name}/corrected_bias", bias.astype(np.float32)))
 
     def _add(self, name: str, array: NDArray[np.generic]) -> str:
-        unique = self._free(name)
+        unique = unique_name(name, self.taken)
         self.added.append(to_tensor(array, unique))
-        return unique
-
-    def _free(self, name: str) -> str:
-        unique, number = name, 1
-        while unique in self.taken:
-            unique, number = f"{name}_{number}", number + 1
-        self.taken.add(unique)
         return unique
 
     def _rebuild(self, pairs: Mapping[str, list[onnx.NodeProto]]) -> None:
@@ -194,10 +190,9 @@ class _Writer:
         for node in self.graph.nodes:
             ordered += [*self.before.get(self.graph.name_of(node), ()), node]
             ordered += [added for name in node.output for added in pairs.get(name, ())]
-        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
-        del self.model.graph.node[:]
-        self.model.graph.node.extend(nodes)
-        _drop_unread(self.model, self.added)
+        replace_nodes(self.model.graph, ordered)
+        self.model.graph.initializer.extend(self.added)
+        drop_unread_constants(self.model.graph)
 
 
 def _state_kernel(node: onnx.NodeProto, weight: QuantizedWeight) -> None:
@@ -207,19 +202,6 @@ def _state_kernel(node: onnx.NodeProto, weight: QuantizedWeight) -> None:
     """
     if node.op_type == "Conv" and not attribute(node, "kernel_shape"):
         node.attribute.append(helper.make_attribute("kernel_shape", weight.values.shape[2:]))
-
-
-def _drop_unread(model: onnx.ModelProto, added: Iterable[onnx.TensorProto]) -> None:
-    """Replaces the initializers by those that are still read."""
-    graph = model.graph
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    kept = [tensor for tensor in [*graph.initializer, *added] if tensor.name in read]
-    dropped = {tensor.name for tensor in graph.initializer} - {tensor.name for tensor in kept}
-    values = [value for value in graph.input if value.name not in dropped]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    del graph.input[:]
-    graph.input.extend(values)
 
 
 def _add_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.graph import GraphView, attribute
-from googlenet_deploy.quantization.weights import along_axis
 
 with requires("export"):
     import onnx
@@ -74,10 +73,3 @@ def _pair(graph: GraphView, node: onnx.NodeProto) -> Pair | None:
     scale = graph.constant(node.input[1]) if graph.is_constant(node.input[1]) else None
     axis = int(attribute(node, "axis", 1))
     return Pair(graph.name_of(node), source, node.output[0], scale, axis, graph.is_constant(source), quantize, node)
-
-
-def spread_along(values: NDArray[Any], dimensions: int, axis: int) -> NDArray[Any]:
-    """Scales or zero points, shaped to multiply an array along `axis`; a single one multiplies everywhere."""
-    if values.size == 1:
-        return values.reshape(())
-    return along_axis(values, dimensions, axis % dimensions)

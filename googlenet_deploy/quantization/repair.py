@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.calibration.images import ArrayBatches
 from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, requires
 from googlenet_deploy.export.samples import seeded_samples
+from googlenet_deploy.graph.edit import drop_unread_constants, drop_unread_nodes
 from googlenet_deploy.graph.files import input_specification
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.shapes import restate_shapes
@@ -26,7 +27,6 @@ from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.qdq_insert import lift_opset
 from googlenet_deploy.quantization.repair_placement import (
     drop_harmful_pairs,
-    drop_unread,
     equal_pool_scales,
     fold_parameters,
     share_pairs,
@@ -80,7 +80,8 @@ def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
     """
     repaired = lift_opset(model)
     changes = [line for step in _STEPS for line in step(repaired)]
-    drop_unread(repaired)
+    drop_unread_nodes(repaired.graph)
+    drop_unread_constants(repaired.graph)
     with suppress(VerificationError):  # types have changed; a graph that cannot be inferred states none
         restate_shapes(repaired)
     try:

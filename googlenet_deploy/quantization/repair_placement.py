@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.calibration.placement import ACTIVATIONS
+from googlenet_deploy.device.onnx_model.axes import along_axis
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.edit import replace_nodes, to_tensor
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.quantization.lint_placement import LAYERS, is_ahead_of_lrn
-from googlenet_deploy.quantization.qdq_pairs import Pair, find_pairs, spread_along, zero_point
+from googlenet_deploy.quantization.qdq_pairs import Pair, find_pairs, zero_point
 
 with requires("export"):
     import onnx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
 RESHAPING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"})
@@ -98,26 +97,6 @@ def share_pairs(model: onnx.ModelProto) -> list[str]:
     return [f"{len(renamed)} doubled pairs shared"] if renamed else []
 
 
-def drop_unread(model: onnx.ModelProto) -> None:
-    """Takes out nodes and initializers whose results nothing reads."""
-    kept = list(model.graph.node)
-    while True:
-        read = _read(model, kept)
-        fewer = [node for node in kept if any(name in read for name in node.output)]
-        if len(fewer) == len(kept):
-            break
-        kept = fewer
-    replace_nodes(model.graph, kept)
-    read = _read(model, kept)
-    tensors = [tensor for tensor in model.graph.initializer if tensor.name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(tensors)
-
-
-def _read(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    return {name for node in nodes for name in node.input} | {value.name for value in model.graph.output}
-
-
 def _feeds_layer(graph: GraphView, name: str) -> bool:
     return any(
         node.op_type in LAYERS or (node.op_type in RESHAPING and _feeds_layer(graph, node.output[0]))
@@ -131,8 +110,8 @@ def _value(graph: GraphView, pair: Pair) -> NDArray[np.float64] | None:
     if pair.scale is None or points is None:
         return None
     stored = graph.constant(pair.source)
-    scale = spread_along(pair.scale.astype(np.float64), stored.ndim, pair.axis)
-    shift = spread_along(points.astype(np.float64), stored.ndim, pair.axis)
+    scale = along_axis(pair.scale.astype(np.float64), stored.ndim, pair.axis)
+    shift = along_axis(points.astype(np.float64), stored.ndim, pair.axis)
     if pair.quantize is None:
         value: NDArray[np.float64] = (stored.astype(np.float64) - shift) * scale
         return value

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from googlenet_deploy.device.onnx_model.axes import along_axis
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.edit import replace_nodes, to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute, tensor_names
 from googlenet_deploy.quantization.lint import MICROSOFT
 from googlenet_deploy.quantization.lint_placement import LAYERS
-from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, spread_along, zero_point
+from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, zero_point
 
 with requires("export"):
     import onnx
@@ -43,7 +44,7 @@ def float_biases(model: onnx.ModelProto) -> list[str]:
             kept.append(node)
             continue
         scale = graph.constant(node.input[1])
-        value = stored.astype(np.float32) * spread_along(scale, stored.ndim, int(attribute(node, "axis", 1)))
+        value = stored.astype(np.float32) * along_axis(scale, stored.ndim, int(attribute(node, "axis", 1)))
         model.graph.initializer.append(to_tensor(value.astype(np.float32), node.output[0]))
         count += 1
     if count:
@@ -131,8 +132,8 @@ class _PairEditor:
             return
         repaired, exact = _symmetric_scale(scale, points)
         axis = int(attribute(node, "axis", 1))
-        shifted = stored.astype(np.float64) - spread_along(points.astype(np.float64), stored.ndim, axis)
-        ratio = spread_along(scale.astype(np.float64) / repaired, stored.ndim, axis)
+        shifted = stored.astype(np.float64) - along_axis(points.astype(np.float64), stored.ndim, axis)
+        ratio = along_axis(scale.astype(np.float64) / repaired, stored.ndim, axis)
         codes = np.clip(np.rint(shifted * ratio), -LARGEST_CODE - 1, LARGEST_CODE).astype(np.int8)
         name = unique_name(f"{node.input[0]}/int8", self.taken)
         self.model.graph.initializer.append(to_tensor(codes, name))

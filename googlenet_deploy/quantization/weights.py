@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.onnx_model.axes import along_axis
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,14 +38,10 @@ class QuantizedWeight:
 
     def dequantize(self) -> NDArray[np.float32]:
         """The float32 weights that the integers stand for."""
-        return self.values.astype(np.float32) * along_axis(self.scales, self.values.ndim, self.axis)
-
-
-def along_axis(scales: NDArray[np.float32], dimensions: int, axis: int) -> NDArray[np.float32]:
-    """A vector reshaped so that it broadcasts along `axis` of an array with that many dimensions."""
-    shape = [1] * dimensions
-    shape[axis] = -1
-    return scales.reshape(shape)
+        restored: NDArray[np.float32] = self.values.astype(np.float32) * along_axis(
+            self.scales, self.values.ndim, self.axis
+        )
+        return restored
 
 
 def max_scales(weight: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
