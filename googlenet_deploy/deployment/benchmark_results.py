@@ -95,7 +95,7 @@ def _device_results(result: Mapping[str, Any], precision: str) -> DeviceResults:
         latencies=benchmark_latencies(precision, result, where),
         device=_description(result, where),
         doubts=tuple(
-            Doubt(f"on the device: {text}", "cool or lock the clocks, then measure again")
+            Doubt("throttling on the device", f"on the device: {text}", "cool or lock the clocks, then measure again")
             for text in state["throttling"]
         ),
         not_measured=lacking,

@@ -12,6 +12,7 @@ from googlenet_deploy.evaluation.summary import AccuracyFigures
 from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
 from googlenet_deploy.report.figures import Confusion, Disagreement, Layer, MemoryStep, Quantity
 
+LABEL_CAUSES = ("label order", "labels or preprocessing")  # of verdicts
 EVALUATION, ESTIMATE, QUANTIZATION = "evaluation.json", "estimate.json", "quantization.json"
 
 
@@ -26,7 +27,7 @@ class EvaluationRecord:
         disagreements: Images on which precisions disagree.
         confusions: Classes that the deployed model takes for others.
         layers: How far each layer's output in the INT8 model is from the FP32 model's; empty without INT8.
-        verdicts: The diagnosis of the INT8 model; empty without one.
+        verdicts: The diagnosis of the INT8 model; without one, whether the labels fit.
     """
 
     images: int = 0
@@ -41,6 +42,11 @@ class EvaluationRecord:
     def first_problem(self) -> str:
         """The first problem that the diagnosis found; empty without one."""
         return next((verdict.text for verdict in self.verdicts if verdict.severity == PROBLEM), "")
+
+    @property
+    def wrong_labels(self) -> str:
+        """Why the labels do not fit the model's classes; empty where they do."""
+        return next((verdict.text for verdict in self.verdicts if verdict.cause in LABEL_CAUSES), "")
 
     @property
     def is_sound(self) -> bool:
@@ -97,9 +103,11 @@ class QuantizationRecord:
         sensitivity: What quantising each layer alone costs, in graph order; empty where it was not measured.
         kept: Layers in floating point for the budget's sake.
         budget: What the choice reaches; None without a budget.
+        doubts: What makes the result doubtful by itself.
     """
 
     findings: tuple[str, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
     kept: tuple[str, ...] = ()
     budget: BudgetOutcome | None = None
+    doubts: tuple[str, ...] = ()

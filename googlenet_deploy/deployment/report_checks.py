@@ -54,7 +54,12 @@ def checks(job: Job, rows: Iterable[StepResult]) -> tuple[CheckResult, ...]:
 def _accuracy(job: Job) -> list[CheckResult]:
     found = []
     record = job.load(EvaluationRecord, EVALUATION)
-    change = record.variants[job.config.precision].difference
+    figures = record.variants[job.config.precision]
+    if figures.top1 is not None:
+        wrong = record.wrong_labels
+        text = wrong or "no other order of classes explains the errors better"
+        found.append(CheckResult("The labels fit the model's classes", not wrong, text))
+    change = figures.difference
     if change is not None:
         worse = change.points < 0 and change.is_significant
         text = (
@@ -81,13 +86,16 @@ def _blind(change: PairedDifference) -> str:
 def doubts(job: Job, gates: Iterable[GateResult]) -> tuple[Doubt, ...]:
     """What decides whether the result can be trusted, with what to do about it; empty where nothing does."""
     record = job.load(EvaluationRecord, EVALUATION)
-    found = [*_calibration(job), *_evaluation(job, record, gates)]
+    found = [Doubt("INT8 is doubtful", each, "") for each in job.load(QuantizationRecord, QUANTIZATION).doubts]
+    found += [*_calibration(job), *_evaluation(job, record, gates)]
     given, skipped = record.images + len(record.skipped), len(record.skipped)
     if skipped > SKIPPED_SHARE * given:
-        found.append(Doubt(f"{skipped} of {given} evaluation images could not be read", "replace them and run again"))
+        name = f"{plural(skipped, 'unreadable image')}"
+        text = f"{skipped} of {given} evaluation images could not be read"
+        found.append(Doubt(name, text, "replace them and run again"))
     if job.config.precision == "int8":
         notes = [each for each in record.verdicts if each.severity == NOTE and each.cause not in _TOLD_ELSEWHERE]
-        found += [Doubt(*_halves(each.text)) for each in notes]
+        found += [Doubt(each.cause, *_halves(each.text)) for each in notes]
     return tuple(found)
 
 
@@ -96,7 +104,10 @@ def _calibration(job: Job) -> list[Doubt]:
     if not 0 < count < FEW_CALIBRATION_IMAGES:
         return []
     text = f"only {plural(count, 'image')} calibrated the INT8 ranges, which may not hold for other images"
-    return [Doubt(text, "calibrate on about 256 photographs like those of the camera (more of them in --images)")]
+    name = f"only {plural(count, 'calibration image')}"
+    return [
+        Doubt(name, text, "calibrate on about 256 photographs like those of the camera (more of them in `--images`)")
+    ]
 
 
 def _evaluation(job: Job, record: EvaluationRecord, gates: Iterable[GateResult]) -> list[Doubt]:
@@ -111,9 +122,11 @@ def _evaluation(job: Job, record: EvaluationRecord, gates: Iterable[GateResult])
             f"{plural(record.images, 'evaluation image')} show {subject} to \N{PLUS-MINUS SIGN}{spread:.1f} points only"
         )
         text += f" and cannot show {' or '.join(vague)}" if vague else ""
-        found.append(Doubt(text, "evaluate on several hundred images that calibration does not use"))
+        name = f"only {plural(record.images, 'evaluation image')}"
+        found.append(Doubt(name, text, "evaluate on several hundred images that calibration does not use"))
     if figures.top1 is None:
-        found.append(Doubt("the images have no labels, so accuracy is unknown", "give --labels, or a folder per class"))
+        text = "the images have no labels, so only the agreement with FP32 is known"
+        found.append(Doubt("accuracy is unknown", text, "give `--labels`, or a folder per class"))
     return found
 
 
@@ -162,9 +175,7 @@ def missing(job: Job, rows: Iterable[StepResult], *, measured: bool) -> tuple[Mi
 def _measurements(
     job: Job, rows: tuple[StepResult, ...], reached: set[str], stopped: str, *, measured: bool
 ) -> list[Missing]:
-    on_device = (
-        "no device is available here: run `benchmark --json` of the bundle on it, then `deploy --device-results`"
-    )
+    on_device = "no device is available here: run `benchmark --json` on it, then `deploy --device-results`"
     parts = () if measured else ("latency on the device", "energy on the device")
     found = [Missing(part, on_device) for part in parts]
     found.append(Missing("layer times", "no engine ran here"))

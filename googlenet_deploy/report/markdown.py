@@ -31,7 +31,7 @@ def render_markdown(results: Results) -> str:
         f"# {_text(subject.title)} on {_text(subject.target_title)}",
         _facts(results),
         f"**{_text(summary.verdict)}**",
-        _list([f"{doubt.text}. {doubt.remedy}".rstrip(". ") for doubt in summary.doubts]) if summary.doubts else "",
+        _list([f"{doubt.text}; {doubt.remedy}".rstrip("; ") for doubt in summary.doubts]) if summary.doubts else "",
         f"Next: {_text(summary.next)}." if summary.next else "",
         _rows(("", "", ""), [_cells((tile.question, tile.answer, tile.detail)) for tile in summary.tiles]),
         "## What was checked",

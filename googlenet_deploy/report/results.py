@@ -114,8 +114,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Doubt:
-    """What decides whether the result can be trusted: what it is, and what to do about it."""
+    """What decides whether the result can be trusted.
 
+    Attributes:
+        name: In a few words, for the verdict: "24 calibration images".
+        text: What it is.
+        remedy: What to do about it; empty where nothing is known.
+    """
+
+    name: str
     text: str
     remedy: str
 

@@ -38,7 +38,7 @@ class ReportSummary:
         state: `GOOD`, `CARE`, `BAD` or `OPEN`.
         verdict: One sentence: ship, ship with care or do not ship, and why.
         doubts: What decides whether the result can be trusted.
-        next: What to do next.
+        next: What to do next; empty where the doubts have their remedies.
         tiles: The answers.
         checked: What was verified, and whether it holds.
         unchecked: What was not, and why.
@@ -89,10 +89,7 @@ def _verdict(results: Results) -> tuple[str, str]:
     if broken:
         return BAD, f"{DO_NOT_SHIP}: {broken[0].text.rstrip('.')}."
     if results.doubts:
-        reasons = "; ".join(doubt.text for doubt in results.doubts[:2])
-        more = len(results.doubts) - 2
-        others = f"; and {plural(more, 'other doubt')}" if more > 0 else ""
-        return CARE, f"{WITH_CARE}: {reasons}{others}."
+        return CARE, f"{WITH_CARE}: {'; '.join(doubt.name for doubt in results.doubts)}."
     count = sum(not check.inconclusive for check in results.checks)
     held = sum(not gate.inconclusive for gate in results.gates)
     if not count and not held:
@@ -102,12 +99,11 @@ def _verdict(results: Results) -> tuple[str, str]:
 
 
 def _next(results: Results, state: str) -> str:
-    """What to do next: what lifts the first doubt, else the measurement on the device."""
+    """What to do next: fix what failed, else measure on the device; each doubt has its own remedy."""
     if state == BAD:
-        return "the commands and layers below show where it is lost; fix this and rerun the same command"
-    remedies = [doubt.remedy for doubt in results.doubts if doubt.remedy]
-    if remedies:
-        return remedies[0].rstrip(".")
+        return "fix this and rerun the same command, which resumes there; the layers below show where accuracy is lost"
+    if any(doubt.remedy for doubt in results.doubts):
+        return ""
     if results.deployed is not None and not results.device:
         return "run the bundle's self-test and `benchmark --json` on the device, then `deploy --device-results`"
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Outcome, Step
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STATE = "calibration.state"
 # Hold-out images for a budget, and for ranking layers.
 HOLD_OUT, RANKING = 256, 32
+NOT_COMPARED = "the result was not compared"  # which the step "evaluate" does
 
 
 class Calibrate(Step):
@@ -107,12 +108,14 @@ class Quantize(Step):
         write_model(job.path(INT8), result.model)
         plan, precision = result.quantized.plan, result.precision
         findings = tuple(finding.text() for finding in result.findings)
-        write_json(job.path(QUANTIZATION), encode(_record(findings, precision)))
+        known = {*source.notes, *(precision.warnings if precision is not None else ())}
+        doubts = tuple(each for each in result.warnings if each not in known and not each.startswith(NOT_COMPARED))
+        write_json(job.path(QUANTIZATION), encode(replace(_record(findings, precision), doubts=doubts)))
         left = f", {len(plan.skipped)} layers in floating point" if plan.skipped else ""
         refined = "".join(f"; {name}: {note}" for name, note in result.quantized.notes.items())
         text = f"{len(plan.nodes)} layers INT8 with {len(plan.groups)} activation scales{left}{refined}"
         warnings = precision.warnings if precision is not None else ()
-        return Outcome((INT8, QUANTIZATION), text, notes=(*findings, *warnings))
+        return Outcome((INT8, QUANTIZATION), text, notes=(*findings, *warnings, *doubts))
 
     def _options(self, job: Job) -> QuantizationOptions:
         from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415

@@ -17,7 +17,7 @@ from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.runner.select import open_runner
 from googlenet_deploy.evaluation.dataset import LabelledImages
-from googlenet_deploy.evaluation.diagnosis import FINE, diagnose, evidence_of
+from googlenet_deploy.evaluation.diagnosis import FINE, Verdict, diagnose, evidence_of, label_verdicts
 from googlenet_deploy.evaluation.evaluate import Evaluation, evaluate_models
 from googlenet_deploy.evaluation.summary import AccuracyFigures, summary_of
 from googlenet_deploy.quantization.layer_errors import InnerErrors, measure_files
@@ -47,7 +47,7 @@ class Evaluate(Step):
         found = evaluate_precisions(job)
         fp32 = found["fp32"]
         shown = Shown(Path(job.config.images), tuple(job.data("images")["classes"]), tuple(fp32.labels))
-        verdicts, inner = _diagnosis(job, found["int8"]) if "int8" in found else ([], None)
+        verdicts, inner = _diagnosis(job, found["int8"]) if "int8" in found else (_labels(job, fp32), None)
         record = EvaluationRecord(
             images=len(fp32.names),
             skipped=tuple((shown.relative(item.name), item.reason) for item in fp32.skipped),
@@ -88,7 +88,12 @@ def evaluate_precisions(job: Job) -> dict[str, Evaluation]:
     return {"fp32": itself, **dict(zip(runners, results, strict=True))}
 
 
-def _diagnosis(job: Job, result: Evaluation) -> tuple[list[Any], InnerErrors]:
+def _labels(job: Job, result: Evaluation) -> list[Verdict]:
+    """Whether the labels fit the model's classes."""
+    return label_verdicts(result, tuple(job.data("images")["classes"]))
+
+
+def _diagnosis(job: Job, result: Evaluation) -> tuple[list[Verdict], InnerErrors]:
     """What is likely wrong with the INT8 model, and the errors of its inner tensors."""
     paths = [job.path(MODELS[name]) for name in ("fp32", "int8")]
     specs = [read_onnx(path).metadata.preprocessing for path in paths]

@@ -73,7 +73,8 @@ def _times(entries: Sequence[Latency]) -> Table:
 def _row_name(entry: Latency, results: Results) -> str:
     """The precision, and where the times are of several machines, which it is."""
     name = precision(entry.variant)
-    if len({each.where for each in results.latencies}) == 1:
+    here = [each.where.startswith("this machine") for each in results.latencies]
+    if all(here) or not any(here):
         return name
     return f"{name}, {'here' if entry.where.startswith('this machine') else 'device'}"
 

@@ -95,7 +95,7 @@ def _numbers(results: Results) -> Table:
         )
         for variant in results.variants
     ]
-    return table("Costs of each precision", columns, rows, (0, 2, 6))
+    return table("Costs of each precision", columns, rows, (0, 1, 2, 3, 6))
 
 
 def _text(quantity: Quantity | None) -> str:

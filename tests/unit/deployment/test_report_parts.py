@@ -17,15 +17,16 @@ from PIL import Image
 
 from googlenet_deploy.deployment.gates import what_to_try, why_inconclusive
 from googlenet_deploy.deployment.job import Job
-from googlenet_deploy.deployment.records import EVALUATION, EvaluationRecord
-from googlenet_deploy.deployment.report_checks import doubts
+from googlenet_deploy.deployment.records import EVALUATION, QUANTIZATION, EvaluationRecord, QuantizationRecord
+from googlenet_deploy.deployment.report_checks import checks, doubts
 from googlenet_deploy.deployment.steps.evaluate import Shown
 from googlenet_deploy.device.json_decode import encode
 from googlenet_deploy.device.targets.target import load_target
+from googlenet_deploy.evaluation.diagnosis import Verdict
 from googlenet_deploy.evaluation.evaluate import Answers, Evaluation
 from googlenet_deploy.evaluation.statistics import PairedDifference
 from googlenet_deploy.report.pictures import THUMBNAIL, thumbnail
-from googlenet_deploy.report.results import GateResult
+from googlenet_deploy.report.results import GateResult, StepResult
 from tests.unit.deployment.conftest import NAMES, Ground
 
 
@@ -131,3 +132,29 @@ def test_every_gate_says_what_to_try(
     record = replace(job.load(EvaluationRecord, EVALUATION), verdicts=())
     job.path(EVALUATION).write_text(json.dumps(encode(record)))
     assert advice in what_to_try(job, GateResult(name, "at least 99 %", found, False))
+
+
+def written(job: Job, file: str, **changes: Any) -> None:
+    kind: type[Any] = {EVALUATION: EvaluationRecord, QUANTIZATION: QuantizationRecord}[file]
+    job.path(file).write_text(json.dumps(encode(replace(job.load(kind, file), **changes))))
+
+
+def test_labels_in_another_order_are_a_check_that_fails(make_job: Callable[..., Job]) -> None:
+    """INT8 may be as near to FP32 as can be: where the labels are another list's, no accuracy means anything."""
+    job = make_job()
+    rows = (StepResult("evaluate", "done", 1.0, ""),)
+    name = "The labels fit the model's classes"
+    before = {check.name: check.ok for check in checks(job, rows)}
+    assert before[name]
+    record = job.load(EvaluationRecord, EVALUATION)
+    wrong = Verdict("problem", "label order", "the labels count from one")
+    written(job, EVALUATION, verdicts=(*record.verdicts, wrong))
+    after = {check.name: (check.ok, check.text) for check in checks(job, rows)}
+    assert after[name] == (False, "the labels count from one")
+
+
+def test_what_quantisation_doubts_comes_first_in_the_banner(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    assert not any(doubt.name == "INT8 is doubtful" for doubt in doubts(job, ()))
+    written(job, QUANTIZATION, doubts=("the INT8 model is ruined: 12.0 % agreement",))
+    assert doubts(job, ())[0].text == "the INT8 model is ruined: 12.0 % agreement"

@@ -202,12 +202,13 @@ def test_backticks_become_code_and_hostile_code_stays_text(full: Results) -> Non
 
 
 def test_doubts_are_in_the_banner_in_amber(full: Results) -> None:
-    results = replace(full, doubts=(Doubt("only 24 images calibrate", "calibrate on `256`"),))
+    results = replace(full, doubts=(Doubt("only 24 images", "only 24 images calibrate", "calibrate on `256`"),))
     text = render_html(results)
     banner = text[text.index('class="verdict care"') : text.index('class="tiles"')]
-    assert "Ship with care: only 24 images calibrate." in banner
+    assert "Ship with care: only 24 images." in banner
+    assert "Only 24 images calibrate." in banner
     assert "Calibrate on <code>256</code>." in banner
-    assert "- only 24 images calibrate. calibrate on `256`" in render_markdown(results)
+    assert "- only 24 images calibrate; calibrate on `256`" in render_markdown(results)
 
 
 def test_the_worst_layers_are_pointed_out(full: Results) -> None:

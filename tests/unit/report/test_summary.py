@@ -85,15 +85,15 @@ def test_fp32_alone_gives_its_interval(full: Results) -> None:
 
 
 def test_doubts_make_it_ship_with_care_and_say_what_to_do(full: Results) -> None:
-    few = Doubt("only 24 images calibrated the ranges", "calibrate on about 256")
-    labels = Doubt("the images have no labels", "give --labels")
+    few = Doubt("only 24 calibration images", "24 images calibrated the ranges", "calibrate on about 256")
+    labels = Doubt("accuracy is unknown", "the images have no labels", "give --labels")
     summary = summarise(replace(full, doubts=(few, labels)))
-    assert (summary.state, summary.next) == (CARE, "calibrate on about 256")
-    assert summary.verdict == "Ship with care: only 24 images calibrated the ranges; the images have no labels."
+    assert (summary.state, summary.next) == (CARE, "")  # each doubt has its remedy
+    assert summary.verdict == "Ship with care: only 24 calibration images; accuracy is unknown."
     assert summary.doubts == (few, labels)
     assert summary.tiles[0].state == CARE
-    third = summarise(replace(full, doubts=(few, labels, few)))
-    assert third.verdict.endswith("the images have no labels; and 1 other doubt.")
+    unknown = summarise(replace(full, doubts=(replace(few, remedy=""),)))
+    assert unknown.next.startswith("run the bundle's self-test")
     broken = replace(full, doubts=(few,), checks=(CheckResult("self-test", False, "the self-test fails"),))
     assert summarise(broken).state == BAD  # a doubt does not soften a failure
 
