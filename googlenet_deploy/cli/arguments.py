@@ -144,30 +144,79 @@ def gpu_options(arguments: argparse.Namespace, streams: int) -> GpuOptions:
 
 
 def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Preprocessing:
-    """The model's own preprocessing, or what the options say; where both speak the options win, and that is said.
+    """What `choose_preprocessing` chooses for a model that is open.
+
+    Raises:
+        UsageError: See there.
+    """
+    spec = choose_preprocessing(arguments, runner.path, runner.metadata.preprocessing, runner.input.shape)
+    if arguments.image_backend == "opencv":
+        print("note: OpenCV's resize differs from the one that the network was trained with", file=sys.stderr)
+    return spec
+
+
+def stated_preprocessing(arguments: argparse.Namespace, path: str) -> Optional[Preprocessing]:
+    """What the options say about the images of an ONNX file, without running it; None where no option is given.
+
+    Raises:
+        BadModelError: The file is no ONNX model.
+        UsageError: See `choose_preprocessing`.
+    """
+    if all(getattr(arguments, name) is None for name in PREPROCESSING_OPTIONS):
+        return None
+    from googlenet_deploy.device.onnx_model.header import read_onnx
+
+    header = read_onnx(path)
+    shape = tuple(side if isinstance(side, int) else None for side in header.inputs[0].shape) if header.inputs else ()
+    if len(shape) != 4:
+        raise BadModelError(path, "has no input of rank 4, so it takes no images")
+    return choose_preprocessing(arguments, path, header.metadata.preprocessing, shape)
+
+
+def choose_preprocessing(
+    arguments: argparse.Namespace, path: str, own: Optional[Preprocessing], shape: Tuple[Optional[int], ...]
+) -> Preprocessing:
+    """The model's own preprocessing, or what the options say; where both speak the options win, and that is reported.
+
+    Where neither options nor file state a crop, it is the model's input, whatever is known of the model: the options
+    that suit an FP32 model suit the INT8 model made from it.
+
+    Args:
+        arguments: The command line.
+        path: The model's file.
+        own: What the model says.
+        shape: Of its input, with None for open dimensions.
 
     Raises:
         UsageError: The model says nothing and neither do the options, or they make no sense.
     """
-    from dataclasses import replace
+    from dataclasses import asdict
 
-    from googlenet_deploy.device.specification import describe_difference, read_preprocessing
+    from googlenet_deploy.device.specification import Preprocessing, describe_difference, preprocessing_fields
 
-    own = runner.metadata.preprocessing
-    base = read_preprocessing(arguments.preprocessing) if arguments.preprocessing else own
     changes = _changes(arguments)
-    if base is None and not {"scale", "mean", "std"} & set(changes):
+    if arguments.preprocessing:
+        named, stated = preprocessing_fields(arguments.preprocessing)
+        geometry = _geometry(shape, changes.get("resize_mode", named.get("resize_mode", "short-side")))
+        size = geometry.get("crop")
+        if "crop" in stated and size is not None and named["crop"] != list(size) and "crop" not in changes:
+            raise UsageError(
+                f"{arguments.preprocessing}: a crop of {named['crop']} is not the input of {path}, {list(size)}",
+                "leave crop out of the file, or correct it",
+            )
+        geometry = {key: value for key, value in geometry.items() if key not in stated}
+        spec = Preprocessing.from_dict({**named, **geometry, **changes})
+    elif own is not None:
+        spec = Preprocessing.from_dict({**asdict(own), **changes})
+    elif {"scale", "mean", "std"} & set(changes):
+        spec = _from_options({**_geometry(shape, changes.get("resize_mode", "short-side")), **changes})
+    else:
         raise UsageError(
-            f"{runner.path}: the model does not say how its images are prepared",
+            f"{path}: the model does not say how its images are prepared",
             "give --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
         )
-    if base is None or (arguments.preprocessing and own is None):
-        changes = {**_geometry(runner, changes.get("resize_mode", "short-side")), **changes}
-    spec = replace(base, **changes) if base is not None else _from_options(changes)
     for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
         print(f"note: {key} is {chosen} as the options say; the model was made for {models}", file=sys.stderr)
-    if arguments.image_backend == "opencv":
-        print("note: OpenCV's resize differs from the one that the network was trained with", file=sys.stderr)
     return spec
 
 
@@ -277,9 +326,8 @@ def _changes(arguments: argparse.Namespace) -> Dict[str, Any]:
     return given
 
 
-def _geometry(runner: Runner, resize_mode: str) -> Dict[str, Any]:
-    """Crop, layout and resize that the model's input shape suggests, for models of other tools."""
-    shape = runner.input.shape
+def _geometry(shape: Tuple[Optional[int], ...], resize_mode: str) -> Dict[str, Any]:
+    """Crop, layout and resize that the shape of a model's input suggests."""
     layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
     height, width = (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
     if height is None or width is None:

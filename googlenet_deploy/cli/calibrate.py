@@ -152,17 +152,9 @@ def check_cache_options(arguments: argparse.Namespace) -> None:
 def open_model(arguments: argparse.Namespace) -> CalibrationSource:
     """The model with its preprocessing, its own or that of the options."""
     from googlenet_deploy.calibration.calibrate import open_source
+    from googlenet_deploy.cli.arguments import stated_preprocessing
 
-    keys = ("preprocessing", "resize", "crop", "interpolation", "channels", "scale", "mean", "std", "layout", "dtype")
-    if all(getattr(arguments, key) is None for key in keys):
-        return open_source(arguments.model)
-    from googlenet_deploy.cli.arguments import resolve_preprocessing
-    from googlenet_deploy.device.runner.select import open_runner
-
-    with open_runner(arguments.model) as runner:
-        arguments.image_backend = "pillow"
-        preprocessing = resolve_preprocessing(arguments, runner)
-    return open_source(arguments.model, preprocessing)
+    return open_source(arguments.model, stated_preprocessing(arguments, arguments.model))
 
 
 def choose_images(arguments: argparse.Namespace) -> ImageSelection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 
 from googlenet_deploy.errors import InputError, UsageError
 
@@ -203,13 +203,22 @@ class Preprocessing:
         Raises:
             UsageError: The text is not a JSON object, a key is unknown or a value is out of range.
         """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"preprocessing: not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise UsageError("preprocessing: not a JSON object")
-        return cls.from_dict(values)
+        return cls.from_dict(read_fields(text))
+
+
+def read_fields(text: str) -> Dict[str, Any]:
+    """The fields that a JSON object states, unchecked.
+
+    Raises:
+        UsageError: The text is not a JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"preprocessing: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError("preprocessing: not a JSON object")
+    return values
 
 
 def read_preprocessing(name: str) -> Preprocessing:
@@ -217,14 +226,26 @@ def read_preprocessing(name: str) -> Preprocessing:
 
     Raises:
         InputError: It is neither.
+        UsageError: The file makes no sense.
+    """
+    return Preprocessing.from_dict(preprocessing_fields(name)[0])
+
+
+def preprocessing_fields(name: str) -> Tuple[Dict[str, Any], FrozenSet[str]]:
+    """The fields of a preprocessing by its name or from a JSON file, and which of them a file states.
+
+    Raises:
+        InputError: It is neither.
+        UsageError: The file is not a JSON object.
     """
     presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "imagenet": Preprocessing(), "plain": PLAIN}
     if name in presets:
-        return presets[name]
+        return asdict(presets[name]), frozenset()
     try:
-        return Preprocessing.from_json(Path(name).read_text(encoding="utf-8"))
+        fields = read_fields(Path(name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(name, f"is no preprocessing: choose {', '.join(presets)}, or a JSON file") from error
+    return fields, frozenset(fields)
 
 
 def describe_difference(ours: Preprocessing, theirs: Preprocessing) -> Dict[str, Tuple[Any, Any]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from googlenet_deploy.cli.arguments import (
     positive,
     report_skipped,
     resolve_preprocessing,
+    stated_preprocessing,
 )
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
@@ -80,6 +82,46 @@ def test_resize_modes_are_options(capsys: pytest.CaptureFixture[str]) -> None:
     stretched = resolve_preprocessing(parse("--resize-mode", "stretch", "--resize", "240x320"), runner(spec))
     assert (stretched.resize, stretched.fill) == ((240, 320), (0,))
     assert resolve_preprocessing(parse("--resize-mode", "stretch"), runner(BVLC)).target == (256, 256)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--preprocessing", "imagenet", "--resize", "160"),
+        ("--preprocessing", "bvlc"),
+        ("--preprocessing", "torchvision", "--resize-mode", "stretch", "--antialias", "off"),
+        ("--scale", "0.01", "--mean", "1,2,3"),
+    ],
+)
+def test_a_quantised_model_accepts_the_options_that_it_was_made_with(
+    options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = (None, 3, 50, 155)
+    stored = resolve_preprocessing(parse(*options), runner(None, shape))
+    assert stored.crop == (50, 155)
+    assert resolve_preprocessing(parse(*options), runner(stored, shape)) == stored
+    assert capsys.readouterr().err == "", "nothing differs, so nothing is said"
+
+
+def test_what_a_file_states_holds_and_what_it_leaves_out_is_the_models(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"scale": 1.0, "mean": [1, 2, 3], "std": [1, 1, 1], "resize": 70}', encoding="utf-8")
+    spec = resolve_preprocessing(parse("--preprocessing", str(path)), runner(None, (None, 3, 64, 64)))
+    assert (spec.crop, spec.resize, spec.mean) == ((64, 64), 70, (1, 2, 3))
+    path.write_text(BVLC.to_json(), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"a crop of \[224, 224\] is not the input of m\.onnx, \[64, 64\]"):
+        resolve_preprocessing(parse("--preprocessing", str(path)), runner(None, (None, 3, 64, 64)))
+
+
+@pytest.mark.parametrize("option", ["--resize-mode=stretch", "--fill=3", "--antialias=off", "--crop=64"])
+def test_each_option_counts_as_stated(option: str, colour_model: Path) -> None:
+    assert stated_preprocessing(parse(), str(colour_model)) is None
+    arguments = parse(option) if option != "--fill=3" else parse(option, "--resize-mode=letterbox")
+    if option == "--crop=64":
+        with pytest.raises(UsageError, match="does not fit"):
+            stated_preprocessing(arguments, str(colour_model))
+    else:
+        assert stated_preprocessing(arguments, str(colour_model)) is not None
 
 
 @pytest.mark.parametrize("mode", ["stretch", "letterbox"])
