@@ -11,6 +11,7 @@ from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from googlenet_deploy.device.onnx_model.checks import all_tensors
 from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, Tensor, values_of
 from googlenet_deploy.device.text import printable
 
@@ -29,7 +30,7 @@ _SCALES = {
     "QLinearLeakyRelu": (1, 3),
     "QLinearSigmoid": (1, 3),
 }
-_FLOATS = (1, 10, 16)
+_FLOATS, _DOUBLE = (1, 10, 16), 11
 # Opsets: scales of float16 and bfloat16; one per block; of another type than the values.
 _FIRST_HALF, _FIRST_BLOCKED, _FIRST_MIXED = 19, 21, 23
 
@@ -75,6 +76,19 @@ def check_scales(model: Model) -> None:
     problem = next(scale_problems(model), None)
     if problem is not None:
         raise ValueError(str(problem))
+
+
+def check_numbers(model: Model) -> None:
+    """Refuses constants that are NaN: one engine hands them on, another's Relu makes them 0.
+
+    Raises:
+        ValueError: There is one; the message names it.
+    """
+    graphs = [function.body for function in model.functions] + ([] if model.graph is None else [model.graph])
+    for tensor in (tensor for graph in graphs for tensor in all_tensors(graph)):
+        values = values_of(tensor) if tensor.data_type in (*_FLOATS, _DOUBLE) else None
+        if values is not None and np.isnan(values).any():
+            raise ValueError(f"the constant {printable(tensor.name)} holds values that are not numbers (NaN)")
 
 
 def _problems(

@@ -233,6 +233,19 @@ class TestSizes:
             change(model.graph.initializer[0])
             refuse(model, words)
 
+    @pytest.mark.parametrize(("dtype", "stored"), [("float32", True), ("float16", True), ("float64", False)])
+    def test_constants_that_are_not_numbers(self, tmp_path: Path, dtype: str, stored: bool) -> None:
+        model = net(tmp_path)
+        values = np.array([1, np.nan, -np.inf], dtype)
+        tensor = numpy_helper.from_array(values, "odd")
+        if not stored:
+            tensor = helper.make_tensor("odd", TensorProto.DOUBLE, (3,), values.tolist())
+        model.graph.initializer.append(tensor)
+        refuse(model, r"the constant odd holds values that are not numbers \(NaN\)")
+        tensor.CopyFrom(numpy_helper.from_array(np.array([np.inf, -np.inf, 0], dtype), "odd"))
+        model.graph.initializer[-1].CopyFrom(tensor)
+        parse_onnx(model.SerializeToString(), "a mask of infinities passes")
+
     @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "int8", "uint8", "bool", "int32"])
     def test_constants_stored_as_numbers_pass(self, tmp_path: Path, dtype: str) -> None:
         model = net(tmp_path)
