@@ -118,7 +118,7 @@ def test_it_plans_a_build_for_a_module(run: Run, colour_model: Path) -> None:
     assert "nothing was built (--dry-run)" in result.stdout
     result = run("build", colour_model, "--target", "toaster", "--dry-run")
     assert result.returncode == 2
-    assert "choose a module (agx-orin, agx-xavier" in result.stderr
+    assert "choose a module (agx-orin, agx-orin-32gb, agx-xavier" in result.stderr
 
 
 def test_imagenets_classes_come_out_of_the_archive(run: Run, colour_model: Path, colour_images: Path) -> None:
