@@ -24,6 +24,7 @@ with requires("export"):
     import torch
     from onnx import ModelProto, load_model
     from onnxscript import FLOAT, opset18
+    from onnxscript.optimizer import fold_constants
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -116,6 +117,9 @@ def _by_dynamo(
         raise failure
     if program is None:
         raise RuntimeError(captured.last_lines())
+    if not isinstance(inference, GoogLeNet):
+        # Axes and shapes that the exporter computes from constants; later passes and older opsets need their values.
+        fold_constants(program.model)
     return program.model_proto
 
 
