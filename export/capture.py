@@ -120,7 +120,13 @@ def _by_dynamo(
     if not isinstance(inference, GoogLeNet):
         # Axes and shapes that the exporter computes from constants; later passes and older opsets need their values.
         fold_constants(program.model)
-    return program.model_proto
+    recorded = program.model_proto
+    for node in recorded.graph.node:
+        # At its default; onnx's version converter leaves it where older opsets do not know it.
+        default = [item for item in node.attribute if item.name == "noop_with_empty_axes" and item.i == 0]
+        for item in default:
+            node.attribute.remove(item)
+    return recorded
 
 
 def _by_torchscript(inference: nn.Module, example: torch.Tensor) -> ModelProto:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from googlenet_deploy.export.samples import Samples
-    from googlenet_deploy.model.checkpoint import Classifier
+    from googlenet_deploy.model.checkpoint import TorchClassifier
 
 
 PRODUCER = "googlenet-deploy"
@@ -282,7 +282,7 @@ class ExportOptions:
 __all__ = ["ExportOptions", "ExportResult", "export_checkpoint", "export_onnx", "torch_logits"]
 
 
-def export_checkpoint(checkpoint: Classifier, options: ExportOptions, samples: Samples) -> ExportResult:
+def export_checkpoint(checkpoint: TorchClassifier, options: ExportOptions, samples: Samples) -> ExportResult:
     """Exports a classifier and verifies the result against PyTorch and against the unsimplified graph.
 
     Args:

@@ -39,6 +39,17 @@ class DeployConfig:
     """Everything that can be asked for; the names are those of the TOML file and of the command line."""
 
     weights: str = option("", "a checkpoint, or bvlc or torchvision for the published weights", metavar="W")
+    weights_key: str = option("", "which weights of a checkpoint that holds several", metavar="KEY")
+    module: str = option(
+        "", "any PyTorch classifier: FILE.py:CALLABLE or package.module:CALLABLE, as for `export`", metavar="PLACE"
+    )
+    module_args: str = option("", "what it is called with, such as num_classes=10", metavar="A,NAME=B")
+    preprocessing: str = option(
+        "",
+        "of --module, where the model does not say it: imagenet, torchvision, plain or a JSON file",
+        metavar="NAME|FILE",
+    )
+    class_names: str = option("", "of --module: a name per line, or imagenet", metavar="FILE")
     images: str = option("", "photographs: some calibrate, the others evaluate, no image does both", metavar="DIR")
     target: str = option("", "a module such as orin-nano, a JetPack, a TensorRT, or tensorrt-rtx", metavar="T")
     output: str = option("", "the folder for everything that is made", metavar="DIR")
@@ -89,8 +100,10 @@ class DeployConfig:
     )
 
     def __post_init__(self) -> None:
+        if not self.module and (self.module_args or self.preprocessing or self.class_names):
+            raise UsageError("module_args, preprocessing and class_names belong to module")
         for name in REQUIRED:
-            if not getattr(self, name):
+            if not getattr(self, name) and not (name == "weights" and self.module):
                 raise UsageError(f"deploy needs {name}", f"give --{name}, or {name} in the configuration")
         check_options(self)
         if len(self.batch) != 3 or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
@@ -145,7 +158,15 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "Mapping[str, float]": (dict,),
 }  # fmt: skip
 _TABLES = ("budget", "gates")
-_PLACES = ("weights", "images", "labels", "output", "device_results")  # relative to the file that names them
+_PLACES = (
+    "weights",
+    "preprocessing",
+    "class_names",
+    "images",
+    "labels",
+    "output",
+    "device_results",
+)  # relative to the file that names them
 
 
 def read_config(path: PathLike) -> dict[str, Any]:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from googlenet_deploy.calibration.images import hash_contents
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.state import State
-from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.images.sources import ImageSource, find_images
 from googlenet_deploy.device.json_decode import decode
+from googlenet_deploy.device.specification import Preprocessing, read_preprocessing
 from googlenet_deploy.device.targets.target import Target
-from googlenet_deploy.errors import InputError
+from googlenet_deploy.errors import InputError, UsageError
+from googlenet_deploy.model.weight_files import find_weight_files
 
 if TYPE_CHECKING:
-    from googlenet_deploy.model.checkpoint import Checkpoint
+    from googlenet_deploy.model.checkpoint import TorchClassifier
+    from googlenet_deploy.model.module import ModuleRequest
 
 T = TypeVar("T")
 FP32, FP16, INT8 = "model.onnx", "model.fp16.onnx", "model.int8.onnx"
@@ -109,16 +111,54 @@ class Job:
         return self.config.threads or None
 
     @cached_property
-    def checkpoint(self) -> Checkpoint:
-        """The weights; reading them brings PyTorch, so only steps that are really done ask for them."""
+    def checkpoint(self) -> TorchClassifier:
+        """The classifier; reading it brings PyTorch, so only steps that are really done ask for it.
+
+        Raises:
+            UsageError: A PyTorch module does not say how its images are prepared, and neither does the configuration.
+        """
         from googlenet_deploy.model.weights import load_weights  # noqa: PLC0415 - brings PyTorch
 
-        return load_weights(self.config.weights)
+        if not self.config.module:
+            return load_weights(self.config.weights, key=self.config.weights_key or None)
+        from googlenet_deploy.model.module import load_module  # noqa: PLC0415
+
+        return load_module(self._module, self._preprocessing)
+
+    @property
+    def _module(self) -> ModuleRequest:
+        from googlenet_deploy.model.module import ModuleRequest  # noqa: PLC0415
+
+        config = self.config
+        return ModuleRequest(
+            config.module,
+            config.module_args,
+            config.weights or None,
+            config.weights_key or None,
+            config.class_names or None,
+        )
+
+    def _preprocessing(self, declared: Preprocessing | None) -> Preprocessing:
+        if self.config.preprocessing:
+            return read_preprocessing(self.config.preprocessing)
+        if declared is None:
+            raise UsageError(
+                f"{self.config.module}: the model does not say how its images are prepared",
+                "give --preprocessing imagenet, torchvision, plain or a JSON file",
+            )
+        return declared
 
     @cached_property
     def weights_hash(self) -> str:
-        """Hash of the weights' file; the name of published ones, whose hash is checked when they are fetched."""
-        return self.config.weights if self.config.weights in PUBLISHED else sha256_file(self.config.weights)
+        """Hash of everything that makes the classifier; the name of published weights, whose hash is checked later."""
+        config = self.config
+        if not config.module:
+            own = config.weights if config.weights in PUBLISHED else find_weight_files(config.weights).sha256()
+            return f"{own} {config.weights_key}".strip()
+        places = (config.module.rpartition(":")[0], config.weights, config.preprocessing, config.class_names)
+        contents = [find_weight_files(place).sha256() if place and Path(place).exists() else place for place in places]
+        parts = [config.module, config.module_args, config.weights_key, *contents]
+        return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
 
     @cached_property
     def images(self) -> list[ImageSource]:

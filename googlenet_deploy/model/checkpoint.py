@@ -32,7 +32,7 @@ FORMAT = "googlenet_deploy"
 MAX_WIDTH, MAX_CLASSES = 4.0, 1_000_000
 
 
-class Network(Protocol):
+class NetworkName(Protocol):
     """What identifies a network."""
 
     @property
@@ -42,7 +42,7 @@ class Network(Protocol):
 
 
 @dataclass
-class Classifier:
+class TorchClassifier:
     """A PyTorch classifier with everything that an export needs to know of it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Classifier:
     """
 
     model: nn.Module
-    architecture: Network
+    architecture: NetworkName
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Classifier:
 
 
 @dataclass
-class Checkpoint(Classifier):
+class Checkpoint(TorchClassifier):
     """A GoogLeNet.
 
     Attributes:

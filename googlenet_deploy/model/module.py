@@ -25,7 +25,7 @@ with requires("export"):
     import torch
     from torch import Tensor, nn
 
-    from googlenet_deploy.model.checkpoint import Classifier
+    from googlenet_deploy.model.checkpoint import TorchClassifier
     from googlenet_deploy.model.checkpoint_forms import choose_state_dict, read_checkpoint
     from googlenet_deploy.model.declared_preprocessing import declared_preprocessing
     from googlenet_deploy.model.state_dict import dtype_note, load_state_dict, unwrap
@@ -73,7 +73,7 @@ class NamedNetwork:
 
 
 @dataclass
-class ModuleClassifier(Classifier):
+class ModuleClassifier(TorchClassifier):
     """A user's classifier.
 
     Attributes:
