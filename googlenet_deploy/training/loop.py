@@ -92,6 +92,20 @@ class EpochResult:
     left_out: int = 0
 
 
+class RunControl:
+    """What the owner of a run decides while it trains; as it stands here, the run goes on to its end."""
+
+    def stop_requested(self) -> bool:
+        """Whether this process was asked to stop."""
+        return False
+
+    def after_step(self, *, stop: bool) -> None:
+        """Called after each step; `stop` says that one of the processes was asked to stop, so the run ends here."""
+
+    def while_measuring(self) -> None:
+        """Called between the batches of a validation."""
+
+
 class Trainer:
     """Trains one network.
 
@@ -109,9 +123,6 @@ class Trainer:
         epoch: The epoch that is being trained, counted from 1.
         step: How many of its steps are done.
         rate: The learning rate of the step that was done last.
-        stop_requested: Says whether this process was asked to stop.
-        after_step: Called after each step; its argument says that the run is to stop here.
-        while_measuring: Called between the batches of a validation.
     """
 
     def __init__(
@@ -146,9 +157,6 @@ class Trainer:
         self.steps = steps_per_epoch(feed)
         self.meter = Meter(processes)
         self.epoch, self.step, self.rate = 1, 0, 0.0
-        self.stop_requested: Callable[[], bool] = lambda: False
-        self.after_step: Callable[[bool], None] = _nothing
-        self.while_measuring: Callable[[], None] = lambda: None
 
     @property
     def averaged_model(self) -> GoogLeNet:
@@ -165,8 +173,11 @@ class Trainer:
         inputs: Tensor = self.transform(batch.pixels.to(self.device, non_blocking=True), batch.numbers)
         return inputs
 
-    def epochs(self) -> Iterator[EpochResult]:
+    def epochs(self, control: RunControl | None = None) -> Iterator[EpochResult]:
         """Trains, one epoch per item; stopping the iteration stops the training.
+
+        Args:
+            control: Asked in each step whether to stop; None trains to the end.
 
         Raises:
             GoogLeNetDeployError: The loss is not a finite number any more, or another process has died.
@@ -176,20 +187,20 @@ class Trainer:
         with torch.random.fork_rng(devices=[]), closing(self.feed):
             while self.epoch <= self.options.epochs:
                 with failures_in_words():
-                    result = self._epoch()
+                    result = self._epoch(control or RunControl())
                 self.epoch, self.step = self.epoch + 1, 0
                 self.meter.reset()
                 yield result
 
-    def _epoch(self) -> EpochResult:
+    def _epoch(self, control: RunControl) -> EpochResult:
         start = time.perf_counter()
         self.model.train()
         for module in self.frozen:
             module.eval()
         before, self.precision.left_out = self.meter.images, 0
-        self._train_steps(start)
+        self._train_steps(start, control)
         seconds = time.perf_counter() - start
-        validation = self.evaluate(self.averaged_model, self.while_measuring)
+        validation = self.evaluate(self.averaged_model, control.while_measuring)
         require_finite(validation.loss, f"the validation loss after epoch {self.epoch}")
         return EpochResult(
             epoch=self.epoch,
@@ -202,23 +213,23 @@ class Trainer:
             left_out=self.precision.left_out,
         )
 
-    def _train_steps(self, start: float) -> None:
+    def _train_steps(self, start: float, control: RunControl) -> None:
         first, before = self.step, self.meter.images
         label = f"epoch {self.epoch}/{self.options.epochs}"
         with progress(label, (self.steps - first) * self.feed.size, quiet=self.quiet) as advance:
             for batch in self.feed.batches(self.epoch, first):
-                self._step(batch)
+                self._step(batch, control.stop_requested())
                 self.step += 1
-                self.after_step(self.meter.stop)
+                control.after_step(stop=self.meter.stop)
                 rate = (self.meter.images - before) / (time.perf_counter() - start)
                 sums = f"loss {self.meter.mean_loss:.4f}  training {self.meter.percent_correct:.1f} %"
                 # The meter reads one step late, so there is nothing to tell of the first.
                 advance(self.feed.size, f"{sums}  {rate:,.0f} images/s" if self.meter.images else "")
         self.meter.flush()
         if self.meter.stop:
-            self.after_step(True)
+            control.after_step(stop=True)
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: Batch, stop: bool) -> None:
         where = f"step {self.step + 1} of epoch {self.epoch}"
         self._set_learning_rate()
         parts = batch.parts(self.options.accumulate)
@@ -230,7 +241,7 @@ class Trainer:
         self.precision.step(self.optimizer, self.model.parameters(), self.options.clip)
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update()
-        self.meter.add(totals[0], totals[1], len(batch.labels), stop=self.stop_requested(), where=where)
+        self.meter.add(totals[0], totals[1], len(batch.labels), stop=stop, where=where)
 
     def _part(self, part: Batch, parts: int) -> Tensor:
         """Adds the gradients of a part of a step; its loss, summed over its images, and right answers."""
@@ -269,10 +280,6 @@ class Trainer:
         if self.options.compile:
             net = torch.compile(net)  # type: ignore[assignment] # a module again
         return net
-
-
-def _nothing(stop: bool) -> None:
-    del stop
 
 
 class ClassifierLoss:

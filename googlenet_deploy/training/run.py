@@ -23,24 +23,18 @@ from googlenet_deploy.training.resume_state import (
 from googlenet_deploy.training.setup import skipped_lines
 
 with requires("train"):
+    from googlenet_deploy.training.loop import RunControl
     from googlenet_deploy.training.setup import DataPlaces, Prepared, classifier_task, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from googlenet_deploy.training.loop import EpochResult, Trainer
-    from googlenet_deploy.training.resume_state import Outputs
-    from googlenet_deploy.training.setup import Task
-    from googlenet_deploy.training.validation import Validation
-
-
-if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.training.data.dataset import TrainingData
-    from googlenet_deploy.training.loop import EpochResult
+    from googlenet_deploy.training.loop import EpochResult, Trainer
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.resume_state import Outputs
-    from googlenet_deploy.training.setup import MakeTask
+    from googlenet_deploy.training.setup import MakeTask, Task
     from googlenet_deploy.training.validation import Validation
 
     Say = Callable[[str], None]
@@ -89,7 +83,7 @@ def train(
     """Trains on images.
 
     After each epoch that is at least as accurate on the validation images as all before, the output is replaced,
-    atomically. A training state is saved every so many steps, after each epoch, and when SIGTERM or Ctrl-C ask the
+    atomically. A training state is saved every `save_every` steps, after each epoch, and when SIGTERM or Ctrl-C ask the
     run to stop.
 
     Args:
@@ -137,9 +131,9 @@ def train(
         )
 
 
-def _session(prepared: Prepared, outputs: Outputs, processes: Processes, stop: StopSignals, say: Say) -> Session:
+def _session(prepared: Prepared, outputs: Outputs, processes: Processes, stop: StopSignals, say: Say) -> TrainingRun:
     log = RunLog(outputs.log, outputs.tensorboard) if processes.is_first else RunLog()
-    return Session(
+    return TrainingRun(
         prepared.task,
         prepared.trainer,
         prepared.record,
@@ -151,7 +145,7 @@ def _session(prepared: Prepared, outputs: Outputs, processes: Processes, stop: S
     )
 
 
-def _begin(session: Session, prepared: Prepared, outputs: Outputs, processes: Processes, resume: bool) -> None:
+def _begin(session: TrainingRun, prepared: Prepared, outputs: Outputs, processes: Processes, resume: bool) -> None:
     found = processes.gather(outputs.state.exists())
     if len(set(found)) > 1:
         lacking = found.index(False)
@@ -174,7 +168,7 @@ def _silent(text: str) -> None:
     del text
 
 
-class Session:
+class TrainingRun(RunControl):
     """Runs a trainer to its end, or until it is asked to stop.
 
     Args:
@@ -215,9 +209,6 @@ class Session:
         self.baseline: tuple[Validation, Validation] | None = None
         self.writes = trainer.processes.is_first
         self._saved, self._told = "", 0
-        trainer.stop_requested = stop.requested
-        trainer.after_step = self._after_step
-        trainer.while_measuring = self._while_measuring
 
     def resume(self) -> None:
         """Goes on where the state was saved.
@@ -242,7 +233,7 @@ class Session:
         reference = self.task.reference
         if reference is None:
             return
-        evaluate, between = self.trainer.evaluate, self.trainer.while_measuring
+        evaluate, between = self.trainer.evaluate, self.while_measuring
         before, imitated = (evaluate(model, between) for model in (self.trainer.averaged_model, reference))
         self.baseline = before, replace(imitated, agreement=None)
         assert before.agreement is not None
@@ -260,7 +251,7 @@ class Session:
         """
         start, begun = time.perf_counter(), self.trainer.epoch - 1 + self.trainer.step / self.trainer.steps
         try:
-            for result in self.trainer.epochs():
+            for result in self.trainer.epochs(self):
                 done = result.epoch - begun
                 left = (time.perf_counter() - start) / done * (self.trainer.options.epochs - result.epoch)
                 self._after_epoch(result, left)
@@ -288,12 +279,22 @@ class Session:
             parts.append(f"{self.outputs.state} holds {self._saved}, from which --resume goes on")
         return "; ".join(parts) or f"nothing was written to {self.outputs.best} yet"
 
-    def _while_measuring(self) -> None:
+    def stop_requested(self) -> bool:
+        """Whether a signal asked this process to stop."""
+        return self.stop.requested()
+
+    def while_measuring(self) -> None:
+        """Stops in the middle of a validation where this process is alone."""
         # Several processes cannot tell each other in the middle of a validation; they stop after the next step.
         if self.stop.requested() and self.trainer.processes.count == 1:
-            self._after_step(True)
+            self.after_step(stop=True)
 
-    def _after_step(self, stop: bool) -> None:
+    def after_step(self, *, stop: bool) -> None:
+        """Saves the state every `save_every` steps, and before the run stops.
+
+        Raises:
+            Stopped: The run stops here; its state is saved.
+        """
         trainer = self.trainer
         if stop:
             self._save()

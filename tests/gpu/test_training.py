@@ -35,6 +35,7 @@ from googlenet_deploy.graph.files import load_model  # noqa: E402
 from googlenet_deploy.model.checkpoint import load_checkpoint  # noqa: E402
 from googlenet_deploy.training import run as session  # noqa: E402
 from googlenet_deploy.training.distributed import started_processes  # noqa: E402
+from googlenet_deploy.training.loop import RunControl  # noqa: E402
 from googlenet_deploy.training.options import QatOptions, TrainingOptions  # noqa: E402
 from googlenet_deploy.training.qat.task import qat_task  # noqa: E402
 from googlenet_deploy.training.resume_state import Outputs  # noqa: E402
@@ -180,18 +181,19 @@ def test_no_step_waits_for_the_gpu(device: str, textures: Path, augmentation: st
         run = prepare(DataPlaces(str(textures)), options, classifier_task, processes=processes, quiet=True).trainer
         evaluate, steps = run.evaluate, []
 
-        def after_step(_stop: bool) -> None:
-            steps.append(run.step)
-            if run.epoch == 2:  # the first one allocates
-                torch.cuda.set_sync_debug_mode("error")
+        class Watch(RunControl):
+            def after_step(self, *, stop: bool) -> None:
+                steps.append(run.step)
+                if run.epoch == 2:  # the first one allocates
+                    torch.cuda.set_sync_debug_mode("error")
 
         def measured(*arguments: Any) -> Any:
             torch.cuda.set_sync_debug_mode("default")
             return evaluate(*arguments)
 
-        run.after_step, run.evaluate = after_step, measured
+        run.evaluate = measured
         try:
-            assert len(list(run.epochs())) == 2
+            assert len(list(run.epochs(Watch()))) == 2
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert len(steps) == 2 * run.steps > 6

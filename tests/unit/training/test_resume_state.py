@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from googlenet_deploy.device.signals import Stopped
 from googlenet_deploy.errors import BadWeightsError, GoogLeNetDeployError, OutputError
-from googlenet_deploy.training.loop import EpochResult, Trainer
+from googlenet_deploy.training.loop import EpochResult, RunControl, Trainer
 from googlenet_deploy.training.resume_state import (
     FORMAT,
     TrainingState,
@@ -38,13 +38,13 @@ def run_until(trainer: Trainer, epoch: int, step: int) -> EpochResult | None:
     """Trains up to a step and stops there; the last epoch that ended."""
     ended: list[EpochResult] = []
 
-    def stop(_: bool) -> None:
-        if (trainer.epoch, trainer.step) == (epoch, step):
-            raise Stopped
+    class StopThere(RunControl):
+        def after_step(self, *, stop: bool) -> None:
+            if (trainer.epoch, trainer.step) == (epoch, step):
+                raise Stopped
 
-    trainer.after_step = stop
     with contextlib.suppress(Stopped):
-        ended.extend(trainer.epochs())
+        ended.extend(trainer.epochs(StopThere()))
     return ended[-1] if ended else None
 
 
