@@ -17,7 +17,7 @@ import torch
 from harness import interleaved, options, record, table
 from training import FOLDER, Place, losses, write_listing
 
-from googlenet_deploy.training.data.batches import Batch
+from googlenet_deploy.training.data.batches import TrainingBatch
 from googlenet_deploy.training.distributed import started_processes
 from googlenet_deploy.training.loop import Trainer, make_optimizer
 from googlenet_deploy.training.options import TrainingOptions
@@ -27,7 +27,7 @@ STEPS, BATCH = 20, 4
 PEER = "plain loop"
 
 
-def small_trainer(precision: str) -> tuple[Trainer, Batch]:
+def small_trainer(precision: str) -> tuple[Trainer, TrainingBatch]:
     """A trainer of a small network, and a batch."""
     listing, _ = write_listing(4 * BATCH)
     chosen = TrainingOptions(
@@ -41,7 +41,7 @@ def small_trainer(precision: str) -> tuple[Trainer, Batch]:
     return trainer, batch
 
 
-def plain_step(trainer: Trainer, batch: Batch, place: Place) -> Callable[[], None]:
+def plain_step(trainer: Trainer, batch: TrainingBatch, place: Place) -> Callable[[], None]:
     """A step as most write it, of a network of its own."""
     model = copy.deepcopy(trainer.model)
     optimizer = make_optimizer(model, trainer.options)

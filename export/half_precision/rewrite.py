@@ -46,14 +46,14 @@ class HalfPrecision:
         """
         if any(True for node in model.graph.node for _ in subgraphs(node)):
             raise VerificationError("a graph with branches or loops is not converted to 16 bits")
-        writer = _Writer(model, self.kind, self.fp32)
+        writer = _HalfWriter(model, self.kind, self.fp32)
         if not writer.halved:
             return False
         writer.write()
         return True
 
 
-class _Writer:
+class _HalfWriter:
     """Rewrites one model in place."""
 
     def __init__(self, model: ModelProto, kind: HalfType, fp32: Collection[str]) -> None:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.stream.answers import Answer
     from googlenet_deploy.device.stream.classify import Tally
     from googlenet_deploy.device.stream.frames import FrameBatches
-    from googlenet_deploy.device.stream.inputs import Inputs
+    from googlenet_deploy.device.stream.inputs import StreamInputs
 
 STREAMS = 2
 LIVE_LATENCY = 0.1
@@ -136,7 +136,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
 
 
-def _check_reconnect(arguments: argparse.Namespace, inputs: Inputs) -> None:
+def _check_reconnect(arguments: argparse.Namespace, inputs: StreamInputs) -> None:
     if inputs.reconnecting is None:
         refuse_unused(arguments, {"reconnect": None}, "is for cameras and streams, which have no end")
 
@@ -148,7 +148,7 @@ def _note(line: str) -> None:
 def _stream(
     arguments: argparse.Namespace,
     runner: Runner,
-    inputs: Inputs,
+    inputs: StreamInputs,
     stop: threading.Event,
     tally: Tally,
     signals: StopSignals,
@@ -182,7 +182,7 @@ def _stream(
 
 
 def _batches(
-    arguments: argparse.Namespace, runner: Runner, inputs: Inputs, stop: threading.Event, tally: Tally
+    arguments: argparse.Namespace, runner: Runner, inputs: StreamInputs, stop: threading.Event, tally: Tally
 ) -> FrameBatches:
     from googlenet_deploy.device.stream.frames import FrameBatches, FrameOptions
 
@@ -200,7 +200,7 @@ def _batches(
     return FrameBatches(inputs.frames, spec, options, on_skipped=tally.skip, stop=stop)
 
 
-def _silence(inputs: Inputs) -> float | None:
+def _silence(inputs: StreamInputs) -> float | None:
     """A source that is opened again notices silence by itself; then this ends only what does not even wait any more."""
     if not inputs.live:
         return None
@@ -208,7 +208,7 @@ def _silence(inputs: Inputs) -> float | None:
 
 
 def _outputs(
-    arguments: argparse.Namespace, inputs: Inputs, stack: ExitStack
+    arguments: argparse.Namespace, inputs: StreamInputs, stack: ExitStack
 ) -> tuple[Callable[[List[Answer]], None], Annotations | None]:
     from googlenet_deploy.device.stream import answers as forms
 
@@ -244,7 +244,7 @@ def _report_losses(batches: FrameBatches, annotations: Annotations | None) -> No
         print(f"note: {annotations.resized} frames were resized to the video's first", file=sys.stderr)
 
 
-def _summarise(inputs: Inputs, tally: Tally, runner: Runner) -> None:
+def _summarise(inputs: StreamInputs, tally: Tally, runner: Runner) -> None:
     report_skipped(tally.first_skipped, inputs.other_files, tally.skipped)
     _report_left_over(inputs)
     for note in (*inputs.closing_notes(), *runner.notes):
@@ -253,7 +253,7 @@ def _summarise(inputs: Inputs, tally: Tally, runner: Runner) -> None:
     print(f"{tally.answered} images, {tally.skipped} skipped, {rate}, {runner.backend}", file=sys.stderr)
 
 
-def _report_left_over(inputs: Inputs) -> None:
+def _report_left_over(inputs: StreamInputs) -> None:
     try:
         names = inputs.left_over() if inputs.left_over is not None else []
     except GoogLeNetDeployError:  # the watched folder is gone, which was said

@@ -12,7 +12,7 @@ from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
-    from googlenet_deploy.quantization.mixed_precision.choose import Precision
+    from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice
     from googlenet_deploy.quantization.mixed_precision.search import Budget
     from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
     from googlenet_deploy.quantization.quantize import HoldOutImages, QuantizationResult
@@ -97,7 +97,7 @@ def _labels(arguments: argparse.Namespace, source: CalibrationSource) -> Dict[st
     return {image.name: label for image, label in zip(labelled.sources, labelled.labels)}
 
 
-def print_precision(precision: Precision) -> None:
+def print_precision(precision: PrecisionChoice) -> None:
     """The layers that stay in float and why, or the most sensitive ones where nothing was asked to stay."""
     layers = {layer.name: layer for layer in precision.layers}
     if precision.trial is None:
@@ -112,7 +112,7 @@ def print_precision(precision: Precision) -> None:
         print(f"budget {budget.name}={budget.value:g}: {mark}: {budget.reached(precision.trial.measure)}")
 
 
-def _print_table(title: str, layers: Sequence[LayerSensitivity], precision: Precision) -> None:
+def _print_table(title: str, layers: Sequence[LayerSensitivity], precision: PrecisionChoice) -> None:
     print(title)
     if not layers:
         return
@@ -138,7 +138,7 @@ def write_sensitivity(arguments: argparse.Namespace, result: QuantizationResult)
     print(f"sensitivity: {arguments.sensitivity}")
 
 
-def apply_budget(precision: Optional[Precision]) -> None:
+def apply_budget(precision: Optional[PrecisionChoice]) -> None:
     """Raises where a budget does not hold; the nearest result has been written.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from googlenet_deploy.calibration.images import hash_contents
 from googlenet_deploy.deployment.config import DeployConfig
-from googlenet_deploy.deployment.state import State
+from googlenet_deploy.deployment.state import DeploymentState
 from googlenet_deploy.device.images.sources import ImageSource, find_images
 from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.device.specification import Preprocessing, read_preprocessing
@@ -84,7 +84,7 @@ class Job:
     def __init__(self, config: DeployConfig, target: Target, *, quiet: bool = False) -> None:
         self.config, self.target, self.quiet = config, target, quiet
         self.folder = Path(config.output)
-        self.state = State(self.folder)
+        self.state = DeploymentState(self.folder)
 
     def path(self, name: str) -> Path:
         """A file of the folder."""

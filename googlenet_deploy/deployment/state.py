@@ -49,7 +49,7 @@ class StepRecord:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-class State:
+class DeploymentState:
     """The records of a deployment's folder.
 
     Args:

@@ -87,7 +87,7 @@ def insert_qdq(
     if missing:
         raise UsageError(f"nothing says how {missing[0]!r} is quantised")
     result = lift_opset(model)
-    _Writer(result, plan, options or QdqOptions()).write(scales, weights, biases or {})
+    _QdqWriter(result, plan, options or QdqOptions()).write(scales, weights, biases or {})
     _add_metadata(result, metadata or {})
     onnx.checker.check_model(result)
     return result
@@ -108,7 +108,7 @@ def lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-class _Writer:
+class _QdqWriter:
     """Changes one model in place."""
 
     def __init__(self, model: onnx.ModelProto, plan: QuantizationPlan, options: QdqOptions) -> None:

@@ -19,7 +19,7 @@ from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.files import read_metadata, store_metadata
 from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation
 from googlenet_deploy.quantization.lint import ERROR, lint_model
-from googlenet_deploy.quantization.mixed_precision.choose import Precision, choose_precision
+from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice, choose_precision
 from googlenet_deploy.quantization.mixed_precision.search import Budget
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
 from googlenet_deploy.quantization.quantized_model import QuantizedModel, Refinement, round_to_nearest
@@ -99,7 +99,7 @@ class QuantizationResult:
     findings: Sequence[Finding]
     skipped: Sequence[Skipped]
     warnings: Sequence[str]
-    precision: Precision | None = None
+    precision: PrecisionChoice | None = None
 
 
 def quantize(
@@ -166,7 +166,7 @@ def build_checked(
     quantized: QuantizedModel,
     source: CalibrationSource,
     options: QuantizationOptions,
-    precision: Precision | None = None,
+    precision: PrecisionChoice | None = None,
 ) -> tuple[onnx.ModelProto, Sequence[Finding]]:
     """Writes the Q/DQ model with its metadata and lints it; returns the model and the lint's findings.
 
@@ -241,7 +241,10 @@ def _hold_out_evaluation(
 
 
 def _build(
-    quantized: QuantizedModel, source: CalibrationSource, options: QuantizationOptions, precision: Precision | None
+    quantized: QuantizedModel,
+    source: CalibrationSource,
+    options: QuantizationOptions,
+    precision: PrecisionChoice | None,
 ) -> onnx.ModelProto:
     model = quantized.build(options.qdq)
     metadata = read_metadata(source.path, model)

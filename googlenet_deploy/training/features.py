@@ -14,7 +14,7 @@ import numpy as np
 
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import requires
-from googlenet_deploy.training.data.batches import ORDER, Batch, Rows, steps_per_epoch, validation_batches
+from googlenet_deploy.training.data.batches import ORDER, Rows, TrainingBatch, steps_per_epoch, validation_batches
 from googlenet_deploy.training.loop import Trainer
 from googlenet_deploy.training.validation import measure, network_input
 
@@ -51,7 +51,7 @@ class HeadTrainer(Trainer):
         """The classifier with its dropout."""
         return head(self.model)
 
-    def prepare(self, batch: Batch) -> Tensor:
+    def prepare(self, batch: TrainingBatch) -> Tensor:
         """Features are inputs as they are."""
         return batch.pixels.to(self.device, non_blocking=True)
 
@@ -108,14 +108,14 @@ class FeatureFeed:
         """Images of an epoch."""
         return len(self.features)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
         """See `Feed`."""
         order = np.random.default_rng((self.seed, ORDER, epoch)).permutation(self.images)
         rows = Rows(0, self.size, self.size).part(self.rank, self.processes)
         unused = torch.empty(rows.stop - rows.start)
         for step in range(first, steps_per_epoch(self)):
             indices = torch.from_numpy(order[step * self.size + rows.start : step * self.size + rows.stop])
-            yield Batch(self.features[indices], self.labels[indices], unused, unused, rows)
+            yield TrainingBatch(self.features[indices], self.labels[indices], unused, unused, rows)
 
     def close(self) -> None:
         """Nobody reads images."""

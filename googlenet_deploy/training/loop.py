@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.analysis.sparsity import PATTERN
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import DeviceError, requires
-from googlenet_deploy.training.data.batches import Batch, Feed, step_seed, steps_per_epoch
-from googlenet_deploy.training.meter import Meter, require_finite
+from googlenet_deploy.training.data.batches import Feed, TrainingBatch, step_seed, steps_per_epoch
+from googlenet_deploy.training.meter import EpochMeter, require_finite
 
 with requires("train"):
     import torch
@@ -27,7 +27,7 @@ with requires("train"):
     from googlenet_deploy.training.dropout import step_dropouts
     from googlenet_deploy.training.ema import Average
     from googlenet_deploy.training.network import freeze
-    from googlenet_deploy.training.precision import Precision
+    from googlenet_deploy.training.precision import TrainingPrecision
     from googlenet_deploy.training.sparsity import Masks
     from googlenet_deploy.training.validation import Validation
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from googlenet_deploy.training.distributed import Processes
-    from googlenet_deploy.training.network import Network
+    from googlenet_deploy.training.network import TrainedNetwork
     from googlenet_deploy.training.options import TrainingOptions
 
 
@@ -127,7 +127,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: Network,
+        network: TrainedNetwork,
         feed: Feed,
         evaluate: Evaluate,
         *,
@@ -152,10 +152,10 @@ class Trainer:
         self.masks = Masks(self.model if self.options.sparsity == PATTERN else None)
         self.average = Average(self.model, decay)
         self.dropouts = step_dropouts(self.model)
-        self.precision = Precision(self.options.precision, self.device)
+        self.precision = TrainingPrecision(self.options.precision, self.device)
         self.net = self._wrapped()
         self.steps = steps_per_epoch(feed)
-        self.meter = Meter(processes)
+        self.meter = EpochMeter(processes)
         self.epoch, self.step, self.rate = 1, 0, 0.0
 
     @property
@@ -168,7 +168,7 @@ class Trainer:
         """What a training step calls."""
         return self.model
 
-    def prepare(self, batch: Batch) -> Tensor:
+    def prepare(self, batch: TrainingBatch) -> Tensor:
         """The network's input, on its device."""
         inputs: Tensor = self.transform(batch.pixels.to(self.device, non_blocking=True), batch.numbers)
         return inputs
@@ -229,7 +229,7 @@ class Trainer:
         if self.meter.stop:
             control.after_step(stop=True)
 
-    def _step(self, batch: Batch, stop: bool) -> None:
+    def _step(self, batch: TrainingBatch, stop: bool) -> None:
         where = f"step {self.step + 1} of epoch {self.epoch}"
         self._set_learning_rate()
         parts = batch.parts(self.options.accumulate)
@@ -243,7 +243,7 @@ class Trainer:
         self.average.update()
         self.meter.add(totals[0], totals[1], len(batch.labels), stop=stop, where=where)
 
-    def _part(self, part: Batch, parts: int) -> Tensor:
+    def _part(self, part: TrainingBatch, parts: int) -> Tensor:
         """Adds the gradients of a part of a step; its loss, summed over its images, and right answers."""
         torch.manual_seed(step_seed(self.options.seed, self.epoch, self.step))
         for dropout in self.dropouts:

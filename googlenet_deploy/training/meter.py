@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.distributed import Processes
 
 
-class Meter:
+class EpochMeter:
     """Sums since the beginning of an epoch.
 
     Attributes:

@@ -39,7 +39,7 @@ FREEZE_CHOICES = ("none", "trunk", *TRUNK)
 
 
 @dataclass(frozen=True)
-class Network:
+class TrainedNetwork:
     """What is trained, and how its images are prepared.
 
     Attributes:
@@ -61,7 +61,7 @@ class Network:
     notes: tuple[str, ...] = ()
 
 
-def build_network(options: TrainingOptions, data: TrainingData) -> Network:
+def build_network(options: TrainingOptions, data: TrainingData) -> TrainedNetwork:
     """Builds the network; fresh weights depend on `options.seed` alone.
 
     Raises:
@@ -123,7 +123,7 @@ def _partly(options: TrainingOptions) -> bool:
     return options.freeze in TRUNK
 
 
-def _from_scratch(options: TrainingOptions, data: TrainingData) -> Network:
+def _from_scratch(options: TrainingOptions, data: TrainingData) -> TrainedNetwork:
     architecture = get_architecture(options.architecture or DEFAULT_ARCHITECTURE)
     size = options.input_size or DEFAULT_INPUT_SIZE
     base = FRESH_PREPROCESSING.get(architecture.name, Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
@@ -138,10 +138,10 @@ def _from_scratch(options: TrainingOptions, data: TrainingData) -> Network:
         learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer][architecture.name],
     )
     model = GoogLeNet(architecture, len(data.classes), width=options.width or 1.0, auxiliary=auxiliary_wanted(options))
-    return Network(model, architecture, preprocessing, options)
+    return TrainedNetwork(model, architecture, preprocessing, options)
 
 
-def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
+def _from_weights(options: TrainingOptions, data: TrainingData) -> TrainedNetwork:
     assert options.weights is not None
     checkpoint = load_weights(options.weights, auxiliary=auxiliary_wanted(options), key=options.weights_key)
     model, architecture = checkpoint.model, checkpoint.architecture
@@ -168,7 +168,7 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> Network:
     replaced = f"classifier replaced: {len(data.classes)} classes" + (", as asked" if options.reset_classifier else "")
     what = "classifier kept: the classes are the same" if kept else replaced
     notes = (*checkpoint.notes, f"fine-tuning {options.weights}; {what}")
-    return Network(model, architecture, preprocessing, options, checkpoint.source_sha256, notes=notes)
+    return TrainedNetwork(model, architecture, preprocessing, options, checkpoint.source_sha256, notes=notes)
 
 
 def replace_classifier(model: GoogLeNet, num_classes: int) -> None:

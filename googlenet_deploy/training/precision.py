@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Precision:
+class TrainingPrecision:
     """Carries out forward and backward passes in one of three precisions.
 
     float16 has too small a range for gradients, so its loss is scaled up and the gradients down again, as torch's

@@ -34,7 +34,7 @@ with requires("train"):
 
 if TYPE_CHECKING:
     from googlenet_deploy.training.loop import Trainer
-    from googlenet_deploy.training.network import Network
+    from googlenet_deploy.training.network import TrainedNetwork
 
 
 FORMAT = "googlenet_deploy training state"
@@ -316,7 +316,7 @@ class Outputs:
 PACKAGES = ("torch", "kornia", "numpy", "pillow")
 
 
-def training_record(network: Network, data: Mapping[str, Any], device: str) -> dict[str, Any]:
+def training_record(network: TrainedNetwork, data: Mapping[str, Any], device: str) -> dict[str, Any]:
     """What does not change during the run: options, data, versions. No times, so that equal runs give equal files.
 
     Args:

@@ -45,7 +45,7 @@ with requires("train"):
         features_suffice,
     )
     from googlenet_deploy.training.loop import Trainer
-    from googlenet_deploy.training.network import Network, build_network
+    from googlenet_deploy.training.network import TrainedNetwork, build_network
     from googlenet_deploy.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -183,14 +183,14 @@ def _shards(places: DataPlaces) -> TrainingData:
     )
 
 
-def _with_averaging(network: Network, images: int) -> Network:
+def _with_averaging(network: TrainedNetwork, images: int) -> TrainedNetwork:
     options = network.options
     if options.averaging is not None:
         return network
     return replace(network, options=replace(options, averaging=round(default_decay(steps_of(options, images)), 6)))
 
 
-def _summary(network: Network, supply: Supply, processes: Processes) -> list[str]:
+def _summary(network: TrainedNetwork, supply: Supply, processes: Processes) -> list[str]:
     options, used = network.options, supply.used
     parameters = sum(p.numel() for name, p in network.model.named_parameters() if not name.startswith("aux"))
     size = options.input_size
@@ -352,7 +352,7 @@ class Task:
         score: By what the best epoch is chosen; the number of right answers where None.
     """
 
-    network: Network
+    network: TrainedNetwork
     data: TrainingData
     write: Write
     criterion: Criterion | None = None

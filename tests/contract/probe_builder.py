@@ -18,7 +18,7 @@ except ImportError:  # a bare Python for old bindings; nothing of what is called
 
 from googlenet_deploy.device.builder.options import BuildOptions
 from googlenet_deploy.device.builder.plan import BuildRequest, Site, plan_build
-from googlenet_deploy.device.builder.session import Session
+from googlenet_deploy.device.builder.session import BuildSession
 from googlenet_deploy.device.onnx_model.header import parse_onnx
 from googlenet_deploy.device.system.gpu import Gpu
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
@@ -87,7 +87,7 @@ class Shadow:
 library.module = Shadow()
 gpu = Gpu("GPU", (8, 7), None)
 request = BuildRequest(str(model), header, options, plan, gpu, "googlenet-deploy build", timing_cache=b"")
-result = Session(library, request).build()
+result = BuildSession(library, request).build()
 flags = [str(call.args[0]).rpartition(".")[2] for call in config.set_flag.call_args_list]
 print(
     json.dumps(

@@ -14,7 +14,7 @@ from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.registry import need_images, parse_refinements, refinement_steps
 
 if TYPE_CHECKING:
-    from googlenet_deploy.quantization.mixed_precision.choose import Precision
+    from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice
     from googlenet_deploy.quantization.quantize import HoldOutImages, QuantizationOptions
 
 STATE = "calibration.state"
@@ -151,7 +151,7 @@ class Quantize(Step):
         return HoldOutImages(ImageSelection((), tuple(sources)), labels if by_top1 else None)
 
 
-def _record(findings: tuple[str, ...], precision: Precision | None) -> QuantizationRecord:
+def _record(findings: tuple[str, ...], precision: PrecisionChoice | None) -> QuantizationRecord:
     """What later steps and the report need; layers whose quantisation changes nothing are left out."""
     if precision is None:
         return QuantizationRecord(findings)

@@ -22,7 +22,7 @@ STATISTICS = ("p50", "p99", "mean")
 CLOCK_DIFFERENCE = 0.03
 
 
-class Row(NamedTuple):
+class ComparedFigure(NamedTuple):
     """One figure of both.
 
     Attributes:
@@ -56,7 +56,7 @@ class Row(NamedTuple):
         return "B better" if (low > 1) == self.more_is_better else "B worse"
 
 
-class Comparison(NamedTuple):
+class BenchmarkComparison(NamedTuple):
     """What both results say of each other.
 
     Attributes:
@@ -65,7 +65,7 @@ class Comparison(NamedTuple):
         left_out: Configurations that only one has.
     """
 
-    rows: Tuple[Row, ...]
+    rows: Tuple[ComparedFigure, ...]
     warnings: Tuple[str, ...]
     left_out: Tuple[str, ...]
 
@@ -80,7 +80,7 @@ class Comparison(NamedTuple):
 
 def compare(
     first: Mapping[str, Any], second: Mapping[str, Any], paths: Tuple[str, str], *, across_machines: bool = False
-) -> Comparison:
+) -> BenchmarkComparison:
     """Compares B with A.
 
     Args:
@@ -106,7 +106,7 @@ def compare(
         rows += _memory_rows(first, second)
         left_out = [f"{_name(key)} (only A)" for key in ours if key not in theirs]
         left_out += [f"{_name(key)} (only B)" for key in theirs if key not in ours]
-        return Comparison(tuple(rows), tuple(_warnings(first, second)), tuple(left_out))
+        return BenchmarkComparison(tuple(rows), tuple(_warnings(first, second)), tuple(left_out))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(" or ".join(paths), f"is damaged: {type(error).__name__}: {error}") from error
 
@@ -151,7 +151,7 @@ def _name(key: Tuple[int, int]) -> str:
     return f"batch {key[0]}, {key[1]} stream{'s' if key[1] > 1 else ''}"
 
 
-def _rows(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> List[Row]:
+def _rows(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> List[ComparedFigure]:
     rows = [
         _row(name, f"{scope} {statistic}", "ms", ours["milliseconds"][scope], theirs["milliseconds"][scope], statistic)
         for scope in SCOPES
@@ -177,23 +177,23 @@ def _row(
     key: str,
     *,
     more_is_better: bool = False,
-) -> Optional[Row]:
+) -> Optional[ComparedFigure]:
     """The row of one figure; None where either has not measured it, or it is not above zero."""
     a, b = ours.get(key, {}), theirs.get(key, {})
     if not (a.get("value") or 0) > 0 or not (b.get("value") or 0) > 0:
         return None
     found = ratio_of_means(a["rounds"], b["rounds"])
     if found is None:
-        return Row(name, figure, unit, a["value"], b["value"], b["value"] / a["value"], None, more_is_better)
+        return ComparedFigure(name, figure, unit, a["value"], b["value"], b["value"] / a["value"], None, more_is_better)
     first, second = (exp(float(np.mean(np.log(part["rounds"])))) for part in (a, b))
-    return Row(name, figure, unit, first, second, *found, more_is_better)
+    return ComparedFigure(name, figure, unit, first, second, *found, more_is_better)
 
 
-def _memory_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> List[Row]:
+def _memory_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> List[ComparedFigure]:
     a, b = first["memory"]["process"]["peak"], second["memory"]["process"]["peak"]
     if not a or not b:
         return []
-    return [Row("process", "peak memory", "MB", a / 1e6, b / 1e6, b / a, None, False)]
+    return [ComparedFigure("process", "peak memory", "MB", a / 1e6, b / 1e6, b / a, None, False)]
 
 
 def _warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> List[str]:
@@ -247,7 +247,7 @@ def _clock_warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> List
     return found
 
 
-def comparison_lines(comparison: Comparison, first: str, second: str) -> List[str]:
+def comparison_lines(comparison: BenchmarkComparison, first: str, second: str) -> List[str]:
     """The comparison as text for a terminal."""
     lines = [f"A: {first}", f"B: {second}", ""]
     current = ""

@@ -24,7 +24,7 @@ JPEG_QUALITY = 90
 _BLUR = 4.0
 
 
-class Inputs(NamedTuple):
+class BenchmarkInputs(NamedTuple):
     """Encoded images in memory, so that no disk is measured.
 
     Attributes:
@@ -53,7 +53,7 @@ class Inputs(NamedTuple):
         }
 
 
-def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: str, limit: int) -> Inputs:
+def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: str, limit: int) -> BenchmarkInputs:
     """The first `limit` images that can be used.
 
     Raises:
@@ -80,10 +80,10 @@ def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: st
         raise GoogLeNetDeployError(
             f"not one of the {len(skipped)} images can be used", f"the first: {skipped[0].name}: {skipped[0].reason}"
         )
-    return Inputs(tuple(usable), "real", -1, tuple(skipped), _digest(usable))
+    return BenchmarkInputs(tuple(usable), "real", -1, tuple(skipped), _digest(usable))
 
 
-def synthetic_inputs(seed: int, spec: Preprocessing) -> Inputs:
+def synthetic_inputs(seed: int, spec: Preprocessing) -> BenchmarkInputs:
     """JPEG files of blurred noise: as large as photographs and about as hard to decode.
 
     Args:
@@ -101,11 +101,11 @@ def synthetic_inputs(seed: int, spec: Preprocessing) -> Inputs:
         data = io.BytesIO()
         stretched.convert("L" if spec.channels == "L" else "RGB").save(data, "JPEG", quality=JPEG_QUALITY)
         images.append(ImageSource(f"synthetic {index}", data.getvalue()))
-    return Inputs(tuple(images), "synthetic", seed, (), _digest(images))
+    return BenchmarkInputs(tuple(images), "synthetic", seed, (), _digest(images))
 
 
 def make_batches(
-    inputs: Inputs, spec: Preprocessing, backend: str, size: int
+    inputs: BenchmarkInputs, spec: Preprocessing, backend: str, size: int
 ) -> Tuple[Tuple[Tuple[ImageSource, ...], NDArray[np.generic]], ...]:
     """Batches of `size` images with their prepared arrays; images are repeated where there are too few.
 

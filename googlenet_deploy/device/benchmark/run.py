@@ -13,7 +13,7 @@ import numpy as np
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.benchmark.energy import idle_dict, not_measured
-from googlenet_deploy.device.benchmark.inputs import Inputs, make_batches, real_inputs, synthetic_inputs
+from googlenet_deploy.device.benchmark.inputs import BenchmarkInputs, make_batches, real_inputs, synthetic_inputs
 from googlenet_deploy.device.benchmark.loops import Length
 from googlenet_deploy.device.benchmark.measure import Measurement, OpenRunner
 from googlenet_deploy.device.benchmark.memory import Memory, memory_dict, read_memory
@@ -26,7 +26,7 @@ from googlenet_deploy.device.power.select import AnySampler, open_sampler
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.runner.protocol import Runner, TimedRun, check_shape
 from googlenet_deploy.device.system.jetson import find_jetson
-from googlenet_deploy.device.system.machine import LoadMonitor, State, describe_machine, read_state, throttling
+from googlenet_deploy.device.system.machine import LoadMonitor, MachineState, describe_machine, read_state, throttling
 from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.device.system.sysfs import try_text
@@ -192,7 +192,7 @@ class Benchmark:
         }
 
     def _configurations(
-        self, runner: Runner, spec: Preprocessing, inputs: Inputs, sizes: Sequence[int], sampler: AnySampler
+        self, runner: Runner, spec: Preprocessing, inputs: BenchmarkInputs, sizes: Sequence[int], sampler: AnySampler
     ) -> List[Configuration]:
         length, streams = round_length(sampler, self.options, self.notes), self.options.streams
         found: List[Configuration] = []
@@ -230,7 +230,7 @@ class Benchmark:
         with self.open_runner(1, self.options.threads, size) as fitting:
             yield fitting
 
-    def _note_other_load(self, before: State) -> None:
+    def _note_other_load(self, before: MachineState) -> None:
         cores = available_cores()
         if before.load_average is not None and before.load_average > BUSY * cores:
             self.notes.append(
@@ -238,7 +238,7 @@ class Benchmark:
                 "in the minute before"
             )
 
-    def _inputs(self, spec: Preprocessing) -> Inputs:
+    def _inputs(self, spec: Preprocessing) -> BenchmarkInputs:
         if self.sources is None:
             return synthetic_inputs(self.options.seed, spec)
         return real_inputs(self.sources, spec, self.image_backend, self.options.image_count)
@@ -289,7 +289,7 @@ def _model(runner: Runner) -> Dict[str, Any]:
     }
 
 
-def _state(before: State, load: LoadMonitor, after: State) -> Dict[str, Any]:
+def _state(before: MachineState, load: LoadMonitor, after: MachineState) -> Dict[str, Any]:
     return {
         "before": before.to_dict(),
         "under_load": load.to_dict(),

@@ -10,7 +10,7 @@ from googlenet_deploy.device.builder.options import BuildOptions
 from googlenet_deploy.device.builder.plan import BuildPlan, BuildRequest, BuildResult, plan_build
 from googlenet_deploy.device.builder.platform import Site, site_of
 from googlenet_deploy.device.builder.scales import attach_scales, cache_notes
-from googlenet_deploy.device.builder.session import Session, Step
+from googlenet_deploy.device.builder.session import BuildSession, Step
 from googlenet_deploy.device.builder.timing_cache import load_timing_cache, save_timing_cache
 from googlenet_deploy.device.engine.manifest import write_engine
 from googlenet_deploy.device.onnx_model.header import OnnxHeader, read_onnx
@@ -182,7 +182,7 @@ def build_engine(
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
     attach_scales(library, request, calibrated or _ignore)
-    result = Session(library, request).build(step)
+    result = BuildSession(library, request).build(step)
     write_engine(output, result.engine, result.manifest)
     if result.timing_cache is not None:
         gpu = request.gpu.name if request.gpu else ""
@@ -226,9 +226,9 @@ def dry_run(model: str, options: BuildOptions, backend: Optional[str], target: O
     return DryRun(header, plan, site, target, placements, parser, layers, tuple(lacks))
 
 
-def _parsed(library: TensorRT, request: BuildRequest) -> Session:
+def _parsed(library: TensorRT, request: BuildRequest) -> BuildSession:
     attach_scales(library, request, _ignore)
-    session = Session(library, request)
+    session = BuildSession(library, request)
     session.check()
     return session
 

@@ -22,7 +22,7 @@ from googlenet_deploy.errors import BadModelError, DeviceError
 Step = Callable[[str, int, int], None]
 
 
-class Session:
+class BuildSession:
     """A parsed network with its builder; `check` stops there, `build` goes on.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Dict, List, NamedTuple, Optional, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from googlenet_deploy.device.cpu_graph.weights import QuantizedWeight, drop_unread, quantized_weight, scalar_scale
+from googlenet_deploy.device.cpu_graph.weights import IntegerWeight, drop_unread, quantized_weight, scalar_scale
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 
 LARGEST_CODE = 127
@@ -28,7 +28,7 @@ _KEEPS_SIGN = ("MaxPool", "Concat", "LRN", "QuantizeLinear", "DequantizeLinear",
 class _Match(NamedTuple):
     convolution: EditableNode
     dequantize: EditableNode
-    weight: QuantizedWeight
+    weight: IntegerWeight
     quantize: EditableNode
     bias: NDArray[np.int32]
 

@@ -14,7 +14,7 @@ from googlenet_deploy.device.onnx_model.axes import along_axis
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode
 
 
-class QuantizedWeight(NamedTuple):
+class IntegerWeight(NamedTuple):
     """INT8 weights: `codes` int8, `scale` float32 of one value or one per channel along `axis`; zero point 0."""
 
     codes: NDArray[np.int8]
@@ -28,7 +28,7 @@ class QuantizedWeight(NamedTuple):
         )
 
 
-def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], name: str) -> Optional[QuantizedWeight]:
+def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], name: str) -> Optional[IntegerWeight]:
     """The weights behind a DequantizeLinear, stored as INT8 or as floats behind a QuantizeLinear.
 
     Returns:
@@ -50,13 +50,13 @@ def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], n
         codes = _quantized(values.astype(np.float32, copy=False), scale.astype(np.float32), axis)
     if codes is None or codes.dtype != np.int8:
         return None
-    return QuantizedWeight(codes.astype(np.int8, copy=False), scale.astype(np.float32), axis)
+    return IntegerWeight(codes.astype(np.int8, copy=False), scale.astype(np.float32), axis)
 
 
 def fold_weights(graph: EditableGraph) -> int:
     """Puts floats in the place of every weight that is still read behind its DequantizeLinear; gives how many."""
     producers = graph.producers()
-    folded: Dict[str, QuantizedWeight] = {}
+    folded: Dict[str, IntegerWeight] = {}
     for item in graph.nodes:
         weight = quantized_weight(graph, producers, item.outputs[0]) if item.operator == "DequantizeLinear" else None
         if weight is not None:

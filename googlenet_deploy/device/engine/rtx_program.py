@@ -50,7 +50,7 @@ class RtxProgram(NamedTuple):
     kernels: int
 
 
-class _Tensor(NamedTuple):
+class _ProgramTensor(NamedTuple):
     dtype: str
     dims: Tuple[int, ...]
 
@@ -89,14 +89,14 @@ def _programs(engine: bytes) -> Iterator[str]:
         start = engine.find(_START, start + 1)
 
 
-def _tensors(text: str) -> Dict[str, _Tensor]:
+def _tensors(text: str) -> Dict[str, _ProgramTensor]:
     return {
-        name: _Tensor(_TYPES.get(dtype, "?"), tuple(int(size) for size in re.findall(r"-?\d+", dims)))
+        name: _ProgramTensor(_TYPES.get(dtype, "?"), tuple(int(size) for size in re.findall(r"-?\d+", dims)))
         for dims, name, dtype in _TENSOR.findall(text)
     }
 
 
-def _layer(operation: str, body: str, labels: str, tensors: Dict[str, _Tensor]) -> EngineLayer:
+def _layer(operation: str, body: str, labels: str, tensors: Dict[str, _ProgramTensor]) -> EngineLayer:
     nodes = tuple(dict.fromkeys(_NODE.findall(labels)))
     inputs, outputs = _names(body, "input"), _names(body, "output")
     ports_in, ports_out = ([(name, _of(name, tensors).dtype) for name in names] for names in (inputs, outputs))
@@ -118,8 +118,8 @@ def _names(body: str, role: str) -> List[str]:
     return re.findall(r'"([^"]*)"', found.group(1)) if found else []
 
 
-def _of(name: str, tensors: Dict[str, _Tensor]) -> _Tensor:
-    return tensors.get(name, _Tensor("?", ()))
+def _of(name: str, tensors: Dict[str, _ProgramTensor]) -> _ProgramTensor:
+    return tensors.get(name, _ProgramTensor("?", ()))
 
 
 def _computes_in(ports: List[Tuple[str, str]]) -> str:
@@ -128,7 +128,7 @@ def _computes_in(ports: List[Tuple[str, str]]) -> str:
     return types.pop() if len(types) == 1 else "?"
 
 
-def _multiply_adds(inputs: List[str], outputs: List[str], tensors: Dict[str, _Tensor]) -> int:
+def _multiply_adds(inputs: List[str], outputs: List[str], tensors: Dict[str, _ProgramTensor]) -> int:
     if len(inputs) < 2 or not outputs:
         return 0
     constant = next((name for name in inputs[:2] if "const" in name), inputs[1])

@@ -15,7 +15,7 @@ from googlenet_deploy.device.onnx_model.messages import (
     Graph,
     Model,
     NodeMessage,
-    Tensor,
+    TensorMessage,
     Value,
     stored_count,
 )
@@ -135,7 +135,7 @@ def all_nodes(graph: Graph) -> Iterator[NodeMessage]:
                 yield from all_nodes(inner)
 
 
-def all_tensors(graph: Graph) -> Iterator[Tensor]:
+def all_tensors(graph: Graph) -> Iterator[TensorMessage]:
     """The constants of a graph and of its subgraphs, those in attributes too."""
     yield from graph.initializers
     for node in graph.nodes:
@@ -275,7 +275,7 @@ def _check_window(node: NodeMessage, label: str) -> None:
         raise ValueError(f"node {label}: its padding of {max(pads)} is larger than its window")
 
 
-def check_tensor(tensor: Tensor, label: str = "") -> None:
+def check_tensor(tensor: TensorMessage, label: str = "") -> None:
     """Checks that a constant's bytes fit its shape; what is in another file is checked where that is read.
 
     Raises:
@@ -303,12 +303,12 @@ def check_tensor(tensor: Tensor, label: str = "") -> None:
         raise ValueError(f"the constant {name} has {stored} {unit}; its shape {_shape(tensor.dims)} needs {wanted}")
 
 
-def byte_size(tensor: Tensor) -> int:
+def byte_size(tensor: TensorMessage) -> int:
     """Bytes of a constant's values by its shape and type; types of less than a byte are packed."""
     return -(-_product(tensor.dims) * _BITS[tensor.data_type] // 8)
 
 
-def _check_sparse(dims: Tuple[int, ...], values: Tensor, indices: Tensor) -> None:
+def _check_sparse(dims: Tuple[int, ...], values: TensorMessage, indices: TensorMessage) -> None:
     check_tensor(values)
     check_tensor(indices, values.name)
     if not dims or any(size < 1 for size in dims) or _product(dims) > LARGEST_SPARSE:

@@ -20,7 +20,7 @@ from googlenet_deploy.device.onnx_model.messages import (
     Graph,
     Model,
     NodeMessage,
-    Tensor,
+    TensorMessage,
     parse_model,
     values_of,
 )
@@ -77,7 +77,7 @@ class EditableGraph:
         graph = parsed.graph or Graph()
         self._outer, self.opset = parsed.others, parsed.opset
         self._others = [part for part in graph.others if part.number != _VALUE_INFO]
-        self._constants: Dict[str, Tensor] = {tensor.name: tensor for tensor in graph.initializers}
+        self._constants: Dict[str, TensorMessage] = {tensor.name: tensor for tensor in graph.initializers}
         self._added: Dict[str, NDArray[np.generic]] = {}
         self.nodes = [_editable(item) for item in graph.nodes]
         self.outputs = [value.name for value in graph.outputs]

@@ -13,7 +13,7 @@ from typing import Callable, Dict, List, Optional
 
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.onnx_model.checks import byte_size, check_tensor
-from googlenet_deploy.device.onnx_model.messages import Tensor, parse_tensor
+from googlenet_deploy.device.onnx_model.messages import TensorMessage, parse_tensor
 from googlenet_deploy.device.onnx_model.protobuf import Field, encode, encode_field, fields
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
@@ -90,7 +90,7 @@ class _DataFiles:
         kept = [encode_field(item) for item in fields(message) if item.number not in (4, 5, 6, 7, 9, 10, 11, 13, 14)]
         return b"".join([*kept, encode(9, self._values(tensor, tensor.external))])
 
-    def _values(self, tensor: Tensor, places: Dict[str, str]) -> bytes:
+    def _values(self, tensor: TensorMessage, places: Dict[str, str]) -> bytes:
         location, shown = places.get("location", ""), printable(places.get("location", ""))
         target, name = data_file(self.path, location), printable(tensor.name)
         offset, length = (self._number(places, key, name) for key in ("offset", "length"))

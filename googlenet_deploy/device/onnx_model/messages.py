@@ -32,7 +32,7 @@ Dimension = Union[int, str, None]
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TensorMessage:
     """A TensorProto.
 
     Attributes:
@@ -74,7 +74,7 @@ class Attribute:
     kind: int
     number: float
     integers: Tuple[int, ...]
-    tensors: Tuple[Tensor, ...]
+    tensors: Tuple[TensorMessage, ...]
     graphs: Tuple[Graph, ...]
     message: memoryview
     present: Tuple[int, ...] = ()
@@ -149,8 +149,8 @@ class Graph:
     """
 
     nodes: Tuple[NodeMessage, ...] = ()
-    initializers: Tuple[Tensor, ...] = ()
-    sparse: Tuple[Tuple[Tuple[int, ...], Tensor, Tensor], ...] = ()
+    initializers: Tuple[TensorMessage, ...] = ()
+    sparse: Tuple[Tuple[Tuple[int, ...], TensorMessage, TensorMessage], ...] = ()
     inputs: Tuple[Value, ...] = ()
     outputs: Tuple[Value, ...] = ()
     values: Tuple[Value, ...] = ()
@@ -211,7 +211,7 @@ def parse_model(content: Union[bytes, memoryview]) -> Model:
     )
 
 
-def values_of(tensor: Tensor) -> Optional[NDArray[np.generic]]:
+def values_of(tensor: TensorMessage) -> Optional[NDArray[np.generic]]:
     """A tensor's values in its shape; None where they are in another file or of a type that NumPy does not have.
 
     Raises:
@@ -229,7 +229,7 @@ def values_of(tensor: Tensor) -> Optional[NDArray[np.generic]]:
     return flat.reshape(tensor.dims)
 
 
-def stored_count(tensor: Tensor) -> int:
+def stored_count(tensor: TensorMessage) -> int:
     """How many numbers a tensor stores one by one, not as `raw` bytes."""
     return sum(_count(item) for _, item in tensor.stored)
 
@@ -243,7 +243,7 @@ _FLOATS, _DOUBLES, _STRINGS = 4, 10, 6
 _STORED = (_FLOATS, 5, _STRINGS, 7, _DOUBLES, 11)
 
 
-def _typed_values(tensor: Tensor, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+def _typed_values(tensor: TensorMessage, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
     parts: List[NDArray[np.generic]] = []
     for number, item in tensor.stored:
         if number in (_FLOATS, _DOUBLES):
@@ -373,7 +373,7 @@ def _attribute(message: memoryview, depth: int) -> Attribute:
     )
 
 
-def parse_tensor(message: memoryview) -> Tensor:
+def parse_tensor(message: memoryview) -> TensorMessage:
     """A TensorProto.
 
     Raises:
@@ -381,7 +381,7 @@ def parse_tensor(message: memoryview) -> Tensor:
     """
     grouped = _grouped(message)
     external = _last_integer(grouped, 14) == _EXTERNAL
-    return Tensor(
+    return TensorMessage(
         name=_last_text(grouped, 8),
         dims=tuple(size for item in grouped.get(1, []) for size in integers(item)),
         data_type=_last_integer(grouped, 2),
@@ -392,7 +392,7 @@ def parse_tensor(message: memoryview) -> Tensor:
     )
 
 
-def _sparse(message: memoryview) -> Tuple[Tuple[int, ...], Tensor, Tensor]:
+def _sparse(message: memoryview) -> Tuple[Tuple[int, ...], TensorMessage, TensorMessage]:
     grouped = _grouped(message)
     parts = [_only(grouped, number) for number in (1, 2)]
     values, indices = (parse_tensor(memoryview(b"") if item is None else item.bytes()) for item in parts)

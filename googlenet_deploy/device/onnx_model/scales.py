@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from googlenet_deploy.device.onnx_model.checks import all_tensors
-from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, Tensor, values_of
+from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, TensorMessage, values_of
 from googlenet_deploy.device.text import printable
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -92,7 +92,7 @@ def check_numbers(model: Model) -> None:
 
 
 def _problems(
-    graph: Graph, outer: Dict[str, Tensor], made: Dict[str, NodeMessage], opset: int
+    graph: Graph, outer: Dict[str, TensorMessage], made: Dict[str, NodeMessage], opset: int
 ) -> Iterator[ScaleProblem]:
     constants = {**outer, **{tensor.name: tensor for tensor in graph.initializers}}
     made = dict(made)
@@ -108,7 +108,7 @@ def _problems(
 
 
 def _scale_problems(
-    node: NodeMessage, index: int, constants: Dict[str, Tensor], made: Dict[str, NodeMessage], opset: int
+    node: NodeMessage, index: int, constants: Dict[str, TensorMessage], made: Dict[str, NodeMessage], opset: int
 ) -> Iterator[ScaleProblem]:
     tensor = constants.get(node.inputs[index]) if index < len(node.inputs) else None
     scale = None if tensor is None else values_of(tensor)
@@ -124,7 +124,9 @@ def _scale_problems(
         yield ScaleProblem(node.label, tensor.name or node.inputs[index], problem, zero)
 
 
-def _type_problem(node: NodeMessage, index: int, scale: Tensor, constants: Dict[str, Tensor], opset: int) -> str:
+def _type_problem(
+    node: NodeMessage, index: int, scale: TensorMessage, constants: Dict[str, TensorMessage], opset: int
+) -> str:
     """A scale is float32, from opset 19 on of the values' type too; codes and zero point are of one type."""
     if scale.data_type not in (_FLOATS if opset >= _FIRST_HALF else _FLOATS[:1]):
         return f"is of type {DATA_TYPES.get(scale.data_type, 'unknown')}"
@@ -154,8 +156,8 @@ def _value_problem(scale: NDArray[np.generic]) -> str:
 def _shape_problem(
     node: NodeMessage,
     index: int,
-    scale: Tensor,
-    zero_point: Optional[Tensor],
+    scale: TensorMessage,
+    zero_point: Optional[TensorMessage],
     shape: Optional[Tuple[int, ...]],
     opset: int,
 ) -> str:
@@ -192,7 +194,7 @@ def _axis_problem(node: NodeMessage, size: int, shape: Optional[Sequence[int]]) 
 
 
 def _shape_of(
-    node: NodeMessage, index: int, constants: Dict[str, Tensor], made: Dict[str, NodeMessage]
+    node: NodeMessage, index: int, constants: Dict[str, TensorMessage], made: Dict[str, NodeMessage]
 ) -> Optional[Tuple[int, ...]]:
     """Shape of the constant that the scale belongs to, through Q and DQ; None where it is not a constant."""
     name = node.inputs[index - 1]

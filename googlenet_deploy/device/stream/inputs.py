@@ -34,7 +34,7 @@ VIDEO_SUFFIXES = frozenset((
 RECONNECTIONS = 4
 
 
-class Inputs(NamedTuple):
+class StreamInputs(NamedTuple):
     """Frames to classify.
 
     Attributes:
@@ -85,7 +85,7 @@ def open_inputs(
     *,
     reconnect: Optional[int] = None,
     report: Callable[[str], None] = lambda _line: None,
-) -> Inputs:
+) -> StreamInputs:
     """Opens what the command line names.
 
     Args:
@@ -114,7 +114,7 @@ def open_inputs(
         return _finite(arguments, opened)
     attempts = reconnect if reconnect is not None else RECONNECTIONS if is_address(live[0].name) else 0
     again = Reconnecting(live[0], lambda: _video(arguments[0]), attempts, stop=stop, report=report)
-    return Inputs(iter(again), True, True, None, [], [], videos=(live[0],), reconnecting=again)
+    return StreamInputs(iter(again), True, True, None, [], [], videos=(live[0],), reconnecting=again)
 
 
 def _check_alone(arguments: Sequence[str], live: Iterable[str]) -> None:
@@ -153,17 +153,17 @@ def is_video(name: str) -> bool:
     return Path(name).suffix.lower() in VIDEO_SUFFIXES and Path(name).is_file()
 
 
-def _watched(arguments: Sequence[str], watch: str, stop: threading.Event) -> Inputs:
+def _watched(arguments: Sequence[str], watch: str, stop: threading.Event) -> StreamInputs:
     from googlenet_deploy.device.stream.watch import WatchedFolder  # noqa: PLC0415 - where it is needed
 
     if arguments:
         raise UsageError("--watch stands alone", f"leave {arguments[0]} out, or run another command for it")
     folder = WatchedFolder(watch, stop)
     notes = [f"{folder.present} images were there before and are left alone"] if folder.present else []
-    return Inputs(iter(folder), False, True, None, [], notes, folder.left_over)
+    return StreamInputs(iter(folder), False, True, None, [], notes, folder.left_over)
 
 
-def _finite(arguments: Sequence[str], opened: Sequence[_Opened]) -> Inputs:
+def _finite(arguments: Sequence[str], opened: Sequence[_Opened]) -> StreamInputs:
     counts = [item.video.frames if item.video is not None else len(item.images.images) for item in opened]
     total = None if None in counts else sum(count for count in counts if count is not None)
     if total == 0:
@@ -171,7 +171,7 @@ def _finite(arguments: Sequence[str], opened: Sequence[_Opened]) -> Inputs:
     others = [name for item in opened for name in item.images.other_files]
     videos = tuple(item.video for item in opened if item.video is not None)
     notes = [note for item in opened for note in item.images.notes]
-    return Inputs(_frames(opened), False, False, total, others, notes, videos=videos)
+    return StreamInputs(_frames(opened), False, False, total, others, notes, videos=videos)
 
 
 def _frames(opened: Sequence[_Opened]) -> Iterator[Union[ImageSource, Skipped]]:

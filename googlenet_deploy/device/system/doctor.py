@@ -39,7 +39,7 @@ _TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outsi
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One thing that was looked for.
 
     Attributes:
@@ -65,8 +65,8 @@ class Diagnosis:
         jetson: The Jetson; None on any other machine.
     """
 
-    parts: Tuple[Finding, ...]
-    abilities: Tuple[Finding, ...]
+    parts: Tuple[DoctorFinding, ...]
+    abilities: Tuple[DoctorFinding, ...]
     jetson: Optional[Jetson]
 
     def to_dict(self) -> Dict[str, Any]:
@@ -81,7 +81,7 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
         root: Root of the file system, for the files that tell a Jetson.
     """
     parts = {
-        "python": Finding("Python", True, f"{platform.python_version()} on {platform.platform()}"),
+        "python": DoctorFinding("Python", True, f"{platform.python_version()} on {platform.platform()}"),
         **{name: _openvino() if name == "openvino" else _package(name) for name in _PACKAGES},
     }
     parts["gpu"], gpu = _gpu()
@@ -98,25 +98,25 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
     return Diagnosis(tuple(found), tuple(abilities), jetson)
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> DoctorFinding:
     label, extra = _PACKAGES[name]
     try:
         module = import_module(name)
     except ImportError:
-        return Finding(label, False, "not installed", install_command(extra) if extra else "")
+        return DoctorFinding(label, False, "not installed", install_command(extra) if extra else "")
     except Exception as error:  # noqa: BLE001 - a broken installation can raise anything, and that is the finding
-        return Finding(label, False, f"installed but broken: {error}", "install it again")
+        return DoctorFinding(label, False, f"installed but broken: {error}", "install it again")
     text = str(getattr(module, "__version__", "of unknown version"))
     if name == "onnxruntime":
         providers = [provider.replace("ExecutionProvider", "") for provider in module.get_available_providers()]
         text += f" ({', '.join(providers)})"
-    return Finding(label, True, text)
+    return DoctorFinding(label, True, text)
 
 
-def _openvino() -> Finding:
+def _openvino() -> DoctorFinding:
     """What `--backend auto` takes it for here; see `runner.select`."""
     if not is_x86():
-        return Finding(_PACKAGES["openvino"][0], False, "not looked for (only x86 processors gain by it)")
+        return DoctorFinding(_PACKAGES["openvino"][0], False, "not looked for (only x86 processors gain by it)")
     found = _package("openvino")
     if not found.ok:
         return found
@@ -129,84 +129,92 @@ def _openvino() -> Finding:
     return replace(found, text=f"{found.text}, {uses}")
 
 
-def _gpu() -> Tuple[Finding, Optional[Gpu]]:
+def _gpu() -> Tuple[DoctorFinding, Optional[Gpu]]:
     try:
         gpu = find_gpu()
     except DeviceError as error:
-        return Finding("GPU", False, error.message, error.remedy or ""), None
+        return DoctorFinding("GPU", False, error.message, error.remedy or ""), None
     memory = f", {gpu.free_memory / 2**30:.1f} GiB of memory free" if gpu.free_memory is not None else ""
-    return Finding("GPU", True, f"{gpu.name}, compute capability {gpu.capability_text}{memory}"), gpu
+    return DoctorFinding("GPU", True, f"{gpu.name}, compute capability {gpu.capability_text}{memory}"), gpu
 
 
-def _cuda() -> Finding:
+def _cuda() -> DoctorFinding:
     """Running engines and live calibration go through it; building does not."""
     try:
         with open_cuda() as cuda:
-            return Finding("CUDA from Python", True, cuda.name)
+            return DoctorFinding("CUDA from Python", True, cuda.name)
     except DeviceError as error:
-        return Finding("CUDA from Python", False, error.message, error.remedy or "")
+        return DoctorFinding("CUDA from Python", False, error.message, error.remedy or "")
 
 
-def _tensorrt(backend: str) -> Tuple[Finding, Optional[TensorRT]]:
+def _tensorrt(backend: str) -> Tuple[DoctorFinding, Optional[TensorRT]]:
     label = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}[backend]
     try:
         library = load_tensorrt(backend)
     except DeviceError as error:
-        return Finding(label, False, error.message, error.remedy or ""), None
+        return DoctorFinding(label, False, error.message, error.remedy or ""), None
     if not library.has_parser:
-        return Finding(label, False, f"{library.version_text}, without its ONNX parser", library.parser_remedy), None
-    return Finding(label, True, library.version_text), library
+        return DoctorFinding(
+            label, False, f"{library.version_text}, without its ONNX parser", library.parser_remedy
+        ), None
+    return DoctorFinding(label, True, library.version_text), library
 
 
-def _trtexec(root: Path) -> Finding:
+def _trtexec(root: Path) -> DoctorFinding:
     packaged = root / _TRTEXEC
     path = shutil.which("trtexec") or (str(packaged) if packaged.is_file() else None)
-    return Finding("trtexec", path is not None, path or "not found (only comparisons need it)")
+    return DoctorFinding("trtexec", path is not None, path or "not found (only comparisons need it)")
 
 
-def _power_meter(device: str, root: Path) -> Finding:
+def _power_meter(device: str, root: Path) -> DoctorFinding:
     meter = open_meter("auto", device, root=root)
     if isinstance(meter, NotMeasured):
-        return Finding("power meter", False, f"none (only energy needs one): {meter.reason}", meter.remedy)
+        return DoctorFinding("power meter", False, f"none (only energy needs one): {meter.reason}", meter.remedy)
     text = f"{meter.name}, {meter.covers} = {total_name(meter.rails)}"
     meter.close()
-    return Finding("power meter", True, text)
+    return DoctorFinding("power meter", True, text)
 
 
-def _jetson_findings(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
+def _jetson_findings(jetson: Jetson, library: Optional[TensorRT]) -> List[DoctorFinding]:
     model = jetson.model or f"a Jetson, known by {jetson.found_by}"
     text = f"{model}, JetPack {jetson.jetpack_text} (L4T {jetson.l4t or '?'})"
     if jetson.power_mode:
         text += f", power mode {jetson.power_mode}"
     if not jetson.model:
-        return [Finding("Jetson", True, f"{text}; the device tree is hidden, as in a container", _SHOW_DEVICE_TREE)]
+        return [
+            DoctorFinding("Jetson", True, f"{text}; the device tree is hidden, as in a container", _SHOW_DEVICE_TREE)
+        ]
     if not jetson.target:
-        return [Finding("Jetson", False, text, "there is no profile of this module: estimate and --target need one")]
-    return [Finding("Jetson", True, text), _module_finding(jetson.target), *_jetpack_finding(jetson, library)]
+        return [
+            DoctorFinding("Jetson", False, text, "there is no profile of this module: estimate and --target need one")
+        ]
+    return [DoctorFinding("Jetson", True, text), _module_finding(jetson.target), *_jetpack_finding(jetson, library)]
 
 
-def _module_finding(name: str) -> Finding:
+def _module_finding(name: str) -> DoctorFinding:
     module = load_target(name).module
     assert module is not None
     cores = f"{module.dla_cores} DLA cores" if module.dla_cores else "no DLA"
-    return Finding("module", True, f"--target {name}: computes in {', '.join(module.types)}; {cores}")
+    return DoctorFinding("module", True, f"--target {name}: computes in {', '.join(module.types)}; {cores}")
 
 
-def _jetpack_finding(jetson: Jetson, library: Optional[TensorRT]) -> List[Finding]:
+def _jetpack_finding(jetson: Jetson, library: Optional[TensorRT]) -> List[DoctorFinding]:
     """A TensorRT that is not the JetPack's own builds engines that its other programs do not read."""
     expected = jetson.tensorrt
     if expected is None or library is None or library.version[:2] == expected:
         return []
     text = f"JetPack {jetson.jetpack_text} installs {expected[0]}.{expected[1]}, here is {library.version_text}"
-    return [Finding("TensorRT of the JetPack", False, text, "apt install tensorrt, or keep them apart on purpose")]
+    return [
+        DoctorFinding("TensorRT of the JetPack", False, text, "apt install tensorrt, or keep them apart on purpose")
+    ]
 
 
 def _abilities(
-    parts: Dict[str, Finding],
+    parts: Dict[str, DoctorFinding],
     capability: Optional[Tuple[int, int]],
     tensorrt: Optional[TensorRT],
     rtx: Optional[TensorRT],
-) -> List[Finding]:
+) -> List[DoctorFinding]:
     gpu = parts["gpu"]
     return [
         _needs("infer and evaluate with ONNX Runtime", [parts["onnxruntime"]]),
@@ -220,20 +228,20 @@ def _abilities(
     ]
 
 
-def _needs(name: str, parts: List[Finding]) -> Finding:
+def _needs(name: str, parts: List[DoctorFinding]) -> DoctorFinding:
     missing = [part for part in parts if not part.ok]
     if not missing:
-        return Finding(name, True, "yes")
+        return DoctorFinding(name, True, "yes")
     remedies = "; ".join(dict.fromkeys(part.remedy for part in missing if part.remedy))
-    return Finding(name, False, "no: " + "; ".join(f"{part.name}: {part.text}" for part in missing), remedies)
+    return DoctorFinding(name, False, "no: " + "; ".join(f"{part.name}: {part.text}" for part in missing), remedies)
 
 
-def _int8(library: Optional[TensorRT], capability: Optional[Tuple[int, int]]) -> Finding:
+def _int8(library: Optional[TensorRT], capability: Optional[Tuple[int, int]]) -> DoctorFinding:
     name = "INT8 engines"
     if library is None or capability is None:
-        return Finding(name, False, "no: TensorRT and a GPU are needed")
+        return DoctorFinding(name, False, "no: TensorRT and a GPU are needed")
     if capability in NO_INT8:
-        return Finding(
+        return DoctorFinding(
             name, False, "no: this GPU has no INT8 instructions", "build FP16: build strips Q/DQ and says so"
         )
     way = (
@@ -241,14 +249,14 @@ def _int8(library: Optional[TensorRT], capability: Optional[Tuple[int, int]]) ->
         if library.strongly_typed_only
         else "from Q/DQ models, calibration caches and live calibration"
     )
-    return Finding(name, True, f"yes, {way}")
+    return DoctorFinding(name, True, f"yes, {way}")
 
 
-def _ahead_of_time(library: Optional[TensorRT], part: Finding) -> Finding:
+def _ahead_of_time(library: Optional[TensorRT], part: DoctorFinding) -> DoctorFinding:
     name = "build TensorRT-RTX engines ahead of time"
     if library is None:
-        return Finding(name, False, f"no: {part.text}", part.remedy)
-    return Finding(
+        return DoctorFinding(name, False, f"no: {part.text}", part.remedy)
+    return DoctorFinding(
         name, True, f"yes, without a GPU too, for compute capability {', '.join(library.compute_capabilities())}"
     )
 
@@ -267,6 +275,6 @@ def diagnosis_lines(diagnosis: Diagnosis) -> List[str]:
     return lines
 
 
-def _lines(item: Finding, width: int) -> List[str]:
+def _lines(item: DoctorFinding, width: int) -> List[str]:
     lines = [f"  {'+' if item.ok else '-'} {item.name.ljust(width)}  {item.text}"]
     return [*lines, f"    {' ' * width}  -> {item.remedy}"] if item.remedy else lines

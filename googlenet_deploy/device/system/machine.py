@@ -55,7 +55,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class State:
+class MachineState:
     """What changes.
 
     Attributes:
@@ -115,7 +115,7 @@ def describe_machine(root: Path = Path("/"), nvml: Optional[Nvml] = None) -> Mac
     )
 
 
-def read_state(root: Path = Path("/"), nvml: Optional[Nvml] = None, *, quick: bool = False) -> State:
+def read_state(root: Path = Path("/"), nvml: Optional[Nvml] = None, *, quick: bool = False) -> MachineState:
     """The state now.
 
     Args:
@@ -123,7 +123,7 @@ def read_state(root: Path = Path("/"), nvml: Optional[Nvml] = None, *, quick: bo
         nvml: The discrete GPU; None without one.
         quick: Leave out the power mode, which may take a subprocess, and the counters.
     """
-    state = State(
+    state = MachineState(
         power_mode="" if quick else power_mode(root),
         gpu=gpu_clock(root),
         cpu=cpu_clocks(root),
@@ -135,7 +135,7 @@ def read_state(root: Path = Path("/"), nvml: Optional[Nvml] = None, *, quick: bo
     return state if nvml is None else _with_discrete_gpu(state, nvml)
 
 
-def _with_discrete_gpu(state: State, nvml: Nvml) -> State:
+def _with_discrete_gpu(state: MachineState, nvml: Nvml) -> MachineState:
     with suppress(DeviceError):  # what one GPU does not tell is left out
         clock = Clock(nvml.name(), float(nvml.clock_mhz(CLOCK_SM)), None, float(nvml.largest_clock_mhz(CLOCK_SM)), "")
         state = replace(state, gpu=clock, memory_mhz=float(nvml.clock_mhz(CLOCK_MEMORY)))
@@ -201,7 +201,7 @@ class LoadMonitor:
             self.observe()
 
 
-def throttling(before: State, load: LoadMonitor, after: State) -> List[str]:
+def throttling(before: MachineState, load: LoadMonitor, after: MachineState) -> List[str]:
     """What slowed the machine down while it was measured; empty where nothing was noticed.
 
     Counters that rose, reasons that the GPU's driver gave, zones that reached their passive trip, and a GPU clock whose

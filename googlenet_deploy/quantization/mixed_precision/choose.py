@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Precision:
+class PrecisionChoice:
     """What was found.
 
     Attributes:
@@ -71,7 +71,7 @@ class Precision:
 
 def choose_precision(
     quantized: QuantizedModel, hold_out: HoldOutEvaluation, budgets: Sequence[Budget], *, quiet: bool = False
-) -> Precision:
+) -> PrecisionChoice:
     """Ranks the layers of a quantised model and leaves the fewest multiply-adds in float that keep the budgets.
 
     Args:
@@ -82,13 +82,13 @@ def choose_precision(
     """
     layers = measure_sensitivity(quantized, hold_out, quiet=quiet)
     if not budgets:
-        return Precision(quantized, layers, (), (), None, 0, len(hold_out), ())
+        return PrecisionChoice(quantized, layers, (), (), None, 0, len(hold_out), ())
     with progress("budget", quiet=quiet) as advance:
         search = BudgetSearch(quantized, hold_out, layers, budgets, lambda: advance(1))
         trial = search.run()
     kept = tuple(layer.name for layer in layers if layer.name in trial.kept)
     reasons = _reasons(layers, search.errors, kept)
-    return Precision(
+    return PrecisionChoice(
         quantized=keep_in_float(quantized, reasons) if kept else quantized,
         layers=layers,
         kept=kept,

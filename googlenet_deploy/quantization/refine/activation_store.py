@@ -36,7 +36,7 @@ LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Tensor:
+class StoredTensor:
     """One tensor of all images, batch by batch.
 
     Attributes:
@@ -93,7 +93,7 @@ class Frontier:
         self._open = {node.name for node in quantized.plan.nodes}
         self._left = [node for node in self.graph.nodes if node.op_type != "Constant"]
         name = self.graph.inputs[0]
-        self.wanted = {name: Tensor([])}
+        self.wanted = {name: StoredTensor([])}
         self.given = {name: self._empty(name)}
         self.sizes: list[int] = []
         for batch in batches:
@@ -134,11 +134,13 @@ class Frontier:
             values = encode(values, scale).astype(np.float32) * scale
         return values, wanted
 
-    def _empty(self, name: str) -> Tensor:
+    def _empty(self, name: str) -> StoredTensor:
         """A store of the quantised model's tensor: codes where nothing reads the values themselves."""
         served = self.quantized.plan.readers.get(name, frozenset())
         coded = all(self.graph.name_of(node) in served for node in self.graph.readers(name))
-        return Tensor([], np.float32(self.quantized.scales[name]) if coded and name in self.quantized.scales else None)
+        return StoredTensor(
+            [], np.float32(self.quantized.scales[name]) if coded and name in self.quantized.scales else None
+        )
 
     def _advance(self) -> None:
         """Computes all that does not depend on an unrefined layer, and forgets what is not read any more."""
@@ -149,7 +151,7 @@ class Frontier:
         needed = {name for node in self._left for name in node.input}
         outputs = [name for name in self.graph.activations() if name in made & needed]
         if outputs:
-            self._run(self.quantized.model, self.wanted, outputs, {name: Tensor([]) for name in outputs})
+            self._run(self.quantized.model, self.wanted, outputs, {name: StoredTensor([]) for name in outputs})
             quantised = self.quantized.build()
             self._run(quantised, self.given, outputs, {name: self._empty(name) for name in outputs})
         for store in (self.wanted, self.given):
@@ -167,7 +169,11 @@ class Frontier:
         return found
 
     def _run(
-        self, model: onnx.ModelProto, store: dict[str, Tensor], outputs: Sequence[str], made: dict[str, Tensor]
+        self,
+        model: onnx.ModelProto,
+        store: dict[str, StoredTensor],
+        outputs: Sequence[str],
+        made: dict[str, StoredTensor],
     ) -> None:
         session, inputs = open_part(model, set(store), outputs, self.threads)
         for index in range(len(self.sizes)):

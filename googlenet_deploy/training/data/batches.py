@@ -54,7 +54,7 @@ class Rows(NamedTuple):
         return Rows(self.start + number * size, self.start + (number + 1) * size, self.total)
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """Images of one step, or of a part of it.
 
     Attributes:
@@ -71,13 +71,13 @@ class Batch(NamedTuple):
     shares: Tensor
     rows: Rows
 
-    def parts(self, count: int) -> list[Batch]:
+    def parts(self, count: int) -> list[TrainingBatch]:
         """Equal parts, in order."""
         if count == 1:
             return [self]
         pixels, labels, numbers, shares = (tensor.chunk(count) for tensor in self[:4])
         return [
-            Batch(pixels[part], labels[part], numbers[part], shares[part], self.rows.part(part, count))
+            TrainingBatch(pixels[part], labels[part], numbers[part], shares[part], self.rows.part(part, count))
             for part in range(count)
         ]
 
@@ -121,7 +121,7 @@ class Feed(Protocol):
         """Images that turned out to be unusable while training."""
         ...
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
         """This process's part of every step of an epoch, counted from 1, from step `first` on."""
         ...
 
@@ -157,7 +157,7 @@ class BatchMaker(Generic[Item, Made]):
         self.samples, self.rows, self.pinned = samples, rows, workers.pinned
         self.pool = pool_of(make, workers, rows.stop - rows.start, sample_bytes(spec))
 
-    def batches(self, groups: Iterable[Sequence[Item]]) -> Iterator[Batch]:
+    def batches(self, groups: Iterable[Sequence[Item]]) -> Iterator[TrainingBatch]:
         """A batch of each group of items."""
         made = self.pool.made(groups)
         return ahead(collate(self.samples(group), self.rows, pinned=self.pinned) for group in made)
@@ -194,7 +194,7 @@ class ImageFeed:
         """Images of an epoch."""
         return len(self.store)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
         """See `Feed`.
 
         Raises:
@@ -239,9 +239,9 @@ def sampled(
     return Sampled(cut, label, numbers, share)
 
 
-def collate(samples: Sequence[Sampled], rows: Rows, *, pinned: bool = False) -> Batch:
+def collate(samples: Sequence[Sampled], rows: Rows, *, pinned: bool = False) -> TrainingBatch:
     """Copies samples into a batch, whose pixels lie in page-locked memory where `pinned`."""
-    return Batch(
+    return TrainingBatch(
         stacked([sample.pixels for sample in samples], pinned=pinned),
         torch.tensor([sample.label for sample in samples], dtype=torch.int64),
         torch.from_numpy(np.stack([sample.numbers for sample in samples])),

@@ -31,7 +31,7 @@ SPLITS = {"train": "train", "val": "val", "validation": "val"}
 COLUMNS = "rows are filename,label or filename,label,split"
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One line of the file; `split` is "train", "val", or empty where there is no such column."""
 
     name: str
@@ -82,7 +82,7 @@ def read_table(
     return TrainingData(path, classes, train, held_out)
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[TableRow]:
     """The rows of a file, without its heading.
 
     Raises:
@@ -106,7 +106,7 @@ def read_rows(path: Path) -> list[Row]:
     unknown = sorted({row[2] for row in cells if width == 3} - set(SPLITS))
     if unknown:
         raise InputError(path, f"marks rows with {unknown[0]!r}", "a split is train or val")
-    rows = [Row(row[0], row[1], SPLITS[row[2]] if width == 3 else "") for row in cells]
+    rows = [TableRow(row[0], row[1], SPLITS[row[2]] if width == 3 else "") for row in cells]
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -114,13 +114,15 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _classes(rows: Sequence[Row]) -> tuple[str, ...]:
+def _classes(rows: Sequence[TableRow]) -> tuple[str, ...]:
     labels = sorted({row.label for row in rows})
     numbers = all(label.isascii() and label.isdigit() for label in labels)
     return tuple(sorted(labels, key=int) if numbers else labels)
 
 
-def _samples(path: Path, rows: Sequence[Row], classes: Sequence[str], images: str | Path | None) -> tuple[Sample, ...]:
+def _samples(
+    path: Path, rows: Sequence[TableRow], classes: Sequence[str], images: str | Path | None
+) -> tuple[Sample, ...]:
     folder = path.parent if images is None else Path(images)
     label_of = {name: label for label, name in enumerate(classes)}
     samples = [Sample(folder / row.name, label_of[row.label], row.name) for row in rows]

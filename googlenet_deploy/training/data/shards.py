@@ -26,10 +26,10 @@ from googlenet_deploy.errors import BadImageError, InputError, UsageError, requi
 from googlenet_deploy.training.data.batches import (
     ORDER,
     SAMPLE,
-    Batch,
     BatchMaker,
     Rows,
     Sampled,
+    TrainingBatch,
     sampled,
     stacked,
     steps_per_epoch,
@@ -148,7 +148,7 @@ class ShardFeed:
     processes: int = 1
     skipped: list[Skipped] = field(default_factory=list)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
         """See `Feed`. The place of an image that cannot be used is taken by another one of its batch.
 
         Raises:

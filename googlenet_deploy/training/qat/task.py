@@ -34,7 +34,7 @@ with requires("train"):
 
     from googlenet_deploy.model.architecture import ARCHITECTURES
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.network import Network, set_dropout, stated_short_side
+    from googlenet_deploy.training.network import TrainedNetwork, set_dropout, stated_short_side
     from googlenet_deploy.training.qat.distillation import ImitationLoss
     from googlenet_deploy.training.qat.insert import extract, insert_fake_quantization, plain_layer
     from googlenet_deploy.training.qat.onnx_network import OnnxNetwork, open_network
@@ -115,7 +115,7 @@ def _task(
         auxiliary_weight=0.0,
     )
     set_dropout(network.model, options)
-    trained = Network(
+    trained = TrainedNetwork(
         model=network.model,
         architecture=ARCHITECTURES[architecture.name],
         preprocessing=source.preprocessing,

@@ -20,7 +20,7 @@ import pytest
 from googlenet_deploy.deployment import pipeline
 from googlenet_deploy.deployment.job import Job
 from googlenet_deploy.deployment.pipeline import STEPS, deploy
-from googlenet_deploy.deployment.state import State
+from googlenet_deploy.deployment.state import DeploymentState
 from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
 from googlenet_deploy.deployment.steps.images import DivideImages
 from googlenet_deploy.device.files import _temporary_for
@@ -170,18 +170,18 @@ def test_killed_at_any_step_it_goes_on_from_there(
     if step.name == "benchmark":
         pytest.skip("it is left out here")
     folder = copy_of()
-    State(folder).forget(step.name, remove=True)
-    original = State.add
+    DeploymentState(folder).forget(step.name, remove=True)
+    original = DeploymentState.add
 
-    def killed(self: State, name: str, record: object) -> None:
+    def killed(self: DeploymentState, name: str, record: object) -> None:
         if name == step.name:
             raise KeyboardInterrupt
         original(self, name, record)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(State, "add", killed)
+    monkeypatch.setattr(DeploymentState, "add", killed)
     with pytest.raises(KeyboardInterrupt):
         run(ground.config(folder))
-    monkeypatch.setattr(State, "add", original)
+    monkeypatch.setattr(DeploymentState, "add", original)
     again = outcomes(run(ground.config(folder)))
     assert [name for name, outcome in again.items() if outcome == "done"] == [step.name]
     verify_bundle(folder / "bundle.zip")
@@ -205,7 +205,7 @@ def test_a_process_that_is_killed_for_good_leaves_what_was_finished(
     ]
     command += ["--target", "orin-nano", "--output", str(folder), "--calibration-images", "8", "--no-benchmark"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and "export" not in State(folder).records:
+    while process.poll() is None and "export" not in DeploymentState(folder).records:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -267,7 +267,7 @@ def test_a_damaged_state_is_said_and_begun_anew(ground: Ground, copy_of: Callabl
         '{"format": "googlenet-deploy deployment 1", "steps": 3}',
     ):
         (folder / "state.json").write_text(text)
-        assert "everything is done anew" in State(folder).note
+        assert "everything is done anew" in DeploymentState(folder).note
 
 
 def test_a_gate_that_does_not_hold_stops_it(ground: Ground, copy_of: Callable[[], Path]) -> None:
@@ -453,7 +453,7 @@ def test_no_space_leaves_a_clear_error_and_goes_on_later(
     ground: Ground, copy_of: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copy_of()
-    State(folder).forget("quantize", remove=True)
+    DeploymentState(folder).forget("quantize", remove=True)
 
     def full(*_: object) -> None:
         raise OutputError(folder / "model.int8.onnx", "cannot be written: no space left on device", "free some space")

@@ -9,17 +9,17 @@ import torch
 
 from googlenet_deploy.errors import GoogLeNetDeployError
 from googlenet_deploy.training.distributed import Processes
-from googlenet_deploy.training.meter import Copied, Meter, require_finite
+from googlenet_deploy.training.meter import Copied, EpochMeter, require_finite
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
-def add(meter: Meter, loss: float, correct: int, stop: bool = False, where: str = "step 1") -> None:
+def add(meter: EpochMeter, loss: float, correct: int, stop: bool = False, where: str = "step 1") -> None:
     meter.add(torch.tensor(loss), torch.tensor(correct), 4, stop=stop, where=where)
 
 
 def test_sums_and_means() -> None:
-    meter = Meter(ALONE)
+    meter = EpochMeter(ALONE)
     add(meter, 8.0, 1)
     add(meter, 4.0, 3)
     assert (meter.loss, meter.images) == (8.0, 4)  # the second step is read with the next
@@ -31,19 +31,19 @@ def test_sums_and_means() -> None:
 
 
 def test_an_empty_meter_has_means() -> None:
-    assert (Meter(ALONE).mean_loss, Meter(ALONE).percent_correct) == (0.0, 0.0)
+    assert (EpochMeter(ALONE).mean_loss, EpochMeter(ALONE).percent_correct) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_names_its_own_step(value: float) -> None:
-    meter = Meter(ALONE)
+    meter = EpochMeter(ALONE)
     add(meter, value, 0, where="step 7 of epoch 2")
     with pytest.raises(GoogLeNetDeployError, match=r"the loss in step 7 of epoch 2 is (nan|inf)"):
         add(meter, 1.0, 0, where="step 8 of epoch 2")
 
 
 def test_a_wish_to_stop_is_seen_with_its_step() -> None:
-    meter = Meter(ALONE)
+    meter = EpochMeter(ALONE)
     add(meter, 1.0, 0, stop=True)
     assert not meter.stop
     add(meter, 1.0, 0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from googlenet_deploy.device.benchmark.compare import Row, compare, comparison_lines, ratio_of_means
+from googlenet_deploy.device.benchmark.compare import ComparedFigure, compare, comparison_lines, ratio_of_means
 from googlenet_deploy.device.benchmark.result_file import read_result
 from googlenet_deploy.errors import InputError, UsageError
 
@@ -19,7 +19,7 @@ PATHS = ("a.json", "b.json")
 times = st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=8)
 
 
-def rows(first: Any, second: Any) -> dict[str, Row]:
+def rows(first: Any, second: Any) -> dict[str, ComparedFigure]:
     return {row.figure: row for row in compare(first, second, PATHS).rows}
 
 

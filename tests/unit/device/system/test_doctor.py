@@ -12,10 +12,10 @@ from fake_cuda import FakeGpu, install
 
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.device.system import doctor, processor
-from googlenet_deploy.device.system.doctor import Diagnosis, Finding, diagnose, diagnosis_lines
+from googlenet_deploy.device.system.doctor import Diagnosis, DoctorFinding, diagnose, diagnosis_lines
 
 
-def part(diagnosis: Diagnosis, name: str) -> Finding:
+def part(diagnosis: Diagnosis, name: str) -> DoctorFinding:
     return next(item for item in (*diagnosis.parts, *diagnosis.abilities) if item.name == name)
 
 
@@ -44,7 +44,7 @@ def test_a_jetson_that_has_everything(behaviour: Behaviour, monkeypatch: pytest.
     install(monkeypatch, FakeGpu())
     found = diagnose(jetson(tmp_path))
     assert part(found, "GPU").text == "Fake GPU, compute capability 8.7, 1.0 GiB of memory free"
-    assert part(found, "CUDA from Python") == Finding("CUDA from Python", True, "cuda-bindings")
+    assert part(found, "CUDA from Python") == DoctorFinding("CUDA from Python", True, "cuda-bindings")
     assert part(found, "TensorRT").text == "10.3.0"
     assert part(found, "module").text == "--target orin-nano: computes in fp32, fp16, bf16, int8; no DLA"
     assert part(found, "trtexec").text.endswith("usr/src/tensorrt/bin/trtexec")

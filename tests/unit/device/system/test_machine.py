@@ -11,7 +11,7 @@ from fake_nvml import FakeNvml
 from googlenet_deploy.device.system import machine as module
 from googlenet_deploy.device.system.clocks import Clock, cpu_clocks, gpu_clock, memory_mhz
 from googlenet_deploy.device.system.jetson import parse_nvpmodel, power_mode
-from googlenet_deploy.device.system.machine import LoadMonitor, State, describe_machine, read_state, throttling
+from googlenet_deploy.device.system.machine import LoadMonitor, MachineState, describe_machine, read_state, throttling
 from googlenet_deploy.device.system.nvml import CLOCK_MEMORY, CLOCK_SM, Nvml
 from googlenet_deploy.device.system.thermal import Zone, thermal_zones, throttle_counts
 
@@ -110,7 +110,7 @@ def test_a_workstation_without_cpufreq(tmp_path: Path) -> None:
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     state = read_state(tmp_path)
-    assert state == State("", None, (), None, ())
+    assert state == MachineState("", None, (), None, ())
     assert memory_mhz(tmp_path) is None
     assert describe_machine(tmp_path).memory_bytes is None
     assert describe_machine(tmp_path).processor
@@ -164,7 +164,7 @@ def load(gpu_mhz: list[float], slowed_by: set[str] | None = None) -> LoadMonitor
     return monitor
 
 
-NOTHING = State("MAXN", None, (), None, (), {"average over-current (oc2)": 5})
+NOTHING = MachineState("MAXN", None, (), None, (), {"average over-current (oc2)": 5})
 
 
 def test_a_quiet_run() -> None:
@@ -172,7 +172,7 @@ def test_a_quiet_run() -> None:
 
 
 def test_what_tells_of_throttling() -> None:
-    after = State("15W", None, (), None, (), {"average over-current (oc2)": 7})
+    after = MachineState("15W", None, (), None, (), {"average over-current (oc2)": 7})
     found = throttling(NOTHING, load([1020.0] * 8 + [612.0] * 8, {"power cap"}), after)
     assert found == [
         "power cap",

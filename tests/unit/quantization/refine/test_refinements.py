@@ -18,7 +18,7 @@ from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
-from googlenet_deploy.quantization.refine.activation_store import Frontier, Tensor
+from googlenet_deploy.quantization.refine.activation_store import Frontier, StoredTensor
 from googlenet_deploy.quantization.refine.bias_correction import correct_biases, fit_bias
 from googlenet_deploy.quantization.refine.im2col import LayerRows, sample_rows
 from googlenet_deploy.quantization.refine.learned_rounding import learn_rounding
@@ -194,7 +194,7 @@ def test_rows_are_what_the_layer_multiplies(rough: QuantizedModel, images: np.nd
 
 
 def test_values_beyond_float16_are_kept_whole() -> None:
-    store = Tensor([])
+    store = StoredTensor([])
     store.append(np.array([1e5, -3], np.float32))
     store.append(np.array([1, -3], np.float32))
     assert store.batch(0).tolist() == [1e5, -3]

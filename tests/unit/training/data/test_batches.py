@@ -16,9 +16,9 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError
 from googlenet_deploy.training.data.augmentation import RANDOM_NUMBERS, kept_form
 from googlenet_deploy.training.data.batches import (
-    Batch,
     ImageFeed,
     Rows,
+    TrainingBatch,
     step_seed,
     steps_per_epoch,
     validation_batches,
@@ -54,7 +54,7 @@ def feed(
     return ImageFeed(store, options, size, workers, rank, processes)
 
 
-def equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
+def equal(first: Sequence[TrainingBatch], second: Sequence[TrainingBatch]) -> bool:
     return len(first) == len(second) and all(
         all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True)) for a, b in zip(first, second, strict=True)
     )
@@ -94,7 +94,7 @@ def test_processes_share_the_batches_of_one(samples: Sequence[Sample]) -> None:
     alone = list(feed(samples).batches(1))
     shares = [list(feed(samples, rank=rank, processes=2).batches(1)) for rank in range(2)]
     together = [
-        Batch(*(torch.cat(pair) for pair in zip(a[:4], b[:4], strict=True)), Rows(a.rows.start, b.rows.stop, 4))  # type: ignore[call-arg]
+        TrainingBatch(*(torch.cat(pair) for pair in zip(a[:4], b[:4], strict=True)), Rows(a.rows.start, b.rows.stop, 4))  # type: ignore[call-arg]
         for a, b in zip(*shares, strict=True)
     ]
     assert equal(alone, together)

@@ -18,7 +18,7 @@ from PIL import Image
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import InputError, UsageError
 from googlenet_deploy.evaluation.dataset import ClassIndex
-from googlenet_deploy.training.data.batches import Batch
+from googlenet_deploy.training.data.batches import TrainingBatch
 from googlenet_deploy.training.data.pools import Workers
 from googlenet_deploy.training.data.shards import (
     ShardFeed,
@@ -77,7 +77,7 @@ def feed(
     return ShardFeed(shards, CLASSES, SPEC, options, images, 4, workers, **more)
 
 
-def greys(batches: list[Batch]) -> list[int]:
+def greys(batches: list[TrainingBatch]) -> list[int]:
     return [int(image[0, 0, 0]) // 20 for batch in batches for image in batch.pixels]
 
 
