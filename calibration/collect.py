@@ -69,12 +69,11 @@ class Collection:
         """
         first = self.images % FOLDS
         for tensor, folds in self.histograms.items():
-            array = values[tensor]
-            for offset in range(min(FOLDS, len(array))):
-                try:
-                    folds[(first + offset) % FOLDS].add(array[offset::FOLDS])
-                except FloatingPointError as error:
-                    raise FloatingPointError(f"tensor {tensor!r} {error}") from None
+            try:
+                for offset, part in enumerate(_by_fold(values[tensor], len(names))):
+                    folds[(first + offset) % FOLDS].add(part)
+            except FloatingPointError as error:
+                raise FloatingPointError(f"tensor {tensor!r} {error}") from None
         self.images += len(names)
         self.names.extend(names)
 
@@ -83,6 +82,13 @@ def count_uniform(batch: NDArray[Any], layout: str) -> int:
     """How many images of a batch, (N, C, H, W) or (N, H, W, C) as `layout` says, have one colour throughout."""
     first = batch[:, :, :1, :1] if layout == "NCHW" else batch[:, :1, :1, :]
     return int((batch == first).reshape(len(batch), -1).all(axis=1).sum())
+
+
+def _by_fold(array: NDArray[Any], images: int) -> list[NDArray[Any]]:
+    """A tensor's values by fold, image by image; for every fold all of them where they do not belong to one image."""
+    if not array.ndim or len(array) != images:
+        return [array.reshape(-1)] * FOLDS
+    return [array[offset::FOLDS] for offset in range(min(FOLDS, images))]
 
 
 class Collector:

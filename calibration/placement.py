@@ -3,8 +3,8 @@
 The rules are those of NVIDIA's "Working with Quantized Types" (TensorRT documentation, sections "Explicit
 Quantization" and "Q/DQ Layer-Placement Recommendations"):
 
-* the inputs of Conv and Gemm are quantised, their outputs are not, so that the ReLU fuses with the convolution
-  and the next pair's quantisation with both;
+* the inputs of Conv, ConvTranspose, Gemm and MatMul with constant weights are quantised, their outputs are not, so
+  that the ReLU fuses with the convolution and the next pair's quantisation with both;
 * a tensor has one pair, which all its quantised consumers share;
 * MaxPool commutes with a pair, so both its sides have one scale and it runs in INT8, where nothing behind it is kept
   in float;
@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, requires
-from googlenet_deploy.graph.graph import AVERAGE_POOLS, SHAPE_OPERATORS, GraphView, attribute, feeds_lrn
+from googlenet_deploy.graph.graph import (
+    AVERAGE_POOLS,
+    DEFAULT_DOMAINS,
+    SHAPE_OPERATORS,
+    GraphView,
+    all_inputs,
+    attribute,
+    feeds_lrn,
+    subgraphs,
+)
 
 with requires("export"):
     import onnx
@@ -34,8 +43,11 @@ if TYPE_CHECKING:
 
 
 ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh"})
-QUANTIZED_OPERATORS = frozenset({"Conv", "Gemm"})
+QUANTIZED_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# They multiply and add too, but have no form with pairs that TensorRT runs in INT8.
+FLOAT_OPERATORS = frozenset({"Einsum", "LSTM", "GRU", "RNN", "DeformConv", "Attention"})
 QUANTIZATION_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+FOREIGN_REMEDY = "give the model as it was before ONNX Runtime or another tool optimised and fused it"
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class PlacementOptions:
 
     Attributes:
         quantize_input: Quantise the network's input, so that the first convolution runs in INT8 too.
-        quantize_classifier: Quantise Gemm layers.
+        quantize_classifier: Quantise Gemm layers, and a MatMul that no other layer follows.
         excluded: Names of nodes that stay in float.
         dla: Put a pair on every tensor that may have one, with one scale for all inputs and the output of a
             Concat, as NVIDIA's deep-learning accelerator wants it.
@@ -58,15 +70,17 @@ class PlacementOptions:
 
 @dataclass(frozen=True)
 class QuantizedNode:
-    """A Conv or Gemm that runs in INT8.
+    """A layer that runs in INT8.
+
+    The names of constants are those of the model that the plan was made for.
 
     Attributes:
         name: Key of the node, as `GraphView.name_of` gives it.
-        operator: "Conv" or "Gemm".
+        operator: One of `QUANTIZED_OPERATORS`.
         input: Name of its activation tensor.
         weight: Name of its weight initializer.
         bias: Name of its bias initializer, or None.
-        axis: Axis of the weight's output channels: 0, but 1 for a Gemm with transB=0.
+        axis: Axis of the weight's output channels: 0 of a Conv, and of a Gemm with transB=1; else 1.
     """
 
     name: str
@@ -98,10 +112,10 @@ class QuantizationPlan:
     Attributes:
         tensors: Activation tensors that get a Q/DQ pair, in graph order.
         groups: A partition of `tensors` into sets of one scale, in graph order.
-        nodes: The Conv and Gemm nodes that run in INT8, in graph order.
+        nodes: The layers that run in INT8, in graph order.
         readers: Per tensor the keys of the nodes that read its dequantised value; all other nodes, and the
             graph's outputs, read the tensor itself.
-        skipped: Why a Conv or Gemm stays in float, by node.
+        skipped: Why a layer that multiplies and adds stays in float, by node.
         options: What the plan was made with.
     """
 
@@ -140,7 +154,10 @@ def place(graph: GraphView, options: PlacementOptions | None = None) -> Quantiza
     _check_graph(graph, chosen)
     nodes, skipped = _quantized_nodes(graph, chosen)
     if not nodes:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3]) or "it has no Conv or Gemm"
+        reasons = (
+            "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
+            or "it has no Conv or Gemm, nor another layer with weights"
+        )
         raise BadModelError(graph.path, f"nothing in it can be quantised ({reasons})")
     needed = {node.input for node in nodes}
     readers: dict[str, set[str]] = {}
@@ -161,6 +178,14 @@ def _check_graph(graph: GraphView, options: PlacementOptions) -> None:
             f"is already quantised: it holds {quantised.op_type} ({graph.name_of(quantised)})",
             "give the FP32 model that `export` wrote",
         )
+    foreign = next((node for node in graph.nodes if node.domain not in DEFAULT_DOMAINS), None)
+    if foreign is not None:
+        raise BadModelError(
+            graph.path,
+            f"holds {foreign.op_type} of the domain {foreign.domain} ({graph.name_of(foreign)}), which TensorRT does "
+            "not know",
+            FOREIGN_REMEDY,
+        )
     half = [tensor.name for tensor in graph.initializers.values() if tensor.data_type == onnx.TensorProto.FLOAT16]
     if half:
         raise BadModelError(graph.path, f"holds FP16 constants ({half[0]})", "give the FP32 model that `export` wrote")
@@ -172,29 +197,67 @@ def _check_graph(graph: GraphView, options: PlacementOptions) -> None:
 
 def _quantized_nodes(graph: GraphView, options: PlacementOptions) -> tuple[list[QuantizedNode], dict[str, str]]:
     nodes, skipped = [], {}
+    classifiers = set() if options.quantize_classifier else _classifiers(graph)
     for node in graph.nodes:
-        if node.op_type not in QUANTIZED_OPERATORS:
-            continue
-        name = graph.name_of(node)
-        reason = _reason_for_float(graph, node, name, options)
+        name = graph.name_of(node) if node.output else ""
+        reason = _reason_for_float(graph, node, name, options) or (
+            "the classifier is not quantised" if name in classifiers else ""
+        )
         if reason:
             skipped[name] = reason
-            continue
-        bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
-        axis = 1 if node.op_type == "Gemm" and not attribute(node, "transB", 0) else 0
-        nodes.append(QuantizedNode(name, node.op_type, node.input[0], node.input[1], bias, axis))
+        elif node.op_type in QUANTIZED_OPERATORS:
+            bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
+            nodes.append(QuantizedNode(name, node.op_type, node.input[0], node.input[1], bias, output_axis(node)))
     return nodes, skipped
 
 
+def output_axis(node: onnx.NodeProto) -> int:
+    """Axis of the output channels in a layer's weights: what TensorRT wants scales along."""
+    if node.op_type == "Gemm":
+        return 0 if attribute(node, "transB", 0) else 1
+    return 0 if node.op_type == "Conv" else 1
+
+
+def _classifiers(graph: GraphView) -> set[str]:
+    """The Gemm layers, and each MatMul with constant weights that no other layer follows."""
+    found, open_names, seen = set[str](), list(graph.outputs), set[str]()
+    while open_names:
+        name = open_names.pop()
+        node = graph.producers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type not in QUANTIZED_OPERATORS:
+            open_names += all_inputs(node)
+        elif node.op_type == "MatMul" and graph.is_constant(node.input[1]):
+            found.add(graph.name_of(node))
+    return found | {graph.name_of(node) for node in graph.nodes if node.op_type == "Gemm"}
+
+
 def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options: PlacementOptions) -> str:
+    """Why a node that multiplies and adds stays in float; empty for those that do not, and for any other node."""
+    if node.op_type in FLOAT_OPERATORS:
+        return f"TensorRT has no INT8 form of {node.op_type}"
+    if any(child.op_type in QUANTIZED_OPERATORS for inner in subgraphs(node) for child in inner.node):
+        return f"its layers are inside a branch of {node.op_type}"
+    if node.op_type not in QUANTIZED_OPERATORS:
+        return ""
     data, weight = node.input[0], node.input[1]
+    is_gemm, is_matmul = node.op_type == "Gemm", node.op_type == "MatMul"
+    computed = "it multiplies two computed tensors" if is_matmul else "its weights are not constant"
+    turned = "its weights are its first input" if is_matmul else "its input is constant"
+    rank = len(graph.initializers[weight].dims) if graph.is_constant(weight) else 0
     tests = (
         (name in options.excluded, "excluded by name"),
-        (not graph.is_constant(weight), "its weights are not constant"),
-        (graph.is_constant(data), "its input is constant"),
+        (graph.is_constant(data), turned),
+        (not rank, computed),
+        (is_matmul and rank != 2, f"its weights have {rank} dimensions; TensorRT wants 2"),
         (not options.quantize_input and is_image(graph, data), "the network's input is not quantised"),
-        (node.op_type == "Gemm" and not options.quantize_classifier, "the classifier is not quantised"),
-        (node.op_type == "Gemm" and is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
+        (is_gemm and is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
+        (
+            node.op_type == "ConvTranspose" and attribute(node, "group", 1) != 1,
+            "a ConvTranspose with groups has no scale per output channel",
+        ),
     )
     return next((reason for fails, reason in tests if fails), "")
 

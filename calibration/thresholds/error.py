@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from googlenet_deploy.calibration.histogram import BINS
+from googlenet_deploy.device.decibels import decibels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.histogram import Histogram
 
 LARGEST_CODE = 127
+LARGEST_DECIBELS = 200.0
 # 4096 bins for the range leave 16 to 32 within one step of the largest threshold: the error is exact to a
 # fraction of a percent, and a threshold is judged in microseconds.
 ERROR_BINS = 4096
@@ -29,8 +31,7 @@ class SquaredError(NamedTuple):
     @property
     def decibels(self) -> float:
         """Signal-to-quantisation-noise ratio, 10 log10(signal / error); 200 where there is no error."""
-        noise = self.rounding + self.clipping
-        return 200.0 if noise <= 0 or self.signal <= 0 else min(200.0, 10 * float(np.log10(self.signal / noise)))
+        return decibels(self.signal, self.rounding + self.clipping, LARGEST_DECIBELS)
 
 
 class Magnitudes:

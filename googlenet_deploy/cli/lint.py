@@ -34,20 +34,24 @@ def _check_alone(arguments: argparse.Namespace) -> None:
 
 def _lint(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.graph.files import load_model
-    from googlenet_deploy.quantization.lint import ERROR, has_quantisation, lint_model
+    from googlenet_deploy.quantization.findings import ERROR
+    from googlenet_deploy.quantization.lint import check_structure, has_quantisation, lint_model
 
     model = load_model(arguments.lint)
+    check_structure(model, arguments.lint)
     findings = lint_model(model)
     if not has_quantisation(model):
         print(f"{arguments.lint}: is not quantised")
-        return 0
+        if not findings:
+            return 0
     print_findings(findings, f"{arguments.lint}: nothing that TensorRT would refuse")
     errors = sum(finding.severity == ERROR for finding in findings)
     repairable = sum(finding.repairable for finding in findings)
     if findings:
         print(f"{errors} errors, {len(findings) - errors} warnings; --repair repairs {repairable}")
     if errors:
-        raise GateError(f"{arguments.lint}: TensorRT would refuse it", "quantize --repair repairs what can be repaired")
+        remedy = "quantize --repair repairs what can be repaired" if repairable else "quantise the FP32 model anew"
+        raise GateError(f"{arguments.lint}: TensorRT would refuse it", remedy)
     return 0
 
 
@@ -55,10 +59,11 @@ def _repair(arguments: argparse.Namespace) -> int:
     if not arguments.output:
         raise UsageError("--repair needs --output for the repaired model")
     from googlenet_deploy.graph.files import load_model, write_model
-    from googlenet_deploy.quantization.lint import has_quantisation
+    from googlenet_deploy.quantization.lint import check_structure, has_quantisation
     from googlenet_deploy.quantization.repair import repair_model
 
     model = load_model(arguments.repair)
+    check_structure(model, arguments.repair)
     result = repair_model(model, arguments.repair)
     if not has_quantisation(model):
         print(f"note: {arguments.repair}: is not quantised, so there is nothing to repair", file=sys.stderr)

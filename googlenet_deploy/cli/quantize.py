@@ -158,6 +158,9 @@ def _add_check_options(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=VALUE",
         help="exit with status 3 where agreement (percent) or sqnr (dB) is below; may be repeated",
     )
+    group.add_argument(
+        "--keep-doubtful", action="store_true", help="write the result even where the check finds it ruined"
+    )
     mode = group.add_mutually_exclusive_group()
     mode.add_argument("--lint", metavar="MODEL", help="only name what TensorRT would refuse in a quantised model")
     mode.add_argument("--repair", metavar="MODEL", help="repair what can be repaired in a quantised model")
@@ -259,6 +262,7 @@ def _options(arguments: argparse.Namespace) -> QuantizationOptions:
         checked=image_count(arguments),
         budgets=budgets_of(arguments),
         ranked=bool(arguments.sensitivity),
+        keep_doubtful=arguments.keep_doubtful,
     )
 
 
@@ -273,35 +277,45 @@ def _table(arguments: argparse.Namespace, source: CalibrationSource) -> Optional
 
 
 def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
-    report_skipped(list(result.skipped), [])
-    for warning in result.warnings:
+    from googlenet_deploy.quantization.quantized_model import float_layers
+
+    for warning in result.warnings:  # a ruined result's is the first line of all
         print(f"warning: {printable(warning, LONGEST_LINE)}", file=sys.stderr)
+    report_skipped(list(result.skipped), [])
     if not arguments.table:
         print_table(result.table, len(result.skipped), arguments.save_table)
     plan = result.quantized.plan
     print(f"INT8: {len(plan.nodes)} layers, {len(plan.tensors)} activation tensors with {len(plan.groups)} scales")
-    for name, reason in plan.skipped.items():
-        print(f"  in float: {printable(name)}: {reason}")
+    for layer in float_layers(result.quantized):
+        print(f"  in float: {printable(layer.name)} ({layer.operator}): {layer.why()}")
     for name, note in result.quantized.notes.items():
         print(f"  {printable(name)}: {note}")
     if result.precision is not None:
         print_precision(result.precision)
     print_findings(result.findings, "lint: nothing that TensorRT would refuse")
-    if result.agreement is not None:
-        share = 100 * result.agreement.equal / result.agreement.images
-        seen = "not used for calibration" if result.unseen else "OF THE CALIBRATION, so optimistic"
-        print(
-            f"against FP32 on {result.agreement.images} images {seen}: agreement {share:.1f} %, "
-            f"logit SQNR {result.agreement.sqnr:.2f} dB, KL {result.agreement.mean_divergence:.4f}"
-        )
+    _print_measure(result)
     print(f"model: {arguments.output}")
 
 
+def _print_measure(result: QuantizationResult) -> None:
+    if result.measure is None:
+        return
+    first, others = result.measure.agreement, result.measure.others
+    seen = "not used for calibration" if result.unseen else "OF THE CALIBRATION, so optimistic"
+    listed = {"": (first, result.measure.quantity)}
+    listed.update({f", output {name}": (each, each.measured) for name, each in others.items()})
+    for output, (agreement, quantity) in listed.items():
+        print(
+            f"against FP32 on {agreement.images} images {seen}{output}: agreement "
+            f"{agreement.proportion.percent:.1f} %, {quantity} SQNR {agreement.sqnr:.2f} dB, "
+            f"KL {agreement.mean_divergence:.4f}"
+        )
+
+
 def _apply_gates(gates: List[Tuple[str, float]], result: QuantizationResult) -> None:
-    assert result.agreement is not None or not gates
+    assert result.measure is not None or not gates
     for name, wanted in gates:
-        assert result.agreement is not None
-        share = 100 * result.agreement.equal / result.agreement.images
-        value = share if name == "agreement" else result.agreement.sqnr
+        assert result.measure is not None
+        value = result.measure.percent if name == "agreement" else result.measure.sqnr
         if value < wanted:
             raise GateError(f"{name} is {value:.2f}, required was {wanted}")

@@ -81,6 +81,7 @@ class DeployConfig:
         group=DETAILS,
         metavar="NAME=VALUE",
     )
+    keep_doubtful: bool = option(False, "write INT8 even where the check finds it ruined", group=DETAILS)
     golden_images: int = option(6, "images in the bundle's self-test", group=DETAILS, metavar="N", least=1)
     compute_capabilities: tuple[str, ...] = option(
         ("8.6", "8.9"), "GPUs for which TensorRT-RTX builds ahead of time", group=DETAILS, metavar="LIST"

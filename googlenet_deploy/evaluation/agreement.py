@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.decibels import decibels
 from googlenet_deploy.device.predictions import is_probability, softmax
 from googlenet_deploy.evaluation.statistics import Z_95, Proportion
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TINY = 1e-12
+CENTRED = "log-probability"  # each image's mean over the classes subtracted, as a softmax ignores it
 
 
 @dataclass
@@ -29,6 +31,9 @@ class Agreement:
         noise: Sum of squares of the differences.
         moments: Sums over images of the squares of divergence, signal and noise, and of signal times noise, for the
             intervals.
+        of_probabilities: Whether the first batch held probabilities. Then signal and noise are of log-probabilities
+            with each image's mean subtracted, which are the logits before the softmax with theirs subtracted:
+            probabilities near 0, however wrong, hardly count in a sum of squares.
     """
 
     images: int = 0
@@ -37,15 +42,22 @@ class Agreement:
     signal: float = 0.0
     noise: float = 0.0
     moments: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
+    of_probabilities: bool = False
 
     def add(self, reference: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
         """Adds a batch of class scores, float32 (N, classes) each: logits, or probabilities on both sides."""
+        if not self.images:
+            self.of_probabilities = is_probability(reference) or is_probability(scores)
         self.images += len(reference)
         self.equal += int((reference.argmax(axis=1) == scores.argmax(axis=1)).sum())
         p, q = _probabilities(reference), _probabilities(scores)
         divergence = (p * (np.log(p + TINY) - np.log(q + TINY))).sum(axis=1)
-        signal = (reference.astype(np.float64) ** 2).sum(axis=1)
-        noise = ((reference.astype(np.float64) - scores) ** 2).sum(axis=1)
+        if self.of_probabilities:
+            wanted, given = _centred_logarithm(p), _centred_logarithm(q)
+        else:
+            wanted, given = reference.astype(np.float64), scores.astype(np.float64)
+        signal = (wanted**2).sum(axis=1)
+        noise = ((wanted - given) ** 2).sum(axis=1)
         self.divergence += float(divergence.sum())
         self.signal += float(signal.sum())
         self.noise += float(noise.sum())
@@ -73,10 +85,13 @@ class Agreement:
 
     @property
     def sqnr(self) -> float:
-        """Signal to quantisation noise ratio of the scores, in dB; infinite where they are equal."""
-        if self.noise == 0.0:
-            return math.inf
-        return 10.0 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf
+        """Signal to quantisation noise ratio of what `measured` names, in dB; infinite where nothing differs."""
+        return decibels(self.signal, self.noise)
+
+    @property
+    def measured(self) -> str:
+        """What signal and noise are of."""
+        return CENTRED if self.of_probabilities else "logit"
 
     @property
     def sqnr_interval(self) -> tuple[float, float]:
@@ -97,3 +112,9 @@ class Agreement:
 def _probabilities(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     values = scores if is_probability(scores) else softmax(scores)
     return values.astype(np.float64)
+
+
+def _centred_logarithm(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    logarithm: NDArray[np.float64] = np.log(probabilities + TINY)
+    centred: NDArray[np.float64] = logarithm - logarithm.mean(axis=1, keepdims=True)
+    return centred

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.decibels import decibels
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,11 +38,7 @@ class ErrorSum:
     @property
     def decibels(self) -> float:
         """Signal-to-quantisation-noise ratio: -200 to 200 dB."""
-        if self.noise <= 0:
-            return LARGEST_DECIBELS
-        if self.signal <= 0 or not math.isfinite(self.noise):
-            return -LARGEST_DECIBELS
-        return max(-LARGEST_DECIBELS, min(LARGEST_DECIBELS, 10.0 * math.log10(self.signal / self.noise)))
+        return decibels(self.signal, self.noise, LARGEST_DECIBELS)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.graph.edit import name_nodes
 from googlenet_deploy.graph.fold import fold_constants
 from googlenet_deploy.graph.graph import runtime_inputs, serialize, shape_of
+from googlenet_deploy.graph.inference_mode import to_inference_mode
 from googlenet_deploy.graph.inline import inline_functions
 from googlenet_deploy.graph.pass_manager import check_model, find_problem
 from googlenet_deploy.graph.single_precision import to_single_precision
@@ -74,6 +75,9 @@ def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProt
         raise BadModelError(path, error.message, REMEDY) from error
     if doubles and notes is not None:
         notes.append(f"{doubles} float64 constants and everything computed from them became float32")
+    changes = to_inference_mode(model)
+    if notes is not None:
+        notes += changes
     fold_constants(model)
     return model
 

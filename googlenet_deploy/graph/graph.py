@@ -245,7 +245,11 @@ class GraphView:
 
     def is_float(self, name: str) -> bool:
         """Whether a tensor that depends on the input holds floating-point values; False where its type is unknown."""
-        return self._element_types.get(name) in FLOATS
+        return self.element_type(name) in FLOATS
+
+    def element_type(self, name: str) -> int:
+        """ONNX's code of a tensor's element type; 0 where it is unknown."""
+        return self._element_types.get(name, 0)
 
     @cached_property
     def _element_types(self) -> dict[str, int]:

@@ -105,4 +105,5 @@ def value_of(graph: GraphView, name: str) -> onnx.ValueInfoProto:
     """A tensor's own description where the model has one; else its name and type alone."""
     listed = (*graph.model.graph.input, *graph.model.graph.output, *graph.model.graph.value_info)
     known = next((value for value in listed if value.name == name), None)
-    return known or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+    kind = graph.element_type(name) or onnx.TensorProto.FLOAT
+    return known or onnx.helper.make_tensor_value_info(name, kind, None)

@@ -62,7 +62,7 @@ class TensorSession:
         return size if isinstance(size, int) else None
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The asked-for tensors of one batch, by name; every tensor's first axis is the image.
+        """The asked-for tensors of one batch, by name; the first axis is the image, where a tensor has one per image.
 
         A model of a fixed batch takes smaller ones too.
 
@@ -75,7 +75,10 @@ class TensorSession:
         if fixed is not None and size < fixed:  # the last batch: filled up, and what it adds is cut off again
             fed = np.concatenate([batch, np.repeat(batch[-1:], fixed - size, axis=0)])
         values = run_session(self.session, made, {self.input_name: fed}, self.path) if made else []
-        result = {name: value[:size] for name, value in zip(made, values, strict=True)}
+        result = {
+            name: value[:size] if value.ndim and len(value) == len(fed) else value
+            for name, value in zip(made, values, strict=True)
+        }
         if self.input_name in self.outputs:
             result[self.input_name] = batch
         return result

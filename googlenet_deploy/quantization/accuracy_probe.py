@@ -1,8 +1,9 @@
-"""HoldOutImages models against the FP32 one on images that are read once."""
+"""Compares models with the FP32 one on hold-out images that are read once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,12 @@ from googlenet_deploy.errors import InputError, VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.statistics import PairedDifference
 from googlenet_deploy.export.samples import prepare
+from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.quantization.score_outputs import ScoreOutput, as_scores, candidates, find_score_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
 
 BATCH_SIZE = 4
+# A sound INT8 GoogLeNet agrees with FP32 on some 98 of 100 images, at 28 dB and more.
+DOUBTFUL_AGREEMENT, DOUBTFUL_DECIBELS = 0.9, 15.0
+# Percent of images. Where even the upper end of the interval is below, most answers have changed.
+RUINED_AGREEMENT = 50.0
 
 
 @dataclass(frozen=True)
@@ -34,29 +41,116 @@ class Measure:
     """A model beside the FP32 one.
 
     Attributes:
-        agreement: Of their scores.
+        agreement: Of the scores that `infer` shows.
         paired: Difference of their top-1 accuracies; None without labels.
+        others: Of the model's other score outputs, by name.
+        quantity: What the ratio of `agreement` is of, such as ``logit (before Softmax)``.
     """
 
     agreement: Agreement
     paired: PairedDifference | None
+    others: Mapping[str, Agreement] = field(default_factory=dict)
+    quantity: str = "logit"
+
+    @property
+    def sqnr(self) -> float:
+        """The smallest signal-to-noise ratio of all score outputs, in dB."""
+        return min(each.sqnr for each in (self.agreement, *self.others.values()))
+
+    @property
+    def percent(self) -> float:
+        """The smallest agreement of all score outputs, in percent of the images."""
+        return min(each.proportion.percent for each in (self.agreement, *self.others.values()))
+
+    def distance(self) -> str:
+        """Agreement and SQNR, the smallest of all score outputs, for a message."""
+        return f"{self.percent:.1f} % agreement, {self.sqnr:.1f} dB"
+
+    @property
+    def is_ruined(self) -> bool:
+        """Whether the model is of no use: noise above signal, or surely other answers on most images."""
+        listed = (self.agreement, *self.others.values())
+        return self.sqnr < 0 or any(each.proportion.interval[1] < RUINED_AGREEMENT for each in listed)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the model is further from the FP32 one than sound INT8 models are."""
+        return self.percent < 100 * DOUBTFUL_AGREEMENT or self.sqnr < DOUBTFUL_DECIBELS
+
+
+class ScoreSession:
+    """Runs a model for its class scores.
+
+    Args:
+        model: The model.
+        scores: Which outputs hold scores; None finds them on the first batch.
+        path: The model's file, for error messages.
+        threads: Threads of ONNX Runtime; one per core where None.
+        strict: Refuse a model without class scores; else whatever numbers it has for each image are compared.
+
+    Attributes:
+        scores: The outputs with scores; empty before the first batch of a model whose outputs are to be found.
+
+    Raises:
+        BadModelError: It cannot be run.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        scores: Sequence[ScoreOutput] | None = None,
+        path: str = "model",
+        *,
+        threads: int | None = None,
+        strict: bool = True,
+    ) -> None:
+        self._strict = strict
+        self.graph = GraphView(model, path)
+        self.scores: Sequence[ScoreOutput] = scores or ()
+        self._candidates = candidates(self.graph) if scores is None else list(scores)
+        # A model of another origin may lack an inner tensor; its output then stands for it.
+        self._tensors = {
+            each: each.tensor if each.tensor in self.graph.producers else each.output for each in self._candidates
+        }
+        self.session = TensorSession(model, list(dict.fromkeys(self._tensors.values())), threads, path)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size that the model was made for; None where it may vary."""
+        return self.session.fixed_batch
+
+    def run(self, images: NDArray[np.generic]) -> list[NDArray[np.float32]]:
+        """The scores of a batch, (N, classes) for each of `scores`.
+
+        Raises:
+            BadModelError: The batch is refused, or no output holds class scores.
+        """
+        values = self.session.run(images)
+        if not self.scores:
+            by_tensor = {each.tensor: values[self._tensors[each]] for each in self._candidates}
+            by_tensor.update({each.output: values[each.output] for each in self._candidates if each.output in values})
+            self.scores = find_score_outputs(self.graph, self._candidates, by_tensor, strict=self._strict)
+        return [as_scores(values[self._tensors[each]]) for each in self.scores]
 
 
 class HoldOutEvaluation:
-    """Images and what the FP32 model says of them, in memory: a byte per pixel and channel, and the scores.
+    """Images and the FP32 model's scores for them, in memory: a byte per pixel and channel, and the scores.
 
     Args:
         reference: The FP32 model.
         spec: How its images are prepared.
         images: The images.
         labels: The true class by image name, of all images; None where there are no labels.
+        path: The model's file, for error messages.
+        threads: Threads of ONNX Runtime; one per core where None.
 
     Attributes:
         skipped: Images that could not be used.
+        scores: The outputs that are compared, the one that `infer` shows first.
 
     Raises:
         InputError: No image can be used.
-        BadModelError: The model cannot be run.
+        BadModelError: The model cannot be run, or has no class scores.
     """
 
     def __init__(
@@ -65,35 +159,34 @@ class HoldOutEvaluation:
         spec: Preprocessing,
         images: Sequence[ImageSource],
         labels: Mapping[str, int] | None = None,
+        path: str = "model",
+        threads: int | None = None,
     ) -> None:
-        self.spec = spec
-        session = TensorSession(reference)
+        self.spec, self.threads = spec, threads
+        session = ScoreSession(reference, path=path, threads=threads)
         self._size = session.fixed_batch or BATCH_SIZE
         # The same geometry without the normalisation.
         batches = ImageBatches(images, spec.with_uint8_input(), self._size)
         self._pixels: list[NDArray[np.uint8]] = []
         self._labels: list[int] | None = None if labels is None else []
-        self._wanted: list[NDArray[np.float32]] = []
+        self._wanted: list[list[NDArray[np.float32]]] = []
         for batch in batches:
             self._pixels.append(np.asarray(batch.array, np.uint8))
-            self._wanted.append(_scores(session, self._prepared(self._pixels[-1])))
+            self._wanted.append(session.run(self._prepared(self._pixels[-1])))
             if self._labels is not None and labels is not None:
-                self._labels += _checked([labels[name] for name in batch.names], self._wanted[-1].shape[1])
+                self._labels += _checked([labels[name] for name in batch.names], self._wanted[-1][0].shape[1])
         self.skipped: Sequence[Skipped] = tuple(batches.skipped)
+        self.scores = session.scores
         if not self._pixels:
-            raise InputError("images", "none of those that judge the result can be used", "give more images")
+            raise InputError("images", "none of the hold-out images can be used", "give more images")
 
     def __len__(self) -> int:
         return sum(map(len, self._pixels))
 
     def batches(self, count: int | None = None) -> Iterator[tuple[NDArray[np.generic], NDArray[np.float32]]]:
-        """Prepared images with the FP32 model's scores, (N, ...) and (N, classes); some `count` of them, or all."""
-        seen = 0
-        for pixels, wanted in zip(self._pixels, self._wanted, strict=True):
-            if count is not None and seen >= count:
-                return
-            yield self._prepared(pixels), wanted
-            seen += len(pixels)
+        """Prepared images with the FP32 model's first scores, (N, ...) and (N, classes); about `count`, or all."""
+        for images, wanted in self._batches(count):
+            yield images, wanted[0]
 
     def measure(self, model: onnx.ModelProto) -> Measure:
         """Runs a model on all images.
@@ -102,18 +195,27 @@ class HoldOutEvaluation:
             BadModelError: It cannot be run.
             VerificationError: It yields NaN or infinite values.
         """
-        session, agreement = TensorSession(model), Agreement()
+        session = ScoreSession(model, self.scores, threads=self.threads)
+        agreements = [Agreement() for _ in self.scores]
         right: tuple[list[bool], list[bool]] = ([], [])
-        for images, wanted in self.batches():
-            got = _scores(session, images)
-            if not np.isfinite(got).all():
-                raise VerificationError("the quantised model yields NaN or infinite values")
-            agreement.add(wanted, got)
+        for images, wanted in self._batches():
+            got = session.run(images)
+            _add(agreements, wanted, got)
             if self._labels is not None:
-                labels = self._labels[len(right[0]) : len(right[0]) + len(got)]
-                for answers, scores in zip(right, (got, wanted), strict=True):
+                labels = self._labels[len(right[0]) : len(right[0]) + len(images)]
+                for answers, scores in zip(right, (got[0], wanted[0]), strict=True):
                     answers.extend((scores.argmax(axis=1) == labels).tolist())
-        return Measure(agreement, None if self._labels is None else PairedDifference.of(*right))
+        others = {each.output: agreement for each, agreement in zip(self.scores[1:], agreements[1:], strict=True)}
+        paired = None if self._labels is None else PairedDifference.of(*right)
+        return Measure(agreements[0], paired, others, self.scores[0].describe(agreements[0].measured))
+
+    def _batches(self, count: int | None = None) -> Iterator[tuple[NDArray[np.generic], list[NDArray[np.float32]]]]:
+        seen = 0
+        for pixels, wanted in zip(self._pixels, self._wanted, strict=True):
+            if count is not None and seen >= count:
+                return
+            yield self._prepared(pixels), wanted
+            seen += len(pixels)
 
     def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
         return prepare(pixels, self.spec)
@@ -126,23 +228,32 @@ def _checked(labels: list[int], classes: int) -> list[int]:
     return labels
 
 
-def _scores(session: TensorSession, images: NDArray[np.generic]) -> NDArray[np.float32]:
-    values = session.run(images)[session.outputs[0]]
-    return np.asarray(values, np.float32).reshape(len(values), -1)
+def _add(
+    agreements: Sequence[Agreement], wanted: Sequence[NDArray[np.float32]], got: Sequence[NDArray[np.float32]]
+) -> None:
+    for agreement, reference, scores in zip(agreements, wanted, got, strict=True):
+        if not np.isfinite(scores).all():
+            raise VerificationError("the quantised model yields NaN or infinite values")
+        agreement.add(reference, scores)
 
 
-def compare(reference: onnx.ModelProto, quantised: onnx.ModelProto, batches: Batches) -> Agreement | None:
-    """Runs both models and compares their first outputs, (N, ...) of float; None where there are no images.
+def compare(reference: onnx.ModelProto, quantised: onnx.ModelProto, batches: Batches, path: str = "model") -> Measure:
+    """Runs both models, whose outputs have the same names, and compares their scores, or what numbers they have.
 
     Raises:
-        BadModelError: One of them cannot be run.
+        BadModelError: One of them cannot be run, or has no class scores.
+        InputError: There are no images.
         VerificationError: The quantised model yields NaN or infinite values.
     """
-    first, second = TensorSession(reference), TensorSession(quantised)
-    agreement = Agreement()
+    first = ScoreSession(reference, path=path, strict=False)
+    second: ScoreSession | None = None
+    agreements: list[Agreement] = []
     for batch in batches:
-        wanted, got = (session.run(batch.array)[session.outputs[0]] for session in (first, second))
-        if not np.isfinite(got).all():
-            raise VerificationError("the quantised model yields NaN or infinite values")
-        agreement.add(wanted.reshape(len(wanted), -1), got.reshape(len(got), -1))
-    return agreement if agreement.images else None
+        wanted = first.run(batch.array)
+        if second is None:
+            second, agreements = ScoreSession(quantised, first.scores, path), [Agreement() for _ in first.scores]
+        _add(agreements, wanted, second.run(batch.array))
+    if not agreements:
+        raise InputError("images", "there are none to compare the models on, or no output is a batch of numbers")
+    others = {each.output: agreement for each, agreement in zip(first.scores[1:], agreements[1:], strict=True)}
+    return Measure(agreements[0], None, others, first.scores[0].describe(agreements[0].measured))

@@ -11,18 +11,24 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import GraphView, attribute
+from googlenet_deploy.errors import BadModelError, requires
+from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphView, attribute, known_shapes
 from googlenet_deploy.quantization.expand_qoperators import VALUE_KEEPING, form_of
 from googlenet_deploy.quantization.findings import ERROR, WARNING, Finding
 from googlenet_deploy.quantization.lint_placement import check_layers
-from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, find_pairs, zero_point
+from googlenet_deploy.quantization.qdq_pairs import (
+    DEQUANTIZE,
+    QUANTIZE,
+    find_pairs,
+    is_int8,
+    quantised_type,
+    zero_point,
+)
+from googlenet_deploy.quantization.qdq_scales import has_dead_channels, scale_fault
 
 with requires("export"):
     import onnx
     from onnx import TensorProto
-
-__all__ = ["ERROR", "WARNING", "Finding", "has_quantisation", "lint_model"]
 
 INTEGER_OPERATORS = frozenset(
     {
@@ -34,6 +40,7 @@ INTEGER_OPERATORS = frozenset(
 )  # fmt: skip
 MICROSOFT = "com.microsoft"
 SMALLEST_OPSET, PER_AXIS_OPSET = 10, 13
+SCALE = "scale"  # the rule whose findings leave a model without meaning
 
 
 def lint_model(model: onnx.ModelProto) -> list[Finding]:
@@ -46,12 +53,28 @@ def lint_model(model: onnx.ModelProto) -> list[Finding]:
     return sorted(dict.fromkeys(found), key=lambda finding: finding.severity != ERROR)
 
 
+def check_structure(model: onnx.ModelProto, path: str) -> None:
+    """Refuses what the rules cannot be applied to.
+
+    Raises:
+        BadModelError: A node or a constant is not as ONNX defines it.
+    """
+    try:
+        onnx.checker.check_model(model)
+        for name in (graph := GraphView(model)).initializers:
+            graph.constant(name)
+    except (onnx.checker.ValidationError, ValueError, TypeError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise BadModelError(path, f"is damaged: {problem}", "export it again, or check the download") from error
+
+
 def has_quantisation(model: onnx.ModelProto) -> bool:
     """Whether the model holds any quantisation operator."""
     return GraphView(model).first_of(INTEGER_OPERATORS | {QUANTIZE, DEQUANTIZE}) is not None
 
 
 def _operators(graph: GraphView) -> Iterator[Finding]:
+    own = {*DEFAULT_DOMAINS, *(function.domain for function in graph.model.functions)}
     for node in graph.nodes:
         if node.op_type in INTEGER_OPERATORS:
             yield Finding(
@@ -59,8 +82,8 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
                 "integer-operator",
                 graph.name_of(node),
                 f"{node.op_type} has no form in TensorRT: it wants QuantizeLinear and DequantizeLinear around "
-                "float operators",
-                repairable=form_of(graph, node) is not None,
+                f"float operators{'' if (form := form_of(graph, node)) else '; quantise the FP32 model anew'}",
+                repairable=form is not None,
             )
         elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain == MICROSOFT:
             yield Finding(
@@ -68,7 +91,33 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
                 "domain",
                 graph.name_of(node),
                 f"{node.op_type} of the domain {MICROSOFT} is not ONNX's: TensorRT does not know it",
-                repairable=True,
+                repairable=is_int8(graph, node),
+            )
+        elif node.domain not in own:
+            yield Finding(
+                ERROR,
+                "foreign-domain",
+                graph.name_of(node),
+                f"{node.op_type} of the domain {node.domain} is not ONNX's: TensorRT does not know it; take the model "
+                "as it was before ONNX Runtime or another tool fused it",
+            )
+
+
+def _support(kind: int) -> str:
+    if kind in (TensorProto.INT4, TensorProto.FLOAT8E4M3FN):
+        return "TensorRT has it from 10 on alone, and not in a Jetson's INT8 engines"
+    return "no TensorRT takes it"
+
+
+def _types(graph: GraphView) -> Iterator[Finding]:
+    for node in _qdq_nodes(graph):
+        kind = quantised_type(graph, node)
+        if kind is not None and kind not in (TensorProto.INT8, TensorProto.UINT8):
+            yield Finding(
+                ERROR,
+                "not-int8",
+                graph.name_of(node),
+                f"quantises to {TensorProto.DataType.Name(kind).lower()}, which is not INT8: {_support(kind)}",
             )
 
 
@@ -77,6 +126,8 @@ def _zero_points(graph: GraphView) -> Iterator[Finding]:
         values = zero_point(graph, node)
         if values is None:
             yield Finding(ERROR, "zero-point", graph.name_of(node), "its zero point is computed, not a constant")
+        elif not is_int8(graph, node):
+            continue
         elif values.dtype == np.uint8:
             what = "at 128: int8 in all but name" if (values == 128).all() else "TensorRT has signed INT8 alone"
             yield Finding(ERROR, "unsigned", graph.name_of(node), f"quantises to uint8, {what}", repairable=True)
@@ -136,9 +187,10 @@ def _integer_tensors(graph: GraphView) -> Iterator[Finding]:
 
 
 def _scales(graph: GraphView) -> Iterator[Finding]:
+    shapes = known_shapes(graph.model)
     for node in _qdq_nodes(graph):
         if not graph.is_constant(node.input[1]):
-            yield Finding(ERROR, "scale", graph.name_of(node), "its scale is computed, not a constant")
+            yield Finding(ERROR, SCALE, graph.name_of(node), "its scale is computed, not a constant")
             continue
         values = graph.constant(node.input[1])
         if values.dtype != np.float32:
@@ -148,8 +200,12 @@ def _scales(graph: GraphView) -> Iterator[Finding]:
                 graph.name_of(node),
                 f"its scale is {values.dtype}: TensorRT before 10 wants float32",
             )
-        if not (np.isfinite(values).all() and (values > 0).all()):
-            yield Finding(ERROR, "scale", graph.name_of(node), "has a scale that is not a positive number")
+        fault = scale_fault(graph, node, shapes)
+        if fault:
+            dead = bool((values == 0).any()) and has_dead_channels(graph, node)
+            value = "" if np.isfinite(values).all() and (values > 0).all() else ", not a positive number"
+            text = f"{fault}{value}{', where all weights are 0' if dead else ''}"
+            yield Finding(ERROR, SCALE, graph.name_of(node), text, repairable=dead)
 
 
 def _versions(graph: GraphView) -> Iterator[Finding]:
@@ -195,6 +251,7 @@ def _constant_type(graph: GraphView, name: str) -> int | None:
 
 _RULES: tuple[Callable[[GraphView], Iterator[Finding]], ...] = (
     _operators,
+    _types,
     _zero_points,
     _integer_biases,
     _quantised_constants,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.calibration.placement import ACTIVATIONS
+from googlenet_deploy.calibration.placement import ACTIVATIONS, output_axis
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, attribute, feeds_lrn
+from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, feeds_lrn
 from googlenet_deploy.quantization.findings import ERROR, WARNING, Finding
 
 with requires("export"):
@@ -38,7 +38,7 @@ def check_layers(graph: GraphView, pairs: Iterable[Pair]) -> Iterator[Finding]:
                 "double-pair",
                 several[1].name,
                 f"{source!r} has {len(several)} pairs: one, shared by all that read it, is enough",
-                repairable=all(pair.equal_scale(several[0]) for pair in several),
+                repairable=all(pair.is_int8 and pair.equal_scale(several[0]) for pair in several),
             )
 
 
@@ -54,7 +54,7 @@ def _check_node(
             "lrn",
             by_output[node.input[0]].name,
             f"quantises what LRN reads ({node.op_type} {name}): LRN has no INT8 form, its small differences are lost",
-            repairable=True,
+            repairable=by_output[node.input[0]].is_int8,
         )
     elif node.op_type in ACTIVATIONS and node.input[0] in by_output:
         yield from _check_activation(graph, name, by_output[node.input[0]])
@@ -72,6 +72,8 @@ def is_ahead_of_lrn(graph: GraphView, node: onnx.NodeProto) -> bool:
 
 
 def _check_layer(graph: GraphView, node: onnx.NodeProto, name: str, by_output: Mapping[str, Pair]) -> Iterator[Finding]:
+    if len(node.input) < 2:
+        return  # no layer at all: the checker says so
     data, weight = by_output.get(node.input[0]), by_output.get(node.input[1])
     if (data is None) != (weight is None):
         lacking = "input is" if data is None else "weights are"
@@ -80,21 +82,15 @@ def _check_layer(graph: GraphView, node: onnx.NodeProto, name: str, by_output: M
         )
     if weight is None or weight.scale is None or weight.scale.size == 1 or not weight.is_weight:
         return
-    wanted = _weight_axis(node)
     rank = graph.constant(weight.source).ndim
-    if wanted is not None and weight.axis % rank != wanted:
+    wanted = rank - 1 if node.op_type == "MatMul" else output_axis(node)
+    if rank and weight.axis % rank != wanted:
         yield Finding(
             ERROR,
             "weight-axis",
             weight.name,
             f"quantises weights along axis {weight.axis}; TensorRT wants the output channels, axis {wanted}",
         )
-
-
-def _weight_axis(node: onnx.NodeProto) -> int | None:
-    if node.op_type == "Gemm":
-        return 0 if attribute(node, "transB", 0) else 1
-    return {"Conv": 0, "ConvTranspose": 1}.get(node.op_type)
 
 
 def _check_activation(graph: GraphView, name: str, pair: Pair) -> Iterator[Finding]:
@@ -105,7 +101,7 @@ def _check_activation(graph: GraphView, name: str, pair: Pair) -> Iterator[Findi
             "before-activation",
             pair.name,
             f"stands between {graph.name_of(maker)} and its activation {name}: the two no longer fuse",
-            repairable=True,
+            repairable=pair.is_int8,
         )
 
 
@@ -124,7 +120,7 @@ def _check_pool(
                 "maxpool-scale",
                 behind.name,
                 f"has another scale than the pair in front of {name}: MaxPool keeps values, so TensorRT must rescale",
-                repairable=True,
+                repairable=before.is_int8 and behind.is_int8,
             )
     elif (before is None) != (behind is None):
         side = "behind" if before is None else "in front of"
@@ -169,5 +165,5 @@ def _check_constants(graph: GraphView, node: onnx.NodeProto, by_output: Mapping[
                 "quantised-parameter",
                 pair.name,
                 f"quantises a constant of {node.op_type} ({graph.name_of(node)}), which gains nothing",
-                repairable=True,
+                repairable=pair.is_int8,
             )

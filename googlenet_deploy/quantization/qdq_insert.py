@@ -16,6 +16,7 @@ from googlenet_deploy.errors import UsageError, VerificationError, requires
 from googlenet_deploy.graph.edit import copy_model, drop_unread_constants, replace_nodes, to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute, opset_of
 from googlenet_deploy.graph.opset import ConvertOpset
+from googlenet_deploy.quantization.linear_layers import BIAS, find_bias
 
 with requires("export"):
     import onnx
@@ -116,6 +117,7 @@ class _QdqWriter:
         self.graph = GraphView(model)
         self.taken = set(self.graph.producers) | set(self.graph.initializers) | set(self.graph.inputs)
         self.added: list[onnx.TensorProto] = []
+        self.biases: dict[str, tuple[onnx.NodeProto, int, tuple[int, ...]]] = {}
         self.before: dict[str, list[onnx.NodeProto]] = {}  # new nodes, by the node that they stand ahead of
 
     def write(
@@ -130,6 +132,7 @@ class _QdqWriter:
             for name, pair in dequantised.items()
             for reader in self.plan.readers[name]
         }
+        self.biases = {name: self._find_bias(name) for name in biases}  # before anything is renamed
         for planned in self.plan.nodes:
             self._write_layer(planned, weights[planned.name], biases.get(planned.name))
         for node in self.graph.nodes:
@@ -176,8 +179,24 @@ class _QdqWriter:
         _state_kernel(node, weight)
         self.before.setdefault(planned.name, []).extend(pair)
         if bias is not None:
-            del node.input[2:]
-            node.input.append(self._add(f"{planned.name}/corrected_bias", bias.astype(np.float32)))
+            self._write_bias(node, bias.astype(np.float32))
+
+    def _write_bias(self, node: onnx.NodeProto, bias: NDArray[np.float32]) -> None:
+        name = self.graph.name_of(node)
+        holder, position, shape = self.biases[name]
+        stored = self._add(f"{name}/corrected_bias", bias.reshape(shape))
+        del holder.input[position : None if position == BIAS else position + 1]
+        holder.input.insert(position, stored)
+
+    def _find_bias(self, name: str) -> tuple[onnx.NodeProto, int, tuple[int, ...]]:
+        """The node that holds a layer's bias or is to, at which position, and the bias's shape."""
+        node = self.graph.node(name)
+        place = find_bias(self.graph, node)
+        if node.op_type != "MatMul":
+            return node, BIAS, (-1,)
+        if place is None:
+            raise UsageError(f"{name!r} has no place for a bias")
+        return *place, self.graph.constant(place[0].input[place[1]]).shape
 
     def _add(self, name: str, array: NDArray[np.generic]) -> str:
         unique = unique_name(name, self.taken)
@@ -200,7 +219,7 @@ def _state_kernel(node: onnx.NodeProto, weight: QuantizedWeight) -> None:
 
     It says "The input tensor shape misaligns with the input kernel shape" (seen with 8.5.2).
     """
-    if node.op_type == "Conv" and not attribute(node, "kernel_shape"):
+    if node.op_type in ("Conv", "ConvTranspose") and not attribute(node, "kernel_shape"):
         node.attribute.append(helper.make_attribute("kernel_shape", weight.values.shape[2:]))
 
 

@@ -12,6 +12,7 @@ from googlenet_deploy.graph.graph import GraphView, attribute
 
 with requires("export"):
     import onnx
+    from onnx import TensorProto
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ class Pair:
         scale: The scales, or None where they are computed.
         axis: Axis of the scales where there are several.
         is_weight: `source` is a constant.
+        is_int8: The quantised values are int8 or uint8.
         quantize: The QuantizeLinear; None for a constant that is stored quantised.
         dequantize: The DequantizeLinear.
     """
@@ -40,6 +42,7 @@ class Pair:
     scale: NDArray[Any] | None
     axis: int
     is_weight: bool
+    is_int8: bool
     quantize: onnx.NodeProto | None
     dequantize: onnx.NodeProto
 
@@ -56,11 +59,27 @@ def find_pairs(graph: GraphView) -> list[Pair]:
 def zero_point(graph: GraphView, node: onnx.NodeProto) -> NDArray[Any] | None:
     """The zero points of a Q/DQ node, by ONNX's rule where none is given; None where they are computed."""
     if len(node.input) < 3 or not node.input[2]:
-        if node.op_type == QUANTIZE:
-            return np.zeros(1, np.uint8)
-        stored = node.input[0]
-        return np.zeros(1, graph.constant(stored).dtype) if graph.is_constant(stored) else np.zeros(1, np.uint8)
+        kind = quantised_type(graph, node) or TensorProto.UINT8
+        return np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(kind))
     return graph.constant(node.input[2]) if graph.is_constant(node.input[2]) else None
+
+
+def quantised_type(graph: GraphView, node: onnx.NodeProto) -> int | None:
+    """ONNX's code of the type that a Q/DQ node quantises to or from, by ONNX's rules; None where it is computed."""
+    if len(node.input) > 2 and node.input[2]:
+        return int(graph.initializers[node.input[2]].data_type) if graph.is_constant(node.input[2]) else None
+    if node.op_type == QUANTIZE:
+        return int(attribute(node, "output_dtype", 0)) or int(TensorProto.UINT8)
+    stored = node.input[0]
+    if graph.is_constant(stored):
+        return int(graph.initializers[stored].data_type)
+    maker = graph.producers.get(stored)
+    return quantised_type(graph, maker) if maker is not None and maker.op_type == QUANTIZE else None
+
+
+def is_int8(graph: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a Q/DQ node quantises to int8 or uint8; what is neither is no INT8 and is left alone."""
+    return quantised_type(graph, node) in (TensorProto.INT8, TensorProto.UINT8)
 
 
 def _pair(graph: GraphView, node: onnx.NodeProto) -> Pair | None:
@@ -72,4 +91,14 @@ def _pair(graph: GraphView, node: onnx.NodeProto) -> Pair | None:
     source = quantize.input[0] if quantize is not None else stored
     scale = graph.constant(node.input[1]) if graph.is_constant(node.input[1]) else None
     axis = int(attribute(node, "axis", 1))
-    return Pair(graph.name_of(node), source, node.output[0], scale, axis, graph.is_constant(source), quantize, node)
+    return Pair(
+        graph.name_of(node),
+        source,
+        node.output[0],
+        scale,
+        axis,
+        graph.is_constant(source),
+        is_int8(graph, node),
+        quantize,
+        node,
+    )

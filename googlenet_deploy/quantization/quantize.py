@@ -17,8 +17,9 @@ from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.files import read_metadata, store_metadata
-from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation
-from googlenet_deploy.quantization.lint import ERROR, lint_model
+from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation, Measure
+from googlenet_deploy.quantization.findings import ERROR
+from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice, choose_precision
 from googlenet_deploy.quantization.mixed_precision.search import Budget
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
@@ -28,14 +29,14 @@ with requires("export"):
     import onnx
 
 if TYPE_CHECKING:
+    from googlenet_deploy.calibration.images import Batches
     from googlenet_deploy.device.images.sources import ImageSource
-    from googlenet_deploy.quantization.lint import Finding
+    from googlenet_deploy.quantization.findings import Finding
 
 CHECKED_IMAGES = 64
-# A sound INT8 GoogLeNet agrees with FP32 on some 98 of 100 images, at 28 dB and more.
-DOUBTFUL_AGREEMENT, DOUBTFUL_DECIBELS = 0.9, 15.0
+RUINED_REMEDY = "try other images, another --method, or --budget agreement=95; --keep-doubtful writes it all the same"
 
-# Changes the FP32 model ahead of calibration without changing what it computes; also says what it did.
+# Changes the FP32 model before calibration without changing what it computes; also says what it did.
 ModelStep = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Mapping[str, str]]]
 
 
@@ -48,9 +49,10 @@ class QuantizationOptions:
         qdq: How pairs are written.
         calibration: How images are turned into a table.
         method: Whose thresholds are used; the table's own where None.
-        checked: At most so many images compare the result with the FP32 model; 0 for none.
+        checked: The largest number of hold-out images that compare the result with the FP32 model; 0 for none.
         budgets: What the result must keep: the fewest multiply-adds are left in float for it.
         ranked: Measure the layers' sensitivity, also without budgets.
+        keep_doubtful: Return a ruined result too, with a warning.
     """
 
     placement: PlacementOptions = field(default_factory=PlacementOptions)
@@ -60,6 +62,7 @@ class QuantizationOptions:
     checked: int = CHECKED_IMAGES
     budgets: tuple[Budget, ...] = ()
     ranked: bool = False
+    keep_doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class HoldOutImages:
     """Hold-out images, where they are not those that calibration left over.
 
     Attributes:
-        selection: Images to choose from; None for those at hand.
+        selection: Images to choose from; None for those of the calibration's selection.
         labels: True class by image name, for a budget on top-1; images without a label are left out.
     """
 
@@ -83,9 +86,9 @@ class QuantizationResult:
         model: The Q/DQ model.
         quantized: What it was made of.
         table: The calibration.
-        agreement: With the FP32 model; None where no images were given.
-        unseen: Whether the images of `agreement` were not among those of the calibration.
-        findings: Remarks of the lint; none of them errors.
+        measure: The comparison with the FP32 model; None where no images were given.
+        unseen: Whether the hold-out images were not among those of the calibration.
+        findings: Findings of the lint; none of them errors.
         skipped: Images that could not be used.
         warnings: Anything doubtful.
         precision: The layers' sensitivity and what a budget left in float; None where neither was asked for.
@@ -94,12 +97,17 @@ class QuantizationResult:
     model: onnx.ModelProto
     quantized: QuantizedModel
     table: CalibrationTable
-    agreement: Agreement | None
+    measure: Measure | None
     unseen: bool
     findings: Sequence[Finding]
     skipped: Sequence[Skipped]
     warnings: Sequence[str]
     precision: PrecisionChoice | None = None
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Of the scores that `infer` shows; None where no images were given."""
+        return self.measure.agreement if self.measure is not None else None
 
 
 def quantize(
@@ -114,52 +122,138 @@ def quantize(
 ) -> QuantizationResult:
     """Quantises a model and checks the result.
 
+    Every step is kept only where the hold-out images come out no worse with it than without.
+
     Args:
         source: The FP32 model.
         table: Its calibration; None calibrates on `selection`.
         selection: Images for calibration, refinements and the check; None where a table is given and nothing else
             needs them.
         options: What is quantised, and how.
-        before: Changes of the FP32 model ahead of calibration, in order.
+        before: Changes of the FP32 model before calibration, in order.
         after: Refinements of the quantised model, in order.
         hold_out: Hold-out images; those that calibration did not see where None.
 
     Raises:
-        BadModelError: The model is quantised already, cannot be run, or nothing in it can be quantised.
+        BadModelError: The model is quantised already, cannot be run, has no class scores to compare, or nothing in it
+            can be quantised.
         BadTableError: The table lacks a tensor or the method.
         InputError: No image can be used.
         UsageError: Images are needed and none are given, or a table that was made before the model was changed.
-        VerificationError: The result breaks a rule of TensorRT, or yields NaN or infinite values.
+        VerificationError: The result is ruined, breaks a rule of TensorRT, or yields NaN or infinite values.
     """
     chosen = options or QuantizationOptions()
     _check_needs(table, selection, before)
-    changed, notes = _apply_steps(source, before)
-    skipped: Sequence[Skipped] = ()
-    warnings = [] if table is None else list(source.notes)  # a calibration repeats them
-    used = table is None or bool(after)
-    if table is None:
+    start = _calibrated(source, table, selection, chosen)
+    held_back_from = table is None or bool(after)
+    evaluation, unseen = _hold_out_evaluation(
+        source, start.table, selection, chosen, hold_out or HoldOutImages(), used=held_back_from
+    )
+    trials = _Trials(start.quantized, evaluation)
+    skipped, warnings = list(start.skipped), list(start.warnings)
+    for step in before:
         assert selection is not None
-        calibration = calibrate(changed, selection, chosen.calibration)
-        table, skipped = calibration.table, calibration.skipped
-        warnings += calibration.warnings
-    quantized = round_to_nearest(changed.model, table, chosen.placement, chosen.method, source.path)
-    quantized = replace(quantized, notes=notes)
-    batches = batches_of(changed, selection.chosen if selection is not None else ())
+        trials.change_model(step, source, selection, chosen)
+    batches = batches_of(source, selection.chosen if selection is not None else ())
     for refinement in after:
-        quantized = refinement(quantized, batches)
-    skipped = skipped or tuple(batches.skipped)  # those of a calibration are these and perhaps more
-    evaluation, unseen = _hold_out_evaluation(source, table, selection, chosen, hold_out or HoldOutImages(), used=used)
+        trials.refine(refinement, batches)
+    skipped = skipped or list(batches.skipped)  # those of a calibration are these and perhaps more
     if evaluation is not None:
-        skipped = [*skipped, *evaluation.skipped]
+        skipped += evaluation.skipped
     precision = None
+    quantized, measure = trials.quantized, trials.measure
     if evaluation is not None and (chosen.budgets or chosen.ranked):
         precision = choose_precision(quantized, evaluation, chosen.budgets, quiet=chosen.calibration.quiet)
+        measure = measure if precision.quantized is quantized else None
         quantized = precision.quantized
         warnings += precision.warnings
     model, findings = build_checked(quantized, source, chosen, precision)
-    agreement = evaluation.measure(model).agreement if evaluation is not None else None
-    warnings += _doubts(agreement)
-    return QuantizationResult(model, quantized, table, agreement, unseen, findings, skipped, warnings, precision)
+    if evaluation is not None and measure is None:
+        measure = evaluation.measure(model)
+    warnings = [*_doubts(measure, selection, keep=chosen.keep_doubtful), *warnings]
+    return QuantizationResult(
+        model, quantized, quantized.table, measure, unseen, findings, skipped, warnings, precision
+    )
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """The model with its scales from the table and weights rounded to the nearest."""
+
+    quantized: QuantizedModel
+    table: CalibrationTable
+    skipped: Sequence[Skipped] = ()
+    warnings: Sequence[str] = ()
+
+
+def _calibrated(
+    source: CalibrationSource,
+    table: CalibrationTable | None,
+    selection: ImageSelection | None,
+    options: QuantizationOptions,
+) -> _Calibrated:
+    skipped: Sequence[Skipped] = ()
+    warnings: Sequence[str] = source.notes  # a calibration repeats them
+    if table is None:
+        assert selection is not None
+        calibration = calibrate(source, selection, options.calibration)
+        table, skipped, warnings = calibration.table, calibration.skipped, calibration.warnings
+    quantized = round_to_nearest(source.model, table, options.placement, options.method, source.path)
+    return _Calibrated(quantized, table, skipped, warnings)
+
+
+class _Trials:
+    """Applies steps one after the other and undoes those that make the hold-out images worse.
+
+    Args:
+        quantized: Where they start.
+        evaluation: The hold-out images; None keeps every step.
+
+    Attributes:
+        quantized: With the steps that were kept.
+        measure: Its comparison with the FP32 model; None where it was not made.
+    """
+
+    def __init__(self, quantized: QuantizedModel, evaluation: HoldOutEvaluation | None) -> None:
+        self.quantized, self._evaluation = quantized, evaluation
+        self.measure: Measure | None = None
+
+    def refine(self, refinement: Refinement, batches: Batches) -> None:
+        """A refinement of the quantised model."""
+        if self._evaluation is not None and self.measure is None:
+            self.measure = self._evaluation.measure(self.quantized.build())
+        self._try(refinement(self.quantized, batches))
+
+    def change_model(
+        self, step: ModelStep, source: CalibrationSource, selection: ImageSelection, options: QuantizationOptions
+    ) -> None:
+        """A change of the FP32 model, which is calibrated anew."""
+        if self._evaluation is not None and self.measure is None:
+            self.measure = self._evaluation.measure(self.quantized.build())
+        model, notes = step(self.quantized.model)
+        # The state that can be resumed belongs to the model as it was.
+        again = replace(options, calibration=replace(options.calibration, state=None))
+        changed = _calibrated(replace(source, model=model), None, selection, again)
+        self._try(replace(changed.quantized, notes={**self.quantized.notes, **notes}))
+
+    def _try(self, candidate: QuantizedModel) -> None:
+        if self._evaluation is None or self.measure is None:
+            self.quantized = candidate
+            return
+        try:
+            measure = self._evaluation.measure(candidate.build())
+        except VerificationError as error:
+            self._undo(candidate, f"undone: {error.message}")
+            return
+        if measure.sqnr < self.measure.sqnr:
+            change = f"from {self.measure.sqnr:.2f} to {measure.sqnr:.2f} dB"
+            self._undo(candidate, f"undone: it changed the SQNR on {len(self._evaluation)} hold-out images {change}")
+        else:
+            self.quantized, self.measure = candidate, measure
+
+    def _undo(self, candidate: QuantizedModel, note: str) -> None:
+        names = [name for name in candidate.notes if name not in self.quantized.notes] or ["refinement"]
+        self.quantized = replace(self.quantized, notes={**self.quantized.notes, **dict.fromkeys(names, note)})
 
 
 def build_checked(
@@ -198,14 +292,6 @@ def _check_needs(
         )
 
 
-def _apply_steps(source: CalibrationSource, steps: Sequence[ModelStep]) -> tuple[CalibrationSource, dict[str, str]]:
-    model, notes = source.model, dict[str, str]()
-    for step in steps:
-        model, said = step(model)
-        notes.update(said)
-    return replace(source, model=model), notes
-
-
 def batches_of(source: CalibrationSource, images: Sequence[ImageSource]) -> ImageBatches:
     """Images prepared for a model, in batches of its size."""
     return ImageBatches(images, source.preprocessing, _batch_size(source))
@@ -226,18 +312,26 @@ def _hold_out_evaluation(
     used: bool,
 ) -> tuple[HoldOutEvaluation | None, bool]:
     """The hold-out evaluation, and whether its images were not used before; None without images that can be read."""
-    at_hand = hold_out.selection or selection
-    if at_hand is None or options.checked == 0:
+    available = hold_out.selection or selection
+    if available is None or options.checked == 0:
         return None, False
     if hold_out.labels is not None:
-        at_hand = at_hand.only(hold_out.labels)
-    chosen = held_back(at_hand, table, options.checked, used=used and hold_out.selection is None)
+        available = available.only(hold_out.labels)
+    chosen = held_back(available, table, options.checked, used=used and hold_out.selection is None)
     try:
-        return HoldOutEvaluation(source.model, source.preprocessing, chosen.images, hold_out.labels), chosen.unseen
+        evaluation = HoldOutEvaluation(
+            source.model,
+            source.preprocessing,
+            chosen.images,
+            hold_out.labels,
+            source.path,
+            options.calibration.threads,
+        )
     except InputError:
         if options.budgets or options.ranked:
             raise
         return None, False  # a doubt says that nothing was compared
+    return evaluation, chosen.unseen
 
 
 def _build(
@@ -281,11 +375,21 @@ def _refuse_errors(findings: Sequence[Finding]) -> None:
         raise VerificationError(f"the quantised model breaks a rule of TensorRT: {errors[0].text()}")
 
 
-def _doubts(agreement: Agreement | None) -> list[str]:
-    if agreement is None:
-        return ["the result was not compared with the FP32 model: give --images"]
-    share = agreement.equal / agreement.images
-    if share < DOUBTFUL_AGREEMENT or agreement.sqnr < DOUBTFUL_DECIBELS:
-        distance = f"{100 * share:.1f} % agreement, {agreement.sqnr:.1f} dB"
-        return [f"the result is far from the FP32 model ({distance}): `evaluate INT8 --reference FP32` says where"]
+def _doubts(measure: Measure | None, selection: ImageSelection | None, *, keep: bool) -> list[str]:
+    """What the user should know of the result's quality.
+
+    Raises:
+        VerificationError: The result is ruined and is not to be kept.
+    """
+    if measure is None:
+        remedy = ": give --images" if selection is None else ""
+        return [f"the result was not compared with the FP32 model{remedy}"]
+    if measure.is_ruined:
+        what = f"the INT8 model is ruined: {measure.distance()} against FP32 on {measure.agreement.images} images"
+        if not keep:
+            raise VerificationError(f"{what}; nothing was written", RUINED_REMEDY)
+        return [what]
+    if measure.is_doubtful:
+        where = "`evaluate INT8 --reference FP32` says where"
+        return [f"the result is far from the FP32 model ({measure.distance()}): {where}"]
     return []

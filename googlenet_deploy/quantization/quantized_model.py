@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.analysis.costs import CostModel
 from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
 from googlenet_deploy.calibration.table import CalibrationTable, group_scales
 from googlenet_deploy.graph.graph import GraphView
@@ -107,3 +108,38 @@ def keep_in_float(quantized: QuantizedModel, reasons: Mapping[str, str]) -> Quan
         weights={node.name: quantized.weights[node.name] for node in plan.nodes},
         biases={name: bias for name, bias in quantized.biases.items() if name not in reasons},
     )
+
+
+@dataclass(frozen=True)
+class FloatLayer:
+    """A layer that multiplies and adds in float.
+
+    Attributes:
+        name: The layer.
+        operator: Its operator.
+        reason: Why it is not quantised.
+        share: Its share of the model's multiply-adds, 0..1; None where that is not known.
+    """
+
+    name: str
+    operator: str
+    reason: str
+    share: float | None
+
+    def why(self) -> str:
+        """The reason and the share."""
+        share = "an unknown share" if self.share is None else f"{100 * self.share:.1f} %"
+        return f"{self.reason}; {share} of the multiply-adds"
+
+
+def float_layers(quantized: QuantizedModel) -> list[FloatLayer]:
+    """The layers that stay in float, in graph order."""
+    costs = {cost.name: cost for cost in CostModel(quantized.model).nodes()} if quantized.plan.skipped else {}
+    graph = GraphView(quantized.model)
+    total = sum(cost.multiply_adds for cost in costs.values())
+    found = []
+    for name, reason in quantized.plan.skipped.items():
+        node = graph.node(name)
+        counted = costs[node.name].multiply_adds if node.name in costs else 0
+        found.append(FloatLayer(name, node.op_type, reason, counted / total if counted else None))
+    return found

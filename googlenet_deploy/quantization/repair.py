@@ -9,6 +9,7 @@ activation or a Concat) go.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,12 +20,15 @@ from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, Verific
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.graph.edit import drop_unread_constants, drop_unread_nodes
 from googlenet_deploy.graph.files import input_specification
-from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.graph.graph import GraphView, known_shapes
 from googlenet_deploy.graph.shapes import restate_shapes
 from googlenet_deploy.quantization.accuracy_probe import compare
 from googlenet_deploy.quantization.expand_qoperators import expand_integer_operators
+from googlenet_deploy.quantization.findings import ERROR
 from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.qdq_insert import lift_opset
+from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, quantised_type
+from googlenet_deploy.quantization.qdq_scales import has_dead_channels, repair_zero_scales, scale_fault
 from googlenet_deploy.quantization.repair_placement import (
     drop_harmful_pairs,
     equal_pool_scales,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 
 # One repair may uncover the need for another: QLinearConv becomes pairs, whose zero points come next.
 _STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (
+    repair_zero_scales,
     standard_domain,
     expand_integer_operators,
     float_biases,
@@ -53,6 +58,9 @@ _STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (
     equal_pool_scales,
     share_pairs,
 )
+
+
+REMEDY = "quantise the FP32 model anew"
 
 
 @dataclass(frozen=True)
@@ -76,36 +84,57 @@ def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
     """Repairs what can be repaired; the model that was given is not changed.
 
     Raises:
-        BadModelError: What came out is no valid model.
+        BadModelError: Its scales mean nothing, nothing of what TensorRT refuses can be repaired, or what came out is no
+            valid model.
+        VerificationError: The result could not be compared with the original, or is far from it.
     """
+    _check_scales(model, path)
     repaired = lift_opset(model)
     changes = [line for step in _STEPS for line in step(repaired)]
+    left = lint_model(repaired)
+    errors = [finding for finding in left if finding.severity == ERROR]
+    if errors and not changes:
+        raise BadModelError(path, f"nothing in it can be repaired: {errors[0].text()}", REMEDY)
     drop_unread_nodes(repaired.graph)
     drop_unread_constants(repaired.graph)
     with suppress(VerificationError):  # types have changed; a graph that cannot be inferred states none
         restate_shapes(repaired)
     try:
-        onnx.checker.check_model(repaired)
-    except onnx.checker.ValidationError as error:
+        onnx.checker.check_model(repaired, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         problem = str(error).strip().splitlines()[0]
-        raise BadModelError(path, f"cannot be repaired: {problem}", "quantise the FP32 model anew") from error
+        raise BadModelError(path, f"cannot be repaired: {problem}", REMEDY) from error
     return RepairResult(repaired, changes, lint_model(repaired), _difference(model, repaired, path))
+
+
+def _check_scales(model: onnx.ModelProto, path: str) -> None:
+    """Refuses scales that no rewriting gives a meaning."""
+    graph, shapes = GraphView(model), known_shapes(model)
+    for node in graph.nodes:
+        if node.op_type not in (QUANTIZE, DEQUANTIZE) or not graph.is_constant(node.input[1]):
+            continue
+        fault = scale_fault(graph, node, shapes)
+        if fault and quantised_type(graph, node) != onnx.TensorProto.INT32 and not has_dead_channels(graph, node):
+            raise BadModelError(path, f"cannot be repaired: {graph.name_of(node)} {fault}", REMEDY)
 
 
 def _difference(original: onnx.ModelProto, repaired: onnx.ModelProto, path: str) -> str:
     """Both models on the same seeded pictures."""
-    if len(GraphView(original).inputs) != 1:
-        return "the repaired model was not compared with the original: it does not have exactly one input"
     try:
+        if len(GraphView(original).inputs) != 1:
+            raise BadModelError(path, "does not have exactly one input")
         samples = seeded_samples(input_specification(path, original))
-        agreement = compare(original, repaired, ArrayBatches(samples.prepared, _batch_size(original)))
+        measure = compare(original, repaired, ArrayBatches(samples.prepared, _batch_size(original)), path)
     except GoogLeNetDeployError as error:
-        return f"the repaired model was not compared with the original: {error.message}"
-    assert agreement is not None
-    if agreement.noise == 0:
+        what = f"{path}: the repaired model could not be compared with the original: {error.message}"
+        raise VerificationError(what, REMEDY) from error
+    if measure.is_ruined:
+        raise VerificationError(
+            f"{path}: the repaired model is far from the original: {measure.distance()} on {samples.origin}", REMEDY
+        )
+    if measure.sqnr == math.inf:
         return f"the results on {samples.origin} are exactly the original's"
-    share = 100 * agreement.equal / agreement.images
-    return f"against the original on {samples.origin}: SQNR {agreement.sqnr:.1f} dB, agreement {share:.0f} %"
+    return f"against the original on {samples.origin}: SQNR {measure.sqnr:.1f} dB, agreement {measure.percent:.0f} %"
 
 
 def _batch_size(model: onnx.ModelProto) -> int:

@@ -26,7 +26,7 @@ RESHAPING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity
 def drop_harmful_pairs(model: onnx.ModelProto) -> list[str]:
     """Lets LRN, fused activations and Concat read the float tensor instead of a pair's output."""
     graph = GraphView(model)
-    pairs = {pair.output: pair for pair in find_pairs(graph) if not pair.is_weight}
+    pairs = {pair.output: pair for pair in find_pairs(graph) if pair.is_int8 and not pair.is_weight}
     quantised = {pair.source for pair in pairs.values()}
     count = 0
     for node in graph.nodes:
@@ -52,7 +52,10 @@ def fold_parameters(model: onnx.ModelProto) -> list[str]:
     wanted = {
         pair.output: pair
         for pair in find_pairs(graph)
-        if pair.is_weight and not _feeds_layer(graph, pair.output) and zero_point(graph, pair.dequantize) is not None
+        if pair.is_weight
+        and pair.is_int8
+        and not _feeds_layer(graph, pair.output)
+        and zero_point(graph, pair.dequantize) is not None
     }
     folded = {name: value for name, pair in wanted.items() if (value := _value(graph, pair)) is not None}
     for name, value in folded.items():
@@ -65,7 +68,7 @@ def fold_parameters(model: onnx.ModelProto) -> list[str]:
 def equal_pool_scales(model: onnx.ModelProto) -> list[str]:
     """Gives the pair behind a MaxPool the scale of the one in front of it, through which its values have come."""
     graph = GraphView(model)
-    pairs = find_pairs(graph)
+    pairs = [pair for pair in find_pairs(graph) if pair.is_int8]
     by_output, by_source = {pair.output: pair for pair in pairs}, {pair.source: pair for pair in pairs}
     count = 0
     for node in graph.nodes:
@@ -86,7 +89,7 @@ def share_pairs(model: onnx.ModelProto) -> list[str]:
     first: dict[str, Pair] = {}
     renamed: dict[str, str] = {}
     for pair in find_pairs(graph):
-        if pair.is_weight:
+        if pair.is_weight or not pair.is_int8:
             continue
         known = first.setdefault(pair.source, pair)
         if known is not pair and pair.equal_scale(known) and pair.output not in graph.outputs:

@@ -12,11 +12,17 @@ from googlenet_deploy.graph.edit import replace_nodes, to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute, tensor_names
 from googlenet_deploy.quantization.lint import MICROSOFT
 from googlenet_deploy.quantization.lint_placement import LAYERS
-from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, zero_point
+from googlenet_deploy.quantization.qdq_pairs import (
+    DEQUANTIZE,
+    QUANTIZE,
+    is_int8,
+    quantised_type,
+    zero_point,
+)
 
 with requires("export"):
     import onnx
-    from onnx import helper
+    from onnx import TensorProto, helper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +33,9 @@ MAY_BE_NEGATIVE = LAYERS | {"Add", "Sub", "Mul", "BatchNormalization"}
 
 def standard_domain(model: onnx.ModelProto) -> list[str]:
     """Moves Microsoft's Q/DQ operators, which are ONNX's but for the name, to ONNX's domain."""
-    moved = [node for node in model.graph.node if node.domain == MICROSOFT and node.op_type in (QUANTIZE, DEQUANTIZE)]
+    graph = GraphView(model)
+    pairs = [node for node in model.graph.node if node.domain == MICROSOFT and node.op_type in (QUANTIZE, DEQUANTIZE)]
+    moved = [node for node in pairs if is_int8(graph, node) or quantised_type(graph, node) == TensorProto.INT32]
     for node in moved:
         node.domain = ""
     return [f"{len(moved)} Q/DQ operators moved from {MICROSOFT} to ONNX's own"] if moved else []
@@ -76,7 +84,7 @@ def restore_relu(model: onnx.ModelProto) -> list[str]:
 
 def _begins_at_zero(graph: GraphView, node: onnx.NodeProto) -> bool:
     points = zero_point(graph, node)
-    return points is not None and bool((points == np.iinfo(points.dtype).min).all())
+    return points is not None and is_int8(graph, node) and bool((points == np.iinfo(points.dtype).min).all())
 
 
 def signed_symmetric(model: onnx.ModelProto) -> list[str]:
@@ -105,7 +113,7 @@ class _PairEditor:
 
     def repair_quantize(self, node: onnx.NodeProto) -> None:
         points, scale = zero_point(self.graph, node), self._scale(node)
-        if points is None or scale is None:
+        if points is None or scale is None or not is_int8(self.graph, node):
             return
         is_weight = self.graph.is_constant(node.input[0])
         several = scale.size > 1 and not is_weight

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.device.onnx_model.axes import along_axis
+from googlenet_deploy.quantization.linear_layers import read_weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +72,7 @@ def quantize_weight(
 
 def float_weight(graph: GraphView, node: QuantizedNode) -> NDArray[np.float32]:
     """The float32 weights of a node of the plan."""
-    return graph.constant(node.weight).astype(np.float32)
+    return read_weight(graph, node.name)
 
 
 def quantize_weights(

@@ -11,7 +11,7 @@ from googlenet_deploy.deployment.records import QUANTIZATION, BudgetOutcome, Qua
 from googlenet_deploy.device.files import write_json
 from googlenet_deploy.device.json_decode import decode, encode
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.quantization.refine.registry import need_images, parse_refinements, refinement_steps
+from googlenet_deploy.quantization.refine.registry import parse_refinements, refinement_steps
 
 if TYPE_CHECKING:
     from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice
@@ -21,6 +21,8 @@ STATE = "calibration.state"
 # Hold-out images for a budget, and for ranking layers.
 HOLD_OUT, RANKING = 256, 32
 NOT_COMPARED = "the result was not compared"  # which the step "evaluate" does
+# Without a budget at most every fourth calibration image is kept from the refinements.
+SPARE = 4
 
 
 class Calibrate(Step):
@@ -81,7 +83,6 @@ class Quantize(Step):
 
     def inputs(self, job: Job) -> dict[str, Any]:
         """The model and its table, the budget, and the hold-out images."""
-        held_out = bool(job.config.budget) or job.config.sensitivity
         refinements = parse_refinements(job.config.refine)
         return {
             "model": job.state.hash_of(FP32),
@@ -89,7 +90,8 @@ class Quantize(Step):
             "refine": refinements,
             "budget": dict(job.config.budget),
             "sensitivity": job.config.sensitivity,
-            "images": job.state.hash_of("images.json") if held_out or need_images(refinements) else "",
+            "keep_doubtful": job.config.keep_doubtful,
+            "images": job.state.hash_of("images.json"),
         }
 
     def run(self, job: Job) -> Outcome:
@@ -101,10 +103,13 @@ class Quantize(Step):
         from googlenet_deploy.quantization.quantize import quantize  # noqa: PLC0415
 
         table, options = load_table(job.path(TABLE)), self._options(job)
-        selection = ImageSelection(tuple(job.sources(job.data("images")["calibration"])), ())
+        hold_out = self._hold_out_images(job)
+        held_out = {image.name for image in hold_out.selection.others} if hold_out.selection is not None else set()
+        images = job.sources(job.data("images")["calibration"])
+        selection = ImageSelection(tuple(image for image in images if image.name not in held_out), ())
         _, after = refinement_steps(parse_refinements(job.config.refine), threads=job.threads, quiet=job.quiet)
         source = open_source(job.path(FP32))
-        result = quantize(source, table, selection, options, after=after, hold_out=self._hold_out_images(job))
+        result = quantize(source, table, selection, options, after=after, hold_out=hold_out)
         write_model(job.path(INT8), result.model)
         plan, precision = result.quantized.plan, result.precision
         findings = tuple(finding.text() for finding in result.findings)
@@ -127,18 +132,21 @@ class Quantize(Step):
         return QuantizationOptions(
             qdq=QdqOptions(weights_for(job.target)),
             calibration=CalibrationOptions(quiet=job.quiet),
-            checked=HOLD_OUT if config.budget else RANKING if config.sensitivity else 0,
+            checked=HOLD_OUT if config.budget else RANKING,
             budgets=tuple(Budget(name, limit) for name, limit in config.budget.items()),
             ranked=config.sensitivity,
+            keep_doubtful=config.keep_doubtful,
         )
 
     def _hold_out_images(self, job: Job) -> HoldOutImages:
-        """Those set apart for a budget; to rank layers, which changes nothing, evaluation's too."""
+        """Those set apart for a budget; without one some of calibration's, which no refinement learns from then."""
         from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
         from googlenet_deploy.quantization.quantize import HoldOutImages  # noqa: PLC0415
 
         images = job.data("images")
-        names = images["choosing"] or images["evaluation"]
+        calibration = images["calibration"]
+        spare = min(RANKING, len(calibration) // SPARE)
+        names = images["choosing"] or calibration[len(calibration) - spare :] or calibration
         sources = job.sources(names)
         labels = {
             source.name: int(images["labels"][name])

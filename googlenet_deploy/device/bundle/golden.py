@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Container, List, Optional, Tuple
 import numpy as np
 
 from googlenet_deploy.device.bundle.manifest import BundleManifest, read_manifest
+from googlenet_deploy.device.decibels import decibels
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.text import one_line
 from googlenet_deploy.errors import BadBundleError
@@ -228,6 +229,4 @@ def sqnr(expected: NDArray[np.float32], given: NDArray[np.float32]) -> float:
     """Power of the expected scores over that of the difference, in dB; infinite where they are equal."""
     signal = float((expected.astype(np.float64) ** 2).sum())
     noise = float(((expected.astype(np.float64) - given) ** 2).sum())
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    return decibels(signal, noise)

@@ -106,17 +106,19 @@ class Budget:
             assert measure.paired is not None
             return self.value + measure.paired.points
         if self.name == AGREEMENT:
-            return measure.agreement.proportion.percent - self.value
-        return measure.agreement.sqnr - self.value
+            return measure.percent - self.value
+        return measure.sqnr - self.value
 
     def reached(self, measure: Measure) -> str:
-        """The figure with its interval, in words."""
+        """The figure with its interval; of several score outputs the worst."""
         if self.name == TOP1:
             return f"top-1 {measure.paired}"
+        listed = (measure.agreement, *measure.others.values())
         if self.name == AGREEMENT:
-            return f"agreement {measure.agreement.proportion}"
-        low, high = measure.agreement.sqnr_interval
-        return f"logit SQNR {measure.agreement.sqnr:.2f} dB (95 % interval {low:.2f} to {high:.2f})"
+            return f"agreement {min(listed, key=lambda each: each.proportion.percent).proportion}"
+        worst = min(listed, key=lambda each: each.sqnr)
+        low, high = worst.sqnr_interval
+        return f"{measure.quantity} SQNR {worst.sqnr:.2f} dB (95 % interval {low:.2f} to {high:.2f})"
 
 
 @dataclass(frozen=True)

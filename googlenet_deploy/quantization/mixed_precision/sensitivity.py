@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.analysis.costs import CostModel
-from googlenet_deploy.calibration.placement import place
+from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS, place
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.graph import GraphView
@@ -38,7 +38,7 @@ class LayerSensitivity:
 
     Attributes:
         name: The layer.
-        operator: "Conv" or "Gemm".
+        operator: Such as "Conv" or "Gemm".
         multiply_adds: Per image.
         bytes: Saved against FP16 by INT8: one per weight and per value of its output.
         agreement: Percentage of images whose best class stays the same.
@@ -75,12 +75,13 @@ def measure_sensitivity(
     planned = {node.name for node in quantized.plan.nodes}
     sections, costs = find_sections(graph, planned), _costs(quantized)
     values = [batch for batch, _ in hold_out.batches(images)]
-    wanted = [scores for _, scores in hold_out.batches(images)]
+    wanted = [each for _, each in hold_out.batches(images)]
+    scores = hold_out.scores[0].tensor
     found = []
     with progress("sensitivity", len(planned), quiet=quiet) as advance:
         for position, section in enumerate(sections):
             inside = [graph.name_of(node) for node in graph.nodes[section.start : section.stop]]
-            rest = part_of(graph, section, to_end=True, output=graph.outputs[0])
+            rest = part_of(graph, section, to_end=True, output=scores)
             for name in (each for each in inside if each in planned):
                 agreement = _compare(_with_one_layer(quantized, rest, name), values, wanted)
                 found.append(_record(name, agreement, *costs[name]))
@@ -93,7 +94,7 @@ def measure_sensitivity(
 def _with_one_layer(quantized: QuantizedModel, rest: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The rest of the network with one quantised layer."""
     graph = GraphView(rest)
-    others = {graph.name_of(node) for node in graph.nodes if node.op_type in ("Conv", "Gemm")} - {name}
+    others = {graph.name_of(node) for node in graph.nodes if node.op_type in QUANTIZED_OPERATORS} - {name}
     options = replace(quantized.plan.options, quantize_input=True, excluded=frozenset(others), dla=False)
     plan = place(graph, options)
     return insert_qdq(rest, plan, quantized.scales, quantized.weights, quantized.biases)

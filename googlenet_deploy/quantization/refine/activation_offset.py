@@ -26,12 +26,12 @@ from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.graph import AVERAGE_POOLS, GraphView, attribute, known_shapes
+from googlenet_deploy.quantization.linear_layers import outputs_first
 from googlenet_deploy.quantization.quantized_model import QuantizedModel
 from googlenet_deploy.quantization.refine.channels import (
     Channels,
     LayerEditor,
     is_plain_layer,
-    outputs_first,
     trace_channels,
 )
 
@@ -67,9 +67,9 @@ def biases_without_shifts(quantized: QuantizedModel) -> dict[str, NDArray[np.flo
     subtracted = _subtracted(editor.graph, quantized.offsets)
     biases = {}
     for node in editor.graph.nodes:
-        if node.op_type not in QUANTIZED_OPERATORS:
-            continue
         name = editor.graph.name_of(node)
+        if not is_plain_layer(editor.graph, node) and name not in quantized.weights:
+            continue
         bias = np.asarray(quantized.biases.get(name, editor.bias(name)), np.float64) + subtracted.get(name, 0.0)
         if node.input[0] in quantized.offsets:
             quantised = quantized.weights.get(name)

@@ -14,8 +14,7 @@ import numpy as np
 
 from googlenet_deploy.calibration.table import LARGEST_CODE, SMALLEST_CODE
 from googlenet_deploy.errors import InputError, requires
-from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.graph.partition import value_of
+from googlenet_deploy.graph.graph import GraphView, all_inputs
 from googlenet_deploy.graph.session import open_session, run_session
 
 with requires("export"):
@@ -40,7 +39,7 @@ class StoredTensor:
     """One tensor of all images, batch by batch.
 
     Attributes:
-        batches: int8 codes, or float16, or float32 where float16 cannot hold the values; or uint8 pixels.
+        batches: int8 codes, or float16, or float32 where float16 cannot hold the values; what is no float as it is.
         scale: What a code is worth; None for floats.
     """
 
@@ -48,15 +47,15 @@ class StoredTensor:
     scale: np.float32 | None = None
 
     def batch(self, index: int) -> NDArray[Any]:
-        """The values of a batch: float32, pixels uint8."""
+        """The values of a batch: float32, or what is no float in its own type."""
         stored = self.batches[index]
         if self.scale is not None:
             return stored.astype(np.float32) * self.scale
-        return stored if stored.dtype == np.uint8 else stored.astype(np.float32)
+        return stored.astype(np.float32) if stored.dtype == np.float16 else stored
 
     def append(self, values: NDArray[Any]) -> None:
         """Stores another batch."""
-        if values.dtype == np.uint8:
+        if not values.ndim or not np.issubdtype(values.dtype, np.floating):  # a size, a shape, pixels
             self.batches.append(values)
         elif self.scale is not None:
             self.batches.append(encode(values, self.scale))
@@ -148,7 +147,7 @@ class Frontier:
         made = {name for node in inside for name in node.output if name}
         computed = {node.output[0] for node in inside}
         self._left = [node for node in self._left if node.output[0] not in computed]
-        needed = {name for node in self._left for name in node.input}
+        needed = {name for node in self._left for name in all_inputs(node)}
         outputs = [name for name in self.graph.activations() if name in made & needed]
         if outputs:
             self._run(self.quantized.model, self.wanted, outputs, {name: StoredTensor([]) for name in outputs})
@@ -163,7 +162,7 @@ class Frontier:
         found = []
         for node in self._left:
             unrefined = self.graph.name_of(node) in self._open
-            if not unrefined and all(name in known for name in node.input if name):
+            if not unrefined and all(name in known for name in all_inputs(node)):
                 found.append(node)
                 known.update(node.output)
         return found
@@ -202,11 +201,11 @@ def open_part(
     """
     graph = GraphView(model)
     inside, inputs = _between(graph, set(known), outputs)
-    read = {name for node in inside for name in node.input}
+    read = {name for node in inside for name in all_inputs(node)}
     part = onnx.helper.make_graph(
         inside,
         model.graph.name,
-        [_of_any_shape(value_of(graph, name)) for name in inputs],
+        [onnx.helper.make_tensor_value_info(name, _type(graph, name), None) for name in inputs],
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [tensor for name, tensor in graph.initializers.items() if name in read and name not in graph.producers],
     )
@@ -214,10 +213,9 @@ def open_part(
     return open_session(whole.SerializeToString(), threads), inputs
 
 
-def _of_any_shape(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    """The same without its shape: a model of a fixed batch takes the smaller last one too."""
-    kind = value.type.tensor_type.elem_type
-    return onnx.helper.make_tensor_value_info(value.name, kind or onnx.TensorProto.FLOAT, None)
+def _type(graph: GraphView, name: str) -> int:
+    """A tensor's type; its shape stays open, so that a model of a fixed batch takes the smaller last one too."""
+    return graph.element_type(name) or int(onnx.TensorProto.FLOAT)
 
 
 def _between(graph: GraphView, known: set[str], outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[str]]:
@@ -231,7 +229,7 @@ def _between(graph: GraphView, known: set[str], outputs: Sequence[str]) -> tuple
         node = graph.producers.get(name)
         if node is not None and node.output[0] not in inside:
             inside.add(node.output[0])
-            wanted += [each for each in node.input if each]
+            wanted += all_inputs(node)
     return (
         [node for node in graph.nodes if node.output and node.output[0] in inside],
         [name for name in graph.activations() if name in inputs],

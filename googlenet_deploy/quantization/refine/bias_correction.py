@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.quantization.refine.im2col import LayerOutputs
 from googlenet_deploy.quantization.refine.layerwise import refine_layers
 
 if TYPE_CHECKING:
@@ -34,40 +35,42 @@ def correct_biases(
     """Corrects the bias of every layer, in graph order; see `refine_layers` for arguments and errors."""
 
     def fit(rows: LayerRows, present: Fitted) -> Fitted:
-        return replace(present, bias=fit_bias(rows, present.weight, present.bias))
+        return replace(present, bias=fit_bias(outputs_of(rows, present.weight), present.bias))
 
     result, layers, images = refine_layers(
-        quantized, batches, fit, images=IMAGES, title="biases", threads=threads, quiet=quiet
+        quantized, batches, fit, fit_bias, images=IMAGES, title="biases", threads=threads, quiet=quiet
     )
     return replace(result, notes={**result.notes, "bias correction": f"{layers} layers, on {images} images"})
 
 
-def fit_bias(
-    rows: LayerRows, weight: NDArray[np.float32], start: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """The bias with which quantised weights on quantised inputs give the FP32 layer's mean output behind its ReLU.
+def outputs_of(rows: LayerRows, weight: NDArray[np.float32]) -> LayerOutputs:
+    """What quantised weights, float32 (outputs, K), make of a layer's rows."""
+    return LayerOutputs(rows.given @ weight.T, rows.wanted, rows.bounds)
 
-    Behind a ReLU there is no closed form: each round moves a channel's bias by the gap of the means over the share
-    of its outputs that are active, which is the mean's derivative.
+
+def fit_bias(outputs: LayerOutputs, start: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """The bias with which quantised weights on quantised inputs give the FP32 layer's mean output after its ReLU.
+
+    After a ReLU there is no closed form: each round moves a channel's bias by the gap of the means over the share of
+    its outputs that are active, which is the mean's derivative.
 
     Args:
-        rows: The layer's inputs and wanted outputs.
-        weight: float32 (outputs, K), the quantised weights.
-        start: float32 (outputs,), where to begin; the bias that matches the means ahead of the ReLU where None.
+        outputs: The layer's outputs without their bias, and the wanted ones.
+        start: float32 (outputs,), where to begin; the bias that matches the means before the ReLU where None.
 
     Returns:
         float32 (outputs,).
     """
-    products = rows.given @ weight.T
-    if rows.floor is None or start is None:
-        matched: NDArray[np.float32] = (rows.wanted - products).mean(axis=0, dtype=np.float64).astype(np.float32)
-        if rows.floor is None:
+    products, bounds = outputs.products, outputs.bounds
+    if bounds is None or start is None:
+        matched: NDArray[np.float32] = (outputs.wanted - products).mean(axis=0, dtype=np.float64).astype(np.float32)
+        if bounds is None:
             return matched
         start = matched
-    target = np.maximum(rows.wanted, rows.floor).mean(axis=0, dtype=np.float64)
+    target = np.clip(outputs.wanted, *bounds).mean(axis=0, dtype=np.float64)
     bias = start.astype(np.float64)
     for _ in range(ROUNDS):
-        outputs = products + bias.astype(np.float32)
-        active = np.maximum((outputs > rows.floor).mean(axis=0), SMALLEST_SHARE)
-        bias += (target - np.maximum(outputs, rows.floor).mean(axis=0, dtype=np.float64)) / active
+        moved = products + bias.astype(np.float32)
+        active = np.maximum(((moved > bounds.low) & (moved < bounds.high)).mean(axis=0), SMALLEST_SHARE)
+        bias += (target - np.clip(moved, *bounds).mean(axis=0, dtype=np.float64)) / active
     return bias.astype(np.float32)

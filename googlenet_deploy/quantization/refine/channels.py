@@ -7,13 +7,14 @@ layer to all that read its channels, so they must know every reader, and that no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS, is_scaled_gemm
 from googlenet_deploy.graph.edit import to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute
+from googlenet_deploy.quantization.linear_layers import BIAS, WEIGHT, may_have_bias, read_bias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-WEIGHT, BIAS = 1, 2  # positions among a layer's inputs
 # Operators that keep channels apart and their order, one input and one output each.
 CARRIERS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Dropout", "Flatten"})
 
@@ -96,15 +95,11 @@ def _layer_behind(graph: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | No
 
 def is_plain_layer(graph: GraphView, node: onnx.NodeProto) -> bool:
     """Whether a node is a convolution without groups, or a Gemm of the linear layer's form, with constant weights."""
-    if not all(graph.is_constant(name) for name in node.input[1:] if name):
+    if node.op_type not in ("Conv", "Gemm") or not all(graph.is_constant(name) for name in node.input[1:] if name):
+        return False
+    if not may_have_bias(graph, node):
         return False
     return attribute(node, "group", 1) == 1 if node.op_type == "Conv" else not is_scaled_gemm(node)
-
-
-def outputs_first(node: onnx.NodeProto, weight: NDArray[Scalar]) -> NDArray[Scalar]:
-    """A layer's weights with the output channels as first axis and the input channels as second."""
-    turned = node.op_type == "Gemm" and not attribute(node, "transB", 0)
-    return np.swapaxes(weight, 0, 1) if turned else weight
 
 
 class LayerEditor:
@@ -129,10 +124,8 @@ class LayerEditor:
 
     def bias(self, name: str) -> NDArray[np.float64]:
         """A layer's bias, float64 (output channels,); zeros where it has none."""
-        node = self.graph.node(name)
-        if (name, BIAS) in self._changed or (len(node.input) > BIAS and node.input[BIAS]):
-            return self._value(name, BIAS)
-        return np.zeros(outputs_first(node, self.weight(name)).shape[0])
+        changed = self._changed.get((name, BIAS))
+        return read_bias(self.graph, name).astype(np.float64) if changed is None else changed
 
     def set_weight(self, name: str, value: NDArray[np.float64]) -> None:
         """Gives a layer other weights."""

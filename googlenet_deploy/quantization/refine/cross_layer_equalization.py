@@ -19,11 +19,11 @@ import numpy as np
 from googlenet_deploy.calibration.placement import QUANTIZED_OPERATORS
 from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.graph import GraphView
+from googlenet_deploy.quantization.linear_layers import outputs_first
 from googlenet_deploy.quantization.refine.channels import (
     Channels,
     LayerEditor,
     is_plain_layer,
-    outputs_first,
     trace_channels,
 )
 

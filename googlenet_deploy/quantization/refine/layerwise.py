@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.device.progress import progress
+from googlenet_deploy.quantization.linear_layers import may_have_bias, outputs_first, read_bias
 from googlenet_deploy.quantization.refine.activation_store import Frontier
-from googlenet_deploy.quantization.refine.channels import outputs_first
-from googlenet_deploy.quantization.refine.im2col import LayerRows, can_sample, sample_rows
+from googlenet_deploy.quantization.refine.im2col import (
+    LayerOutputs,
+    LayerRows,
+    can_sample,
+    sample_outputs,
+    sample_rows,
+)
 from googlenet_deploy.quantization.weights import QuantizedWeight
 
 if TYPE_CHECKING:
@@ -45,12 +51,14 @@ class Fitted:
 
 
 Fit = Callable[[LayerRows, Fitted], Fitted]
+FitBias = Callable[[LayerOutputs, "NDArray[np.float32] | None"], "NDArray[np.float32]"]
 
 
 def refine_layers(
     quantized: QuantizedModel,
     batches: Batches,
     fit: Fit,
+    fit_bias: FitBias,
     *,
     images: int,
     title: str,
@@ -59,19 +67,21 @@ def refine_layers(
 ) -> tuple[QuantizedModel, int, int]:
     """Walks through a quantised model and gives every layer what `fit` makes of its rows and its present weights.
 
-    Layers whose rows cannot be taken (groups, dilation) keep their weights and bias.
+    Layers whose rows cannot be taken (groups, dilation, transposed convolutions) are run by themselves and get another
+    bias alone.
 
     Args:
         quantized: The quantised model; it is not changed.
         batches: Prepared images.
         fit: Refines a layer.
-        images: At most so many images are used.
+        fit_bias: Refines the bias of a layer whose rows cannot be taken.
+        images: The largest number of images that are used.
         title: What the progress shows.
         threads: Threads of ONNX Runtime; one per core where None.
         quiet: Show no progress.
 
     Returns:
-        The refined quantized, how many layers were refined, and on how many images.
+        The refined quantised model, how many layers were refined, and on how many images.
 
     Raises:
         InputError: There are no images.
@@ -83,23 +93,27 @@ def refine_layers(
         while ready := frontier.ready():
             weights, biases = {}, {}
             for planned in ready:
-                present = frontier.quantized.weights[planned.name]
-                weights[planned.name] = present
-                if can_sample(frontier.graph, frontier.graph.node(planned.name)):
-                    refined += 1
-                    weights[planned.name], biases[planned.name] = _refine(frontier, planned, present, fit)
+                weights[planned.name], bias = _refine(frontier, planned, fit, fit_bias)
+                if bias is not None:
+                    biases[planned.name] = bias
+                refined += bias is not None
                 advance(1)
             frontier.refine(weights, biases)
     return frontier.quantized, refined, frontier.images
 
 
 def _refine(
-    frontier: Frontier, planned: QuantizedNode, present: QuantizedWeight, fit: Fit
-) -> tuple[QuantizedWeight, NDArray[np.float32]]:
-    node = frontier.graph.node(planned.name)
+    frontier: Frontier, planned: QuantizedNode, fit: Fit, fit_bias: FitBias
+) -> tuple[QuantizedWeight, NDArray[np.float32] | None]:
+    """A layer's refined weights, and its bias; None where it can have none."""
+    node, present = frontier.graph.node(planned.name), frontier.quantized.weights[planned.name]
+    if not may_have_bias(frontier.graph, node):
+        return present, None
+    bias = frontier.quantized.biases.get(planned.name, read_bias(frontier.graph, planned.name))
+    if not can_sample(frontier.graph, node):
+        return present, fit_bias(sample_outputs(frontier, planned, present.dequantize(), SEED), bias)
     turned = outputs_first(node, present.values)
     rows = sample_rows(frontier, planned, SEED)
-    bias = frontier.quantized.biases.get(planned.name, rows.bias)
     fitted = fit(rows, Fitted(turned.reshape(len(turned), -1), present.scales, bias))
     values = np.ascontiguousarray(outputs_first(node, fitted.codes.reshape(turned.shape)))
     return QuantizedWeight(values, fitted.scales, present.axis), fitted.bias

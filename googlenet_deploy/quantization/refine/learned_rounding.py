@@ -1,4 +1,4 @@
-"""Learned rounding, layer by layer in graph order: `descent` finds the codes, `bias` what the mean still lacks.
+"""Learned rounding, layer by layer in graph order: `gptq` finds the codes, `bias_correction` what the mean still lacks.
 
 The codes reproduce what the FP32 weights make of the quantised inputs; the bias then makes the mean output that of the
 FP32 layer on FP32 inputs, and so makes up for the part of the activations' error that does not average out. AdaRound
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from googlenet_deploy.quantization.refine.bias_correction import fit_bias
+from googlenet_deploy.quantization.refine.bias_correction import fit_bias, outputs_of
 from googlenet_deploy.quantization.refine.gptq import best_weights, learn_codes, measure_moments
 from googlenet_deploy.quantization.refine.layerwise import refine_layers
 
@@ -53,9 +53,9 @@ def learn_rounding(
         moments = measure_moments(rows)
         codes = learn_codes(moments, best_weights(moments, shift), present.scales, damping)
         learned = replace(present, codes=codes)
-        return replace(learned, bias=fit_bias(rows, learned.weight))
+        return replace(learned, bias=fit_bias(outputs_of(rows, learned.weight)))
 
     result, layers, images = refine_layers(
-        quantized, batches, fit, images=IMAGES, title="rounding", threads=threads, quiet=quiet
+        quantized, batches, fit, fit_bias, images=IMAGES, title="rounding", threads=threads, quiet=quiet
     )
     return replace(result, notes={**result.notes, "learned rounding": f"{layers} layers, on {images} images"})

@@ -14,8 +14,8 @@ import numpy as np
 
 from googlenet_deploy.errors import BadModelError, requires
 from googlenet_deploy.graph.graph import SHAPE_OPERATORS
+from googlenet_deploy.quantization.linear_layers import outputs_first
 from googlenet_deploy.quantization.refine.activation_offset import biases_without_shifts
-from googlenet_deploy.quantization.refine.channels import outputs_first
 from googlenet_deploy.quantization.weights import LARGEST_CODE, QuantizedWeight
 from googlenet_deploy.training.qat.onnx_network import REMEDY, OnnxNetwork, find_module, layers, with_weights
 

@@ -16,7 +16,7 @@ from googlenet_deploy.graph.edit import to_tensor
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.model.architecture import ARCHITECTURES, STEM_WIDTHS
-from googlenet_deploy.quantization.refine.channels import outputs_first
+from googlenet_deploy.quantization.linear_layers import outputs_first
 
 with requires("train"):
     import onnx

@@ -85,7 +85,7 @@ def test_unusable_images_are_left_out_and_none_is_an_error(
     hold_out = HoldOutEvaluation(mini(), specification, [ImageSource("gone.png"), *sources[:3]])
     assert len(hold_out) == 3
     assert [image.name for image in hold_out.skipped] == ["gone.png"]
-    with pytest.raises(InputError, match="none of those that judge the result can be used"):
+    with pytest.raises(InputError, match="none of the hold-out images can be used"):
         HoldOutEvaluation(mini(), specification, [ImageSource("gone.png")])
 
 

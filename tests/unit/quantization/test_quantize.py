@@ -23,7 +23,7 @@ from googlenet_deploy.errors import BadTableError, InputError, UsageError, Verif
 from googlenet_deploy.graph.files import read_metadata
 from googlenet_deploy.quantization import quantize as module
 from googlenet_deploy.quantization.accuracy_probe import compare
-from googlenet_deploy.quantization.lint import ERROR, Finding
+from googlenet_deploy.quantization.findings import ERROR, Finding
 from googlenet_deploy.quantization.mixed_precision.search import Budget
 from googlenet_deploy.quantization.quantize import (
     HoldOutImages,
@@ -109,7 +109,7 @@ def test_shares_of_scales_that_a_refinement_changed_are_not_claimed(
             quantized, scales={**quantized.scales, "input": 2 * quantized.scales["input"]}, notes={"wider": "yes"}
         )
 
-    result = run(source, None, selection, after=[wider])
+    result = run(source, None, selection, after=[wider], checked=0)
     record = json.loads(read_metadata("m", result.model).extra["quantization"])
     assert "input" not in record["saturated"]
     assert record["steps"] == {"wider": "yes"}
@@ -125,7 +125,7 @@ def test_steps_ahead_change_what_is_calibrated(source: CalibrationSource, select
                 tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
         return changed, {"doubled": "conv1"}
 
-    plain, changed = run(source, None, selection), run(source, None, selection, before=[doubled])
+    plain, changed = run(source, None, selection), run(source, None, selection, before=[doubled], checked=0)
     assert changed.table.amax("conv1", "max") == pytest.approx(2 * plain.table.amax("conv1", "max"), rel=1e-5)
     assert changed.quantized.notes == {"doubled": "conv1"}
     with pytest.raises(UsageError, match="its table does not fit"):
@@ -161,16 +161,68 @@ def test_a_result_that_breaks_a_rule_is_not_given(source: CalibrationSource, sel
         run(source, None, selection)
 
 
-def test_a_result_far_from_fp32_is_doubted(source: CalibrationSource, selection: ImageSelection) -> None:
-    def ruined(quantized: QuantizedModel, _batches: Batches) -> QuantizedModel:
-        return replace(quantized, scales={name: 50 * scale for name, scale in quantized.scales.items()})
+def widened(table: CalibrationTable, factor: float) -> CalibrationTable:
+    """A table whose ranges are all too wide."""
+    records = [
+        replace(record, amax={name: factor * value for name, value in record.amax.items()}) for record in table.records
+    ]
+    return replace(table, records=tuple(records))
 
-    result = run(source, None, selection, after=[ruined])
+
+def test_a_result_far_from_fp32_is_doubted(source: CalibrationSource, selection: ImageSelection) -> None:
+    table = run(source, None, selection).table
+    result = run(source, widened(table, 40.0), selection)
+    assert result.measure is not None
+    assert 0 < result.measure.sqnr < 15
     assert any("`evaluate INT8 --reference FP32` says where" in warning for warning in result.warnings)
 
 
-class TestJudges:
-    """Images that judge the result."""
+@pytest.mark.parametrize("factor", [1e4, 1e6])
+def test_a_ruined_result_is_refused_unless_it_is_to_be_kept(
+    source: CalibrationSource, selection: ImageSelection, factor: float
+) -> None:
+    table = widened(run(source, None, selection).table, factor)
+    with pytest.raises(VerificationError, match=r"the INT8 model is ruined: .* nothing was written"):
+        run(source, table, selection)
+    kept = run(source, table, selection, keep_doubtful=True)
+    assert kept.warnings[0].startswith("the INT8 model is ruined")
+
+
+def test_a_refinement_that_harms_is_undone_and_the_next_one_still_tried(
+    source: CalibrationSource, selection: ImageSelection
+) -> None:
+    def coarser(quantized: QuantizedModel, _batches: Batches) -> QuantizedModel:
+        scales = {name: 9 * scale for name, scale in quantized.scales.items()}
+        return replace(quantized, scales=scales, notes={**quantized.notes, "coarser": "done"})
+
+    def noted(quantized: QuantizedModel, _batches: Batches) -> QuantizedModel:
+        return replace(quantized, notes={**quantized.notes, "noted": "done"})
+
+    plain, result = run(source, None, selection), run(source, None, selection, after=[coarser, noted])
+    assert result.quantized.notes["coarser"].startswith("undone: it changed the SQNR on 20 hold-out images from")
+    assert result.quantized.notes["noted"] == "done"
+    assert result.quantized.scales == plain.quantized.scales
+    assert result.measure is not None
+    assert plain.measure is not None
+    assert result.measure.sqnr == pytest.approx(plain.measure.sqnr, abs=1e-9)
+
+
+def test_a_change_of_the_model_that_harms_is_undone(source: CalibrationSource, selection: ImageSelection) -> None:
+    def smaller(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[str, str]]:
+        changed = onnx.ModelProto.FromString(model.SerializeToString())
+        for tensor in changed.graph.initializer:
+            if tensor.name == "conv1.weight":
+                value = onnx.numpy_helper.to_array(tensor) * np.float32(0.5)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+        return changed, {"smaller": "conv1"}
+
+    plain, result = run(source, None, selection), run(source, None, selection, before=[smaller])
+    assert result.quantized.notes["smaller"].startswith("undone")
+    assert result.table == plain.table
+
+
+class TestHoldOutImages:
+    """Images that the result is compared on."""
 
     def test_other_images_than_those_at_hand(
         self, source: CalibrationSource, selection: ImageSelection, picture_folder: Path, tmp_path: Path
@@ -191,13 +243,13 @@ class TestJudges:
         assert result.agreement is not None
         assert result.unseen
 
-    def test_unreadable_ones_leave_the_result_unjudged(
+    def test_unreadable_ones_leave_the_result_uncompared(
         self, source: CalibrationSource, selection: ImageSelection
     ) -> None:
         gone = HoldOutImages(ImageSelection((ImageSource("gone.png"),), ()))
         result = run(source, None, selection, hold_out=gone)
         assert result.agreement is None
-        with pytest.raises(InputError, match="none of those that judge the result can be used"):
+        with pytest.raises(InputError, match="none of the hold-out images can be used"):
             run(source, None, selection, hold_out=gone, ranked=True)
 
     def test_skipped_ones_are_reported(self, source: CalibrationSource, selection: ImageSelection) -> None:
@@ -231,12 +283,12 @@ class TestCompare:
     """Two models on the same batches."""
 
     def test_itself(self, tiny: Callable, pictures: Callable) -> None:
-        agreement = compare(tiny(), tiny(), ArrayBatches(pictures(5), 2))
-        assert agreement is not None
+        agreement = compare(tiny(), tiny(), ArrayBatches(pictures(5), 2)).agreement
         assert (agreement.images, agreement.equal, agreement.noise) == (5, 5, 0.0)
 
     def test_no_images(self, tiny: Callable, pictures: Callable) -> None:
-        assert compare(tiny(), tiny(), ArrayBatches(pictures(5)[:0], 2)) is None
+        with pytest.raises(InputError, match="there are none to compare"):
+            compare(tiny(), tiny(), ArrayBatches(pictures(5)[:0], 2))
 
     def test_nan(self, tiny: Callable, pictures: Callable) -> None:
         broken = tiny()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from googlenet_deploy.quantization.refine.gptq import best_weights, feed_back, learn_codes, measure_moments
-from googlenet_deploy.quantization.refine.im2col import LayerRows
+from googlenet_deploy.quantization.refine.im2col import Bounds, LayerRows
 from googlenet_deploy.quantization.weights import max_scales
 
 
@@ -22,7 +22,7 @@ def layer(seed: int, inputs: int = 9, outputs: int = 4, rows: int = 300, noise: 
     given = wanted + noise * random.normal(size=wanted.shape)
     weight = random.normal(size=(outputs, inputs)).astype(np.float32)
     bias = random.normal(size=outputs).astype(np.float32)
-    return LayerRows(given.astype(np.float32), (wanted @ weight.T + bias).astype(np.float32), weight, bias, 0.0)
+    return LayerRows(given.astype(np.float32), (wanted @ weight.T + bias).astype(np.float32), weight, bias, Bounds(0.0))
 
 
 def coarse(weight: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_inputs_that_are_alike_share_their_rounding_errors() -> None:
 def test_order_of_the_inputs_does_not_show_in_the_codes() -> None:
     rows = layer(5)
     scales = coarse(rows.weight)
-    turned = LayerRows(rows.given[:, ::-1], rows.wanted, rows.weight[:, ::-1], rows.bias, rows.floor)
+    turned = LayerRows(rows.given[:, ::-1], rows.wanted, rows.weight[:, ::-1], rows.bias, rows.bounds)
     plain, reversed_ = (learn_codes(m, m.weight, scales, 0.01) for m in map(measure_moments, (rows, turned)))
     assert np.array_equal(plain, reversed_[:, ::-1])
 

@@ -19,8 +19,8 @@ from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
 from googlenet_deploy.quantization.refine.activation_store import Frontier, StoredTensor
-from googlenet_deploy.quantization.refine.bias_correction import correct_biases, fit_bias
-from googlenet_deploy.quantization.refine.im2col import LayerRows, sample_rows
+from googlenet_deploy.quantization.refine.bias_correction import correct_biases, fit_bias, outputs_of
+from googlenet_deploy.quantization.refine.im2col import Bounds, LayerRows, sample_rows
 from googlenet_deploy.quantization.refine.learned_rounding import learn_rounding
 from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales
 from googlenet_deploy.quantization.weights import QuantizedWeight
@@ -93,7 +93,7 @@ def test_layers_in_float_stay_as_they_are(mini: Callable, mini_table: Calibratio
     assert len(result.biases) == len(quantized.plan.nodes)
 
 
-def test_grouped_and_dilated_layers_keep_weights_and_bias(
+def test_grouped_and_dilated_layers_keep_their_weights_and_get_a_bias(
     calibrated: Callable[..., CalibrationResult], images: np.ndarray
 ) -> None:
     net = Net(3)
@@ -106,8 +106,11 @@ def test_grouped_and_dilated_layers_keep_weights_and_bias(
     model = net.model()
     quantized = round_to_nearest(model, calibrated(model).table)
     result = correct_biases(quantized, ArrayBatches(images[:8]), quiet=True)
-    assert {node.name for node in quantized.plan.nodes} - set(result.biases) == {"grouped", "wide"}
-    assert result.notes["bias correction"].startswith("2 layers")
+    assert {node.name for node in quantized.plan.nodes} == set(result.biases)
+    for name in ("grouped", "wide"):
+        assert np.array_equal(result.weights[name].values, quantized.weights[name].values)
+    assert result.notes["bias correction"].startswith("4 layers")
+    assert noise(result, images) < noise(quantized, images)
 
 
 def test_classifier_stored_the_other_way_round(
@@ -207,7 +210,7 @@ def test_bias_behind_a_relu_matches_the_mean_that_is_handed_on() -> None:
     weight = random.normal(size=(3, 6)).astype(np.float32)
     wanted = given @ weight.T - 1
     rounded = (weight * 0.9).astype(np.float32)
-    rows = LayerRows(given, wanted.astype(np.float32), weight, np.full(3, -1, np.float32), 0.0)
-    bias = fit_bias(rows, rounded)
+    rows = LayerRows(given, wanted.astype(np.float32), weight, np.full(3, -1, np.float32), Bounds(0.0))
+    bias = fit_bias(outputs_of(rows, rounded))
     mean = np.maximum(given @ rounded.T + bias, 0).mean(axis=0)
     assert mean == pytest.approx(np.maximum(wanted, 0).mean(axis=0), rel=0.01)
