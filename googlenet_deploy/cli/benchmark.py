@@ -1,8 +1,8 @@
 """Measure latency, throughput, memory and energy of a model, or compare two measurements.
 
-Latency in every scope that exists here (preprocess, copy in, network, copy out, end to end), after a warm-up that lasts
-until it settles, in several rounds that give every figure an interval; power from the board's or GPU's own meter, with
-its uncertainty, or the reason why there is none. Images are real ones (--images) or synthetic.
+Measures latency in every scope that exists here (preprocess, copy in, network, copy out, end to end) after a warm-up
+that lasts until it settles, in several rounds, so that every figure has an interval; and power from the board's or
+GPU's own meter with its uncertainty, or the reason why there is none. Images are real (--images) or synthetic.
 
 Examples:
   googlenet-deploy benchmark model.onnx

@@ -1,8 +1,8 @@
-"""Build a TensorRT or TensorRT-RTX engine from an ONNX model, and prove the precision that it runs in.
+"""Build a TensorRT or TensorRT-RTX engine from an ONNX model, and prove which precision it runs in.
 
 TensorRT builds for the GPU that it runs on, so Jetson engines are built on the Jetson. TensorRT-RTX builds ahead of
-time for the GPUs named by --compute-capability, on any machine. Beside the engine goes X.engine.json: what it was made
-from, for which GPU and version, and what every layer computes in.
+time for the GPUs named by --compute-capability, on any machine. The manifest X.engine.json beside the engine records
+what it was built from, for which GPU and version, and the type that every layer computes in.
 
 Examples:
   googlenet-deploy build model.int8.onnx --output model.engine --batch 1,8,32 --require int8=0.95

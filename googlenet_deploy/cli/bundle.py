@@ -2,9 +2,9 @@
 
 A Jetson bundle holds the ONNX models, calibration, golden images with the workstation's answers, the device's commands
 as one file, and scripts that build the engine there and test it. A Triton bundle is a model repository, a DeepStream
-bundle a configuration of nvinfer, a jetson-inference bundle a model that undoes the fixed preprocessing of its
-imagenet program. --device-only writes the commands alone, googlenet-device.pyz, which any Python 3.8
-or later with NumPy and Pillow runs.
+bundle an nvinfer configuration, a jetson-inference bundle a model that undoes the fixed preprocessing of its imagenet
+program. --device-only writes only the commands, as googlenet-device.pyz, which needs Python 3.8 or later, NumPy and
+Pillow.
 
 Examples:
   googlenet-deploy bundle --kind jetson --target orin-nano --fp32 m.onnx --images photos/ --output bundle.zip

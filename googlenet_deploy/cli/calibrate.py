@@ -1,7 +1,7 @@
-"""Find out what range each activation of an FP32 model has: images to a calibration table.
+"""Measure the range of each activation of an FP32 model: images to a calibration table.
 
-One pass over the images serves every method (max, percentile, entropy, mse, and auto, which picks for each tensor
-what leaves the smallest error on images held back). Memory does not depend on the number of images.
+One pass over the images serves every threshold method (max, percentile, entropy, mse, and auto, which picks for each
+tensor the method with the smallest error on hold-out images). Memory does not depend on the number of images.
 
 Examples:
   googlenet-deploy calibrate model.onnx --images photos/ --output table.json
@@ -78,7 +78,7 @@ def add_method_options(group: argparse._ArgumentGroup) -> None:
         "(default all)",
     )
     group.add_argument(
-        "--resume", metavar="FILE", help="go on from this file if it exists, and keep the counts in it on the way"
+        "--resume", metavar="FILE", help="resume from this checkpoint if it exists, and keep it updated"
     )
     group.add_argument("--batch", type=positive, default=2, metavar="N", help="images per batch (default 2)")
     group.add_argument("--threads", type=positive, metavar="N", help="the model's threads (default: one per core)")
@@ -131,7 +131,7 @@ def resumable(options: CalibrationOptions) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, OutputError):
         if options.state and Path(options.state).exists():
-            print(f"\nnote: what was counted is in {options.state}; the same command goes on from it", file=sys.stderr)
+            print(f"\nnote: what was counted is in {options.state}; the same command resumes from it", file=sys.stderr)
         raise
     discard_state(options)
 

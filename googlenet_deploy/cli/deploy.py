@@ -1,9 +1,9 @@
-"""The whole way for one target: weights and photographs to a tested bundle and a report.
+"""Deploy end to end for one target: weights and photographs to a tested bundle and a report.
 
 Exports and verifies, calibrates, quantises, evaluates every precision on images that calibration did not see, estimates
-what the target can do, builds what this machine can build, packs a bundle and runs its self-test, and writes
-report.html. A step whose inputs did not change is skipped; what was interrupted goes on with the same command. It stops
-at the first gate that does not hold, with exit status 3.
+latency and memory on the target, builds an engine where this machine can, packs a bundle, runs its self-test, and
+writes report.html. Steps whose inputs did not change are skipped; after an interruption the same command resumes. It
+stops at the first gate that fails, with exit status 3.
 
 Examples:
   googlenet-deploy deploy --weights bvlc --images photos/ --target orin-nano --output build/orin
@@ -52,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         result = deploy(config, _ignore if arguments.quiet else _say, quiet=arguments.quiet)
     except KeyboardInterrupt:
-        print("\nnote: what was finished is kept; the same command goes on from here", file=sys.stderr)
+        print("\nnote: what was finished is kept; the same command resumes here", file=sys.stderr)
         raise
     if not arguments.quiet:
-        print(f"\n{result.folder / 'report.html'} tells what was found")
-        for name in ("bundle.zip", "model.engine"):
+        print(f"\nReport: {result.folder / 'report.html'}")
+        for title, name in (("Device bundle", "bundle.zip"), ("Engine", "model.engine")):
             if (result.folder / name).exists():
-                print(f"{result.folder / name} is for the device")
+                print(f"{title}: {result.folder / name}")
     return 0
 
 

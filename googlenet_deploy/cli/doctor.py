@@ -1,4 +1,4 @@
-"""What this machine can run, what is missing, and how to mend it.
+"""Show what this machine can run, what is missing, and how to fix that.
 
 Looks for a GPU or Jetson module, JetPack and power mode, TensorRT, TensorRT-RTX, CUDA access from Python, ONNX Runtime,
 OpenVINO and a power meter. Exit status 0 whatever it finds; with --require TASK it is 3 where that task cannot be done.

@@ -1,7 +1,7 @@
-"""Bounds of latency and memory on a module that is not available, and the energy at its power cap.
+"""Estimate latency and memory on a module that is not available, and the energy at its power cap.
 
-From each layer's multiply-adds and bytes and the module's published peak rates, per power mode (the roofline model).
-These are bounds, not predictions: real engines are slower. Measure with benchmark on the device.
+Computed from each layer's multiply-adds and bytes and the module's published peak rates, per power mode (the roofline
+model). The figures are lower bounds, not predictions: real engines are slower. Measure with benchmark on the device.
 
 Examples:
   googlenet-deploy estimate model.int8.onnx --target orin-nano

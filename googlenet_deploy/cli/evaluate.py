@@ -1,9 +1,9 @@
-"""Measure a model's accuracy on labelled images, and how near it is to a reference.
+"""Measure a model's accuracy on labelled images, and its agreement with a reference.
 
 Labels come from a CSV file of filename,label (class index, class name or WordNet id), or from a folder per class.
-Every figure is given with its 95 % interval. With a reference the two are compared image by image, tensor by tensor
-where both are ONNX models with the same names, and what is likely wrong with the model is explained. Without labels
-only the comparison is made. --preprocessing-of measures what the fixed preprocessing of a host costs.
+Every figure has its 95 % interval. With a reference the two are compared image by image, and tensor by tensor where
+both are ONNX models with the same names, and the likely cause of a large error is explained. Without labels only the
+comparison is made. --preprocessing-of measures what the fixed preprocessing of a host costs.
 
 Examples:
   googlenet-deploy evaluate model.onnx --images val/ --labels labels.csv

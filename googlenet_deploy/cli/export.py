@@ -1,8 +1,8 @@
-"""Weights to a verified, simplified ONNX model.
+"""Export weights to a verified, simplified ONNX model.
 
-Native LRN, BatchNorm folded, readable layer names; class names and preprocessing travel in the metadata. The
-result is compared in ONNX Runtime with PyTorch and with the unsimplified graph before it is written, and equal inputs
-give equal bytes.
+The model has native LRN, folded BatchNorm and readable layer names, and carries its class names and preprocessing in
+its metadata. Before it is written it is compared in ONNX Runtime with PyTorch and with the unsimplified graph. The same
+inputs produce the same bytes.
 
 Examples:
   googlenet-deploy export --weights bvlc --output bvlc.onnx

@@ -1,10 +1,10 @@
-"""Classify images, videos, a camera, or what appears in a folder.
+"""Classify images, videos, a camera, or new images in a watched folder.
 
 MODEL is an ONNX model, or an engine that build made. PATH is an image, a folder (searched with its subfolders), a
 pattern such as 'photos/*.jpg', - for standard input (an image, or one path per line), a video file, camera:0 or
 /dev/video0 (the first camera), csi:0 (a Jetson's CSI camera), an rtsp:// or http:// address, or a GStreamer pipeline
-ending in appsink. A picture or a video with an end is worked through at any address; other addresses are live.
-Images and frames that cannot be used are named, counted and left out. Ctrl-C and SIGTERM end after the current batch.
+ending in appsink. An image or a video file is processed to its end at any address; other addresses are live streams.
+Images and frames that cannot be used are named, counted and skipped. Ctrl-C and SIGTERM end after the current batch.
 
 Examples:
   googlenet-infer model.onnx photo.jpg

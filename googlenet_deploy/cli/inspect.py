@@ -1,7 +1,7 @@
-"""Show what a model or an engine is made of: layers, sizes, types, fusions, multiply-adds, memory.
+"""Show the contents of a model or an engine: layers, sizes, types, fusions, multiply-adds, memory.
 
 MODEL is an ONNX file of any tool, an engine that `build` wrote (with its manifest beside it), or the JSON of TensorRT's
-engine inspector; of engines it also tells what fell back to a wider type, and the likely reason. With --model or
+engine inspector; for engines it also lists layers that fell back to a wider type, and the likely reason. With --model or
 --weights the PyTorch network is measured instead, as in the paper's Table 1: each layer's output size, parameters,
 multiply-adds and activation bytes, and the largest activation memory that is live at once.
 

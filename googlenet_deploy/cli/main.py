@@ -21,8 +21,8 @@ from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import GoogLeNetDeployError
 
 EXIT_STATUS_HELP = """\
-exit status: 0 done; 1 it failed, and the message says why; 2 wrong usage;
-3 done, but a gate that you set does not hold."""
+exit status: 0 done; 1 failed, and the message says why; 2 wrong usage;
+3 done, but a gate that you set fails."""
 _BASE_PACKAGES = {
     "numpy": "pip install numpy, or apt install python3-numpy",
     "PIL": "pip install pillow, or apt install python3-pil",
@@ -39,7 +39,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Dict[str, Command] = {
-    "deploy": Command("the whole way for one target: weights and photographs to a tested bundle and a report"),
+    "deploy": Command("end to end for one target: weights and photographs to a tested bundle and a report"),
     "train": Command("train a classifier from a folder of images"),
     "export": Command("weights to a verified, simplified ONNX model", ("export-onnx",)),
     "calibrate": Command("images and an FP32 ONNX model to a calibration table"),
@@ -49,8 +49,8 @@ COMMANDS: Dict[str, Command] = {
     "evaluate": Command("top-1, top-5 and agreement with a reference"),
     "benchmark": Command("latency, throughput, memory and energy; comparison of two measurements"),
     "estimate": Command("bounds of latency and memory on a module that is not available, energy at its power cap"),
-    "selftest": Command("an unpacked bundle's files and answers, held against the workstation's"),
-    "bundle": Command("pack for Jetson, Triton or DeepStream; verify and unpack such bundles"),
+    "selftest": Command("check an unpacked bundle's files, and its answers against the workstation's"),
+    "bundle": Command("pack for Jetson, Triton, DeepStream or jetson-inference; verify and unpack such bundles"),
     "doctor": Command("what this machine can run, and what is missing"),
     "inspect": Command("layers, types, sizes and costs of a model"),
 }

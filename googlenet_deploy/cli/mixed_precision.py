@@ -1,4 +1,4 @@
-"""What `quantize` says and asks about layers that stay in float."""
+"""Options and output of `quantize` for layers that stay in float: mixed precision."""
 
 from __future__ import annotations
 
@@ -150,4 +150,4 @@ def apply_budget(precision: Optional[PrecisionChoice]) -> None:
     reached = "; ".join(
         f"{budget.name}={budget.value:g}, best {budget.reached(precision.trial.measure)}" for budget in missed
     )
-    raise GateError(f"the budget cannot be kept with any layer in INT8: {reached}", "ask for less, or stay in FP16")
+    raise GateError(f"the budget cannot be kept with any layer in INT8: {reached}", "relax the budget or use FP16")

@@ -1,8 +1,8 @@
-"""Quantise an FP32 model to INT8 with Q/DQ pairs where TensorRT wants them, and check the result.
+"""Quantise an FP32 model to INT8 with Q/DQ pairs where TensorRT expects them, and check the result.
 
-From images (which are calibrated on) or from a calibration table. The result is linted by TensorRT's rules and, on
-images that calibration did not see, compared with the FP32 model. With --lint or --repair the model is a quantised
-one of any tool, whose faults are named or repaired.
+Calibrates on images, or reads a calibration table. The result is linted by TensorRT's rules and compared with the FP32
+model on images that calibration did not see. --lint and --repair take a quantised model of any tool, and report or
+repair its errors.
 
 Examples:
   googlenet-deploy quantize model.onnx --images photos/ --output model.int8.onnx

@@ -1,6 +1,6 @@
-"""Check that an unpacked Jetson bundle is whole, and that what runs here answers as the workstation did.
+"""Check that an unpacked Jetson bundle is complete, and that this machine computes what the workstation did.
 
-Every file is held against its hash, images are prepared and compared with the workstation's pixels, and each model that
+Every file is checked against its hash, images are prepared and compared with the workstation's pixels, and each model that
 can run here (ONNX Runtime, and the engine that build.sh made) is compared with the recorded scores. Exit status 1 where
 anything differs by more than golden/golden.json allows.
 

@@ -1,4 +1,4 @@
-"""What options say about a model of another tool, stored in the model, so that what is written carries it."""
+"""Metadata that options state about a model of another tool, stored in the model that is written."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 """Train a classifier from images.
 
 --data is a folder that holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out; a
-CSV file of filename,label or filename,label,split; CIFAR-10's or CIFAR-100's own archive, binary or python version; or
+CSV file of filename,label or filename,label,split; the original CIFAR-10 or CIFAR-100 archive, binary or Python; or
 WebDataset shards of KEY.jpg and KEY.cls, for data sets larger than a disk (files, https://..., or pipe:COMMAND, which
 is run).
 
-The output is replaced after each epoch that is at least as accurate on the validation images as all before; beside it
-lie the last epoch's weights (model.last.safetensors) and, until the run is complete, its state
-(model.state.safetensors). SIGTERM and Ctrl-C save the state; the same command with --resume goes on from it.
-Checkpoints carry class names, preprocessing and a record of the run; `export` makes the ONNX model of them.
+The output is replaced after each epoch whose validation accuracy is at least as high as any before. The last epoch's
+weights (model.last.safetensors) and, until the run is complete, its state (model.state.safetensors) are written beside
+it. SIGTERM and Ctrl-C save the state; the same command with --resume continues from it. Checkpoints carry class names,
+preprocessing and a record of the run; `export` converts them to ONNX.
 
 With --qat the training is quantisation-aware: it starts from an FP32 model that `export` wrote and the table that
 `calibrate` made for it, and the output is the INT8 model that `quantize` would write, with learned weights and scales.

@@ -55,7 +55,7 @@ class Deployment:
 
 
 def deploy(config: DeployConfig, say: Say, *, quiet: bool = False, steps: tuple[Step, ...] = STEPS) -> Deployment:
-    """Does the whole way, or what is left of it.
+    """Runs all steps, or those that are left.
 
     Args:
         config: What is asked for.
@@ -66,7 +66,7 @@ def deploy(config: DeployConfig, say: Say, *, quiet: bool = False, steps: tuple[
     Raises:
         UsageError: The configuration makes no sense, or its target does not exist.
         GateError: A gate does not hold; the report says more.
-        GoogLeNetDeployError: A step failed; what was done before it is kept, and the same call goes on from there.
+        GoogLeNetDeployError: A step failed; what was done before it is kept, and the same call resumes there.
     """
     config, target, changes = config.resolved()
     job = Job(config, target, quiet=quiet)
@@ -113,7 +113,7 @@ def perform(step: Step, job: Job) -> tuple[StepResult, tuple[str, ...]]:
     try:
         outcome = step.run(job)
     except GoogLeNetDeployError as error:
-        error.remedy = error.remedy or "mend that and give the same command: it goes on from here"
+        error.remedy = error.remedy or "fix this and rerun the same command; it resumes here"
         error.message = f"step {step.name}: {error.message}"
         raise
     seconds = time.perf_counter() - start

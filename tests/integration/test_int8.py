@@ -121,7 +121,7 @@ class TestCalibrate:
 
         with mock.patch.object(Collector, "add", interrupted):
             _, err = run(*command, "--output", second, "--resume", state, status=130)
-        assert f"what was counted is in {state}; the same command goes on from it" in err
+        assert f"what was counted is in {state}; the same command resumes from it" in err
         assert state.exists()
         assert not second.exists()
         run(*command, "--output", second, "--resume", state)

@@ -28,8 +28,8 @@ def test_it_says_what_it_did_and_where_it_lies(
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("unchanged  images     8 calibrate, 12 others evaluate")
     assert printed[-2:] == [
-        f"{tmp_path / 'orin/report.html'} tells what was found",
-        f"{tmp_path / 'orin/bundle.zip'} is for the device",
+        f"Report: {tmp_path / 'orin/report.html'}",
+        f"Device bundle: {tmp_path / 'orin/bundle.zip'}",
     ]
     assert main([*command, "--quiet"]) == 0
     assert capsys.readouterr().out == ""
@@ -39,7 +39,7 @@ def test_a_gate_ends_it_with_status_3(command: list[str], capsys: pytest.Capture
     assert main([*command, "--require", "sqnr=90"]) == 3
     ended = capsys.readouterr()
     assert "required is at least 90 dB" in ended.err
-    assert "is for the device" not in ended.out
+    assert "Device bundle" not in ended.out
 
 
 def test_an_interruption_says_that_it_goes_on(
@@ -50,4 +50,4 @@ def test_an_interruption_says_that_it_goes_on(
 
     monkeypatch.setattr(DivideImages, "run", interrupted)
     assert main([*command, "--seed", "9"]) != 0
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command resumes here" in capsys.readouterr().err
