@@ -77,9 +77,7 @@ def add_method_options(group: argparse._ArgumentGroup) -> None:
         help="observe all activations, as TensorRT's cache and DLAs need it, or only those that a Q/DQ model quantises "
         "(default all)",
     )
-    group.add_argument(
-        "--resume", metavar="FILE", help="resume from this checkpoint if it exists, and keep it updated"
-    )
+    group.add_argument("--resume", metavar="FILE", help="resume from this checkpoint if it exists, and keep it updated")
     group.add_argument("--batch", type=positive, default=2, metavar="N", help="images per batch (default 2)")
     group.add_argument("--threads", type=positive, metavar="N", help="the model's threads (default: one per core)")
     group.add_argument("--quiet", action="store_true", help="show no progress")

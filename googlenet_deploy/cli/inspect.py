@@ -1,8 +1,8 @@
 """Show the contents of a model or an engine: layers, sizes, types, fusions, multiply-adds, memory.
 
 MODEL is an ONNX file of any tool, an engine that `build` wrote (with its manifest beside it), or the JSON of TensorRT's
-engine inspector; for engines it also lists layers that fell back to a wider type, and the likely reason. With --model or
---weights the PyTorch network is measured instead, as in the paper's Table 1: each layer's output size, parameters,
+engine inspector; for engines it also lists layers that fell back to a wider type, and the likely reason. With --model
+or --weights the PyTorch network is measured instead, as in the paper's Table 1: each layer's output size, parameters,
 multiply-adds and activation bytes, and the largest activation memory that is live at once.
 
 Examples:

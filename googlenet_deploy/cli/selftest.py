@@ -1,8 +1,8 @@
 """Check that an unpacked Jetson bundle is complete, and that this machine computes what the workstation did.
 
-Every file is checked against its hash, images are prepared and compared with the workstation's pixels, and each model that
-can run here (ONNX Runtime, and the engine that build.sh made) is compared with the recorded scores. Exit status 1 where
-anything differs by more than golden/golden.json allows.
+Every file is checked against its hash, images are prepared and compared with the workstation's pixels, and each model
+that can run here (ONNX Runtime, and the engine that build.sh made) is compared with the recorded scores. Exit status 1
+where anything differs by more than golden/golden.json allows.
 
 Examples:
   python3 googlenet-device.pyz selftest
