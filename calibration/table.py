@@ -144,7 +144,7 @@ class CalibrationTable:
             "tool_version": self.tool_version,
             "model_sha256": self.model_sha256,
             "model": dict(sorted(self.model.items())),
-            "preprocessing": asdict(self.preprocessing),
+            "preprocessing": self.preprocessing.to_dict(),
             "images": asdict(self.images),
             "method": self.method,
             "options": dict(sorted(self.options.items())),

@@ -171,9 +171,12 @@ class Preprocessing:
         `resize_mode`, `antialias` and `fill` are left out at their defaults, so that what they do not concern reads
         and writes as before there were any.
         """
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The fields that `to_json` writes, in its order."""
         values = asdict(self)
-        later = {key: default for key, default in _LATER_FIELDS.items() if values[key] == default}
-        return json.dumps({key: value for key, value in values.items() if key not in later}, separators=(",", ":"))
+        return {key: value for key, value in values.items() if _LATER_FIELDS.get(key, _NEVER) != value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -256,6 +259,7 @@ def describe_difference(ours: Preprocessing, theirs: Preprocessing) -> Dict[str,
 
 # Fields that came after the first files were written, with what those files mean.
 _LATER_FIELDS: Dict[str, Any] = {"resize_mode": "short-side", "antialias": True, "fill": (0,)}
+_NEVER = object()
 
 
 def _is_whole(value: object) -> bool:

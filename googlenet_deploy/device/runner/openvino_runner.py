@@ -20,7 +20,7 @@ from googlenet_deploy.device.cpu_graph.forms import openvino_form
 from googlenet_deploy.device.files import PathLike, cache_folder, write_bytes
 from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
 from googlenet_deploy.device.onnx_model.messages import Value
-from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
+from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, by_image, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores, instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.device.text import reason_line
 from googlenet_deploy.errors import BadModelError, OutputError, requires
@@ -129,7 +129,7 @@ class OpenVinoRunner:
             answers += [self._answer(request) for request in running]
         except RuntimeError as error:
             raise BadModelError(self.path, f"OpenVINO cannot run it: {reason_line(error)}") from error
-        return answers[0] if len(answers) == 1 else concatenate(answers)
+        return answers[0] if len(answers) == 1 else concatenate([by_image(self, answer, 1) for answer in answers])
 
     def close(self) -> None:
         """Frees the model; may be called again."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple, Union, runtime_checkable
 
 from googlenet_deploy.device.prefetch import cancel_future, in_order, result_of
-from googlenet_deploy.device.runner.protocol import check_shape, run_any_batch
+from googlenet_deploy.device.runner.protocol import by_image, check_shape, run_any_batch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,7 @@ def run_overlapped(
 
     Raises:
         UsageError: The images do not fit the model's input.
+        BadModelError: No output has one row per image.
         Exception: What the batches raise, once the answers to those before have been handed out.
     """
     failures: List[Exception] = []
@@ -96,7 +97,8 @@ def _in_slots(
     def finish(begun: Union[int, Dict[str, NDArray[np.generic]]]) -> Dict[str, NDArray[np.generic]]:
         return slots.collect(begun) if isinstance(begun, int) else begun
 
-    return in_order(with_pauses(), begin, finish, slots.slots)
+    for batch, outputs in in_order(with_pauses(), begin, finish, slots.slots):
+        yield batch, by_image(runner, outputs, len(batch.array))
 
 
 def _in_a_thread(

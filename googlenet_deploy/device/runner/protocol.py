@@ -162,13 +162,14 @@ def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArr
     check_shape(runner, batch)
     smallest, largest = runner.batch_range
     if smallest <= len(batch) and (largest is None or len(batch) <= largest):
-        return _by_image(runner, batch)
+        return by_image(runner, runner.run(batch), len(batch))
     parts = []
     for start in range(0, len(batch), largest or len(batch)):
         part = batch[start : start + largest] if largest else batch
         missing = max(0, smallest - len(part))
         padding = np.zeros((missing, *batch.shape[1:]), batch.dtype)
-        outputs = _by_image(runner, np.concatenate([part, padding]) if missing else part)
+        filled = np.concatenate([part, padding]) if missing else part
+        outputs = by_image(runner, runner.run(filled), len(filled))
         parts.append({name: value[: len(part)] for name, value in outputs.items()})
     return concatenate(parts)
 
@@ -178,19 +179,28 @@ def concatenate(parts: Sequence[Dict[str, NDArray[np.generic]]]) -> Dict[str, ND
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _by_image(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
-    """The outputs of one run that have a row for each image."""
-    outputs = {name: _with_batch(value, len(batch)) for name, value in runner.run(batch).items()}
-    found = {name: value for name, value in outputs.items() if value.ndim and len(value) == len(batch)}
+def by_image(runner: Runner, outputs: Dict[str, NDArray[np.generic]], count: int) -> Dict[str, NDArray[np.generic]]:
+    """The outputs of one run that have a row for each image, by name.
+
+    A model of one image may leave its batch out: where no output has a row, one-dimensional ones are that image's row,
+    (classes,) becomes (1, classes). Beside an output with a row, or where the batch varies, such an output is a
+    constant.
+
+    Args:
+        runner: What ran.
+        outputs: What it gave.
+        count: Images of the run.
+
+    Raises:
+        BadModelError: No output has one row per image.
+    """
+    found = {name: value for name, value in outputs.items() if value.ndim and len(value) == count}
+    if not found and count == fixed_batch(runner) == 1:
+        found = {name: value[np.newaxis] for name, value in outputs.items() if value.ndim == 1}
     if not found:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in outputs.items())
-        raise BadModelError(runner.path, f"no output has one row for each of {len(batch)} images: {shapes}")
+        raise BadModelError(runner.path, f"no output has one row for each of {count} images: {shapes}")
     return found
-
-
-def _with_batch(value: NDArray[np.generic], size: int) -> NDArray[np.generic]:
-    """The output of one image with a batch in front where the model leaves it out: (classes,) becomes (1, classes)."""
-    return value[np.newaxis] if size == 1 and value.ndim == 1 and len(value) > 1 else value
 
 
 def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:

@@ -62,6 +62,24 @@ def test_the_file_is_the_golden_one(tmp_path: Path) -> None:
     assert (tmp_path / "table.json").read_bytes() == GOLDEN.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [
+        ({"antialias": False}, {"antialias": False}),
+        ({"resize_mode": "stretch", "resize": 224}, {"resize_mode": "stretch"}),
+        ({"resize_mode": "letterbox", "resize": 224, "fill": (7,)}, {"resize_mode": "letterbox", "fill": [7]}),
+    ],
+)
+def test_later_fields_of_the_preprocessing_are_written_where_they_matter(
+    tmp_path: Path, stated: dict[str, Any], written: dict[str, Any]
+) -> None:
+    made = replace(table(), preprocessing=replace(BVLC, **stated))
+    made.save(tmp_path / "table.json")
+    found = json.loads((tmp_path / "table.json").read_text())["preprocessing"]
+    assert {key: found[key] for key in ("resize_mode", "antialias", "fill") if key in found} == written
+    assert load_table(tmp_path / "table.json") == made
+
+
 def test_the_golden_file_is_read_back() -> None:
     assert load_table(GOLDEN) == table()
 

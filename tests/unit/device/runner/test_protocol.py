@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from googlenet_deploy.device.images.pipeline import Batch
+from googlenet_deploy.device.runner.overlap import AsyncRunner, run_overlapped
 from googlenet_deploy.device.runner.protocol import TensorSpec, fixed_batch, run_any_batch
 from googlenet_deploy.errors import BadModelError, UsageError
 
@@ -38,6 +40,55 @@ def test_any_number_of_images_runs_in_the_models_own_batches(count: int, batch: 
     assert list(outputs) == ["sum"]  # what has no row per image is left out
     assert fixed_batch(runner) == batch
     assert set(runner.batches) == {batch or count}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_model_of_one_image_may_leave_its_batch_out(count: int) -> None:
+    runner: Any = Adder(1)
+    runner.run = lambda batch: {"classes": batch[0, :, 0, 0] + np.float32(1), "scalar": np.float32(3)[()]}
+    outputs = run_any_batch(runner, images(count))
+    assert list(outputs) == ["classes"]
+    np.testing.assert_array_equal(outputs["classes"], [[index + 1.0] * 3 for index in range(count)])
+
+
+class InSlots(Adder):
+    """The same, two batches at a time."""
+
+    slots = 2
+
+    def submit(self, batch: np.ndarray) -> int:
+        self.batches.append(len(batch))
+        self.begun = [*getattr(self, "begun", []), batch]
+        return len(self.begun) - 1
+
+    def collect(self, ticket: int) -> dict[str, np.ndarray]:
+        return self.run(self.begun[ticket])
+
+
+@pytest.mark.parametrize(("size", "counts"), [(None, [1, 3, 1]), (1, [1, 2, 1]), (2, [2, 1, 2])])
+def test_slots_hand_out_what_has_a_row_per_image_too(size: int | None, counts: list[int]) -> None:
+    runner: Any = InSlots(size)
+    assert isinstance(runner, AsyncRunner)
+    batches = [Batch(images(count), ["x"] * count) for count in counts]
+    for batch, outputs in run_overlapped(runner, batches):
+        assert list(outputs) == ["sum"]
+        np.testing.assert_array_equal(outputs["sum"], np.arange(len(batch.array)) * 12)
+
+
+@pytest.mark.parametrize(
+    ("batch", "outputs"),
+    [
+        (None, {"y": np.zeros(5)}),  # the batch varies: five values whatever the images are
+        (2, {"y": np.zeros(5)}),
+        (1, {"y": np.float32(3)[()]}),
+        (1, {"y": np.zeros((3, 5))}),
+    ],
+)
+def test_constants_are_not_the_row_of_one_image(batch: int | None, outputs: dict[str, np.ndarray]) -> None:
+    runner: Any = Adder(batch)
+    runner.run = lambda batch: outputs
+    with pytest.raises(BadModelError, match=r"adder\.onnx: no output has one row for each of"):
+        run_any_batch(runner, images(1))
 
 
 def test_outputs_without_a_row_per_image_are_refused() -> None:
