@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from googlenet_deploy.device.runner.select import BACKENDS, GpuOptions, runs_engine
+from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
+from googlenet_deploy.device.runner.select import RUNNING, GpuOptions, RunnerOptions, runs_engine
+from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import BadModelError, UsageError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.evaluation.dataset import ClassIndex
 
 SHOWN = 10
+_GPU = "gpu_"  # ahead of `GpuOptions` in the namespace: benchmark has --streams of another kind
 PREPROCESSING_OPTIONS = (
     "preprocessing", "resize", "resize_mode", "fill", "antialias", "crop", "interpolation", "channels", "scale", "mean",
     "std", "layout", "dtype",
@@ -66,42 +68,11 @@ def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", choices=("float32", "uint8"))
 
 
-def add_runner_options(parser: argparse.ArgumentParser) -> None:
-    """What runs the model, and how fast images are fed to it."""
-    group = parser.add_argument_group("running")
-    group.add_argument("--batch", type=positive, default=8, metavar="N", help="images per batch (default 8)")
-    group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one per core)")
-    add_backend_options(group)
-
-
-def add_backend_options(group: argparse._ArgumentGroup) -> None:
-    """What runs the model, whatever is fed to it."""
-    group.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the model (default auto)")
-    group.add_argument("--threads", type=positive, metavar="N", help="the model's threads (default: one per core)")
-    group.add_argument(
-        "--image-backend",
-        choices=("pillow", "opencv"),
-        default="pillow",
-        help="what resizes images; OpenCV's resize differs a little from training's (default pillow)",
-    )
-    group.add_argument("--quiet", action="store_true", help="show no progress")
-
-
-def add_gpu_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """How an engine runs; gives the group, for what else a command has to say of it."""
-    group = parser.add_argument_group("engines")
-    group.add_argument("--cuda-backend", choices=("cuda-bindings", "pycuda"), help="default: what is installed")
-    group.add_argument("--cuda-graph", action="store_true", help="run the network as a CUDA graph")
-    group.add_argument(
-        "--zero-copy",
-        choices=("auto", "on", "off"),
-        default="auto",
-        help="let the GPU read the host's memory (default auto: where they share it, as on a Jetson)",
-    )
-    group.add_argument(
-        "--no-manifest", action="store_true", help="run an engine that has no manifest, such as trtexec's"
-    )
-    return group
+def add_runner_options(parser: argparse.ArgumentParser, *, leave_out: Sequence[str] = ()) -> None:
+    """What runs the model, and how images are fed to it, but for the fields that `leave_out` names."""
+    add_options(parser, FrameOptions, leave_out=leave_out)
+    add_options(parser, RunnerOptions, leave_out=leave_out)
+    option_group(parser, RUNNING).add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def refuse_unused(arguments: argparse.Namespace, defaults: Mapping[str, object], why: str) -> None:
@@ -120,27 +91,20 @@ def refuse_unused(arguments: argparse.Namespace, defaults: Mapping[str, object],
             raise UsageError(f"--{name.replace('_', '-')} {why}")
 
 
-def gpu_options(arguments: argparse.Namespace, streams: int) -> GpuOptions:
-    """What `add_gpu_options` asked for, with `streams` batches at once.
+def add_gpu_options(parser: argparse.ArgumentParser, *, leave_out: Sequence[str] = ()) -> None:
+    """How an engine runs, but for the fields that `leave_out` names."""
+    add_options(parser, GpuOptions, leave_out=leave_out, prefix=_GPU)
+
+
+def gpu_options(arguments: argparse.Namespace) -> GpuOptions:
+    """What `add_gpu_options` asked for.
 
     Raises:
-        UsageError: The model is none that they would apply to.
+        UsageError: The model is none that the options would apply to, or one is out of range.
     """
-    if not runs_engine(arguments.model, arguments.backend):
-        unset = {
-            "cuda_backend": None,
-            "cuda_graph": False,
-            "zero_copy": "auto",
-            "no_manifest": False,
-        }
-        refuse_unused(arguments, unset, f"is for engines, which {arguments.model} is not")
-    return GpuOptions(
-        cuda_backend=arguments.cuda_backend,
-        streams=streams,
-        cuda_graph=arguments.cuda_graph,
-        zero_copy={"auto": None, "on": True, "off": False}[arguments.zero_copy],
-        checked=not arguments.no_manifest,
-    )
+    if not runs_engine(arguments.model, read_options(arguments, RunnerOptions).backend):
+        refuse_given(arguments, GpuOptions, f"is for engines, which {arguments.model} is not", prefix=_GPU)
+    return read_options(arguments, GpuOptions, prefix=_GPU)
 
 
 def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Preprocessing:
@@ -150,7 +114,7 @@ def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Prep
         UsageError: See there.
     """
     spec = choose_preprocessing(arguments, runner.path, runner.metadata.preprocessing, runner.input.shape)
-    if arguments.image_backend == "opencv":
+    if getattr(arguments, "image_backend", "") == "opencv":
         print("note: OpenCV's resize differs from the one that the network was trained with", file=sys.stderr)
     return spec
 
@@ -288,14 +252,6 @@ def class_index(arguments: argparse.Namespace, metadata: ModelMetadata) -> Class
     names = class_names(arguments, metadata.class_names)
     own = not arguments.class_names or arguments.class_names == "imagenet"
     return ClassIndex(names, metadata.class_ids if own else read_class_list(arguments.class_names).ids)
-
-
-def milliseconds(text: str) -> float:
-    """Milliseconds as seconds, at least 0, for argparse."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no time in milliseconds")
-    return value / 1e3
 
 
 def positive(text: str) -> int:

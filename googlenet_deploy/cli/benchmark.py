@@ -14,31 +14,29 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from googlenet_deploy.cli.arguments import (
-    add_backend_options,
     add_gpu_options,
     add_preprocessing_options,
+    add_runner_options,
     gpu_options,
     resolve_preprocessing,
 )
+from googlenet_deploy.device.benchmark.options import BenchmarkOptions
+from googlenet_deploy.device.options import add_options, read_options
+from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
+from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import printable_lines
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.benchmark.options import BenchmarkOptions
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.runner.protocol import Runner
-
-RUNNER_OPTIONS = ("backend", "as_is", "cuda_backend", "cuda_graph", "zero_copy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    from googlenet_deploy.device.benchmark.options import BenchmarkOptions
-    from googlenet_deploy.device.options import add_options
-
     parser.add_argument("model", nargs="?", metavar="MODEL", help="an ONNX model or a TensorRT engine")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="real images: files, folders, patterns")
     parser.add_argument("--json", metavar="FILE", help="write everything; docs/benchmark-schema.md tells what")
@@ -53,12 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--across-machines", action="store_true", help="let --compare take two different machines")
     add_options(parser, BenchmarkOptions)
-    running = parser.add_argument_group("running")
-    running.add_argument(
-        "--as-is", action="store_true", help="run an ONNX graph as it stands, not in the equal form for CPUs"
-    )
-    add_backend_options(running)
-    add_gpu_options(parser)
+    add_runner_options(parser, leave_out=("batch_size", "workers", "max_latency"))
+    add_gpu_options(parser, leave_out=("streams",))
     add_preprocessing_options(parser)
 
 
@@ -68,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _compare(arguments)
     if arguments.model is None:
         raise UsageError("a MODEL is needed, or --compare A B")
+    from dataclasses import replace
+
     from googlenet_deploy.device.benchmark.gates import broken_gates, parse_gates
     from googlenet_deploy.device.benchmark.run import Benchmark
     from googlenet_deploy.device.benchmark.table import result_lines
@@ -75,16 +71,17 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.runner.select import open_runner
 
     gates = parse_gates(arguments.require) if arguments.require else []
-    options = _options(arguments)
+    running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
+    options, gpu = read_options(arguments, BenchmarkOptions, threads=running.threads), gpu_options(arguments)
 
     def open_model(slots: int, threads: Optional[int], batch: int) -> Runner:
         return open_runner(
             arguments.model,
-            arguments.backend,
+            running.backend,
             threads=threads,
             batch=batch,
-            as_is=arguments.as_is,
-            gpu=gpu_options(arguments, slots),
+            as_is=running.as_is,
+            gpu=replace(gpu, streams=slots),
         )
 
     result = Benchmark(
@@ -92,8 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         lambda runner: resolve_preprocessing(arguments, runner),
         options,
         _sources(arguments),
-        image_backend=arguments.image_backend,
-        runner_options={name: getattr(arguments, name) for name in RUNNER_OPTIONS},
+        image_backend=frames.image_backend,
+        runner_options=_record(running, gpu),
         quiet=arguments.quiet,
     ).run()
     try:
@@ -107,11 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _options(arguments: argparse.Namespace) -> BenchmarkOptions:
-    from googlenet_deploy.device.benchmark.options import BenchmarkOptions
-    from googlenet_deploy.device.options import given_options
-
-    return BenchmarkOptions(**given_options(arguments, BenchmarkOptions), threads=arguments.threads)
+def _record(running: RunnerOptions, gpu: GpuOptions) -> Dict[str, Any]:
+    return {
+        "backend": running.backend,
+        "as_is": running.as_is,
+        "cuda_backend": gpu.cuda_backend,
+        "cuda_graph": gpu.cuda_graph,
+        "zero_copy": "auto" if gpu.zero_copy is None else "on" if gpu.zero_copy else "off",
+    }
 
 
 def _sources(arguments: argparse.Namespace) -> Optional[List[ImageSource]]:

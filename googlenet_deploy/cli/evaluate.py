@@ -32,6 +32,9 @@ from googlenet_deploy.cli.arguments import (
     resolve_preprocessing,
 )
 from googlenet_deploy.device.hosts import find_host, host_geometry, host_names
+from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.runner.select import RunnerOptions
+from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help=f"exit with status 3 where a figure is below: {', '.join(GATES)} (percent, sqnr in dB); may be repeated",
     )
-    add_runner_options(parser)
+    add_runner_options(parser, leave_out=("max_latency", "as_is"))
     add_preprocessing_options(parser)
 
 
@@ -86,27 +89,26 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.evaluation.summary import figures_of
 
     _check_options(arguments)
+    running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
     with ExitStack() as stack:
-        runner = stack.enter_context(
-            open_runner(arguments.model, arguments.backend, threads=arguments.threads, batch=arguments.batch)
-        )
-        reference: Optional[Runner] = None
-        if arguments.reference:
-            reference = stack.enter_context(
-                open_runner(arguments.reference, arguments.backend, threads=arguments.threads, batch=arguments.batch)
+
+        def opened(model: str) -> Runner:
+            return stack.enter_context(
+                open_runner(model, running.backend, threads=running.threads, batch=frames.batch_size)
             )
+
+        runner = opened(arguments.model)
+        reference = opened(arguments.reference) if arguments.reference else None
         spec = resolve_preprocessing(arguments, runner)
         reference_spec = None if reference is None else resolve_preprocessing(arguments, reference)
         images = _labelled_images(arguments, runner)
         options: Dict[str, Any] = {
-            "batch_size": arguments.batch,
-            "workers": arguments.workers,
+            "batch_size": frames.batch_size,
+            "workers": frames.workers,
+            "backend": frames.image_backend,
             "quiet": arguments.quiet,
         }
-        image_backend = arguments.image_backend
-        result = evaluate(
-            runner, spec, images, reference=reference, reference_spec=reference_spec, backend=image_backend, **options
-        )
+        result = evaluate(runner, spec, images, reference=reference, reference_spec=reference_spec, **options)
         report = _Report(result, spec, runner.backend)
         if reference is not None and reference_spec is not None:
             report.add_comparison(arguments, runner, reference, reference_spec)
@@ -114,15 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             report.check_labels(class_names(arguments, runner.metadata.class_names))
         if arguments.preprocessing_of:
             report.host_spec = host_geometry(find_host(arguments.preprocessing_of), spec)
-            report.host = evaluate(
-                runner,
-                report.host_spec,
-                images,
-                reference=runner,
-                reference_spec=spec,
-                backend=image_backend,
-                **options,
-            )
+            report.host = evaluate(runner, report.host_spec, images, reference=runner, reference_spec=spec, **options)
     report_skipped(result.skipped, [])
     report.print(arguments.model, images, arguments.preprocessing_of)
     if arguments.json:
@@ -268,7 +262,7 @@ def _inner_errors(
                 (arguments.model, spec),
                 result.names,
                 arguments.layers,
-                threads=arguments.threads,
+                threads=read_options(arguments, RunnerOptions).threads,
                 quiet=arguments.quiet,
             ),
             "",

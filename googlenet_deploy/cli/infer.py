@@ -30,14 +30,15 @@ from googlenet_deploy.cli.arguments import (
     add_runner_options,
     class_names,
     gpu_options,
-    milliseconds,
     not_negative,
     positive,
     refuse_unused,
     report_skipped,
     resolve_preprocessing,
 )
-from googlenet_deploy.device.runner.select import runs_engine
+from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.runner.select import RunnerOptions
+from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.stream.frames import FrameBatches
     from googlenet_deploy.device.stream.inputs import StreamInputs
 
-STREAMS = 2
 LIVE_LATENCY = 0.1
 SILENCE = 10.0
 SIGNALLED = 128  # a shell's exit status of a program that a signal ended
@@ -72,30 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--annotate", metavar="PATH", help="draw the classes on the frames: a folder, x.mp4 or x.avi, or one x.png"
     )
     parser.add_argument(
-        "--max-latency",
-        type=milliseconds,
-        metavar="MS",
-        help="run a batch that is not full when its oldest frame has waited so long (default: 100 for cameras, "
-        "streams and --watch, else unlimited)",
-    )
-    parser.add_argument(
         "--reconnect",
         type=not_negative,
         metavar="N",
         help="open a camera or stream that breaks or falls silent again, up to N times in a row, after waits of 1, 2, "
         "4 ... 30 s (default: 4 for streams of the network, 0 for cameras of this machine)",
     )
-    parser.add_argument(
-        "--as-is", action="store_true", help="run an ONNX graph as it stands, not in the equal form for CPUs"
-    )
     add_runner_options(parser)
-    add_gpu_options(parser).add_argument(
-        "--streams",
-        type=positive,
-        default=STREAMS,
-        metavar="N",
-        help="batches at once on the GPU (default 2)",
-    )
+    add_gpu_options(parser)
     add_preprocessing_options(parser)
 
 
@@ -106,34 +90,30 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.stream.classify import Tally
     from googlenet_deploy.device.stream.inputs import open_inputs
 
-    _check_options(arguments)
+    if arguments.json == "-" and arguments.csv == "-":
+        raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
+    running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
+    gpu = gpu_options(arguments)
     stop, tally = threading.Event(), Tally()
     inputs = open_inputs(arguments.paths, arguments.watch, stop, reconnect=arguments.reconnect, report=_note)
     _check_reconnect(arguments, inputs)
     with open_runner(
         arguments.model,
-        arguments.backend,
-        threads=arguments.threads,
-        batch=arguments.batch,
-        as_is=arguments.as_is,
-        gpu=gpu_options(arguments, arguments.streams),
+        running.backend,
+        threads=running.threads,
+        batch=frames.batch_size,
+        as_is=running.as_is,
+        gpu=gpu,
     ) as runner:
         try:
             with StopSignals(stop, insistent=SIGNALS) as signals:
-                _stream(arguments, runner, inputs, stop, tally, signals)
+                _stream(arguments, runner, inputs, frames, stop, tally, signals)
         finally:
             _summarise(inputs, tally, runner)
     if signals.received is not None and not inputs.endless:
         print("note: stopped by a signal; the answers are those of the images until then", file=sys.stderr)
         return SIGNALLED + signals.received
     return 0
-
-
-def _check_options(arguments: argparse.Namespace) -> None:
-    if not runs_engine(arguments.model, arguments.backend):
-        refuse_unused(arguments, {"streams": STREAMS}, f"is for engines, which {arguments.model} is not")
-    if arguments.json == "-" and arguments.csv == "-":
-        raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
 
 
 def _check_reconnect(arguments: argparse.Namespace, inputs: StreamInputs) -> None:
@@ -149,6 +129,7 @@ def _stream(
     arguments: argparse.Namespace,
     runner: Runner,
     inputs: StreamInputs,
+    options: FrameOptions,
     stop: threading.Event,
     tally: Tally,
     signals: StopSignals,
@@ -161,7 +142,7 @@ def _stream(
     names = class_names(arguments, runner.metadata.class_names)
     with ExitStack() as stack:
         write, annotations = _outputs(arguments, inputs, stack)
-        batches = _batches(arguments, runner, inputs, stop, tally)
+        batches = _batches(arguments, runner, inputs, options, stop, tally)
         quiet = arguments.quiet or (inputs.endless and not sys.stderr.isatty())
         advance = stack.enter_context(progress("classify", inputs.total, quiet=quiet))
 
@@ -182,16 +163,20 @@ def _stream(
 
 
 def _batches(
-    arguments: argparse.Namespace, runner: Runner, inputs: StreamInputs, stop: threading.Event, tally: Tally
+    arguments: argparse.Namespace,
+    runner: Runner,
+    inputs: StreamInputs,
+    options: FrameOptions,
+    stop: threading.Event,
+    tally: Tally,
 ) -> FrameBatches:
-    from googlenet_deploy.device.stream.frames import FrameBatches, FrameOptions
+    from dataclasses import replace
 
-    latency = LIVE_LATENCY if arguments.max_latency is None and inputs.endless else arguments.max_latency
-    options = FrameOptions(
-        batch_size=arguments.batch,
-        max_latency=latency,
-        workers=arguments.workers,
-        backend=arguments.image_backend,
+    from googlenet_deploy.device.stream.frames import FrameBatches
+
+    options = replace(
+        options,
+        max_latency=LIVE_LATENCY if options.max_latency is None and inputs.endless else options.max_latency,
         keep_images=arguments.annotate is not None,
         live=inputs.live,
         silence=_silence(inputs),

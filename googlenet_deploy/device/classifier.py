@@ -25,8 +25,9 @@ from googlenet_deploy.device.runner.protocol import run_any_batch
 from googlenet_deploy.device.runner.select import GpuOptions, open_runner
 from googlenet_deploy.device.specification import Preprocessing, read_preprocessing
 from googlenet_deploy.device.stream.answers import Answer, answers_of
-from googlenet_deploy.device.stream.frames import FrameBatches, FrameOptions
+from googlenet_deploy.device.stream.frames import FrameBatches
 from googlenet_deploy.device.stream.inputs import open_inputs
+from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """Options declared once: fields of a dataclass that carry their help, range and place on the command line.
 
-A command adds them with `add_options` and reads them back with `given_options`, which holds only what was given, so
-that a configuration file, defaults and the command line can be told apart. `check_options`, called by the dataclass
-itself, holds values from every source to the declared range, with one message. `option_words` writes the command line
-that gives the same values again.
+A command adds them with `add_options` and reads them back with `read_options`, or `given_options`, which holds only
+what was given, so that a configuration file, defaults and the command line can be told apart. `check_options`, called
+by the dataclass itself, holds values from every source to the declared range, with one message. `option_words` writes
+the command line that gives the same values again.
 """
 
 from __future__ import annotations
@@ -11,11 +11,26 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, get_type_hints
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    get_type_hints,
+)
 
 from googlenet_deploy.errors import UsageError
 
 _KEY = "option"
+_Options = TypeVar("_Options")
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,37 @@ def given_options(arguments: argparse.Namespace, options: type, *, prefix: str =
     return {name: getattr(arguments, prefix + name) for name in names if hasattr(arguments, prefix + name)}
 
 
+def read_options(
+    arguments: argparse.Namespace,
+    options: Type[_Options],
+    *,
+    prefix: str = "",
+    **others: Any,  # noqa: ANN401
+) -> _Options:
+    """The dataclass with the values that were given; `others` are fields that come from elsewhere.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+    return options(**{**given_options(arguments, options, prefix=prefix), **others})
+
+
+def refuse_given(arguments: argparse.Namespace, options: type, why: str, *, prefix: str = "") -> None:
+    """Refuses options that nothing would read, instead of ignoring them silently.
+
+    Args:
+        arguments: The command line.
+        options: The dataclass that declares them.
+        why: Ends the sentence that begins with the option.
+        prefix: Of `add_options`.
+
+    Raises:
+        UsageError: One of them was given.
+    """
+    for name in given_options(arguments, options, prefix=prefix):
+        raise UsageError(f"{flag_of(options, name)} {why}")
+
+
 def check_options(options: Any) -> None:  # noqa: ANN401 - any dataclass
     """Holds every value to its declared range; None, where a field allows it, is always in range.
 
@@ -165,6 +211,20 @@ def words(text: str) -> Tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def on_off(text: str) -> bool:
+    """``on`` or ``off``, for argparse."""
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not on or off")
+    return text == "on"
+
+
+def auto_on_off(text: str) -> Optional[bool]:
+    """``auto``, which is None, ``on`` or ``off``, for argparse."""
+    if text not in ("auto", "on", "off"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, on or off")
+    return None if text == "auto" else text == "on"
+
+
 def whole_numbers(text: str) -> Tuple[int, ...]:
     """Comma-separated whole numbers."""
     return tuple(int(part) for part in text.split(","))
@@ -192,7 +252,7 @@ def _flag(item: Field[Any], spec: OptionSpec) -> str:
 def _keywords(item: Field[Any], spec: OptionSpec, kind: Any) -> Dict[str, Any]:  # noqa: ANN401 - a type
     plain = _without_none(kind)
     shared: Dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(item, spec)}
-    if plain is bool:
+    if plain is bool and spec.parse is None:
         return {**shared, "action": "store_false" if item.default is True else "store_true"}
     shared["metavar"] = spec.metavar or (f"{{{','.join(spec.choices)}}}" if spec.choices else None)
     if _is_mapping(plain):

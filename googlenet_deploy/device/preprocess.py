@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from googlenet_deploy.device.images.plain_resize import resize_without_antialias
+from googlenet_deploy.device.specification import IMAGE_BACKENDS
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.specification import Preprocessing
 
-BACKENDS = ("pillow", "opencv")
 # Pillow before 9.1, as in JetPack 5's Ubuntu, has the filters in the module itself.
 _RESAMPLING = getattr(Image, "Resampling", Image)
 _FILTERS = {
@@ -86,7 +86,7 @@ def _resized_region(
         resized = resize(np.asarray(image), size, spec.interpolation, antialias=spec.antialias)
         return resized[top:bottom, left:right]
     if backend != "pillow":
-        raise UsageError(f"unknown image backend {backend!r}: choose {' or '.join(BACKENDS)}")
+        raise UsageError(f"unknown image backend {backend!r}: choose {' or '.join(IMAGE_BACKENDS)}")
     if not spec.antialias:
         return resize_without_antialias(np.asarray(image), size, region, spec.interpolation)
     # Only the region that the crop keeps is resized; the filter still reaches beyond it into the image.

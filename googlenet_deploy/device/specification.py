@@ -18,6 +18,7 @@ RESIZE_MODES = ("short-side", "stretch", "letterbox")
 CHANNEL_ORDERS = ("RGB", "BGR", "L")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
+IMAGE_BACKENDS = ("pillow", "opencv")  # what resizes
 # Far above any classifier's input; a damaged or hostile model must not make us fill the memory.
 LARGEST_SIDE = 8192
 

@@ -8,10 +8,13 @@ float32.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 
+from googlenet_deploy.device.builder.options import CUDA_BACKENDS
+from googlenet_deploy.device.options import auto_on_off, check_options, option
 from googlenet_deploy.device.system.processor import instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.errors import BadModelError, UsageError
 
@@ -30,7 +33,29 @@ _ENGINES = ("tensorrt", "tensorrt-rtx")
 BACKENDS = ("auto", *_PROVIDERS, "openvino", *_ENGINES)
 
 
-class GpuOptions(NamedTuple):
+RUNNING, ENGINES = "running", "engines"  # headings of --help
+
+
+@dataclass(frozen=True)
+class RunnerOptions:
+    """What runs a model; see `open_runner`.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    backend: str = option("auto", "what runs the model", group=RUNNING, choices=BACKENDS)
+    threads: Optional[int] = option(
+        None, "the model's threads", group=RUNNING, metavar="N", least=1, shown_default="one per core"
+    )
+    as_is: bool = option(False, "run an ONNX graph as it stands, not in the equal form for CPUs", group=RUNNING)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class GpuOptions:
     """How an engine runs; see `tensorrt_runner.TensorRTRunner`.
 
     Attributes:
@@ -39,13 +64,26 @@ class GpuOptions(NamedTuple):
         cuda_graph: Whether to run the network as a CUDA graph.
         zero_copy: Whether the GPU reads the host's memory; None does on integrated GPUs only.
         checked: Whether an engine needs its manifest.
+
+    Raises:
+        UsageError: A value is out of range.
     """
 
-    cuda_backend: Optional[str] = None
-    streams: int = 2
-    cuda_graph: bool = False
-    zero_copy: Optional[bool] = None
-    checked: bool = True
+    cuda_backend: Optional[str] = option(
+        None, "how Python reaches CUDA", group=ENGINES, choices=CUDA_BACKENDS, shown_default="what is installed"
+    )
+    streams: int = option(2, "batches at once on the GPU", group=ENGINES, metavar="N", least=1)
+    cuda_graph: bool = option(False, "run the network as a CUDA graph", group=ENGINES)
+    zero_copy: Optional[bool] = option(
+        None, "let the GPU read the host's memory", group=ENGINES, metavar="{auto,on,off}", parse=auto_on_off,
+        shown_default="auto: where they share it, as on a Jetson",
+    )  # fmt: skip
+    checked: bool = option(
+        True, "run an engine that has no manifest, such as trtexec's", group=ENGINES, flag="--no-manifest"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def open_runner(

@@ -26,34 +26,13 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
+    from googlenet_deploy.device.stream.options import FrameOptions
 
 POLL_SECONDS = 0.05  # how soon a request to stop is noticed
 PATIENCE_SECONDS = 0.005  # how long the next frame is awaited before answers that are ready are handed out
 
 Prepared = Tuple["NDArray[np.generic]", "Optional[Image.Image]"]
 Item = Union["ImageSource", Skipped, None]  # None: the source lives, but has no frame at present
-
-
-class FrameOptions(NamedTuple):
-    """How frames are prepared and collected.
-
-    Attributes:
-        batch_size: Most frames in a batch.
-        max_latency: Seconds that the oldest frame of a batch may wait for others; None waits for a full batch.
-        workers: Decoding threads; None takes one per core, at most 8.
-        backend: Of the resize, "pillow" or "opencv".
-        keep_images: Whether the batch carries the decoded images.
-        live: Whether frames that find no place are dropped instead of waited for.
-        silence: Seconds without a frame behind which the source is given up; None waits for ever.
-    """
-
-    batch_size: int = 8
-    max_latency: Optional[float] = None
-    workers: Optional[int] = None
-    backend: str = "pillow"
-    keep_images: bool = False
-    live: bool = False
-    silence: Optional[float] = None
 
 
 class _Entry(NamedTuple):
@@ -91,8 +70,6 @@ class FrameBatches:
         stop: Optional[threading.Event] = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if options.batch_size < 1 or (options.workers is not None and options.workers < 1):
-            raise UsageError("the batch size and the number of workers must be at least 1")
         self.spec, self.options, self.on_skipped, self.clock = spec, options, on_skipped, clock
         self.stop = stop or threading.Event()
         self.dropped = 0
@@ -214,7 +191,7 @@ class FrameBatches:
     def _prepare(self, source: ImageSource) -> Union[Prepared, Skipped]:
         try:
             image = decode(source, self.spec)
-            return preprocess(image, self.spec, self.options.backend), image if self.options.keep_images else None
+            return preprocess(image, self.spec, self.options.image_backend), image if self.options.keep_images else None
         except (BadImageError, UsageError) as error:
             return skipped(source, error)
 

@@ -49,11 +49,49 @@ def test_options_of_engines_are_not_ignored_silently(option: list[str]) -> None:
     parser.add_argument("model")
     add_runner_options(parser)
     add_gpu_options(parser)
-    assert gpu_options(parser.parse_args(["m.engine", *option]), 3).streams == 3
-    assert gpu_options(parser.parse_args(["m.bin", "--backend", "tensorrt", *option]), 3).streams == 3
-    assert gpu_options(parser.parse_args(["m.onnx"]), 3).streams == 3
+    assert gpu_options(parser.parse_args(["m.engine", *option])).streams == 2
+    assert gpu_options(parser.parse_args(["m.bin", "--backend", "tensorrt", *option])).streams == 2
+    assert gpu_options(parser.parse_args(["m.onnx"])).streams == 2
     with pytest.raises(UsageError, match=f"{option[0]} is for engines, which m.onnx is not"):
-        gpu_options(parser.parse_args(["m.onnx", *option]), 3)
+        gpu_options(parser.parse_args(["m.onnx", *option]))
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "value"),
+    [
+        (["--cuda-backend", "pycuda"], "cuda_backend", "pycuda"),
+        (["--cuda-graph"], "cuda_graph", True),
+        (["--zero-copy", "on"], "zero_copy", True),
+        (["--zero-copy", "off"], "zero_copy", False),
+        (["--zero-copy", "auto"], "zero_copy", None),
+        (["--no-manifest"], "checked", False),
+        (["--streams", "5"], "streams", 5),
+    ],
+)
+def test_options_of_engines_arrive(option: list[str], name: str, value: object) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    add_runner_options(parser)
+    add_gpu_options(parser)
+    assert getattr(gpu_options(parser.parse_args(["m.engine", *option])), name) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--streams", "0"], "--streams must be at least 1, is 0"),
+        (["--cuda-backend", "opencl"], "--cuda-backend is 'opencl', must be one of cuda-bindings, pycuda"),
+        (["--backend", "torch"], "--backend is 'torch', must be one of auto, onnxruntime"),
+        (["--threads", "0"], "--threads must be at least 1, is 0"),
+    ],
+)
+def test_options_of_running_out_of_range(option: list[str], message: str) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    add_runner_options(parser)
+    add_gpu_options(parser)
+    with pytest.raises(UsageError, match=message):
+        gpu_options(parser.parse_args(["m.engine", *option]))
 
 
 def test_a_model_that_says_how_needs_no_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from PIL import Image
 from googlenet_deploy.device.images.pipeline import BATCHES_AHEAD, Batch, Skipped
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.stream.frames import FrameBatches, FrameOptions
+from googlenet_deploy.device.stream.frames import FrameBatches
+from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.errors import DeviceError, InputError, UsageError
 
 SPEC = Preprocessing(resize=None, crop=(4, 4)).with_uint8_input()
