@@ -23,8 +23,10 @@ from googlenet_deploy.cli.arguments import (
 )
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
+from googlenet_deploy.device.options import read_options
 from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
+from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
 
 
@@ -32,6 +34,7 @@ def parse(*options: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--class-names")
     add_runner_options(parser)
+    add_gpu_options(parser)
     add_preprocessing_options(parser)
     return parser.parse_args(options)
 
@@ -237,7 +240,7 @@ def test_options_that_make_no_sense_together_are_refused(options: list[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "options", [["--crop", "a"], ["--mean", "1;2"], ["--batch", "0"], ["--workers", "x"], ["--backend", "abacus"]]
+    "options", [["--crop", "a"], ["--mean", "1;2"], ["--workers", "x"], ["--max-latency", "-1"], ["--zero-copy", "2"]]
 )
 def test_words_that_are_no_values_are_refused_by_the_parser(
     options: list[str], capsys: pytest.CaptureFixture[str]
@@ -245,6 +248,19 @@ def test_words_that_are_no_values_are_refused_by_the_parser(
     with pytest.raises(SystemExit):
         parse(*options)
     assert options[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch", "0"], "--batch must be at least 1, is 0"),
+        (["--workers", "-3"], "--workers must be at least 1, is -3"),
+        (["--image-backend", "skimage"], "--image-backend is 'skimage', must be one of pillow, opencv"),
+    ],
+)
+def test_frames_out_of_range_are_refused(options: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_options(parse(*options), FrameOptions)
 
 
 def test_skipped_images_are_named_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
