@@ -6,16 +6,19 @@ frees. Nothing here is freed by the garbage collector alone.
 
 from __future__ import annotations
 
-from importlib import import_module
 from types import TracebackType
 from typing import Any, List, NamedTuple, Optional, Tuple, Type
 
 from numpy.typing import NDArray
 
+from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.errors import DeviceError, install_command
 
-BACKENDS = ("cuda-bindings", "pycuda")
-_MODULES = {"cuda-bindings": "bindings", "pycuda": "pycuda"}
+# The one registry of ways to CUDA, best first: places of their openers, see `device.registry`.
+BACKENDS = {
+    "cuda-bindings": "googlenet_deploy.device.cuda.bindings:open_backend",
+    "pycuda": "googlenet_deploy.device.cuda.pycuda:open_backend",
+}
 
 
 class HostMemory(NamedTuple):
@@ -170,8 +173,7 @@ def open_cuda(backend: Optional[str] = None) -> Cuda:
     problems: List[str] = []
     for name in [backend] if backend else BACKENDS:
         try:
-            module = import_module(f"googlenet_deploy.device.cuda.{_MODULES[name]}")
-            cuda: Cuda = module.open_backend()
+            cuda: Cuda = load_member(BACKENDS[name])()
         except ImportError as error:
             problems.append(f"{name}: {error}")
         else:

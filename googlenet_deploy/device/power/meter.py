@@ -6,11 +6,32 @@ error as its maker states them. Some give watts, some count joules; `sampler.py`
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Dict, List, NamedTuple, Optional, Protocol, Tuple, Union
 
 from googlenet_deploy.errors import DeviceError
 
-METERS = ("auto", "ina", "tegrastats", "nvml", "rapl", "none")
+
+class MeterEntry(NamedTuple):
+    """One kind of meter.
+
+    Attributes:
+        opener: The place of its function, see `device.registry`: takes the rails that make the total (empty for the
+            module's) and the root of the file system, and gives an open `Meter` or a `NotMeasured`.
+        auto: Where "auto" tries it: "Jetson", or elsewhere for work on a "GPU" or "CPU".
+    """
+
+    opener: str
+    auto: str
+
+
+# The one registry of meters, in the order in which "auto" tries them.
+REGISTRY: Dict[str, MeterEntry] = {
+    "ina": MeterEntry("googlenet_deploy.device.power.ina_meter:open_ina", "Jetson"),
+    "tegrastats": MeterEntry("googlenet_deploy.device.power.tegrastats:open_tegrastats", "Jetson"),
+    "nvml": MeterEntry("googlenet_deploy.device.power.nvml_meter:open_nvml", "GPU"),
+    "rapl": MeterEntry("googlenet_deploy.device.power.rapl:open_rapl", "CPU"),
+}
+METERS = ("auto", *REGISTRY, "none")
 
 
 class MeterGoneError(DeviceError):
@@ -90,6 +111,9 @@ class Meter(Protocol):
     def close(self) -> None:
         """Ends the meter; a `read` that waits returns or raises."""
         ...
+
+
+Opened = Union[Meter, NotMeasured]
 
 
 def total_name(rails: Tuple[Rail, ...]) -> str:

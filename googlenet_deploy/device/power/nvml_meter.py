@@ -8,10 +8,11 @@ on (but GA100) the power reading is an average over one second, so that only the
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Dict, List, Tuple
 
-from googlenet_deploy.device.power.meter import Limits, MeterGoneError, Rail
-from googlenet_deploy.device.system.nvml import Nvml
+from googlenet_deploy.device.power.meter import Limits, MeterGoneError, NotMeasured, Opened, Rail
+from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
 from googlenet_deploy.device.system.sysfs import LostReadingError
 from googlenet_deploy.errors import DeviceError
 
@@ -68,3 +69,16 @@ class NvmlMeter:
     def close(self) -> None:
         """Closes NVML."""
         self._nvml.close()
+
+
+def open_nvml(chosen: Tuple[str, ...], root: Path) -> Opened:  # noqa: ARG001 - the driver's library has neither
+    """A meter of the GPU that CUDA uses, or why there is none; see `meter.MeterEntry`."""
+    try:
+        nvml = Nvml(cuda_bus_id())
+    except DeviceError as error:
+        return NotMeasured(error.message, error.remedy or "")
+    try:
+        return NvmlMeter(nvml)
+    except DeviceError as error:
+        nvml.close()
+        return NotMeasured(error.message, error.remedy or "")

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
-from googlenet_deploy.device.power.meter import Limits, MeterGoneError, NotMeasured, Rail
-from googlenet_deploy.device.system.sysfs import read_int, try_int, try_text
+from googlenet_deploy.device.power.meter import Limits, MeterGoneError, NotMeasured, Opened, Rail
+from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try_int, try_text
 
 PERIOD = 0.05
 LAG = 0.001  # the counters are updated about every millisecond (Intel SDM, volume 3, 15.10)
@@ -100,3 +100,14 @@ def why_not_rapl(root: Path = Path("/")) -> NotMeasured:
     return NotMeasured(
         f"{counters[0]}: only root may read it (CVE-2020-8694)", f"run as root, or: sudo chmod a+r {counters[0]}"
     )
+
+
+def open_rapl(chosen: Tuple[str, ...], root: Path) -> Opened:  # noqa: ARG001 - the package's counters make the total
+    """A meter, or why there is none; see `meter.MeterEntry`."""
+    domains = find_rapl(root)
+    if not domains:
+        return why_not_rapl(root)
+    try:
+        return RaplMeter(domains)
+    except LostReadingError:
+        return why_not_rapl(root)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from googlenet_deploy.device.power.ina import SOURCE, UNCONNECTED, ina3221_limits
-from googlenet_deploy.device.power.meter import MeterGoneError, Rail
+from googlenet_deploy.device.power.meter import MeterGoneError, NotMeasured, Opened, Rail
 from googlenet_deploy.device.power.rails import Total, total_of
 from googlenet_deploy.device.system.sysfs import LostReadingError
 
@@ -197,3 +197,14 @@ def find_tegrastats(root: Path = Path("/")) -> Optional[str]:
     """Where tegrastats lies; None where it does not."""
     usual = root / "usr/bin/tegrastats"
     return str(usual) if usual.is_file() else (shutil.which("tegrastats") if root == Path("/") else None)
+
+
+def open_tegrastats(chosen: Tuple[str, ...], root: Path) -> Opened:
+    """A meter, or why there is none; see `meter.MeterEntry`."""
+    path = find_tegrastats(root)
+    if path is None:
+        return NotMeasured("tegrastats is not installed (it comes with Jetson Linux)")
+    try:
+        return TegrastatsMeter([path], Total(chosen, "the chosen rails") if chosen else None)
+    except MeterGoneError as error:
+        return NotMeasured(error.message)

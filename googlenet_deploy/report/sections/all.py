@@ -1,18 +1,26 @@
-"""The sections in their order."""
+"""The one registry of report sections: places of their functions, see `device.registry`, in the report's order."""
 
 from __future__ import annotations
 
+from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.report.document import ReportSection
 from googlenet_deploy.report.results import Results
-from googlenet_deploy.report.sections import accuracy, activations, errors, latency, layers, pipeline, tradeoff
 
-_ORDER = (
-    accuracy.section, errors.confusions_section, errors.disagreements_section, tradeoff.section, latency.section,
-    layers.section, layers.sensitivity_section, activations.section, layers.memory_section, pipeline.section,
-    pipeline.reproduce_section,
-)  # fmt: skip
+SECTIONS = (
+    "googlenet_deploy.report.sections.accuracy:section",
+    "googlenet_deploy.report.sections.errors:confusions_section",
+    "googlenet_deploy.report.sections.errors:disagreements_section",
+    "googlenet_deploy.report.sections.tradeoff:section",
+    "googlenet_deploy.report.sections.latency:section",
+    "googlenet_deploy.report.sections.layers:section",
+    "googlenet_deploy.report.sections.layers:sensitivity_section",
+    "googlenet_deploy.report.sections.activations:section",
+    "googlenet_deploy.report.sections.layers:memory_section",
+    "googlenet_deploy.report.sections.pipeline:section",
+    "googlenet_deploy.report.sections.pipeline:reproduce_section",
+)
 
 
 def sections(results: Results) -> tuple[ReportSection, ...]:
     """All sections; those without data say why."""
-    return tuple(section(results) for section in _ORDER)
+    return tuple(load_member(place)(results) for place in SECTIONS)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from googlenet_deploy.device.labels import imagenet_classes
-from googlenet_deploy.evaluation.diagnosis import explain_labels, label_verdicts
+from googlenet_deploy.evaluation.diagnosis import label_verdicts
 from googlenet_deploy.evaluation.evaluate import Answers, Evaluation
+from googlenet_deploy.evaluation.label_order import explain_labels
 
 CLASSES = 20
 NAMES = [f"{'zyxwvutsrqponmlkjihg'[index]}-name" for index in range(CLASSES)]  # the reverse of the alphabet

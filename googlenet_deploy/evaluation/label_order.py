@@ -1,0 +1,93 @@
+"""The order of classes in which labels would fit a model's answers."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.device.labels import imagenet_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Order = Callable[[int], int]
+
+# A hypothesis must explain much more than the labels as they are, and enough in itself.
+LEAST_GAIN, LEAST_SHARE = 0.3, 0.4
+LEAST_MATCHES, LEAST_SHIFTED = 3, 6  # images; a shift that is read off the images themselves needs more of them
+IMAGES_PER_CLASS = 3
+
+
+def explain_labels(best: Sequence[int], labels: Sequence[int], names: Sequence[str], classes: int) -> str:
+    """In words, the order of classes in which the labels would fit the model's answers; empty where none is found.
+
+    Args:
+        best: The model's best class of each image.
+        labels: The true class of each image, as the labels say.
+        names: Class names in the model's order; may be empty.
+        classes: How many classes the model has.
+    """
+    right = _share(best, labels, lambda label: label)
+    found = max(
+        ((_share(best, labels, order), words) for words, order in _orders(names, classes, *_usual_shift(best, labels))),
+        key=lambda entry: entry[0],
+        default=(0.0, ""),
+    )
+    if found[0] >= max(LEAST_SHARE, right + LEAST_GAIN) and round(found[0] * len(best)) >= LEAST_MATCHES:
+        return f"{found[1]}: so read, {100 * found[0]:.0f} % would be right"
+    consistent = _consistent_share(best, labels)
+    if consistent >= max(LEAST_SHARE, right + LEAST_GAIN):
+        return f"images of one label do get one class ({100 * consistent:.0f} % of them), but another one"
+    return ""
+
+
+def _share(best: Sequence[int], labels: Sequence[int], order: Order) -> float:
+    return sum(answer == order(label) for answer, label in zip(best, labels, strict=True)) / max(1, len(best))
+
+
+def _usual_shift(best: Sequence[int], labels: Sequence[int]) -> tuple[int, int]:
+    """The most frequent difference between the model's class and the label's, and of how many images it is."""
+    differences = Counter(answer - label for answer, label in zip(best, labels, strict=True))
+    return differences.most_common(1)[0] if differences else (0, 0)
+
+
+def _orders(names: Sequence[str], classes: int, shift: int, matches: int) -> Iterator[tuple[str, Order]]:
+    yield "the labels count from one, or have a background class ahead", lambda label: label - 1
+    yield "the model has a background class ahead, which the labels lack", lambda label: label + 1
+    if abs(shift) > 1 and matches >= LEAST_SHIFTED:
+        words = f"the model's classes are {abs(shift)} places {'after' if shift > 0 else 'before'} those of the labels"
+        yield words, lambda label: label + shift
+    as_text = sorted(range(classes), key=str)
+    yield from _permutations("the classes' numbers were sorted as text (0, 1, 10, 11, ... 2, ...)", as_text)
+    names = _names_of(names, classes)
+    if len(names) == classes:
+        by_name = sorted(range(classes), key=lambda index: names[index].lower())
+        yield from _permutations("the classes were sorted by their names", by_name)
+        with_capitals = sorted(range(classes), key=lambda index: names[index])
+        if with_capitals != by_name:
+            yield from _permutations("the classes were sorted by their names, capital letters first", with_capitals)
+
+
+def _names_of(names: Sequence[str], classes: int) -> Sequence[str]:
+    """The model's class names; ImageNet's where it has none and as many classes."""
+    imagenet = imagenet_classes()
+    return tuple(entry.name for entry in imagenet) if not names and classes == len(imagenet) else names
+
+
+def _permutations(words: str, order: list[int]) -> Iterator[tuple[str, Order]]:
+    """An order and its inverse: which of the two sides was sorted is not known."""
+    inverse = {index: position for position, index in enumerate(order)}
+    yield words, lambda label: inverse.get(label, -1)
+    yield words, lambda label: order[label] if 0 <= label < len(order) else -1
+
+
+def _consistent_share(best: Sequence[int], labels: Sequence[int]) -> float:
+    """Share of images whose class is the most frequent one of their label, over labels with several images."""
+    answers: dict[int, Counter[int]] = defaultdict(Counter)
+    for answer, label in zip(best, labels, strict=True):
+        answers[label][answer] += 1
+    enough = [counts for counts in answers.values() if counts.total() >= IMAGES_PER_CLASS]
+    favourites = {counts.most_common(1)[0][0] for counts in enough}
+    if len(favourites) < 2:  # one class for everything is no order
+        return 0.0
+    return sum(counts.most_common(1)[0][1] for counts in enough) / max(1, sum(counts.total() for counts in enough))
