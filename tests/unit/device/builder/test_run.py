@@ -93,8 +93,8 @@ def test_lrn_is_kept_in_fp32_by_operator_and_others_by_name(
     behaviour: Behaviour, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks: list[Any] = []
-    real = under_test.Session
-    monkeypatch.setattr(under_test, "Session", lambda *rest: networks.append(real(*rest)) or networks[-1])
+    real = under_test.BuildSession
+    monkeypatch.setattr(under_test, "BuildSession", lambda *rest: networks.append(real(*rest)) or networks[-1])
     build(model(), tmp_path / "m.engine", precision="fp16", keep_fp32=("LRN", "conv2"))
     precision = {layer.name: layer.precision for layer in networks[0].network.layers}
     assert precision["norm"].name == precision["conv2"].name == "FLOAT"
