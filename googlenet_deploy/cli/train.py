@@ -18,7 +18,7 @@ Examples:
   googlenet-deploy train --data digits/ --output digits.safetensors --width 0.25 --input-size 64 --augmentation light
   googlenet-deploy train --data photos/ --output model.safetensors --weights bvlc --freeze trunk --epochs 10
   googlenet-deploy train --data cifar-10-binary.tar.gz --architecture plain --resize-mode stretch --epochs 10
-    --optimizer adam --lr 1e-5 --output plain.safetensors --report training.html
+    --optimizer adam --lr 1e-5 --output plain.safetensors
   googlenet-deploy train --data labels.csv --images photos/ --output model.safetensors --weights torchvision --lr 0.01
   googlenet-deploy train --data photos/ --output sparse.safetensors --weights model.safetensors --sparsity 2:4
   googlenet-deploy train --data photos/ --qat model.onnx --table table.json --output model.int8.onnx --epochs 3
