@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from googlenet_deploy.device.runner.exact_sums import keep_sums_exact
 from googlenet_deploy.errors import VerificationError, first_line, requires
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.graph.graph import runtime_inputs, serialize, shape_of
@@ -197,6 +198,7 @@ def run(model: ModelProto, samples: Samples) -> Outputs:
 def _session(model: ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    keep_sums_exact(options)
     try:
         return onnxruntime.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a dozen classes of its own, below Exception only

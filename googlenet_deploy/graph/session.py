@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from googlenet_deploy.device.runner.exact_sums import keep_sums_exact
 from googlenet_deploy.errors import BadModelError, first_line, requires
 from googlenet_deploy.graph.edit import copy_model
 
@@ -146,6 +147,7 @@ def run_session(
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
+    keep_sums_exact(options)
     if threads is not None:
         options.intra_op_num_threads = threads
     # The arena keeps every buffer that it ever handed out; without it memory stays at what one batch needs.

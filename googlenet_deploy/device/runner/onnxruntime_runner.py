@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type
 from googlenet_deploy.device.cpu_graph.forms import onnxruntime_form
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
+from googlenet_deploy.device.runner.exact_sums import keep_sums_exact
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.device.text import reason_line
@@ -132,6 +133,8 @@ class OnnxRuntimeRunner:
         onnxruntime.set_default_logger_severity(FATAL_ONLY)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
+        if providers[0] == CPU:
+            keep_sums_exact(options)
         if alone or threads is not None:
             options.intra_op_num_threads = 1 if alone else threads
         if not as_is:
