@@ -200,7 +200,9 @@ def _raise_for_shapes(path: str | Path, wanted: Mapping[str, Tensor], tensors: M
     counts = {(tensors[name].shape[0], wanted[name].shape[0]) for name in wrong if tensors[name].dim()}
     last = {name.rpartition(".")[0] for name in wrong}
     only_rows = all(tensors[name].dim() and tensors[name].shape[1:] == wanted[name].shape[1:] for name in wrong)
-    if only_rows and len(counts) == 1 and all(f"{layer}.weight" in wanted for layer in last) and len(last) <= SHOWN:
+    # A classifier of another class count differs in weight and bias alike; one of them alone is damaged.
+    whole = {f"{layer}.{part}" for layer in last for part in ("weight", "bias")} & set(wanted) == set(wrong)
+    if only_rows and whole and len(counts) == 1 and len(last) <= SHOWN:
         has, needs = next(iter(counts))
         raise BadWeightsError(
             path,
