@@ -14,10 +14,8 @@ from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.images.pipeline import Skipped
-    from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.evaluation.dataset import ClassIndex
 
 SHOWN = 10
 _GPU = "gpu_"  # ahead of `GpuOptions` in the namespace: benchmark has --streams of another kind
@@ -242,16 +240,6 @@ def class_names(arguments: argparse.Namespace, own: Tuple[str, ...]) -> Tuple[st
             )
         return found.names
     return own
-
-
-def class_index(arguments: argparse.Namespace, metadata: ModelMetadata) -> ClassIndex:
-    """Finds classes by what --class-names or the model itself says of them."""
-    from googlenet_deploy.device.class_files import read_class_list
-    from googlenet_deploy.evaluation.dataset import ClassIndex
-
-    names = class_names(arguments, metadata.class_names)
-    own = not arguments.class_names or arguments.class_names == "imagenet"
-    return ClassIndex(names, metadata.class_ids if own else read_class_list(arguments.class_names).ids)
 
 
 def positive(text: str) -> int:

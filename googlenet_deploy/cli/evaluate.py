@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 from googlenet_deploy.cli.arguments import (
     add_preprocessing_options,
     add_runner_options,
-    class_index,
     class_names,
     gate,
     positive,
@@ -38,9 +37,10 @@ from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.evaluation.dataset import LabelledImages
+    from googlenet_deploy.evaluation.dataset import ClassIndex, LabelledImages
     from googlenet_deploy.evaluation.diagnosis import Verdict
     from googlenet_deploy.evaluation.evaluate import Evaluation
     from googlenet_deploy.quantization.layer_errors import InnerErrors
@@ -279,6 +279,16 @@ def _check_options(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--require {name}: choose one of {', '.join(GATES)}")
         if name in ("agreement", "sqnr") and not arguments.reference:
             raise UsageError(f"--require {name} needs --reference")
+
+
+def class_index(arguments: argparse.Namespace, metadata: ModelMetadata) -> ClassIndex:
+    """Finds classes by what --class-names or the model itself says of them."""
+    from googlenet_deploy.device.class_files import read_class_list
+    from googlenet_deploy.evaluation.dataset import ClassIndex
+
+    names = class_names(arguments, metadata.class_names)
+    own = not arguments.class_names or arguments.class_names == "imagenet"
+    return ClassIndex(names, metadata.class_ids if own else read_class_list(arguments.class_names).ids)
 
 
 def _labelled_images(arguments: argparse.Namespace, runner: Runner) -> LabelledImages:

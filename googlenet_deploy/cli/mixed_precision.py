@@ -84,7 +84,7 @@ def hold_out_images(arguments: argparse.Namespace, source: CalibrationSource) ->
 
 def _labels(arguments: argparse.Namespace, source: CalibrationSource) -> Dict[str, int]:
     """The true class by image name, as the images are named when they are searched for."""
-    from googlenet_deploy.cli.arguments import class_index
+    from googlenet_deploy.cli.evaluate import class_index
     from googlenet_deploy.evaluation.dataset import read_labelled_images
     from googlenet_deploy.graph.files import read_metadata
 
