@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from googlenet_deploy.device.runner.exact_sums import keep_sums_exact
-from googlenet_deploy.errors import VerificationError, first_line, requires
+from googlenet_deploy.device.predictions import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES, softmax
+from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.graph.graph import runtime_inputs, serialize, shape_of
+from googlenet_deploy.graph.session import open_session, run_session
 
 with requires("export"):
     import numpy as np
@@ -24,7 +25,6 @@ with requires("export"):
 Outputs = dict[str, npt.NDArray[np.generic]]
 Floats = npt.NDArray[np.float64]
 
-PROBABILITIES, TOP_K_VALUES, TOP_K_INDICES = "probabilities", "top_k_values", "top_k_indices"
 ABSOLUTE_TOLERANCE = 1e-4
 
 
@@ -196,13 +196,10 @@ def run(model: ModelProto, samples: Samples) -> Outputs:
 
 
 def _session(model: ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    keep_sums_exact(options)
     try:
-        return onnxruntime.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises a dozen classes of its own, below Exception only
-        raise VerificationError(f"ONNX Runtime does not load the model: {first_line(error)}") from error
+        return open_session(serialize(model))
+    except BadModelError as error:
+        raise VerificationError(f"the model does not load: {error.problem}") from error
 
 
 def _run_batch(
@@ -213,9 +210,9 @@ def _run_batch(
     if count < size:
         images = np.concatenate([images, np.repeat(images[:1], size - count, axis=0)])
     try:
-        results = session.run(None, {name: images})
-    except Exception as error:  # see _session
-        raise VerificationError(f"ONNX Runtime does not run the model: {first_line(error)}") from error
+        results = run_session(session, [output.name for output in session.get_outputs()], {name: images})
+    except BadModelError as error:
+        raise VerificationError(f"the model does not run: {error.problem}") from error
     return [np.atleast_1d(np.asarray(result))[:count] for result in results]
 
 
@@ -243,12 +240,6 @@ def tolerance_for(wanted: Floats, relative: float = 0.0) -> float:
     magnitude = float(np.abs(wanted).max()) if wanted.size else 0.0
     single = ABSOLUTE_TOLERANCE * min(1.0, magnitude) if magnitude <= 50.0 else 2e-6 * magnitude
     return max(single, relative * magnitude)
-
-
-def softmax(scores: Floats) -> Floats:
-    """Over the last dimension, in double precision."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
 def round_up(value: float) -> float:

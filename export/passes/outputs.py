@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from googlenet_deploy.device.predictions import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES
 from googlenet_deploy.errors import UsageError, VerificationError, requires
-from googlenet_deploy.export.verify import PROBABILITIES, TOP_K_INDICES, TOP_K_VALUES
 from googlenet_deploy.graph.edit import copied, rename_tensors, unique_name
 from googlenet_deploy.graph.graph import opset_of, runtime_inputs, shape_of, tensor_names
 

@@ -51,7 +51,7 @@ def read_device_results(path: PathLike, weights_sha256: str, precision: str) -> 
     try:
         _check_model(path, result["model"], weights_sha256, precision)
         return _device_results(result, precision)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
         raise InputError(path, f"is damaged: {error!r} (see docs/benchmark-schema.md)") from error
 
 
@@ -88,7 +88,7 @@ def _device_results(result: Mapping[str, Any], precision: str) -> DeviceResults:
         quantities[name] = Quantity(scaled[0], unit, MEASURED, where, scaled[1], scaled[2])
     peak = result["memory"]["process"]["peak"]
     if peak:
-        quantities["memory"] = Quantity(peak / 1e6, "MB", MEASURED, f"{where} (the process's peak, CUDA included)")
+        quantities["memory"] = Quantity(peak / 1e6, "MB", MEASURED, f"{where} (peak resident memory of the process)")
     return DeviceResults(
         variant=precision,
         quantities=quantities,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.labels import imagenet_classes
 from googlenet_deploy.device.text_files import decode_text
 from googlenet_deploy.errors import InputError
 
@@ -63,6 +64,15 @@ def read_class_list(path: PathLike) -> ClassList:
         if found is not None:
             return found
     return ClassList(tuple(lines))
+
+
+def read_class_names(path: PathLike) -> Tuple[str, ...]:
+    """The names alone of `read_class_list`.
+
+    Raises:
+        InputError: The file cannot be read, is not text, holds no names, or leaves classes out.
+    """
+    return read_class_list(path).names
 
 
 def _one_line(_path: PathLike, lines: Sequence[str]) -> Optional[ClassList]:
@@ -117,8 +127,6 @@ def _with_ids(_path: PathLike, lines: Sequence[str]) -> Optional[ClassList]:
     """``n01440764 tench, Tinca tinca``, ``n02119789 1 kit_fox`` of ILSVRC's kit, or ids alone."""
     filled = [line for line in lines if line]
     if all(_ID.fullmatch(line) for line in filled):
-        from googlenet_deploy.device.labels import imagenet_classes  # noqa: PLC0415 - it imports this module
-
         known = {entry.wordnet_id: entry.name for entry in imagenet_classes()}
         return ClassList(tuple(known.get(each, each) for each in filled), tuple(filled), "WordNet ids")
     matches = [_WITH_ID.fullmatch(line) for line in filled]

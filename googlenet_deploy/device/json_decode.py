@@ -89,10 +89,17 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _float(value, where)
     is_number_as_flag = isinstance(value, bool) and kind is not bool
     _require(isinstance(value, kind) and not is_number_as_flag, where, kind.__name__)
     return value
+
+
+def _float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:  # JSON's whole numbers have no limit
+        raise ValueError(f"{where} is too large a number") from error
 
 
 def _require(holds: bool, where: str, wanted: str) -> None:

@@ -1,12 +1,10 @@
-"""Class names: ImageNet's thousand, and lists that the user brings."""
+"""Class names: ImageNet's thousand, their forms, and whether names fit a model."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import NamedTuple, Sequence, Tuple
 
-from googlenet_deploy.device.class_files import read_class_list
-from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.resources import read_resource
 
 SYNSETS = "imagenet_synsets.txt"
@@ -29,15 +27,6 @@ def imagenet_classes() -> Tuple[ImageNetClass, ...]:
     """The 1000 classes of ILSVRC 2012 in the order of the logits (sorted by WordNet id), as Caffe lists them."""
     lines = read_resource(SYNSETS).splitlines()
     return tuple(ImageNetClass(*line.split(" ", 1)) for line in lines)
-
-
-def read_class_names(path: PathLike) -> Tuple[str, ...]:
-    """Class names from a file, in the order of the logits; see `read_class_list` for the forms.
-
-    Raises:
-        InputError: The file cannot be read, is not text, or is empty.
-    """
-    return read_class_list(path).names
 
 
 def wordnet_ids_of(names: Sequence[str]) -> Tuple[str, ...]:

@@ -7,7 +7,7 @@ softmax twice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 TOP_K_VALUES, TOP_K_INDICES = "top_k_values", "top_k_indices"
+Floating = TypeVar("Floating", np.float32, np.float64)
 SUM_TOLERANCE = 1e-2  # FP16 probabilities of a thousand classes sum to 1 within this
 
 
@@ -93,10 +94,10 @@ def is_probability(scores: NDArray[np.float32]) -> bool:
     return _within_unit(scores) and bool(np.all(np.abs(scores.sum(axis=1) - 1) < SUM_TOLERANCE))
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax over the last axis, shifted by the maximum so that it never overflows."""
+def softmax(logits: NDArray[Floating]) -> NDArray[Floating]:
+    """Softmax over the last axis in the logits' own precision, shifted by the maximum so that it never overflows."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), np.float32)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), logits.dtype)
 
 
 def _within_unit(values: NDArray[np.float32]) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.errors import BadWeightsError, requires
+from googlenet_deploy.errors import BadWeightsError, first_line, requires
 from googlenet_deploy.model.weight_files import WeightFiles, find_weight_files
 
 with requires("export"):
@@ -230,10 +230,9 @@ def read_torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from error
     except Exception as error:  # torch's three readers raise whatever they stumble over, AssertionError included
-        first_line = str(error).partition("\n")[0] or type(error).__name__
         if "TorchScript" in str(error):
             raise BadWeightsError(path, "is a TorchScript archive, which holds code", _SAVE) from error
-        raise BadWeightsError(path, f"is not a PyTorch checkpoint, or is damaged: {first_line}") from error
+        raise BadWeightsError(path, f"is not a PyTorch checkpoint, or is damaged: {first_line(error)}") from error
     return content
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.device.labels import imagenet_classes, read_class_names
+from googlenet_deploy.device.class_files import read_class_names
+from googlenet_deploy.device.labels import imagenet_classes
 from googlenet_deploy.errors import BadWeightsError, GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.model.weight_files import find_weight_files
 

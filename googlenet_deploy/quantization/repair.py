@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.images import ArrayBatches
-from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, requires
+from googlenet_deploy.errors import BadModelError, GoogLeNetDeployError, VerificationError, first_line, requires
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.graph.edit import drop_unread_constants, drop_unread_nodes
 from googlenet_deploy.graph.files import input_specification
@@ -102,8 +102,7 @@ def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
     try:
         onnx.checker.check_model(repaired, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        problem = str(error).strip().splitlines()[0]
-        raise BadModelError(path, f"cannot be repaired: {problem}", REMEDY) from error
+        raise BadModelError(path, f"cannot be repaired: {first_line(error)}", REMEDY) from error
     return RepairResult(repaired, changes, lint_model(repaired), _difference(model, repaired, path))
 
 

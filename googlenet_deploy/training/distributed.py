@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from googlenet_deploy.errors import DeviceError, GoogLeNetDeployError, UsageError, requires
+from googlenet_deploy.errors import DeviceError, GoogLeNetDeployError, UsageError, first_line, requires
 
 with requires("train"):
     import torch
@@ -89,9 +89,8 @@ def lost_process() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        first_line = str(error).strip().partition("\n")[0]
         raise GoogLeNetDeployError(
-            f"another process of this run has stopped: {first_line}",
+            f"another process of this run has stopped: {first_line(error)}",
             "its own message says why; start the run again with --resume",
         ) from error
 

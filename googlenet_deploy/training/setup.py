@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from googlenet_deploy.device.labels import read_class_names
+from googlenet_deploy.device.class_files import read_class_names
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.data.batches import Feed, ImageFeed, validation_batches

@@ -107,7 +107,7 @@ def compare(
         left_out = [f"{_name(key)} (only A)" for key in ours if key not in theirs]
         left_out += [f"{_name(key)} (only B)" for key in theirs if key not in ours]
         return BenchmarkComparison(tuple(rows), tuple(_warnings(first, second)), tuple(left_out))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(" or ".join(paths), f"is damaged: {type(error).__name__}: {error}") from error
 
 

@@ -62,6 +62,9 @@ def test_what_json_cannot_hold_is_null(value: float) -> None:
         ({"by_name": {"b": [{"some": 1}]}}, r"results.by_name.b\[0\].total is missing"),
         ({"counts": [{"some": 1, "total": 2, "other": 3}]}, "unknown entry 'other'"),
         ({"noise": "loud"}, "results.noise is not float"),
+        ({"noise": 10**400}, "results.noise is too large a number"),
+        ({"noise": -(2**1024)}, "results.noise is too large a number"),
+        ({"pair": ["x", 10**309]}, r"results.pair\[1\] is too large a number"),
     ],
 )
 def test_what_does_not_fit_is_named(change: Any, match: str) -> None:

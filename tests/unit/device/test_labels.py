@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from googlenet_deploy.device.labels import imagenet_classes, read_class_names, short_name
+from googlenet_deploy.device.class_files import read_class_names
+from googlenet_deploy.device.labels import imagenet_classes, short_name
 from googlenet_deploy.errors import InputError
 
 

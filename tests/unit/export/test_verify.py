@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from googlenet_deploy.device.predictions import softmax
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import VerificationError
 from googlenet_deploy.export.samples import seeded_samples
@@ -18,7 +19,6 @@ from googlenet_deploy.export.verify import (
     reference_of,
     round_up,
     run,
-    softmax,
     tolerance_for,
 )
 

@@ -13,8 +13,8 @@ import pytest
 from googlenet_deploy.calibration.table import load_table
 from googlenet_deploy.calibration.tensorrt_cache import load_cache
 from googlenet_deploy.device.bundle.golden import MIN_SQNR, read_array, read_golden
+from googlenet_deploy.device.class_files import read_class_names
 from googlenet_deploy.device.images.sources import ImageSource
-from googlenet_deploy.device.labels import read_class_names
 from googlenet_deploy.device.preprocess import normalize
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import load_target

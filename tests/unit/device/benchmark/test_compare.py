@@ -224,6 +224,19 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_result(tmp_path / "bytes.json")
 
 
+@pytest.mark.parametrize("place", ["memory", "rounds", "batch"])
+def test_numbers_beyond_any_float_are_damage(place: str, make_result: Any) -> None:
+    damaged = make_result()
+    if place == "memory":
+        damaged["memory"]["process"]["peak"] = 10**400
+    elif place == "rounds":
+        damaged["configurations"][0]["milliseconds"]["run"]["rounds"] = [2**1024, 1.0]
+    else:
+        damaged["configurations"][0]["batch"] = 10**400
+    with pytest.raises((InputError, UsageError), match=r"is damaged|no configuration in common"):
+        compare(make_result(), damaged, PATHS)
+
+
 @pytest.mark.parametrize("part", ["machine", "model", "configurations", "memory", "state", "images", "options"])
 @pytest.mark.parametrize("value", [None, [], {}, "x", 3, [None]])
 def test_damaged_parts_are_told_without_a_traceback(part: str, value: Any, make_result: Any) -> None:
