@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.device.specification import PLAIN, Preprocessing
 from googlenet_deploy.errors import UsageError, requires
 from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, Architecture, get_architecture
-from googlenet_deploy.training.options import RANDOM_CROPS
+from googlenet_deploy.training.options import AUGMENTATIONS
 
 with requires("train"):
     import torch
@@ -213,4 +213,4 @@ def stated_short_side(preprocessing: Preprocessing) -> int | None:
 
 def _default_resize(size: int, options: TrainingOptions) -> int:
     """256 for 224 where training crops at random, as both published nets have it; else the whole image."""
-    return round(size * 256 / 224) if options.augmentation in RANDOM_CROPS else size
+    return round(size * 256 / 224) if AUGMENTATIONS[options.augmentation].random_crops else size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
@@ -11,6 +11,37 @@ from googlenet_deploy.quantization.refine.registry import parse_refinements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class AugmentationEntry(NamedTuple):
+    """One augmentation of the training images.
+
+    Attributes:
+        help: For ``--help``.
+        transform: The place of a function, see `device.registry`, that gives the module which varies a batch (float32
+            (N, C, H, W) in 0..1, and the images' random numbers); empty where none does.
+        random_crops: Whether each sample is a crop of random area and aspect ratio; else the centre crop.
+        random_interpolation: Whether the crop's filter is chosen at random.
+    """
+
+    help: str = ""
+    transform: str = ""
+    random_crops: bool = False
+    random_interpolation: bool = False
+
+
+# The one registry of augmentations.
+AUGMENTATIONS: dict[str, AugmentationEntry] = {
+    "natural": AugmentationEntry(
+        "random crops, mirroring, colour", "googlenet_deploy.training.data.photometric:natural", random_crops=True
+    ),
+    "paper": AugmentationEntry(
+        "more of it, as in the paper", "googlenet_deploy.training.data.photometric:paper", random_crops=True,
+        random_interpolation=True,
+    ),
+    "light": AugmentationEntry("small shifts and rotations", "googlenet_deploy.training.data.affine:Affine"),
+    "none": AugmentationEntry(),
+}  # fmt: skip
 
 SCHEDULES = ("cosine", "step", "constant")
 OPTIMIZERS = ("sgd", "adam")
@@ -27,8 +58,6 @@ IMPLIED: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("resize_mode", "stretch"): {"augmentation": "none"},
 }
-AUGMENTATIONS = ("natural", "paper", "light", "none")
-RANDOM_CROPS = frozenset({"natural", "paper"})
 DEVICES = ("auto", "cpu", "cuda")
 WORKER_TYPES = ("auto", "threads", "processes")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -157,8 +186,8 @@ class TrainingOptions:
         shown_default="by run length",
     )  # fmt: skip
     augmentation: str = option(
-        "natural", "natural: random crops, mirroring, colour; paper: more of it, as in the paper; light: small shifts "
-        "and rotations; none", group=IMAGES, metavar="A", choices=AUGMENTATIONS,
+        "natural", "; ".join(f"{name}: {entry.help}" if entry.help else name for name, entry in AUGMENTATIONS.items()),
+        group=IMAGES, metavar="A", choices=tuple(AUGMENTATIONS),
     )  # fmt: skip
     min_area: float = option(
         0.08, "smallest share of the image that is cropped", group=IMAGES, metavar="X", above=0, most=1

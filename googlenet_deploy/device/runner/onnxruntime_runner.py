@@ -27,7 +27,13 @@ with requires("runtime"):
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from googlenet_deploy.device.runner.select import RunnerRequest
+
 CPU = "CPUExecutionProvider"
+_PROVIDERS = {
+    "onnxruntime-cuda": "CUDAExecutionProvider",
+    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
+}
 _GPU_PROVIDERS = ("CUDA", "Tensorrt", "NvTensorRTRTX")
 # ONNX Runtime raises its errors too; what it logs of them goes to stderr past Python.
 FATAL_ONLY = 4
@@ -40,6 +46,18 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(int32)": "int32",
 }
+
+
+def open_onnxruntime(request: RunnerRequest) -> OnnxRuntimeRunner:
+    """Opens a model with the provider that the backend's name asks for; see `OnnxRuntimeRunner`."""
+    return OnnxRuntimeRunner(
+        request.path,
+        providers=[_PROVIDERS.get(request.backend, CPU)],
+        threads=request.threads,
+        batch=request.batch,
+        as_is=request.as_is,
+        model=request.model,
+    )
 
 
 class OnnxRuntimeRunner:

@@ -32,6 +32,8 @@ with requires("openvino"):
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from googlenet_deploy.device.runner.select import RunnerRequest
+
 
 MOST_KEPT = 16  # of some megabytes each
 _DIGEST_SIZE = 32
@@ -71,6 +73,11 @@ class CompiledCache:
 
 def _time(path: Path) -> float:
     return path.stat().st_mtime
+
+
+def open_openvino(request: RunnerRequest) -> OpenVinoRunner:
+    """Opens a model; see `OpenVinoRunner`."""
+    return OpenVinoRunner(request.path, threads=request.threads, batch=request.batch, model=request.model)
 
 
 class OpenVinoRunner:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional
 
 from googlenet_deploy.device.builder.options import CUDA_BACKENDS
 from googlenet_deploy.device.options import auto_on_off, check_options, option
+from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.device.system.processor import instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.errors import BadModelError, UsageError
 
@@ -24,14 +25,34 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
-_PROVIDERS = {
-    "onnxruntime": "CPUExecutionProvider",
-    "onnxruntime-cuda": "CUDAExecutionProvider",
-    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
-}
-_ENGINES = ("tensorrt", "tensorrt-rtx")
-BACKENDS = ("auto", *_PROVIDERS, "openvino", *_ENGINES)
 
+
+class BackendEntry(NamedTuple):
+    """One backend.
+
+    Attributes:
+        opener: The place of its function, see `device.registry`: takes a `RunnerRequest` and gives a `Runner`.
+        engines: Whether it runs engines; else it runs ONNX models.
+        changes_graph: Why it cannot run a graph as it stands; empty where it can.
+    """
+
+    opener: str
+    engines: bool = False
+    changes_graph: str = ""
+
+
+# The one registry of backends.
+REGISTRY: Dict[str, BackendEntry] = {
+    "onnxruntime": BackendEntry("googlenet_deploy.device.runner.onnxruntime_runner:open_onnxruntime"),
+    "onnxruntime-cuda": BackendEntry("googlenet_deploy.device.runner.onnxruntime_runner:open_onnxruntime"),
+    "onnxruntime-tensorrt": BackendEntry("googlenet_deploy.device.runner.onnxruntime_runner:open_onnxruntime"),
+    "openvino": BackendEntry(
+        "googlenet_deploy.device.runner.openvino_runner:open_openvino", changes_graph="OpenVINO changes every graph"
+    ),
+    "tensorrt": BackendEntry("googlenet_deploy.device.runner.tensorrt_runner:open_tensorrt", engines=True),
+    "tensorrt-rtx": BackendEntry("googlenet_deploy.device.runner.tensorrt_runner:open_tensorrt", engines=True),
+}
+BACKENDS = ("auto", *REGISTRY)
 
 RUNNING, ENGINES = "running", "engines"  # headings of --help
 
@@ -86,6 +107,28 @@ class GpuOptions:
         check_options(self)
 
 
+class RunnerRequest(NamedTuple):
+    """What an opener is asked for; see `open_runner` for the meaning of each.
+
+    Attributes:
+        path: The model's file.
+        backend: As the user named it: "auto", or one of the registry.
+        threads: CPU threads.
+        batch: Images that usually come at once.
+        as_is: Whether to run the graph as it stands.
+        gpu: How an engine runs.
+        model: The ONNX file, read; None for an engine.
+    """
+
+    path: PathLike
+    backend: str
+    threads: Optional[int]
+    batch: int
+    as_is: bool
+    gpu: GpuOptions
+    model: Optional[OnnxFile] = None
+
+
 def open_runner(
     path: PathLike,
     backend: str = "auto",
@@ -113,40 +156,45 @@ def open_runner(
     """
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    is_engine = _is_engine(path)
-    if is_engine and backend != "auto" and backend not in _ENGINES:
+    if _is_engine(path) and backend != "auto" and not REGISTRY[backend].engines:
         raise UsageError(f"{path}: is a TensorRT engine, which {backend} does not run", "leave --backend out")
-    if backend in _ENGINES and Path(path).suffix.lower() == ".onnx":
+    if _runs_engines(backend) and Path(path).suffix.lower() == ".onnx":
         raise UsageError(f"{path}: {backend} runs engines", f"build one first: googlenet-deploy build {path}")
+    request = RunnerRequest(path, backend, threads, batch, as_is, gpu or GpuOptions())
     if runs_engine(path, backend):
-        return _open_engine(path, backend, gpu or GpuOptions())
-    if as_is and backend == "openvino":
-        raise UsageError("--as-is is for ONNX Runtime: OpenVINO changes every graph", "leave one of them out")
+        return _open("tensorrt" if backend == "auto" else backend, request)
+    if as_is and backend != "auto" and REGISTRY[backend].changes_graph:
+        raise UsageError(f"--as-is is for ONNX Runtime: {REGISTRY[backend].changes_graph}", "leave one of them out")
     from googlenet_deploy.device.onnx_model.header import read_model  # noqa: PLC0415 - needs NumPy
 
     model = read_model(path)
-    if backend == "openvino":
-        return _open_openvino(model, threads, batch)
+    request = request._replace(model=model)
+    if backend != "auto":
+        return _open(backend, request)
     refused = ""
-    if backend == "auto" and not as_is and gains_by_openvino(model.header):
+    if not as_is and gains_by_openvino(model.header):
         try:
-            return _open_openvino(model, threads, batch)
+            return _open("openvino", request)
         except BadModelError as error:  # ONNX Runtime may run it, and says what is wrong where it does not
             refused = error.problem
-    from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner  # noqa: PLC0415 - optional
-
-    provider = _PROVIDERS.get(backend)
-    runner = OnnxRuntimeRunner(
-        path, providers=[provider] if provider else None, threads=threads, batch=batch, as_is=as_is, model=model
-    )
+    runner = _open("onnxruntime", request)
     if refused:
         runner.notes.append(f"runs in ONNX Runtime, since {refused}")
     return runner
 
 
+def _open(name: str, request: RunnerRequest) -> Runner:
+    runner: Runner = load_member(REGISTRY[name].opener)(request)
+    return runner
+
+
 def runs_engine(path: PathLike, backend: str) -> bool:
     """Whether `open_runner` takes this file as an engine."""
-    return backend in _ENGINES or _is_engine(path)
+    return _runs_engines(backend) or _is_engine(path)
+
+
+def _runs_engines(backend: str) -> bool:
+    return backend in REGISTRY and REGISTRY[backend].engines
 
 
 def _is_engine(path: PathLike) -> bool:
@@ -158,23 +206,3 @@ def gains_by_openvino(header: OnnxHeader) -> bool:
     if find_spec("openvino") is None or not is_x86() or "avx2" not in instructions():
         return False
     return sums_int8_exactly() or not header.quantized
-
-
-def _open_openvino(model: OnnxFile, threads: Optional[int], batch: int) -> Runner:
-    from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner  # noqa: PLC0415 - optional
-
-    return OpenVinoRunner(model.path, threads=threads, batch=batch, model=model)
-
-
-def _open_engine(path: PathLike, backend: str, options: GpuOptions) -> Runner:
-    from googlenet_deploy.device.runner.tensorrt_runner import TensorRTRunner  # noqa: PLC0415 - only for engines
-
-    return TensorRTRunner(
-        path,
-        backend=None if backend == "auto" else backend,
-        cuda_backend=options.cuda_backend,
-        slots=options.streams,
-        cuda_graph=options.cuda_graph,
-        zero_copy=options.zero_copy,
-        checked=options.checked,
-    )

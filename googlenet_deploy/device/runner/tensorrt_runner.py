@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Deque, Dict, List, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Tuple, Type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,22 @@ from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.names import OLDEST_TO_RUN
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.runner.select import RunnerRequest
+
+
+def open_tensorrt(request: RunnerRequest) -> TensorRTRunner:
+    """Opens an engine, by its manifest where the backend is "auto"; see `TensorRTRunner`."""
+    return TensorRTRunner(
+        request.path,
+        backend=None if request.backend == "auto" else request.backend,
+        cuda_backend=request.gpu.cuda_backend,
+        slots=request.gpu.streams,
+        cuda_graph=request.gpu.cuda_graph,
+        zero_copy=request.gpu.zero_copy,
+        checked=request.gpu.checked,
+    )
 
 
 class TensorRTRunner:

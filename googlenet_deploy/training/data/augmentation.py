@@ -18,67 +18,44 @@ Kornia's.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.errors import requires
 from googlenet_deploy.training.data.image_cache import centre, pixels, whole
-from googlenet_deploy.training.options import RANDOM_CROPS
+from googlenet_deploy.training.options import AUGMENTATIONS
 
 with requires("train"):
     import torch
-    from kornia.enhance import (
-        adjust_brightness_accumulative,
-        adjust_contrast_with_mean_subtraction,
-        adjust_saturation_with_gray_subtraction,
-    )
-    from kornia.geometry.transform import get_affine_matrix2d, warp_affine
     from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.training.data.image_cache import Form
     from googlenet_deploy.training.options import TrainingOptions
 
-    Colour = Callable[[Tensor, Tensor], Tensor]
-    Order = tuple[tuple[Colour, ...], Tensor]  # changes, and the rows of the images that take them
 
 # Uniform numbers per image. Photographs: mirroring, brightness, contrast, saturation, their order, three of lighting.
 RANDOM_NUMBERS = 8
 ASPECT = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
-NATURAL_STRENGTH, PAPER_STRENGTH = 0.4, 0.5  # factors from 1 - strength to 1 + strength
-LIGHT_DEGREES, LIGHT_SHIFT, LIGHT_SCALE = 8.0, 0.06, 0.1
 INTERPOLATIONS = (
     Image.Resampling.BILINEAR,
     Image.Resampling.BOX,
     Image.Resampling.NEAREST,
     Image.Resampling.BICUBIC,
 )
-# Changes of colour by a factor per image; the last one is for coloured images alone.
-COLOURS: tuple[Colour, ...] = (
-    adjust_brightness_accumulative,
-    adjust_contrast_with_mean_subtraction,
-    adjust_saturation_with_gray_subtraction,
-)
-# Principal components of the RGB values (0..1) of ImageNet's training images: vectors in columns, and the square
-# roots of their variances; as in facebook's fb.resnet.torch, from Krizhevsky et al. 2012, section 4.1.
-LIGHTING_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
-LIGHTING_VALUES = (0.2175, 0.0188, 0.0045)
-LIGHTING_DEVIATION = 0.1
 
 
 def kept_form(options: TrainingOptions) -> Form:
     """What is kept of each training image: `whole` for random crops, else `centre`."""
-    return whole if options.augmentation in RANDOM_CROPS else centre
+    return whole if AUGMENTATIONS[options.augmentation].random_crops else centre
 
 
 def cut_sample(
@@ -92,11 +69,12 @@ def cut_sample(
         options: The run's options.
         generator: The sample's own random numbers.
     """
-    if options.augmentation not in RANDOM_CROPS:
+    entry = AUGMENTATIONS[options.augmentation]
+    if not entry.random_crops:
         return pixels(image)
     height, width = spec.crop
     box = random_box(image.width, image.height, options.min_area, generator)
-    choice = generator.integers(len(INTERPOLATIONS)) if options.augmentation == "paper" else 0
+    choice = generator.integers(len(INTERPOLATIONS)) if entry.random_interpolation else 0
     return pixels(image.resize((width, height), INTERPOLATIONS[choice], box=box))
 
 
@@ -124,7 +102,7 @@ class BatchTransform(nn.Module):
 
     Args:
         spec: How images are prepared.
-        augmentation: One of the four of the module's table.
+        augmentation: One of `options.AUGMENTATIONS`.
         channels_last: Give inputs in NHWC memory order.
     """
 
@@ -135,7 +113,8 @@ class BatchTransform(nn.Module):
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.reverse = spec.channels == "BGR"
-        self.augment = _augmentation(augmentation)
+        place = AUGMENTATIONS[augmentation].transform
+        self.augment: nn.Module | None = load_member(place)() if place else None
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (spec.mean, spec.std))
         # Augmentation works on 0..1, the specification on 0..255.
         self.register_buffer("scale", 255.0 * spec.scale / std)
@@ -153,77 +132,3 @@ class BatchTransform(nn.Module):
         if self.reverse:
             x = x.flip(1)
         return torch.addcmul(-self.shift, x, self.scale).contiguous(memory_format=self.memory_format)
-
-
-def _augmentation(name: str) -> nn.Module | None:
-    if name == "none":
-        return None
-    if name == "light":
-        return Affine()
-    return Photometric(PAPER_STRENGTH, lighting=True) if name == "paper" else Photometric(NATURAL_STRENGTH)
-
-
-class Photometric(nn.Module):
-    """Mirrors half of the images; changes brightness, contrast and saturation in random order; lighting noise.
-
-    Args:
-        strength: Factors are uniform from 1 - strength to 1 + strength.
-        lighting: Add noise along the principal components of natural colours.
-    """
-
-    components: Tensor
-
-    def __init__(self, strength: float, *, lighting: bool = False) -> None:
-        super().__init__()
-        self.strength, self.lighting = strength, lighting
-        values = torch.tensor(LIGHTING_VALUES) * LIGHTING_DEVIATION
-        self.register_buffer("components", torch.tensor(LIGHTING_VECTORS) * values)
-
-    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """float32 (N, C, H, W) in 0..1 to the same; `numbers` on the CPU."""
-        orders = self._orders(numbers[:, 4], x)
-        numbers = numbers.to(x.device, non_blocking=True)
-        mirrored = (numbers[:, 0] < 0.5).view(-1, 1, 1, 1)
-        x = self._colours(torch.where(mirrored, x.flip(3), x), numbers, orders)
-        if self.lighting and x.shape[1] == 3:
-            noise = torch.special.ndtri(numbers[:, 5:8].clamp(1e-6, 1 - 1e-6)) @ self.components.T
-            x = (x + noise.view(-1, 3, 1, 1)).clamp_(0.0, 1.0)
-        return x
-
-    def _colours(self, x: Tensor, numbers: Tensor, orders: Sequence[Order]) -> Tensor:
-        factors = 1.0 + self.strength * (2.0 * numbers[:, 1:4] - 1.0)
-        result = torch.empty_like(x)
-        for steps, rows in orders:
-            if len(rows):
-                part, own = x[rows], factors[rows]
-                for change in steps:
-                    part = change(part, own[:, COLOURS.index(change)])
-                result[rows] = part
-        return result
-
-    @staticmethod
-    def _orders(numbers: Tensor, x: Tensor) -> list[Order]:
-        """Found on the CPU: reading from a GPU which images take which order would wait for it."""
-        orders = list(itertools.permutations(COLOURS if x.shape[1] == 3 else COLOURS[:2]))
-        chosen = (numbers * len(orders)).long().clamp(max=len(orders) - 1)
-        counts = chosen.bincount(minlength=len(orders)).tolist()
-        rows = chosen.argsort(stable=True).to(x.device, non_blocking=True)
-        return list(zip(orders, torch.split(rows, counts), strict=True))
-
-
-class Affine(nn.Module):
-    """Small random rotations, shifts and changes of scale; what comes in from outside repeats the border."""
-
-    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """float32 (N, C, H, W) in 0..1 to the same."""
-        height, width = x.shape[2:]
-        signed = 2.0 * numbers.to(x.device, non_blocking=True) - 1.0
-        size = torch.tensor([width, height], dtype=x.dtype, device=x.device)
-        matrix = get_affine_matrix2d(
-            translations=signed[:, 1:3] * LIGHT_SHIFT * size,
-            center=((size - 1.0) / 2.0).expand(len(x), 2),
-            scale=(1.0 + LIGHT_SCALE * signed[:, 3:4]).expand(-1, 2),
-            angle=signed[:, 0] * LIGHT_DEGREES,
-        )
-        moved: Tensor = warp_affine(x, matrix[:, :2], (height, width), padding_mode="border", align_corners=False)
-        return moved.clamp_(0.0, 1.0)

@@ -15,10 +15,10 @@ from googlenet_deploy.training.data.augmentation import (
     ASPECT,
     RANDOM_NUMBERS,
     BatchTransform,
-    Photometric,
     cut_sample,
     random_box,
 )
+from googlenet_deploy.training.data.photometric import Photometric
 from googlenet_deploy.training.options import TrainingOptions
 
 GREY = Preprocessing(channels="L", mean=(0.4,), std=(0.3,))
