@@ -18,20 +18,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from googlenet_deploy.calibration.histogram import Histogram
-from googlenet_deploy.calibration.methods import DEFAULT_PERCENTILE
-from googlenet_deploy.calibration.thresholds.entropy import entropy_threshold
+from googlenet_deploy.calibration.methods import DEFAULT_PERCENTILE, METHODS
 from googlenet_deploy.calibration.thresholds.error import Magnitudes, SquaredError
-from googlenet_deploy.calibration.thresholds.mse import mse_threshold
-from googlenet_deploy.calibration.thresholds.percentile import percentile_threshold
+from googlenet_deploy.device.registry import load_member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def max_threshold(histogram: Histogram) -> float:
-    """The clipping threshold; 0 for a tensor that was always zero."""
-    return histogram.amax
-
 
 CLIPPING_WEIGHT = 6.0
 SHARES = tuple(percent / 100 for percent in range(98, 28, -2))
@@ -82,11 +74,10 @@ def choose_threshold(folds: Sequence[Histogram], percentile: float = DEFAULT_PER
 
 
 def _methods(percentile: float) -> dict[str, Rule]:
+    settings = {"percentile": percentile}
     return {
-        "max": max_threshold,
-        "percentile": partial(percentile_threshold, percentile=percentile),
-        "entropy": entropy_threshold,
-        "mse": mse_threshold,
+        name: partial(load_member(entry.function), **{setting: settings[setting] for setting in entry.settings})
+        for name, entry in METHODS.items()
     }
 
 

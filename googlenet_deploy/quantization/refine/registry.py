@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,8 +15,37 @@ if TYPE_CHECKING:
     from googlenet_deploy.quantization.quantized_model import Refinement
 
 EQUALIZE, WEIGHT_SCALES, OFFSET, BIAS, ROUNDING = "equalize", "weight-scales", "offset", "bias", "rounding"
-# Each builds on those ahead of it.
-REFINEMENTS = (EQUALIZE, WEIGHT_SCALES, OFFSET, BIAS, ROUNDING)
+
+
+class RefinementEntry(NamedTuple):
+    """One refinement.
+
+    Attributes:
+        function: Its place, see `device.registry`: a `ModelStep` or a `Refinement`.
+        before_calibration: Whether it changes the FP32 model ahead of calibration; else it changes the quantised model.
+        learns: Whether it learns from images, and takes the keywords `threads` and `quiet`.
+        included_in: The refinement that does its work too, so that it is left out beside that one.
+    """
+
+    function: str
+    before_calibration: bool = False
+    learns: bool = False
+    included_in: str = ""
+
+
+# The one registry of refinements; each builds on those ahead of it.
+REFINEMENTS: dict[str, RefinementEntry] = {
+    EQUALIZE: RefinementEntry(
+        "googlenet_deploy.quantization.refine.cross_layer_equalization:equalize_channels", before_calibration=True
+    ),
+    WEIGHT_SCALES: RefinementEntry("googlenet_deploy.quantization.refine.weight_mse:choose_weight_scales"),
+    OFFSET: RefinementEntry("googlenet_deploy.quantization.refine.activation_offset:offset_activations"),
+    # Learned rounding finds the biases that belong to its codes.
+    BIAS: RefinementEntry(
+        "googlenet_deploy.quantization.refine.bias_correction:correct_biases", learns=True, included_in=ROUNDING
+    ),
+    ROUNDING: RefinementEntry("googlenet_deploy.quantization.refine.learned_rounding:learn_rounding", learns=True),
+}
 SETS = {"none": (), "fast": (BIAS,), "best": (WEIGHT_SCALES, ROUNDING)}
 DEFAULT = "fast"
 
@@ -36,26 +66,22 @@ def parse_refinements(text: str) -> list[str]:
 
 def need_images(names: Sequence[str]) -> bool:
     """Whether any of these refinements learns from images."""
-    return BIAS in names or ROUNDING in names
+    return any(REFINEMENTS[name].learns for name in names)
 
 
 def refinement_steps(
     names: Sequence[str], *, threads: int | None = None, quiet: bool = False
 ) -> tuple[list[ModelStep], list[Refinement]]:
     """The functions behind the names: changes of the FP32 model ahead of calibration, and of the quantised model."""
-    from googlenet_deploy.quantization.refine.activation_offset import offset_activations  # noqa: PLC0415
-    from googlenet_deploy.quantization.refine.bias_correction import correct_biases  # noqa: PLC0415 - ONNX Runtime
-    from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels  # noqa: PLC0415
-    from googlenet_deploy.quantization.refine.learned_rounding import learn_rounding  # noqa: PLC0415
-    from googlenet_deploy.quantization.refine.weight_mse import choose_weight_scales  # noqa: PLC0415
-
-    known: dict[str, Refinement] = {
-        WEIGHT_SCALES: choose_weight_scales,
-        OFFSET: offset_activations,
-        BIAS: partial(correct_biases, threads=threads, quiet=quiet),
-        ROUNDING: partial(learn_rounding, threads=threads, quiet=quiet),
-    }
-    # Learned rounding finds the biases that belong to its codes.
-    applied = [name for name in names if name != BIAS or ROUNDING not in names]
-    before: list[ModelStep] = [equalize_channels] if EQUALIZE in applied else []
-    return before, [known[name] for name in REFINEMENTS if name in applied and name in known]
+    applied = [
+        (entry, load_member(entry.function))
+        for name, entry in REFINEMENTS.items()
+        if name in names and entry.included_in not in names
+    ]
+    before: list[ModelStep] = [function for entry, function in applied if entry.before_calibration]
+    after: list[Refinement] = [
+        partial(function, threads=threads, quiet=quiet) if entry.learns else function
+        for entry, function in applied
+        if not entry.before_calibration
+    ]
+    return before, after

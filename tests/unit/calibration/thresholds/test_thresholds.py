@@ -17,9 +17,10 @@ from googlenet_deploy.calibration.thresholds.entropy import (
     resample,
 )
 from googlenet_deploy.calibration.thresholds.error import share_above, squared_error
+from googlenet_deploy.calibration.thresholds.max import max_threshold
 from googlenet_deploy.calibration.thresholds.mse import mse_threshold
 from googlenet_deploy.calibration.thresholds.percentile import percentile_threshold
-from googlenet_deploy.calibration.thresholds.select import SHARES, choose_threshold, max_threshold
+from googlenet_deploy.calibration.thresholds.select import SHARES, choose_threshold
 from googlenet_deploy.errors import UsageError
 
 METHODS = {
