@@ -14,19 +14,17 @@ from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
 from googlenet_deploy.export.half_precision.convert import (
-    HalfOptions,
     HalfResult,
-    check_request,
     is_quantized,
     run_by_onnxruntime,
     to_half,
     tolerance_of,
 )
 from googlenet_deploy.export.half_precision.emulate import stand_in
+from googlenet_deploy.export.options import ExportOptions
 from googlenet_deploy.export.passes.classifier_head import ClassifierHead, WindowedAveragePool
 from googlenet_deploy.export.passes.convolutional_classifier import ConvolutionalClassifier
 from googlenet_deploy.export.passes.name_layers import NameLayers, NameWeights
@@ -242,44 +240,7 @@ def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """What the written model is to be like.
-
-    Attributes:
-        target: Where it is to run; decides the largest opset.
-        opset: ONNX opset; None chooses by the target, and keeps the opset of an ONNX source without a target.
-        batch: Fixed batch size; None keeps the batch symbolic, or as an ONNX source has it.
-        uint8_input: Take raw NHWC RGB pixels and normalise inside.
-        softmax: Give probabilities instead of logits.
-        top_k: Give only the k best classes; None gives all.
-        average_pool: AveragePool with a static window instead of GlobalAveragePool.
-        convolutional_classifier: 1x1 convolution and Flatten instead of Flatten and Gemm.
-        simplify: Run onnxsim.
-        half: Write the model in FP16 or BF16; None keeps its types.
-    """
-
-    target: Target | None = None
-    opset: int | None = None
-    batch: int | None = None
-    uint8_input: bool = False
-    softmax: bool = False
-    top_k: int | None = None
-    average_pool: bool = False
-    convolutional_classifier: bool = False
-    simplify: bool = True
-    half: HalfOptions | None = None
-
-    def __post_init__(self) -> None:
-        choose_opset(self.target, self.opset)
-        if self.half is not None:
-            check_request(self.half.kind, self.half.kind.opset, self.target, self.opset, quantized=False)
-        for option, value in (("--batch", self.batch), ("--top-k", self.top_k)):
-            if value is not None and value < 1:
-                raise UsageError(f"{option} must be at least 1")
-
-
-__all__ = ["ExportOptions", "ExportResult", "export_checkpoint", "export_onnx", "torch_logits"]
+__all__ = ["ExportResult", "export_checkpoint", "export_onnx", "torch_logits"]
 
 
 def export_checkpoint(checkpoint: TorchClassifier, options: ExportOptions, samples: Samples) -> ExportResult:

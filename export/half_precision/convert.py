@@ -12,6 +12,7 @@ from googlenet_deploy.export.half_precision.fp32_layers import HEADROOM, choose_
 from googlenet_deploy.export.half_precision.ranges import LayerRange, measure_ranges
 from googlenet_deploy.export.half_precision.rewrite import QUANTIZATION, HalfPrecision
 from googlenet_deploy.export.half_precision.types import FP16, HALF_TYPES, HalfType
+from googlenet_deploy.export.options import HalfOptions, check_request
 from googlenet_deploy.export.passes.fold_weight_quantization import FoldWeightQuantization
 from googlenet_deploy.export.targets import ir_version_for
 from googlenet_deploy.export.verify import Comparison, Reference
@@ -27,19 +28,6 @@ QUANTIZED_OPSET = 19
 # A value that rounds to the neighbouring INT8 code moves by a whole step of that tensor; logits by several percent.
 QUANTIZED_TOLERANCE = 2**-3
 SHOWN = 6
-
-
-@dataclass(frozen=True)
-class HalfOptions:
-    """What is asked for.
-
-    Attributes:
-        kind: The 16-bit type.
-        keep: Layers or operators to keep in FP32, beside those that must be.
-    """
-
-    kind: HalfType
-    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,30 +113,6 @@ def needed_opset(kind: HalfType, *, quantized: bool) -> int:
             "use --fp16, or convert the float model",
         )
     return max(kind.opset, QUANTIZED_OPSET) if quantized else kind.opset
-
-
-def check_request(
-    kind: HalfType, opset: int, target: Target | None, requested_opset: int | None, *, quantized: bool
-) -> None:
-    """Refuses what the requested opset or the target cannot hold.
-
-    Raises:
-        UsageError: They cannot.
-    """
-    what = f"INT8 over {kind.label}" if quantized else kind.label
-    if requested_opset is not None and requested_opset < opset:
-        raise UsageError(f"{what} needs opset {opset}, not {requested_opset}", "leave --opset out")
-    if target is None:
-        return
-    if opset > target.largest_opset:
-        raise UsageError(
-            f"an ONNX model in {what} needs opset {opset}; {target.reader} of {target.name} reads up to "
-            f"{target.largest_opset}",
-            f"it makes {kind.label} itself: give `build` the {'Q/DQ' if quantized else 'float32'} model and "
-            f"--precision {'int8' if quantized else kind.name}",
-        )
-    if target.module is not None and kind.name not in target.module.types:
-        raise UsageError(f"{target.title} does not compute in {kind.label}", "choose --fp16")
 
 
 def _verify(reference: Reference, edited: ModelProto) -> None:

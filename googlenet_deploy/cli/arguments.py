@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
+from googlenet_deploy.device.options import add_options, given_options, option_group, read_options, refuse_given
+from googlenet_deploy.device.preprocessing_options import PREPROCESSING, PreprocessingOptions
 from googlenet_deploy.device.runner.select import RUNNING, GpuOptions, RunnerOptions, runs_engine
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
@@ -19,51 +20,14 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 _GPU = "gpu_"  # ahead of `GpuOptions` in the namespace: benchmark has --streams of another kind
-PREPROCESSING_OPTIONS = (
-    "preprocessing", "resize", "resize_mode", "fill", "antialias", "crop", "interpolation", "channels", "scale", "mean",
-    "std", "layout", "dtype",
-)  # fmt: skip
 
 
 def add_preprocessing_options(parser: argparse.ArgumentParser) -> None:
     """How images are prepared, for models that do not say so themselves."""
-    group = parser.add_argument_group(
-        "preprocessing", "Models that this toolkit exported carry their own; for others these options are needed."
+    parser.add_argument_group(
+        PREPROCESSING, "Models that this toolkit exported carry their own; for others these options are needed."
     )
-    group.add_argument(
-        "--preprocessing",
-        metavar="NAME|FILE",
-        help="imagenet, torchvision, bvlc, plain, or a JSON file; options below refine it",
-    )
-    group.add_argument(
-        "--resize",
-        type=_resize,
-        metavar="N|HxW",
-        help="short side after resizing, in pixels (0: none); other modes: size ahead of the crop (0: the crop)",
-    )
-    group.add_argument(
-        "--resize-mode",
-        choices=("short-side", "stretch", "letterbox"),
-        help="keep the aspect ratio and crop (default), stretch the image, or fit it in between bars",
-    )
-    group.add_argument(
-        "--fill", type=_whole_numbers, metavar="N|R,G,B", help="pixels of a letterbox's bars (default 0)"
-    )
-    group.add_argument(
-        "--antialias",
-        choices=("on", "off"),
-        help="off: the filter keeps its width when it shrinks an image, as OpenCV's does (default on)",
-    )
-    group.add_argument(
-        "--crop", type=_crop, metavar="N|HxW", help="centre crop, in pixels (default: the model's input)"
-    )
-    group.add_argument("--interpolation", choices=("nearest", "bilinear", "bicubic", "lanczos"))
-    group.add_argument("--channels", choices=("RGB", "BGR", "L"), help="order of the channels")
-    group.add_argument("--scale", type=float, help="multiplies pixel values 0..255 before the mean is subtracted")
-    group.add_argument("--mean", type=_floats, metavar="A,B,C", help="per channel, after the scale")
-    group.add_argument("--std", type=_floats, metavar="A,B,C", help="per channel, after the scale")
-    group.add_argument("--layout", choices=("NCHW", "NHWC"))
-    group.add_argument("--dtype", choices=("float32", "uint8"))
+    add_options(parser, PreprocessingOptions)
 
 
 def add_runner_options(parser: argparse.ArgumentParser, *, leave_out: Sequence[str] = ()) -> None:
@@ -124,7 +88,7 @@ def stated_preprocessing(arguments: argparse.Namespace, path: str) -> Optional[P
         BadModelError: The file is no ONNX model.
         UsageError: See `choose_preprocessing`.
     """
-    if all(getattr(arguments, name) is None for name in PREPROCESSING_OPTIONS):
+    if not given_options(arguments, PreprocessingOptions):
         return None
     from googlenet_deploy.device.onnx_model.header import read_onnx
 
@@ -156,14 +120,15 @@ def choose_preprocessing(
 
     from googlenet_deploy.device.specification import Preprocessing, describe_difference, preprocessing_fields
 
-    changes = _changes(arguments)
-    if arguments.preprocessing:
-        named, stated = preprocessing_fields(arguments.preprocessing)
+    options = read_options(arguments, PreprocessingOptions)
+    changes = options.changes()
+    if options.preprocessing:
+        named, stated = preprocessing_fields(options.preprocessing)
         geometry = _geometry(shape, changes.get("resize_mode", named.get("resize_mode", "short-side")))
         size = geometry.get("crop")
         if "crop" in stated and size is not None and named["crop"] != list(size) and "crop" not in changes:
             raise UsageError(
-                f"{arguments.preprocessing}: a crop of {named['crop']} is not the input of {path}, {list(size)}",
+                f"{options.preprocessing}: a crop of {named['crop']} is not the input of {path}, {list(size)}",
                 "leave crop out of the file, or correct it",
             )
         geometry = {key: value for key, value in geometry.items() if key not in stated}
@@ -192,8 +157,9 @@ def module_preprocessing(arguments: argparse.Namespace, declared: Optional[Prepr
 
     from googlenet_deploy.device.specification import read_preprocessing
 
-    base = read_preprocessing(arguments.preprocessing) if arguments.preprocessing else declared
-    changes = _changes(arguments)
+    options = read_options(arguments, PreprocessingOptions)
+    base = read_preprocessing(options.preprocessing) if options.preprocessing else declared
+    changes = options.changes()
     if base is not None:
         return replace(base, **changes)
     if not {"crop", "mean", "std"} <= set(changes):
@@ -258,18 +224,6 @@ def not_negative(text: str) -> int:
     return value
 
 
-def _changes(arguments: argparse.Namespace) -> Dict[str, Any]:
-    keys = ("crop", "interpolation", "channels", "scale", "mean", "std", "layout", "dtype", "resize_mode", "fill")
-    given = {key: getattr(arguments, key) for key in keys if getattr(arguments, key) is not None}
-    if arguments.resize is not None:
-        given["resize"] = arguments.resize or None
-    if arguments.antialias is not None:
-        given["antialias"] = arguments.antialias == "on"
-    if given.get("resize_mode", "letterbox") != "letterbox":
-        given.setdefault("fill", (0,))  # that of the letterbox which this replaces, if it was one
-    return given
-
-
 def _geometry(shape: Tuple[Optional[int], ...], resize_mode: str) -> Dict[str, Any]:
     """Crop, layout and resize that the shape of a model's input suggests."""
     layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
@@ -287,23 +241,6 @@ def _from_options(changes: Dict[str, Any]) -> Preprocessing:
     count = len(changes.get("channels", "RGB"))
     plain = {"scale": 1.0, "mean": (0.0,) * count, "std": (1.0,) * count}
     return Preprocessing(**{**plain, **changes})
-
-
-def _resize(text: str) -> Union[int, Tuple[int, int]]:
-    return _crop(text) if "x" in text.lower() else int(text)
-
-
-def _whole_numbers(text: str) -> Tuple[int, ...]:
-    return tuple(int(value) for value in text.split(","))
-
-
-def _crop(text: str) -> Tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    return int(height), int(width or height)
-
-
-def _floats(text: str) -> Tuple[float, ...]:
-    return tuple(float(value) for value in text.split(","))
 
 
 def check_class_count(names: Tuple[str, ...], count: int, path: str) -> None:

@@ -25,6 +25,7 @@ from googlenet_deploy.cli.arguments import (
 )
 from googlenet_deploy.device.benchmark.options import BenchmarkOptions
 from googlenet_deploy.device.options import add_options, read_options
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import printable_lines
@@ -73,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     gates = parse_gates(arguments.require) if arguments.require else []
     running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
     options, gpu = read_options(arguments, BenchmarkOptions, threads=running.threads), gpu_options(arguments)
+    read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
 
     def open_model(slots: int, threads: Optional[int], batch: int) -> Runner:
         return open_runner(

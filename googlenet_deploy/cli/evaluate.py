@@ -32,6 +32,7 @@ from googlenet_deploy.cli.arguments import (
 )
 from googlenet_deploy.device.hosts import find_host, host_geometry, host_names
 from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import RunnerOptions
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, InputError, MissingExtraError, UsageError
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_options(arguments)
     running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
+    read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
     with ExitStack() as stack:
 
         def opened(model: str) -> Runner:

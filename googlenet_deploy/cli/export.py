@@ -24,19 +24,20 @@ import sys
 from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from googlenet_deploy.cli.arguments import (
-    PREPROCESSING_OPTIONS,
     add_preprocessing_options,
     module_preprocessing,
     refuse_unused,
 )
 from googlenet_deploy.cli.stated_metadata import state_metadata
+from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.text import printable_lines
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.export.options import FORMAT, GRAPH, ExportOptions, HalfOptions
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.export.half_precision.convert import HalfOptions
-    from googlenet_deploy.export.pipeline import ExportOptions, ExportResult
+    from googlenet_deploy.export.pipeline import ExportResult
     from googlenet_deploy.export.samples import Samples
 
 DEFAULT_IMAGE_COUNT = 16
@@ -66,10 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--onnx", metavar="FILE", help="simplify and convert this ONNX image classifier instead")
     parser.add_argument("--output", required=True, metavar="FILE", help="where the ONNX model goes")
     parser.add_argument("--num-classes", type=int, metavar="N", help="number of classes that the weights must have")
-    _add_format_arguments(parser.add_argument_group("format"))
-    _add_graph_arguments(parser.add_argument_group("graph"))
+    _add_format_arguments(option_group(parser, FORMAT))
+    add_options(parser, ExportOptions)
+    option_group(parser, GRAPH).add_argument(
+        "--input-of",
+        metavar="HOST",
+        help="undo a host's fixed preprocessing in the graph, with the batch and output that it needs: "
+        "jetson-inference (its imagenet program)",
+    )
     add_preprocessing_options(parser)
-    parser.set_defaults(image_backend="pillow")
     report = parser.add_argument_group("verification and report")
     report.add_argument("--images", metavar="DIR", help="verify on images of this folder (default: seeded pictures)")
     report.add_argument(
@@ -89,10 +95,6 @@ def _add_format_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="T",
         help="choose opset and IR version for orin-nano (or another module), jetpack-X.Y, tensorrt-X.Y or tensorrt-rtx",
     )
-    group.add_argument(
-        "--opset", type=int, metavar="N", help="ONNX opset, 13 to 24 (default: 17, or what the target reads)"
-    )
-    group.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
     types = group.add_mutually_exclusive_group()
     types.add_argument(
         "--fp16",
@@ -107,31 +109,6 @@ def _add_format_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="LAYER",
         help="with --fp16 or --bf16: a layer or operator to keep in FP32; may be repeated",
     )
-
-
-def _add_graph_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--uint8-input", action="store_true", help="take NHWC uint8 RGB pixels and normalise inside the graph"
-    )
-    group.add_argument(
-        "--input-of",
-        metavar="HOST",
-        help="undo a host's fixed preprocessing in the graph, with the batch and output that it needs: "
-        "jetson-inference (its imagenet program)",
-    )
-    group.add_argument("--softmax", action="store_true", help="give probabilities instead of logits")
-    group.add_argument(
-        "--top-k", type=int, metavar="K", help="give only the K best classes, as top_k_values and top_k_indices"
-    )
-    group.add_argument(
-        "--average-pool",
-        action="store_true",
-        help="AveragePool with a static window instead of GlobalAveragePool, as a Jetson's DLA needs it",
-    )
-    group.add_argument(
-        "--conv-classifier", action="store_true", help="1x1 convolution instead of Gemm as classifier, for a DLA too"
-    )
-    group.add_argument("--no-simplify", action="store_true", help="do not run onnxsim")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -174,28 +151,17 @@ def _check_source(arguments: argparse.Namespace) -> None:
     if not arguments.module:
         refuse_unused(arguments, {"module_args": None}, "belongs to --module")
     if not arguments.module and not arguments.onnx:
-        own = ("class_names", *PREPROCESSING_OPTIONS)
-        refuse_unused(arguments, dict.fromkeys(own), "belongs to --module or --onnx: checkpoints carry it")
+        why = "belongs to --module or --onnx: checkpoints carry it"
+        refuse_unused(arguments, {"class_names": None}, why)
+        refuse_given(arguments, PreprocessingOptions, why)
+    read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
 
 
 def _options(arguments: argparse.Namespace) -> ExportOptions:
     from googlenet_deploy.device.targets.target import load_target
 
     target = load_target(arguments.target) if arguments.target else None
-    from googlenet_deploy.export.pipeline import ExportOptions
-
-    return ExportOptions(
-        target=target,
-        opset=arguments.opset,
-        batch=arguments.batch,
-        uint8_input=arguments.uint8_input,
-        softmax=arguments.softmax,
-        top_k=arguments.top_k,
-        average_pool=arguments.average_pool,
-        convolutional_classifier=arguments.conv_classifier,
-        simplify=not arguments.no_simplify,
-        half=_half(arguments),
-    )
+    return read_options(arguments, ExportOptions, target=target, half=_half(arguments))
 
 
 def _half(arguments: argparse.Namespace) -> Optional[HalfOptions]:
@@ -203,7 +169,6 @@ def _half(arguments: argparse.Namespace) -> Optional[HalfOptions]:
         if arguments.keep_fp32:
             raise UsageError("--keep-fp32 belongs to --fp16 or --bf16")
         return None
-    from googlenet_deploy.export.half_precision.convert import HalfOptions
     from googlenet_deploy.export.half_precision.types import BF16, FP16
 
     return HalfOptions(FP16 if arguments.fp16 else BF16, tuple(arguments.keep_fp32))

@@ -37,6 +37,7 @@ from googlenet_deploy.cli.arguments import (
     resolve_preprocessing,
 )
 from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import RunnerOptions
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
@@ -94,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
     running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
     gpu = gpu_options(arguments)
+    read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
     stop, tally = threading.Event(), Tally()
     inputs = open_inputs(arguments.paths, arguments.watch, stop, reconnect=arguments.reconnect, report=_note)
     _check_reconnect(arguments, inputs)

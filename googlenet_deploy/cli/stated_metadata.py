@@ -7,17 +7,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.cli.arguments import (
-    PREPROCESSING_OPTIONS,
     add_preprocessing_options,
     class_names,
     resolve_preprocessing,
 )
+from googlenet_deploy.device.options import flag_of, given_options
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-_OPTIONS = (*PREPROCESSING_OPTIONS, "class_names")
 
 
 def add_metadata_options(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +25,12 @@ def add_metadata_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class-names", metavar="FILE", help="one name per line in the order of the scores, or imagenet"
     )
-    parser.set_defaults(image_backend="pillow")
 
 
 def metadata_options(arguments: argparse.Namespace) -> list[str]:
     """Those of the options that were given, as they are typed."""
-    return [f"--{name.replace('_', '-')}" for name in _OPTIONS if getattr(arguments, name) is not None]
+    given = [flag_of(PreprocessingOptions, name) for name in given_options(arguments, PreprocessingOptions)]
+    return given if arguments.class_names is None else [*given, "--class-names"]
 
 
 def state_metadata(arguments: argparse.Namespace, path: str, model: ModelProto) -> bool:

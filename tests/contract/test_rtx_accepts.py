@@ -17,7 +17,8 @@ from googlenet_deploy.device.specification import BVLC, TORCHVISION
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
-from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
+from googlenet_deploy.export.options import ExportOptions
+from googlenet_deploy.export.pipeline import export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.graph import serialize

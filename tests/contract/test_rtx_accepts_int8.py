@@ -22,6 +22,7 @@ from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
+from googlenet_deploy.export.options import ExportOptions
 from googlenet_deploy.export.pipeline import export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.graph.edit import copy_model
@@ -58,7 +59,7 @@ def recorded(name: str) -> Any:
 
 @lru_cache
 def small(name: str, batch: int | None) -> bytes:
-    options = pipeline.ExportOptions(simplify=False, batch=batch)
+    options = ExportOptions(simplify=False, batch=batch)
     with mock.patch.object(pipeline, "capture", return_value=copy_model(recorded(name))):
         return serialize(export_checkpoint(checkpoint(name), options, seeded_samples(SPECIFICATION, 2)).model)
 
@@ -154,7 +155,7 @@ def foreign(model: onnx.ModelProto, form: str, folder: Path) -> onnx.ModelProto:
 @pytest.mark.parametrize("batch", [None, 1], ids=["dynamic", "static"])
 def test_the_published_net_is_built(rtx: Any, bvlc_weights: Path, batch: int | None) -> None:
     published = load_weights(bvlc_weights)
-    options = pipeline.ExportOptions(simplify=False, batch=batch)
+    options = ExportOptions(simplify=False, batch=batch)
     result = export_checkpoint(published, options, seeded_samples(published.preprocessing, 2))
     network = rtx.build(serialize(quantised(result.model)))
     assert "inception4a/branch2/1/conv" in {layer.name for layer in layers_of(network)}

@@ -27,7 +27,8 @@ from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
-from googlenet_deploy.export.pipeline import ExportOptions, ExportResult, export_checkpoint
+from googlenet_deploy.export.options import ExportOptions
+from googlenet_deploy.export.pipeline import ExportResult, export_checkpoint
 from googlenet_deploy.export.samples import Samples, seeded_samples, smooth_pictures
 from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.files import write_model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import FP16, FP32, Job, Outcome, Step
+from googlenet_deploy.export.options import ExportOptions, HalfOptions
 from googlenet_deploy.export.targets import choose_opset
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Export(Step):
 
     def run(self, job: Job) -> Outcome:
         """Exports, simplifies, verifies."""
-        from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint  # noqa: PLC0415
+        from googlenet_deploy.export.pipeline import export_checkpoint  # noqa: PLC0415
         from googlenet_deploy.export.samples import folder_samples  # noqa: PLC0415
         from googlenet_deploy.graph.files import write_model  # noqa: PLC0415 - PyTorch only where work is done
 
@@ -64,9 +65,8 @@ class ExportHalf(Step):
 
     def run(self, job: Job) -> Outcome:
         """Converts and verifies."""
-        from googlenet_deploy.export.half_precision.convert import HalfOptions  # noqa: PLC0415
         from googlenet_deploy.export.half_precision.types import FP16 as KIND  # noqa: PLC0415
-        from googlenet_deploy.export.pipeline import ExportOptions, export_onnx  # noqa: PLC0415
+        from googlenet_deploy.export.pipeline import export_onnx  # noqa: PLC0415
         from googlenet_deploy.export.samples import folder_samples  # noqa: PLC0415
         from googlenet_deploy.graph.files import (  # noqa: PLC0415
             input_specification,

@@ -263,6 +263,20 @@ def test_frames_out_of_range_are_refused(options: list[str], message: str) -> No
         read_options(parse(*options), FrameOptions)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resize-mode", "squash"], "--resize-mode is 'squash', must be one of short-side, stretch, letterbox"),
+        (["--channels", "RGBA"], "--channels is 'RGBA', must be one of RGB, BGR, L"),
+        (["--interpolation", "cubic"], "--interpolation is 'cubic', must be one of nearest, bilinear"),
+        (["--dtype", "int8", "--preprocessing", "bvlc"], "--dtype is 'int8', must be one of float32, uint8"),
+    ],
+)
+def test_choices_of_preprocessing_are_held(options: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve_preprocessing(parse(*options), runner(BVLC))
+
+
 def test_skipped_images_are_named_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
     report_skipped([Skipped(f"{i}.jpg", "is empty") for i in range(12)], ["a.txt", "b.txt"])
     captured = capsys.readouterr()

@@ -12,8 +12,9 @@ import torch
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export import pipeline
+from googlenet_deploy.export.options import ExportOptions
 from googlenet_deploy.export.passes import simplify
-from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint, export_onnx, torch_logits
+from googlenet_deploy.export.pipeline import export_checkpoint, export_onnx, torch_logits
 from googlenet_deploy.export.verify import run
 from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.graph import operator_counts, opset_of, serialize

@@ -15,7 +15,8 @@ from googlenet_deploy.calibration.images import select_images
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import load_target
-from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
+from googlenet_deploy.export.options import ExportOptions
+from googlenet_deploy.export.pipeline import export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples, smooth_pictures
 from googlenet_deploy.graph.files import write_model
 from googlenet_deploy.model.architecture import get_architecture

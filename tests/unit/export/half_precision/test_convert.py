@@ -10,8 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
 from googlenet_deploy.export.half_precision.convert import (
-    HalfOptions,
-    check_request,
     half_json,
     half_lines,
     is_quantized,
@@ -20,7 +18,8 @@ from googlenet_deploy.export.half_precision.convert import (
     tolerance_of,
 )
 from googlenet_deploy.export.half_precision.types import BF16, FP16, HalfType
-from googlenet_deploy.export.pipeline import ExportOptions, export_onnx
+from googlenet_deploy.export.options import ExportOptions, HalfOptions, check_request
+from googlenet_deploy.export.pipeline import export_onnx
 from googlenet_deploy.export.samples import Samples
 from googlenet_deploy.export.summary import summary_json, summary_lines
 from googlenet_deploy.export.verify import reference_of, run

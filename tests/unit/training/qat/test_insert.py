@@ -22,7 +22,8 @@ from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.specification import BVLC, Preprocessing
 from googlenet_deploy.errors import BadModelError, VerificationError
-from googlenet_deploy.export.pipeline import ExportOptions, export_checkpoint
+from googlenet_deploy.export.options import ExportOptions
+from googlenet_deploy.export.pipeline import export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples
 from googlenet_deploy.graph.files import write_model
 from googlenet_deploy.model.architecture import ARCHITECTURES
