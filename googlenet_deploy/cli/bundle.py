@@ -27,8 +27,11 @@ from typing import TYPE_CHECKING, Dict, Iterator, Tuple
 
 from googlenet_deploy.cli.arguments import positive
 from googlenet_deploy.cli.stated_metadata import add_metadata_options, metadata_options, state_metadata
+from googlenet_deploy.device.builder.options import MODEL_PRECISIONS
+from googlenet_deploy.device.options import add_options, option_group, read_options
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.packaging.deepstream_text import DEEPSTREAM, DeepStreamRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +43,9 @@ if TYPE_CHECKING:
 
 KINDS = ("jetson", "triton", "deepstream", "jetson-inference")
 DEVICE_FILE = "googlenet-device.pyz"
+SMALLEST_FIRST = MODEL_PRECISIONS[::-1]  # what is deployed where nothing is said: the first that there is
+_DEEPSTREAM = "deepstream_"  # ahead of its options in the namespace: a Jetson bundle has a batch too
 PACKED = ("fp32", "fp16", "int8", "precision", "table", "images", "labels", "target", "batch", "engine")
-PRECISIONS = ("int8", "fp16", "fp32")  # what is deployed where nothing is said: the first that there is
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="PATH", help=f"a folder, or a file that ends in .zip (--device-only: {DEVICE_FILE})"
     )
     models = parser.add_argument_group("what is packed")
-    for precision in ("fp32", "fp16", "int8"):
+    for precision in MODEL_PRECISIONS:
         models.add_argument(f"--{precision}", metavar="FILE", help=f"the {precision.upper()} ONNX model")
-    models.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="deployed (default: the smallest given)")
+    models.add_argument("--precision", choices=MODEL_PRECISIONS, help="deployed (default: the smallest given)")
     models.add_argument("--table", metavar="FILE", help="calibration table of the FP32 model")
     models.add_argument("--images", metavar="PATH", help="photographs to take golden images or the warm-up from")
     models.add_argument("--labels", metavar="CSV", help="jetson-inference: classes of --images, to print the accuracy")
@@ -68,17 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--name", default="googlenet", metavar="NAME", help="of the model (default: %(default)s)")
     server.add_argument("--engine", metavar="FILE", help="an engine for the server's GPU, served as NAME_tensorrt")
     server.add_argument("--max-batch", type=positive, default=16, metavar="N", help="default: %(default)s")
-    stream = parser.add_argument_group("for DeepStream")
-    stream.add_argument("--frame", type=_size, default=(1920, 1080), metavar="WxH", help="default: 1920x1080")
-    stream.add_argument(
-        "--streams", type=positive, default=1, metavar="N", help="frames or objects per batch (default: 1)"
-    )
-    stream.add_argument(
-        "--deepstream",
-        type=_version,
-        metavar="X.Y",
-        help="its version; 9.1 and later take Q/DQ and FP16 models (default: by the target's TensorRT)",
-    )
+    add_options(parser, DeepStreamRequest, prefix=_DEEPSTREAM)
+    stream = option_group(parser, DEEPSTREAM)
     stream.add_argument(
         "--operate-on-gie-id",
         type=int,
@@ -92,7 +87,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="classes of the detector whose objects are classified (default: all)",
     )
-    stream.add_argument("--threshold", type=float, default=0.2, metavar="P", help="least probability (default: 0.2)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -143,7 +137,7 @@ def _described_models(arguments: argparse.Namespace) -> Iterator[None]:
     from googlenet_deploy.graph.files import load_classifier, write_model
 
     with tempfile.TemporaryDirectory() as folder:
-        for precision in PRECISIONS:
+        for precision in SMALLEST_FIRST:
             path = getattr(arguments, precision)
             if path:
                 model = load_classifier(path)
@@ -218,23 +212,21 @@ def _deepstream(arguments: argparse.Namespace) -> BundleResult:
 
     from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.packaging.deepstream import write_deepstream
-    from googlenet_deploy.packaging.deepstream_text import DeepStreamRequest
 
     if arguments.operate_on_class_ids and arguments.operate_on_gie_id is None:
         raise UsageError("--operate-on-class-ids needs --operate-on-gie-id, whose classes they are")
     if not (arguments.int8 or arguments.fp16):
         _needed(arguments, "fp32")
     target = load_target(_needed(arguments, "target"))
-    request = DeepStreamRequest(
+    request = read_options(
+        arguments,
+        DeepStreamRequest,
+        prefix=_DEEPSTREAM,
         target=target,
         precision="int8",
         models=_models(arguments)[0],
         table=_path(arguments.table),
         detector=_detector(arguments),
-        version=arguments.deepstream,
-        batch=arguments.streams,
-        frame=arguments.frame,
-        threshold=arguments.threshold,
     )
     has_int8 = request.table is not None or request.strongly_typed
     precision = arguments.precision or ("int8" if has_int8 else "fp16")
@@ -275,7 +267,7 @@ def _labelled_images(arguments: argparse.Namespace, model: Path) -> Tuple[Tuple[
 def _models(arguments: argparse.Namespace) -> Tuple[Dict[str, Path], str]:
     from pathlib import Path
 
-    models = {name: Path(getattr(arguments, name)) for name in PRECISIONS if getattr(arguments, name)}
+    models = {name: Path(getattr(arguments, name)) for name in SMALLEST_FIRST if getattr(arguments, name)}
     if not models:
         raise UsageError("there is no model to pack", "give --fp32, --fp16 or --int8")
     return models, arguments.precision or next(iter(models))
@@ -298,22 +290,6 @@ def _path(text: str) -> Path | None:
     from pathlib import Path
 
     return Path(text) if text else None
-
-
-def _size(text: str) -> Tuple[int, int]:
-    """``1920x1080``, for argparse."""
-    width, separator, height = text.lower().partition("x")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT")
-    return positive(width), positive(height)
-
-
-def _version(text: str) -> Tuple[int, int]:
-    """``9.1``, for argparse."""
-    major, _, minor = text.partition(".")
-    if not (major.isdecimal() and minor.isdecimal() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r} is no version such as 9.1")
-    return int(major), int(minor)
 
 
 def _class_ids(text: str) -> Tuple[int, ...]:

@@ -36,6 +36,7 @@ from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import RunnerOptions
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, InputError, MissingExtraError, UsageError
+from googlenet_deploy.evaluation.gates import FIGURES, OF_A_REFERENCE
 
 if TYPE_CHECKING:
     from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.evaluation.diagnosis import Verdict
     from googlenet_deploy.evaluation.evaluate import Evaluation
     from googlenet_deploy.quantization.layer_errors import InnerErrors
-
-GATES = ("top1", "top5", "agreement", "sqnr")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=gate,
         default=[],
         metavar="NAME=VALUE",
-        help=f"exit with status 3 where a figure is below: {', '.join(GATES)} (percent, sqnr in dB); may be repeated",
+        help=f"exit with status 3 where a figure is below: {', '.join(FIGURES)} (percent, sqnr in dB); may be repeated",
     )
     add_runner_options(parser, leave_out=("max_latency", "as_is"))
     add_preprocessing_options(parser)
@@ -277,9 +276,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.layers < 0:
         raise UsageError("--layers cannot be below 0")
     for name, _ in arguments.require:
-        if name not in GATES:
-            raise UsageError(f"--require {name}: choose one of {', '.join(GATES)}")
-        if name in ("agreement", "sqnr") and not arguments.reference:
+        if name not in FIGURES:
+            raise UsageError(f"--require {name}: choose one of {', '.join(FIGURES)}")
+        if name in OF_A_REFERENCE and not arguments.reference:
             raise UsageError(f"--require {name} needs --reference")
 
 

@@ -48,6 +48,7 @@ from googlenet_deploy.cli.mixed_precision import (
 )
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GateError, UsageError
+from googlenet_deploy.evaluation.gates import OF_A_REFERENCE
 from googlenet_deploy.quantization.refine.registry import DEFAULT, EQUALIZE, SETS, need_images, parse_refinements
 
 if TYPE_CHECKING:
@@ -91,9 +92,6 @@ def chosen_refinements(arguments: argparse.Namespace) -> List[str]:
     if not arguments.images and need_images(names):
         raise UsageError("--refine bias and rounding need --images", "give the images of the calibration too")
     return names
-
-
-GATES = ("agreement", "sqnr")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -212,8 +210,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.check_images is not None and arguments.check_images < 0:
         raise UsageError("--check-images cannot be below 0")
     for name, _ in arguments.require:
-        if name not in GATES:
-            raise UsageError(f"--require {name}: choose {' or '.join(GATES)}")
+        if name not in OF_A_REFERENCE:
+            raise UsageError(f"--require {name}: choose {' or '.join(OF_A_REFERENCE)}")
         if not (arguments.images or arguments.check_from) or arguments.check_images == 0:
             raise UsageError(f"--require {name} needs --images, to compare with FP32")
     check_budget_options(arguments)

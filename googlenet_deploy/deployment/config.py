@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from googlenet_deploy.calibration.methods import AUTO, METHODS
-from googlenet_deploy.device.builder.options import parse_batch
+from googlenet_deploy.device.builder.options import MODEL_PRECISIONS, parse_batch
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.device.targets.target import Target, load_target
 from googlenet_deploy.errors import InputError, UsageError, requires
+from googlenet_deploy.evaluation.gates import FIGURES
 from googlenet_deploy.quantization.refine.registry import EQUALIZE, parse_refinements
 
-PRECISIONS = ("fp32", "fp16", "int8")
 # By name: the unit, and whether the figure must be at least or at most the limit.
-GATES = {
-    "top1": ("%", "at least"),
-    "top5": ("%", "at least"),
-    "agreement": ("%", "at least"),
-    "sqnr": ("dB", "at least"),
-    "loss": ("points", "at most"),
-}
+GATES = {**{name: (unit, "at least") for name, unit in FIGURES.items()}, "loss": ("points", "at most")}
 BUDGETS = ("top1", "agreement", "sqnr")
 # A sound INT8 GoogLeNet gives 98 of 100 images the class that FP32 gives them; below 95 something is wrong.
 DEFAULT_GATES = {"agreement": 95.0}
@@ -54,7 +48,7 @@ class DeployConfig:
     target: str = option("", "a module such as orin-nano, a JetPack, a TensorRT, or tensorrt-rtx", metavar="T")
     output: str = option("", "the folder for everything that is made", metavar="DIR")
     labels: str = option("", "CSV of filename,label (default: a folder per class, or none)", metavar="FILE")
-    precision: str = option("int8", "what is deployed", choices=PRECISIONS)
+    precision: str = option("int8", "what is deployed", choices=MODEL_PRECISIONS)
     calibration_images: int = option(
         256, "images that calibrate, at most two thirds of all", group=DETAILS, metavar="N", least=1
     )

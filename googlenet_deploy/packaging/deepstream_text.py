@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 from googlenet_deploy import __version__
+from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import Target, last_with_caches
 
@@ -18,6 +20,25 @@ STRONGLY_TYPED_SINCE = (9, 1)  # of DeepStream
 _TENSORRT_OF_9_1 = (10, 16)
 _COLOURS = {"RGB": 0, "BGR": 1, "L": 2}
 _CUSTOM_LIBRARY = "/opt/nvidia/deepstream/deepstream/lib/gst-plugins/libcustom2d_preprocess.so"
+
+
+DEEPSTREAM = "for DeepStream"  # a heading of --help
+
+
+def parse_frame(text: str) -> tuple[int, int]:
+    """``1920x1080``, for argparse."""
+    width, separator, height = text.lower().partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal() and min(int(width), int(height)) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT")
+    return int(width), int(height)
+
+
+def parse_version(text: str) -> tuple[int, int]:
+    """``9.1``, for argparse."""
+    major, _, minor = text.partition(".")
+    if not (major.isdecimal() and minor.isdecimal() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version such as 9.1")
+    return int(major), int(minor)
 
 
 @dataclass(frozen=True)
@@ -53,11 +74,20 @@ class DeepStreamRequest:
     precision: str
     models: dict[str, Path]
     table: Path | None = None
-    batch: int = 1
-    frame: tuple[int, int] = (1920, 1080)
-    threshold: float = 0.2
+    batch: int = option(1, "frames or objects per batch", group=DEEPSTREAM, flag="--streams", metavar="N", least=1)
+    frame: tuple[int, int] = option(
+        (1920, 1080), "size of the frames", group=DEEPSTREAM, metavar="WxH", parse=parse_frame,
+        shown_default="1920x1080",
+    )  # fmt: skip
+    threshold: float = option(0.2, "least probability", group=DEEPSTREAM, metavar="P", least=0, most=1)
     detector: Detector | None = None
-    version: tuple[int, int] | None = None
+    version: tuple[int, int] | None = option(
+        None, "its version; 9.1 and later take Q/DQ and FP16 models", group=DEEPSTREAM, flag="--deepstream",
+        metavar="X.Y", parse=parse_version, shown_default="by the target's TensorRT",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @property
     def strongly_typed(self) -> bool:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from googlenet_deploy.device.builder.options import MODEL_PRECISIONS
 from googlenet_deploy.device.onnx_model.header import OnnxHeader, model_sha256, read_onnx
 from googlenet_deploy.device.specification import Preprocessing, describe_difference
 from googlenet_deploy.errors import BadModelError, UsageError
-
-PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def read_models(paths: dict[str, Path], precision: str) -> BundleModels:
     if precision not in paths:
         have = ", ".join(sorted(paths)) or "none"
         raise UsageError(f"there is no {precision} model to deploy (there is: {have})", f"give --{precision} FILE")
-    order = [precision, *(name for name in PRECISIONS if name in paths and name != precision)]
+    order = [precision, *(name for name in MODEL_PRECISIONS if name in paths and name != precision)]
     models = tuple(BundleModel(name, Path(paths[name]), read_onnx(paths[name])) for name in order)
     for model in models:
         _check(model)

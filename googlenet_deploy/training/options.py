@@ -60,7 +60,7 @@ IMPLIED: dict[tuple[str, str], dict[str, Any]] = {
 }
 DEVICES = ("auto", "cpu", "cuda")
 WORKER_TYPES = ("auto", "threads", "processes")
-PRECISIONS = ("fp32", "bf16", "fp16")
+TRAINING_PRECISIONS = ("fp32", "bf16", "fp16")
 SPARSITIES = ("none", "2:4")
 MIN_INPUT_SIZE = 32
 # How the work is divided and where it is done; with the same numbers, up to the order of floating-point sums.
@@ -209,7 +209,7 @@ class TrainingOptions:
         least=0,
     )  # fmt: skip
     device: str = option("auto", "auto: a GPU where there is one", group=MACHINE, choices=DEVICES)
-    precision: str = option("fp32", "bf16 and fp16 are mixed precision", group=MACHINE, choices=PRECISIONS)
+    precision: str = option("fp32", "bf16 and fp16 are mixed precision", group=MACHINE, choices=TRAINING_PRECISIONS)
     channels_last: bool = option(
         True, "keep images in NCHW order; NHWC, the default, is faster on most machines", group=MACHINE,
         flag="--channels-first",

@@ -9,7 +9,8 @@ from typing import Any, Dict, List, Optional, Tuple
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+MODEL_PRECISIONS = ("fp32", "fp16", "int8")  # in which a classifier is deployed, from the widest to the smallest
+LAYER_PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # in which TensorRT computes
 TYPINGS = ("auto", "weak", "strong")
 VERBOSITIES = ("none", "names", "detailed")
 CUDA_BACKENDS = ("cuda-bindings", "pycuda")
@@ -73,7 +74,7 @@ class BuildOptions:
     """Options of an engine; everything left out keeps TensorRT's own default."""
 
     precision: Optional[str] = option(
-        None, "what layers compute in", group=PRECISION, choices=PRECISIONS, shown_default="the model's own"
+        None, "what layers compute in", group=PRECISION, choices=LAYER_PRECISIONS, shown_default="the model's own"
     )
     batch: Optional[Tuple[int, int, int]] = option(
         None, "smallest, usual, largest batch of a dynamic model", group=BUILD, metavar="N|MIN,OPT,MAX",
