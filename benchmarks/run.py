@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-SHARED = ("run", "harness", "commands")
+SHARED = ("run", "harness", "commands", "foreign_sources")
 # A quarter of an hour and more, or peers that have to be installed first.
-LONG = ("quantization", "qat", "qat_sweep")
+LONG = ("quantization", "qat", "qat_sweep", "foreign_models")
 
 
 def available() -> list[str]:
