@@ -112,7 +112,7 @@ def find_doubts(table: CalibrationTable, collection: Collection) -> list[str]:
     """What the user should hear: few images, images of one colour, copies, tensors that are always zero."""
     found = []
     if table.images.count < FEW_IMAGES:
-        found.append(f"{table.images.count} images are few: the ranges may not hold for others (256 are customary)")
+        found.append(f"only {table.images.count} calibration images: the ranges may not hold for others; 256 is usual")
     if collection.uniform:
         found.append(f"{collection.uniform} images are of one colour throughout: they say nothing about photographs")
     repeated = len(table.images.contents) - len(set(table.images.contents))
@@ -197,7 +197,7 @@ class CalibrationOptions:
         if self.method not in (*METHODS, AUTO):
             raise UsageError(f"unknown method {self.method!r}: choose one of {', '.join((*METHODS, AUTO))}")
         if not 0 < self.percentile <= 100:
-            raise UsageError(f"a percentile lies above 0 and up to 100, not at {self.percentile}")
+            raise UsageError(f"a percentile is above 0 and up to 100, not {self.percentile}")
         if self.batch_size < 1:
             raise UsageError("the batch size must be at least 1")
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FOLDS = 2
 STATE_FORMAT = "googlenet-deploy calibration state 1"
-_BEGIN_ANEW = "remove the file to begin anew"
+_BEGIN_ANEW = "remove the file to start again"
 
 
 @dataclass

@@ -126,7 +126,7 @@ def assemble(
 
 
 def _run(model: ModelProto, passes: list[Pass], reference: Reference) -> tuple[ModelProto, list[PassRecord]]:
-    manager = PassManager(lambda _, edited: _require(reference.compare(stand_in(edited), "the graph ahead of it")))
+    manager = PassManager(lambda _, edited: _require(reference.compare(stand_in(edited), "the graph before it")))
     return manager.run(model, passes), manager.records
 
 
@@ -201,7 +201,7 @@ def tool_versions() -> dict[str, str]:
 
 def _notes(records: list[PassRecord], options: ExportOptions, *, quantized: bool) -> list[str]:
     notes = [
-        f"pass {record.name} was left out, the graph ahead of it is kept: {record.rejected}"
+        f"pass {record.name} was left out, the graph before it is kept: {record.rejected}"
         for record in records
         if record.rejected
     ]

@@ -28,7 +28,7 @@ def percentile_threshold(histogram: Histogram, percentile: float = DEFAULT_PERCE
         UsageError: `percentile` is out of range.
     """
     if not 0 < percentile <= 100:
-        raise UsageError(f"a percentile lies above 0 and up to 100, not at {percentile}")
+        raise UsageError(f"a percentile is above 0 and up to 100, not {percentile}")
     counts = histogram.magnitudes()
     total = int(counts.sum())
     if total == 0 or percentile == 100:

@@ -18,7 +18,7 @@ class ConvolutionalClassifier:
     """Turns Flatten, Gemm on maps of 1x1 into Conv, Flatten."""
 
     name = "convolutional-classifier"
-    description = "Gemm behind Flatten to a 1x1 convolution ahead of it"
+    description = "Gemm after Flatten to a 1x1 convolution before it"
     optional = False
 
     def run(self, model: ModelProto) -> bool:

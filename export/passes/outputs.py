@@ -16,7 +16,7 @@ class AppendSoftmax:
     """The output becomes ``probabilities``, float32 (N, classes)."""
 
     name = "softmax"
-    description = "softmax behind the logits"
+    description = "softmax after the logits"
     optional = False
 
     def run(self, model: ModelProto) -> bool:

@@ -55,7 +55,7 @@ def float_layers(layers: Sequence[NodeCost], metadata: ModelMetadata) -> dict[st
     if not any(layer.quantized for layer in layers):
         return {}
     stated = _stated_reasons(metadata)
-    seen = "no Q/DQ pair stands ahead of its input, its weights or both"
+    seen = "no Q/DQ pair is before its input, its weights or both"
     return {layer.name: stated.get(layer.name, seen) for layer in layers if layer.multiply_adds and not layer.quantized}
 
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="an ONNX model or a TensorRT engine")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="real images: files, folders, patterns")
-    parser.add_argument("--json", metavar="FILE", help="write everything; docs/benchmark-schema.md tells what")
+    parser.add_argument("--json", metavar="FILE", help="write everything; see docs/benchmark-schema.md")
     parser.add_argument(
         "--require",
         metavar="NAME=LIMIT,...",

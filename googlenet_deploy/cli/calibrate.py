@@ -138,7 +138,7 @@ def check_cache_options(arguments: argparse.Namespace) -> None:
     """Refuses a cache for an unknown version before any work is done."""
     if arguments.cache is None:
         unset = {"tensorrt_version": None, "algorithm": ALGORITHMS[0]}
-        refuse_unused(arguments, unset, "tells what --cache writes: give --cache FILE too")
+        refuse_unused(arguments, unset, "describes what --cache writes: give --cache FILE too")
         return
     if arguments.tensorrt_version is None:
         raise UsageError("--cache needs --tensorrt-version, such as 8.5.2 for JetPack 5.1")

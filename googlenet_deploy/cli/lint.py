@@ -50,7 +50,7 @@ def _lint(arguments: argparse.Namespace) -> int:
     if findings:
         print(f"{errors} errors, {len(findings) - errors} warnings; --repair repairs {repairable}")
     if errors:
-        remedy = "quantize --repair repairs what can be repaired" if repairable else "quantise the FP32 model anew"
+        remedy = "quantize --repair repairs what can be repaired" if repairable else "quantise the FP32 model again"
         raise GateError(f"{arguments.lint}: TensorRT would refuse it", remedy)
     return 0
 
@@ -74,7 +74,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     write_model(arguments.output, result.model)
     print(f"model: {arguments.output}")
     if any(finding.severity == "error" for finding in result.left):
-        raise GateError(f"{arguments.output}: TensorRT would still refuse it", "quantise the FP32 model anew")
+        raise GateError(f"{arguments.output}: TensorRT would still refuse it", "quantise the FP32 model again")
     return 0
 
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 HELP = (
     "a comma-separated list of refinements: equalize (like ranges for channels of one tensor, by scaling neighbouring "
     "layers), weight-scales (smallest squared error instead of the largest weight), offset (use the codes below zero "
-    "behind ReLUs, where nothing pads), bias (make up for the shift of each layer's mean), rounding (learned rounding "
+    "after ReLUs, where nothing pads), bias (compensate the shift of each layer's mean), rounding (learned rounding "
     "of the weights, with bias); or none, fast (bias), best (weight-scales, rounding). All are free on the device, but "
     "offset, which turns some ReLUs into clips. Default: fast, with a --table none"
 )
@@ -85,7 +85,7 @@ def chosen_refinements(arguments: argparse.Namespace) -> List[str]:
         for option in ("table", "save_table", "cache"):
             if getattr(arguments, option):
                 raise UsageError(
-                    f"--refine equalize changes the model ahead of calibration, so --{option.replace('_', '-')} would "
+                    f"--refine equalize changes the model before calibration, so --{option.replace('_', '-')} would "
                     "belong to another model",
                     "leave one of them out",
                 )
@@ -206,7 +206,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UsageError("--save-table keeps the table of --images; there is a --table already")
     if arguments.table:
         unset = {"percentile": DEFAULT_PERCENTILE, "tensors": "all", "resume": None}
-        refuse_unused(arguments, unset, "is for calibrating, but --table brings a calibration")
+        refuse_unused(arguments, unset, "is for calibrating, but --table has a calibration")
     if arguments.check_images is not None and arguments.check_images < 0:
         raise UsageError("--check-images cannot be below 0")
     for name, _ in arguments.require:

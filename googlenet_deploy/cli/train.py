@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="where the checkpoint goes (.safetensors), or the INT8 model"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the state of an unfinished run, if any")
+    parser.add_argument("--resume", action="store_true", help="resume from the state of an unfinished run, if any")
     _add_report_arguments(parser.add_argument_group("report"))
     _add_place_arguments(option_group(parser, IMAGES))
     add_options(parser, TrainingOptions)

@@ -71,7 +71,7 @@ class DeploymentState:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.records = {}
-            self.note = f"{self.path} cannot be used ({error}): everything is done anew"
+            self.note = f"{self.path} cannot be used ({error}): everything is done again"
 
     def is_done(self, name: str, fingerprint: str) -> bool:
         """Whether a step was done with this fingerprint and its files are still what it wrote."""

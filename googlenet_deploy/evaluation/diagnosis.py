@@ -265,7 +265,7 @@ def _float_operators(evidence: Evidence) -> Iterator[Verdict]:
     yield Verdict(
         PROBLEM,
         "float operator in between",
-        f"{pair}an operator without an INT8 form makes more of the error of what it reads{lost}. Mend the model with "
+        f"{pair}an operator without an INT8 form makes more of the error of what it reads{lost}. Repair the model with "
         "`quantize --repair`, or quantise the FP32 model with `quantize`, which leaves that in float",
     )
 
@@ -352,7 +352,7 @@ def _few_images(evidence: Evidence) -> Iterator[Verdict]:
         yield Verdict(
             NOTE,
             "few images",
-            f"{evidence.paired.total} images tell the difference in top-1 to {(high - low) / 2:.1f} points only; "
+            f"{evidence.paired.total} images resolve a difference in top-1 to {(high - low) / 2:.1f} points only; "
             "agreement and SQNR are sharper",
         )
 

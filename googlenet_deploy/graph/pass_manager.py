@@ -135,7 +135,7 @@ def find_problem(graph: GraphProto) -> str:
     for node in graph.node:
         missing = next((name for name in all_inputs(node) if name not in made), None)
         if missing is not None:
-            return f"node {node.name} reads {missing}, which nothing ahead of it makes"
+            return f"node {node.name} reads {missing}, which nothing before it makes"
         again = next((name for name in node.output if name and name in made), None)
         if again is not None:
             return f"tensor {again} is made twice"

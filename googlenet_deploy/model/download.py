@@ -96,7 +96,7 @@ def _download(published: Published, partial: Path, target: Path) -> None:
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise _failure(published, target, str(getattr(error, "reason", error) or type(error).__name__)) from error
     if total is not None and done < total:
-        raise _failure(published, target, f"the connection ended after {done} of {total} bytes; run it again to go on")
+        raise _failure(published, target, f"the connection ended after {done} of {total} bytes; run it again to resume")
 
 
 def _copy(response: http.client.HTTPResponse, stream: IO[bytes], label: str, done: int, total: int | None) -> int:

@@ -34,7 +34,7 @@ MOST_MEMBERS = 10_000
 LARGEST_MANIFEST = 4 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
-_REMEDY = "copy the bundle again, or make it anew with `googlenet-deploy bundle`"
+_REMEDY = "copy the bundle again, or make it again with `googlenet-deploy bundle`"
 
 
 def write_archive(path: PathLike, members: Sequence[tuple[str, Path | bytes, bool]]) -> None:
@@ -140,11 +140,11 @@ def _problem(info: zipfile.ZipInfo, members: dict[str, zipfile.ZipInfo]) -> str:
     above = ["/".join(parts[:count]) for count in range(1, len(parts))]
     faults = {
         "would be written outside the folder": info.filename != info.orig_filename or not is_safe_path(info.filename),
-        "lies where only the device writes": parts[0] == DEVICE_FOLDER,
+        "is where only the device writes": parts[0] == DEVICE_FOLDER,
         "is a link or no plain file": kind not in (0, stat.S_IFREG),
         "is encrypted": bool(info.flag_bits & 1),
         "is there twice": info.filename in members,
-        "lies below a file": any(name in members for name in above),
+        "is below a file": any(name in members for name in above),
     }
     return next((fault for fault, found in faults.items() if found), "")
 

@@ -295,7 +295,7 @@ def readme(values: InferValues) -> str:
         *(f"    {name:26} {text}" for name, text in _files(request)),
         "",
         "sha256sum --check SHA256SUMS finds a file that was damaged. Hashes prove no origin: whoever changes a file",
-        "can write them anew.",
+        "can rewrite them.",
     ]
     return "\n".join(lines) + "\n"
 

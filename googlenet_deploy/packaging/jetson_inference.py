@@ -145,7 +145,7 @@ def _readme(source: str, output: str, spec: Preprocessing, count: int, measured:
         f"    {MODEL:27} ONNX in FP32 with a batch of 1",
         f"    {LABELS:27} an id and the name of each class, in the order of the scores",
         "    manifest.json, SHA256SUMS   hashes: sha256sum --check SHA256SUMS finds a file that was damaged;",
-        "                                they prove no origin: whoever changes the bundle can write them anew",
+        "                                they prove no origin: whoever changes the bundle can rewrite them",
     ]
     return "\n".join(lines) + "\n"
 

@@ -123,7 +123,7 @@ def _content(models: BundleModels, caches: Sequence[str]) -> list[str]:
         ("googlenet-device.pyz", "infer, build, benchmark, doctor, selftest; any Python 3.8 or later"),
         ("golden/", "images and the workstation's answers, for the self-test"),
         ("manifest.json", "SHA-256 and size of every file, and what it was made from; SHA256SUMS for the shell;"),
-        ("", "hashes find damage, they prove no origin: whoever changes a file can write them anew"),
+        ("", "hashes find damage, they prove no origin: whoever changes a file can rewrite them"),
         ("on-device/", "what this device writes: engine, timing cache, logs"),
     ]
     width = max(len(name) for name, _ in rows)

@@ -289,7 +289,7 @@ def _readme(names: Sequence[str], models: BundleModels, ranked: tuple[str, str] 
         "Requests of single images are batched by the server (dynamic_batching in config.pbtxt).",
         "",
         "sha256sum --check SHA256SUMS finds a file that was damaged. Hashes prove no origin: whoever changes a file",
-        "can write them anew.",
+        "can rewrite them.",
     ]
     return "\n".join(lines) + "\n"
 

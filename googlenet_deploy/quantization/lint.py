@@ -82,7 +82,7 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
                 "integer-operator",
                 graph.name_of(node),
                 f"{node.op_type} has no form in TensorRT: it wants QuantizeLinear and DequantizeLinear around "
-                f"float operators{'' if (form := form_of(graph, node)) else '; quantise the FP32 model anew'}",
+                f"float operators{'' if (form := form_of(graph, node)) else '; quantise the FP32 model again'}",
                 repairable=form is not None,
             )
         elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain == MICROSOFT:

@@ -105,7 +105,7 @@ def lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         try:
             ConvertOpset(SMALLEST_OPSET, max(copy.ir_version, IR_VERSION)).run(copy)
         except VerificationError as error:
-            raise VerificationError(error.message, f"export the model anew, in opset {SMALLEST_OPSET}") from error
+            raise VerificationError(error.message, f"export the model again, in opset {SMALLEST_OPSET}") from error
     return copy
 
 

@@ -288,7 +288,7 @@ def _check_needs(
         raise UsageError("images or a calibration table are needed")
     if before and table is not None:
         raise UsageError(
-            "the model is changed ahead of calibration, so its table does not fit", "give --images, not --table"
+            "the model is changed before calibration, so its table does not fit", "give --images, not --table"
         )
 
 

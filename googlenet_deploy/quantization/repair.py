@@ -60,7 +60,7 @@ _STEPS: tuple[Callable[[onnx.ModelProto], list[str]], ...] = (
 )
 
 
-REMEDY = "quantise the FP32 model anew"
+REMEDY = "quantise the FP32 model again"
 
 
 @dataclass(frozen=True)

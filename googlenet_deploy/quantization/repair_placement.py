@@ -80,7 +80,7 @@ def equal_pool_scales(model: onnx.ModelProto) -> list[str]:
             del user.input[1:]
             user.input.extend(before.dequantize.input[1:])
         count += 1
-    return [f"{count} pairs behind a MaxPool given the scale in front of it"] if count else []
+    return [f"{count} pairs after a MaxPool given the scale before it"] if count else []
 
 
 def share_pairs(model: onnx.ModelProto) -> list[str]:

@@ -240,7 +240,7 @@ def load_results(path: PathLike) -> Results:
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
-        remedy = "update googlenet-deploy" if newer else "run the same `deploy` again, which writes it anew"
+        remedy = "update googlenet-deploy" if newer else "run the same `deploy` again, which rewrites it"
         raise InputError(path, f"has schema version {version}, this version reads {SCHEMA_VERSION}", remedy)
     try:
         return decode(Results, values)

@@ -112,7 +112,7 @@ def load_state(path: str | Path) -> TrainingState:
     """
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise BadWeightsError(path, "is not a training state", "give the --output of the run that is to go on")
+        raise BadWeightsError(path, "is not a training state", "give the --output of the run to resume")
     try:
         values = json.loads(metadata.get("state", "null"))
         version = values.get("version") if isinstance(values, dict) else None
@@ -204,7 +204,7 @@ def check_same_run(
         if record.get(key) != theirs.get(key):
             raise BadWeightsError(path, f"is of a run with {what}", "use what that run used, or begin a new one")
     return [
-        f"{name} was {before}, is now {now}: the run goes on differently"
+        f"{name} was {before}, is now {now}: the run continues differently"
         for name, (before, now) in different.items()
         if name in CHANGEABLE
     ]

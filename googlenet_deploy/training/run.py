@@ -154,9 +154,9 @@ def _begin(session: TrainingRun, prepared: Prepared, outputs: Outputs, processes
         session.resume()
         return
     if resume:
-        session.say(f"there is no {outputs.state} to go on from: a new run begins")
+        session.say(f"there is no {outputs.state} to resume from: a new run begins")
     elif found[0]:
-        session.say(f"{outputs.state} is of an unfinished run; this new one replaces it (--resume goes on instead)")
+        session.say(f"{outputs.state} is of an unfinished run; this new one replaces it (--resume continues it)")
     if processes.is_first:
         session.log.begin()
         skipped = [f"{item.name}: {item.reason}" for item in prepared.skipped]
@@ -276,7 +276,7 @@ class TrainingRun(RunControl):
         if self.best is not None:
             parts.append(f"{self.outputs.best} holds epoch {self.best.epoch}: {percent(self.best)} in validation")
         if self._saved:
-            parts.append(f"{self.outputs.state} holds {self._saved}, from which --resume goes on")
+            parts.append(f"{self.outputs.state} holds {self._saved}, from which --resume continues")
         return "; ".join(parts) or f"nothing was written to {self.outputs.best} yet"
 
     def stop_requested(self) -> bool:

@@ -136,7 +136,7 @@ def test_many_bad_files_are_counted_and_few_are_named(
     ("arguments", "status", "words"),
     [
         (["camera:0", "photo.jpg"], 2, "does not end"),
-        (["photo.jpg", "--watch", "."], 2, "--watch stands alone"),
+        (["photo.jpg", "--watch", "."], 2, "--watch accepts no other input"),
         ([], 2, "say what to classify"),
         (["--watch", "nowhere"], 1, "is no folder to watch"),
         (["x.png", "--json", "-", "--csv", "-"], 2, "both"),

@@ -100,7 +100,7 @@ class TestCalibrate:
         )  # fmt: skip
         assert "calibrated on 8 images, 0 skipped; method auto" in out
         assert f"table: {table}" in out
-        assert "8 images are few" in err
+        assert "only 8 calibration images" in err
         assert "export with --batch N" in err
         assert load_cache(cache).number == 8502
         values = json.loads(table.read_text())
@@ -155,10 +155,10 @@ class TestCalibrate:
         ("arguments", "status", "words"),
         [
             (["--count", "0"], 2, "0 is below 1"),
-            (["--percentile", "101"], 2, "a percentile lies above 0"),
+            (["--percentile", "101"], 2, "a percentile is above 0"),
             (["--cache", "c"], 2, "--cache needs --tensorrt-version"),
-            (["--tensorrt-version", "8.5.2"], 2, "--tensorrt-version tells what --cache writes"),
-            (["--algorithm", "MinMaxCalibration"], 2, "--algorithm tells what --cache writes"),
+            (["--tensorrt-version", "8.5.2"], 2, "--tensorrt-version describes what --cache writes"),
+            (["--algorithm", "MinMaxCalibration"], 2, "--algorithm describes what --cache writes"),
             (["--cache", "c", "--tensorrt-version", "11.4.1"], 2, "no calibration caches"),
             (["--cache", "c", "--tensorrt-version", "eight"], 2, "is no TensorRT version"),
         ],
@@ -457,7 +457,7 @@ class TestMixedPrecision:
         command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx", "--quiet"]
         out, err = run(*command, "--check-from", images, "--labels", labels, "--budget", "top1=0.1")
         assert "budget top1=0.1: held: top-1 +0.00 points (95 % interval" in out
-        assert "finer than 20 images can tell: one image is 5 points" in err
+        assert "finer than 20 images can resolve: one image is 5 points" in err
         _, err = run(*command, "--check-from", images, "--budget", "top1=0.1", status=1)
         assert "has no folder per class" in err
 
@@ -498,7 +498,7 @@ class TestMixedPrecision:
     ) -> None:
         command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx", *option]
         _, err = run(*command, status=2)
-        assert f"{option[0]} is for calibrating, but --table brings a calibration" in err
+        assert f"{option[0]} is for calibrating, but --table has a calibration" in err
 
     def test_images_are_needed(self, run: Run, model: Path, quantised: tuple[Path, Path], tmp_path: Path) -> None:
         command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx"]

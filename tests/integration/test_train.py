@@ -147,7 +147,7 @@ def test_a_run_that_diverges_leaves_the_last_good_checkpoint(
     assert "error: training diverged" in err
     assert "the loss in step 2 of epoch 2 is nan" in err
     assert f"{output} holds epoch 1" in err
-    assert "state.safetensors holds epoch 1, from which --resume goes on" in err
+    assert "state.safetensors holds epoch 1, from which --resume continues" in err
     assert load_checkpoint(output).training_record["epoch"] == 1
     assert json.loads(log.read_text().splitlines()[-1])["event"] == "failed"
 
@@ -166,7 +166,7 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(textures: Path, tmp_path: Path) 
     status, _, err = interrupted(signal.SIGINT, "(saved)", textures, output, "--epochs", "100000")
     assert status == 130
     assert f"{output} holds epoch" in err
-    assert "from which --resume goes on" in err
+    assert "from which --resume continues" in err
     assert "Traceback" not in err
     assert load_checkpoint(output).training_record["epoch"] >= 1
     assert {path.name for path in tmp_path.iterdir()} == {"m.safetensors", "m.last.safetensors", "m.state.safetensors"}
@@ -223,7 +223,7 @@ def test_a_reading_process_that_dies_ends_the_run_with_words(textures: Path, tmp
         _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "error: a process that reads images has died" in err
-    assert "go on with --resume" in err
+    assert "continue with --resume" in err
     assert "Traceback" not in err
     assert not any(Path(f"/proc/{number}").exists() for number in readers)
     assert load_checkpoint(output).training_record["epoch"] >= 1
@@ -233,7 +233,7 @@ def test_resuming_without_a_state_begins_and_says_so(
     textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(textures, tmp_path / "m.safetensors", "--epochs", "1", "--resume") == 0
-    assert "to go on from: a new run begins" in capsys.readouterr().err
+    assert "to resume from: a new run begins" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

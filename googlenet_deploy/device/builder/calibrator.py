@@ -90,7 +90,7 @@ def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any: 
                 raise DeviceError(f"{library.label} did not read the calibration cache")
             if self.was_rejected:
                 raise DeviceError(
-                    f"{library.label} rejected the calibration cache and wanted to calibrate anew",
+                    f"{library.label} rejected the calibration cache and wanted to calibrate again",
                     f"write it for this version: googlenet-deploy quantize --cache ... --tensorrt-version {version}",
                 )
             return {}

@@ -52,7 +52,7 @@ def remedy(text: str, operator: str = "") -> str:
     """What to do about a refusal, by its words and its operator."""
     lowered = text.lower()
     if operator in ("QLinearConv", "ConvInteger", "DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear"):
-        return "googlenet-deploy quantize --repair mends it, or quantise the FP32 model with googlenet-deploy quantize"
+        return "googlenet-deploy quantize --repair fixes it, or quantise the FP32 model with googlenet-deploy quantize"
     if "no importer registered" in lowered or "unsupported" in lowered or "plugin" in lowered:
         name = operator or "the operator"
         return f"{name} does not exist in this TensorRT: simplify with googlenet-deploy export --onnx, or replace it"

@@ -66,9 +66,10 @@ def check_gates(result: BuildResult, gates: Mapping[str, float]) -> None:
     if not gates:
         return
     if result.layers is None or not any(layer.kind == "convolution" for layer in result.layers):
-        note = result.manifest.layers_note or "the engine tells nothing of its layers"
+        note = result.manifest.layers_note or "the engine reports nothing about its layers"
         raise GateError(
-            f"--require was not checked: {note}", "build on the GPU and with --verbosity detailed, so that it can tell"
+            f"--require was not checked: {note}",
+            "build on the GPU and with --verbosity detailed, so that it reports them",
         )
     failed = failed_gates(result.layers, gates)
     if failed:

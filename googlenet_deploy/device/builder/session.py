@@ -113,7 +113,7 @@ class BuildSession:
             names = [node.name for node in nodes if node.name and {node.name, node.operator} & set(plan.keep_fp32)]
             found = self.library.keep_fp32(self.network, config, plan.keep_fp32, names)
             if not found:
-                self.request.notes.append(f"no layer of TensorRT bears the name of {', '.join(plan.keep_fp32)}")
+                self.request.notes.append(f"no TensorRT layer is named {', '.join(plan.keep_fp32)}")
         if self.request.calibrator is not None:
             self.library.set_calibrator(config, self.request.calibrator)
 
@@ -129,7 +129,7 @@ class BuildSession:
         for name in options.flag_names():
             library.set_flags(config, name)
         if self.request.timing_cache is not None and not library.set_timing_cache(config, self.request.timing_cache):
-            self.request.notes.append(f"{library.label} does not want this timing cache: every kernel is timed")
+            self.request.notes.append(f"{library.label} rejected the timing cache: every kernel is timed")
 
     def _set_hardware(self, config: Any) -> None:  # noqa: ANN401 - TensorRT has no types
         options, library = self.request.options, self.library

@@ -27,7 +27,7 @@ VERSION = 1
 DEVICE_FOLDER = "on-device"
 KINDS = ("jetson", "triton", "deepstream", "jetson-inference")
 SHOWN = 3
-_REMEDY = "copy the bundle again, or make it anew with `googlenet-deploy bundle`"
+_REMEDY = "copy the bundle again, or make it again with `googlenet-deploy bundle`"
 
 
 @dataclass(frozen=True)

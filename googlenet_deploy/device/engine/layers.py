@@ -219,7 +219,7 @@ def fallbacks(layers: Sequence[EngineLayer], wanted: str, model_type: str = "") 
 def likely_reason(layer: EngineLayer, wanted: str, model_type: str = "") -> str:
     """Why a convolution probably does not compute in the wanted type; see `fallbacks`."""
     if layer.dtype == "?":
-        return "the inspector does not tell its type; build with --verbosity detailed"
+        return "the inspector does not report its type; build with --verbosity detailed"
     if model_type == wanted == "int8":
         return "no Q/DQ pair reaches it, or it has no INT8 kernel on this GPU"
     if model_type:

@@ -144,7 +144,7 @@ class TegrastatsMeter:
     counts_energy = False
     lag = 0.0
     paced = True
-    source = f"{SOURCE}; 5 V and 2 milliohms assumed, since tegrastats does not tell them"
+    source = f"{SOURCE}; 5 V and 2 milliohms assumed, since tegrastats does not report them"
 
     def __init__(self, command: Sequence[str], total: Optional[Total] = None, interval: float = INTERVAL) -> None:
         self.period = interval

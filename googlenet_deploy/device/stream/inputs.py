@@ -120,7 +120,7 @@ def open_inputs(
 def _check_alone(arguments: Sequence[str], live: Iterable[str]) -> None:
     first = next(iter(live), None)
     if first is not None and len(arguments) > 1:
-        raise UsageError(f"{first} does not end, so nothing can stand beside it", "run one command for each")
+        raise UsageError(f"{first} does not end, so it must be the only input", "run one command for each")
 
 
 class _Opened(NamedTuple):
@@ -157,7 +157,7 @@ def _watched(arguments: Sequence[str], watch: str, stop: threading.Event) -> Str
     from googlenet_deploy.device.stream.watch import WatchedFolder  # noqa: PLC0415 - where it is needed
 
     if arguments:
-        raise UsageError("--watch stands alone", f"leave {arguments[0]} out, or run another command for it")
+        raise UsageError("--watch accepts no other input", f"leave {arguments[0]} out, or run another command for it")
     folder = WatchedFolder(watch, stop)
     notes = [f"{folder.present} images were there before and are left alone"] if folder.present else []
     return StreamInputs(iter(folder), False, True, None, [], notes, folder.left_over)

@@ -59,7 +59,7 @@ def _open_table(root: Dict[str, Any], name: str, number: int, *, repeated: bool)
 def _whole_value(text: str, number: int) -> Any:  # noqa: ANN401 - whatever the file says
     value, rest = _value(text, number)
     if rest.strip() and not rest.lstrip().startswith("#"):
-        raise ValueError(f"line {number}: cannot be read behind the value: {rest.strip()}")
+        raise ValueError(f"line {number}: cannot be read after the value: {rest.strip()}")
     return value
 
 

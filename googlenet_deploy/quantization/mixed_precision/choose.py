@@ -114,7 +114,7 @@ def _resolution(budgets: Sequence[Budget], images: int) -> list[str]:
     """Where one image more or less decides."""
     allowed = {budget: 100 - budget.value if budget.name == AGREEMENT else budget.value for budget in budgets}
     return [
-        f"a budget of {budget.name}={budget.value:g} is finer than {images} images can tell: one image is "
+        f"a budget of {budget.name}={budget.value:g} is finer than {images} images can resolve: one image is "
         f"{100 / images:.2g} points, so that a single one decides (--check-images, --check-from)"
         for budget, points in allowed.items()
         if budget.name in (TOP1, AGREEMENT) and points < 100 / images

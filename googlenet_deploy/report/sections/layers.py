@@ -20,7 +20,7 @@ POINTER = " \N{BLACK LEFT-POINTING TRIANGLE}"  # at the worst layers
 def section(results: Results) -> ReportSection:
     """The section "Layers"."""
     lead = (
-        "What each layer computes in, what it has to do, and how far its output lies from the FP32 model's: signal "
+        "What each layer computes in, what it has to do, and how far its output is from the FP32 model's: signal "
         "over noise in dB, of which 6 dB are one bit. A layer far below its neighbours is where accuracy is lost."
     )
     if not results.layers:

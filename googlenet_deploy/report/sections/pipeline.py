@@ -40,7 +40,7 @@ def section(results: Results) -> ReportSection:
 
 def reproduce_section(results: Results) -> ReportSection:
     """The section "Reproduce"."""
-    lead = "Equal inputs give equal files, byte for byte: compare the hashes."
+    lead = "The same inputs produce the same files, byte for byte: compare the hashes."
     blocks: list[Block] = []
     if results.commands:
         blocks.append(Code("Commands", "\n".join(results.commands)))

@@ -89,7 +89,7 @@ class ForkedPool(Generic[Item, Made]):
             self.close()
             raise GoogLeNetDeployError(
                 "a process that reads images has died",
-                "where memory was short, take fewer --workers or a smaller --cache; go on with --resume",
+                "if memory was short, use fewer --workers or a smaller --cache; continue with --resume",
             ) from error
 
     def close(self) -> None:

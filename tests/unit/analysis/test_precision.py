@@ -21,7 +21,7 @@ def test_shares_of_the_work_and_what_is_left_in_float() -> None:
         "conv2": "float32",
     }
     left = float_layers(layers, ModelMetadata())
-    assert left == {"conv2": "no Q/DQ pair stands ahead of its input, its weights or both"}
+    assert left == {"conv2": "no Q/DQ pair is before its input, its weights or both"}
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ class TestImages:
         result = run(source, select_images(tmp_path, None))
         assert (result.table.images.count, result.table.images.skipped, len(result.skipped)) == (1, 3, 3)
         assert len(result.table.images.contents) == 1
-        assert any("1 images are few" in warning for warning in result.warnings)
+        assert any("only 1 calibration images" in warning for warning in result.warnings)
 
     def test_none_that_can_be_read(self, source: CalibrationSource, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(b"")

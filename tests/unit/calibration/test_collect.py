@@ -85,7 +85,7 @@ def test_a_state_of_another_run_is_refused(collection: Collection, tmp_path: Pat
     save_state(tmp_path / "state", collection, "print")
     with pytest.raises(InputError, match="another model, other images or other options") as caught:
         load_state(tmp_path / "state", "other")
-    assert caught.value.remedy == "remove the file to begin anew"
+    assert caught.value.remedy == "remove the file to start again"
 
 
 def test_a_state_of_another_version_is_refused(collection: Collection, tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_a_damaged_state_is_said_and_begun_anew(ground: Ground, copy_of: Callabl
         '{"format": "googlenet-deploy deployment 1", "steps": 3}',
     ):
         (folder / "state.json").write_text(text)
-        assert "everything is done anew" in DeploymentState(folder).note
+        assert "everything is done again" in DeploymentState(folder).note
 
 
 def test_a_gate_that_does_not_hold_stops_it(ground: Ground, copy_of: Callable[[], Path]) -> None:

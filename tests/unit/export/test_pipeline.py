@@ -98,7 +98,7 @@ def test_failed_simplification_is_kept_out_and_said(
         mock.patch.object(simplify, "_run_worker", return_value=(-11, "")),
     ):
         result = export_checkpoint(checkpoint_of("bvlc"), ExportOptions(), samples_of("bvlc"))
-    assert result.notes == ("pass onnxsim was left out, the graph ahead of it is kept: onnxsim crashed (signal 11)",)
+    assert result.notes == ("pass onnxsim was left out, the graph before it is kept: onnxsim crashed (signal 11)",)
     assert "onnxsim" in result.metadata.extra["rejected_passes"]
     assert list(result.model.graph.node) == list(export_small("bvlc").model.graph.node)
 

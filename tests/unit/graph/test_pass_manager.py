@@ -98,7 +98,7 @@ def test_problems_are_named(model_of: Any) -> None:
     assert "y is made twice" in problem(relu, helper.make_node("Relu", ["x"], ["y"], "b"))
     assert "nothing makes the output z" in problem(relu, outputs=("z",))
     later = (helper.make_node("Relu", ["z"], ["y"], "a"), helper.make_node("Relu", ["x"], ["z"], "b"))
-    assert "reads z, which nothing ahead of it" in problem(*later)
+    assert "reads z, which nothing before it" in problem(*later)
 
 
 def test_shapes_that_contradict_each_other_are_refused(model_of: Any) -> None:

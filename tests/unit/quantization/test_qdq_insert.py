@@ -247,7 +247,7 @@ def test_an_operator_that_cannot_be_lifted_is_an_error_that_says_what_to_do(mini
     model.graph.node[1].op_type = "NoSuchOperator"
     with pytest.raises(VerificationError, match="cannot convert the model from opset 11 to 13") as caught:
         lift_opset(model)
-    assert caught.value.remedy == "export the model anew, in opset 13"
+    assert caught.value.remedy == "export the model again, in opset 13"
 
 
 @pytest.mark.parametrize(

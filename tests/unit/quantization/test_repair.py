@@ -269,7 +269,7 @@ def test_the_pair_behind_a_max_pool_takes_the_scale_in_front(net: NetOf, picture
     graph, top = layer(net, scale=1.5)
     behind = graph.pair(graph.max_pool(graph.pair(top, scale=3.0), "maxpool1"), scale=3.3)
     result = repaired(ended(graph, behind), pictures(4), exact=False)
-    assert result.changes == ["1 pairs behind a MaxPool given the scale in front of it"]
+    assert result.changes == ["1 pairs after a MaxPool given the scale before it"]
 
 
 def test_pairs_that_do_harm_go(net: NetOf, pictures: Callable) -> None:

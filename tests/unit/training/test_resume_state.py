@@ -144,7 +144,7 @@ def test_a_state_of_another_run_is_refused(
 def test_what_cannot_change_the_result_may_differ_and_the_learning_rate_is_told(stored: Path) -> None:
     options = {**RECORD["options"], "device": "cuda", "learning_rate": 0.01}
     notes = check_same_run(stored, load_state(stored), {**RECORD, "options": options}, ("a", "b"))
-    assert notes == ["learning_rate was 0.1, is now 0.01: the run goes on differently"]
+    assert notes == ["learning_rate was 0.1, is now 0.01: the run continues differently"]
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ class TestTimingCache:
     def test_that_tensorrt_does_not_want(self, behaviour: Behaviour, model: Model, tmp_path: Path) -> None:
         behaviour.wants_cache = False
         notes = build(model(), tmp_path / "m.engine", timing_cache=str(tmp_path / "t")).manifest.notes
-        assert any("does not want this timing cache" in note for note in notes)
+        assert any("rejected the timing cache" in note for note in notes)
 
 
 class TestCalibration:

@@ -208,7 +208,7 @@ class TestChoosePrecision:
         self, quantized: QuantizedModel, hold_out: HoldOutEvaluation
     ) -> None:
         found = choose_precision(quantized, hold_out, [Budget("agreement", 99)], quiet=True)
-        assert "finer than 16 images can tell: one image is 6.2 points" in found.warnings[0]
+        assert "finer than 16 images can resolve: one image is 6.2 points" in found.warnings[0]
         assert choose_precision(quantized, hold_out, [Budget("agreement", 50)], quiet=True).warnings == []
 
     def test_infinities_are_null_in_json(self, quantized: QuantizedModel, hold_out: HoldOutEvaluation) -> None:
