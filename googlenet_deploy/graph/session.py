@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from googlenet_deploy.device.runner.exact_sums import keep_sums_exact
+from googlenet_deploy.device.runner.exact_integers import start_exact
 from googlenet_deploy.errors import BadModelError, first_line, requires
 from googlenet_deploy.graph.edit import copy_model
 
@@ -124,7 +124,7 @@ def open_session(model: bytes, threads: int | None = None, path: str = "model") 
         BadModelError: ONNX Runtime cannot run the model.
     """
     try:
-        return onnxruntime.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
+        return start_exact(model, lambda: _options(threads), ["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise BadModelError(path, f"ONNX Runtime cannot run it: {first_line(error)}") from error
 
@@ -147,9 +147,11 @@ def run_session(
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
-    keep_sums_exact(options)
     if threads is not None:
         options.intra_op_num_threads = threads
     # The arena keeps every buffer that it ever handed out; without it memory stays at what one batch needs.
     options.enable_cpu_mem_arena = False
+    # Q/DQ pairs are computed as they are written, in float: fused into integer kernels they would round otherwise from
+    # one processor to the next.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options

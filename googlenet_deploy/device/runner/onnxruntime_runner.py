@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Type
 
 from googlenet_deploy.device.cpu_graph.forms import onnxruntime_form
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
-from googlenet_deploy.device.runner.exact_sums import keep_sums_exact
+from googlenet_deploy.device.runner.exact_integers import start_exact
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.device.text import reason_line
@@ -149,17 +149,19 @@ class OnnxRuntimeRunner:
     def _start(self, model: OnnxFile, providers: List[str], threads: Optional[int], *, alone: bool, as_is: bool) -> Any:  # noqa: ANN401
         """A session; `alone` gives every run one thread."""
         onnxruntime.set_default_logger_severity(FATAL_ONLY)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = FATAL_ONLY
-        if providers[0] == CPU:
-            keep_sums_exact(options)
-        if alone or threads is not None:
-            options.intra_op_num_threads = 1 if alone else threads
+
+        def options() -> Any:  # noqa: ANN401 - ONNX Runtime has no types
+            made = onnxruntime.SessionOptions()
+            made.log_severity_level = FATAL_ONLY
+            if alone or threads is not None:
+                made.intra_op_num_threads = 1 if alone else threads
+            return made
+
         if not as_is:
             form = self._form(model)
             if form is not None:
                 try:
-                    return onnxruntime.InferenceSession(form, options, providers=providers, enable_fallback=0)
+                    return start_exact(form, options, providers)
                 except Exception as error:  # noqa: BLE001 - the form is an offer, the model itself decides
                     self.notes = [f"the model runs as it stands: its form for CPUs is refused ({reason_line(error)})"]
         return _open(model, options, providers)
@@ -187,11 +189,11 @@ def _check_providers(providers: List[str]) -> None:
         )
 
 
-def _open(model: OnnxFile, options: Any, providers: List[str]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
+def _open(model: OnnxFile, options: Callable[[], Any], providers: List[str]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
     path = model.path
     try:
         # Its fallback would print to stdout and change the provider.
-        session = onnxruntime.InferenceSession(model.content, options, providers=providers, enable_fallback=0)
+        session = start_exact(model.content, options, providers)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise BadModelError(path, f"ONNX Runtime refuses it: {reason_line(error)}") from error
     if session.get_providers()[0] != providers[0]:
