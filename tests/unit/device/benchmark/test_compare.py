@@ -224,16 +224,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_result(tmp_path / "bytes.json")
 
 
-@pytest.mark.parametrize("place", ["memory", "rounds", "batch"])
+@pytest.mark.parametrize("place", ["memory", "rounds", "value"])
 def test_numbers_beyond_any_float_are_damage(place: str, make_result: Any) -> None:
     damaged = make_result()
     if place == "memory":
         damaged["memory"]["process"]["peak"] = 10**400
     elif place == "rounds":
-        damaged["configurations"][0]["milliseconds"]["run"]["rounds"] = [2**1024, 1.0]
+        damaged["configurations"][0]["milliseconds"]["run"]["p50"]["rounds"] = [2**1024, 1.0]
     else:
-        damaged["configurations"][0]["batch"] = 10**400
-    with pytest.raises((InputError, UsageError), match=r"is damaged|no configuration in common"):
+        damaged["configurations"][0]["milliseconds"]["run"]["p50"] = {"value": 10**400, "rounds": []}
+    with pytest.raises(InputError, match="is damaged: OverflowError"):
         compare(make_result(), damaged, PATHS)
 
 
