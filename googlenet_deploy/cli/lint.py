@@ -37,7 +37,7 @@ def _lint(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.quantization.findings import ERROR
     from googlenet_deploy.quantization.lint import check_structure, has_quantisation, lint_model
 
-    model = load_model(arguments.lint)
+    model = load_model(arguments.lint, repairable=True)
     check_structure(model, arguments.lint)
     findings = lint_model(model)
     if not has_quantisation(model):
@@ -62,7 +62,7 @@ def _repair(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.quantization.lint import check_structure, has_quantisation
     from googlenet_deploy.quantization.repair import repair_model
 
-    model = load_model(arguments.repair)
+    model = load_model(arguments.repair, repairable=True)
     check_structure(model, arguments.repair)
     result = repair_model(model, arguments.repair)
     if not has_quantisation(model):

@@ -132,7 +132,8 @@ class _QdqWriter:
             for name, pair in dequantised.items()
             for reader in self.plan.readers[name]
         }
-        self.biases = {name: self._find_bias(name) for name in biases}  # before anything is renamed
+        planned_here = {planned.name for planned in self.plan.nodes}  # the model may be a part of the whole
+        self.biases = {name: self._find_bias(name) for name in biases if name in planned_here}  # before renaming
         for planned in self.plan.nodes:
             self._write_layer(planned, weights[planned.name], biases.get(planned.name))
         for node in self.graph.nodes:

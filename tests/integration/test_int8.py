@@ -213,7 +213,7 @@ class TestCalibrate:
         _, err = run(
             "calibrate", tmp_path / "nan.onnx", "--images", images, "--output", tmp_path / "t.json", "--quiet", status=1
         )
-        assert "tensor 'conv1' holds NaN or infinite values" in err
+        assert "holds values that are not numbers (NaN)" in err
         assert not (tmp_path / "t.json").exists()
 
     def test_a_tensor_that_is_always_zero(self, run: Run, model: Path, images: Path, tmp_path: Path) -> None:

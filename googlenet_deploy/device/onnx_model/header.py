@@ -209,7 +209,7 @@ def _check_scales(model: Model, path: PathLike, *, repairable: bool) -> None:
     try:
         if not repairable:
             check_scales(model)
-            check_numbers(model)
+        check_numbers(model)
     except ValueError as error:
         raise BadModelError(path, f"is damaged: {error}", REMEDY) from error
 
