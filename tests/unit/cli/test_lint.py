@@ -1,4 +1,4 @@
-"""`quantize --lint` and `--repair` on files whose scales make no sense: each is named, and mended where that is exact."""
+"""`quantize --lint` and `--repair` on files whose scales make no sense: each is named, some are mended."""
 
 from __future__ import annotations
 
