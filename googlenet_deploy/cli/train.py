@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_report_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--log", metavar="FILE", help="follow the run: a row per epoch (.csv), or lines of JSON")
     group.add_argument("--tensorboard", metavar="DIR", help="write curves for TensorBoard")
+    group.add_argument(
+        "--report", metavar="FILE", help="draw loss and accuracy of every epoch: a page (.html), and a .png beside it"
+    )
     group.add_argument("--json", metavar="FILE", help="write the result: accuracy by class, confusion matrix")
     group.add_argument("--quiet", action="store_true", help="print only the result")
 
@@ -92,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.resume and is_complete(outputs):
         print(f"{outputs.best}: this run is complete; leave --resume out to begin a new one")
+        if arguments.report:
+            print("  no report was written: a complete run leaves no record of its epochs; --log keeps one")
         return 0
     result = train(
         _places(arguments),
@@ -103,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
     )
     if result.is_first:
+        _draw(result, arguments)
         _report(result, arguments)
     return 0
 
@@ -116,6 +122,8 @@ def _check_names(arguments: argparse.Namespace) -> None:
     suffix, what = (".onnx", "an INT8 model") if arguments.qat else (".safetensors", "a checkpoint")
     if not str(arguments.output).endswith(suffix):
         raise UsageError(f"--output {arguments.output}: {what}'s name ends in {suffix}")
+    if arguments.report and not arguments.report.endswith(".html"):
+        raise UsageError(f"--report {arguments.report}: the page's name ends in .html; the picture is written beside")
 
 
 def _qat_task(arguments: argparse.Namespace) -> MakeTask:
@@ -151,6 +159,21 @@ def _places(arguments: argparse.Namespace) -> DataPlaces:
     from googlenet_deploy.training.setup import DataPlaces
 
     return DataPlaces(arguments.data, arguments.validation, arguments.images, arguments.class_names)
+
+
+def _draw(result: TrainingResult, arguments: argparse.Namespace) -> None:
+    """Writes the report of the epochs so far, those ahead of a --resume included."""
+    if not arguments.report:
+        return
+    if not result.history:
+        print("no report was written: no epoch has ended", file=sys.stderr)
+        return
+    from pathlib import Path
+
+    from googlenet_deploy.report.training_history import write_training_report
+
+    page, picture = write_training_report(arguments.report, result.history, Path(arguments.output).name)
+    print(f"Report: {page}, {picture}", file=sys.stderr)
 
 
 def _report(result: TrainingResult, arguments: argparse.Namespace) -> None:

@@ -50,7 +50,8 @@ class TrainingState:
 
     Attributes:
         tensors: By name.
-        values: All else, as JSON can hold it: "epoch", "step", "meter", "scaler", "record", "classes", "best", "log".
+        values: All else, as JSON can hold it: "epoch", "step", "meter", "scaler", "record", "classes", "best", "log",
+            "history".
     """
 
     tensors: Mapping[str, Tensor]
@@ -141,6 +142,24 @@ class _Best:
 
 
 @dataclass(frozen=True)
+class _Epoch:
+    """An epoch, as `log.epoch_values` writes it."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy_percent: float
+    learning_rate: float
+    validation_loss: float
+    validation_accuracy_percent: float
+    images_per_second: float
+    seconds: float
+    steps_left_out: int
+    best: bool
+    agreement: float | None = None
+    logit_sqnr_db: float | None = None
+
+
+@dataclass(frozen=True)
 class _Values:
     """The JSON values of a state, by name; see `TrainingState`."""
 
@@ -153,6 +172,7 @@ class _Values:
     record: Mapping[str, Any]
     classes: tuple[str, ...]
     log: int
+    history: tuple[_Epoch, ...] = ()  # states of earlier versions have none
 
     def __post_init__(self) -> None:
         for name in ("epoch", "step", "log"):

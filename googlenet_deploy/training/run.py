@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from googlenet_deploy.device.signals import Stopped, StopSignals
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, requires
 from googlenet_deploy.training.distributed import Processes, started_processes
-from googlenet_deploy.training.log import RunLog
+from googlenet_deploy.training.log import RunLog, epoch_values
 from googlenet_deploy.training.resume_state import (
     capture_state,
     check_same_run,
@@ -27,7 +27,7 @@ with requires("train"):
     from googlenet_deploy.training.setup import DataPlaces, Prepared, classifier_task, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from googlenet_deploy.device.images.pipeline import Skipped
     from googlenet_deploy.training.data.dataset import TrainingData
@@ -53,6 +53,7 @@ class TrainingResult:
         stopped: Where the run was asked to stop: what it left, in words; else empty.
         baseline: What an imitating network did before it was trained, and the network that it imitates.
         is_first: Whether this process is the one that speaks.
+        history: What the log says of each epoch, those before a --resume included.
     """
 
     data: TrainingData
@@ -63,6 +64,7 @@ class TrainingResult:
     stopped: str = ""
     baseline: tuple[Validation, Validation] | None = None
     is_first: bool = True
+    history: tuple[Mapping[str, Any], ...] = ()
 
 
 def is_complete(outputs: Outputs) -> bool:
@@ -128,6 +130,7 @@ def train(
             stopped=stopped,
             baseline=session.baseline,
             is_first=first,
+            history=tuple(session.history),
         )
 
 
@@ -187,6 +190,7 @@ class TrainingRun(RunControl):
         best_record: The record that was saved with the best.
         baseline: What an imitating network does before it is trained, and the network that it imitates; None where
             nothing is imitated, or the run went on from a state.
+        history: What the log says of each epoch so far.
     """
 
     def __init__(
@@ -206,6 +210,7 @@ class TrainingRun(RunControl):
         self.best: EpochResult | None = None
         self.last: EpochResult | None = None
         self.best_record = record
+        self.history: list[Mapping[str, Any]] = []
         self.baseline: tuple[Validation, Validation] | None = None
         self.writes = trainer.processes.is_first
         self._saved, self._told = "", 0
@@ -220,6 +225,7 @@ class TrainingRun(RunControl):
         state = load_state(path)
         notes = check_same_run(path, state, self.record, self.classes)
         self.best = restore_state(path, state, self.trainer)
+        self.history = list(state.values.get("history", ()))
         if self.best is not None:
             self.best_record = {**self.record, **epoch_record(self.best)}
         self._saved = self._place()
@@ -252,7 +258,8 @@ class TrainingRun(RunControl):
         start, begun = time.perf_counter(), self.trainer.epoch - 1 + self.trainer.step / self.trainer.steps
         try:
             for result in self.trainer.epochs(self):
-                done = result.epoch - begun
+                # A run that was stopped while it measured an epoch has no step of it left.
+                done = max(result.epoch - begun, 1 / self.trainer.steps)
                 left = (time.perf_counter() - start) / done * (self.trainer.options.epochs - result.epoch)
                 self._after_epoch(result, left)
         except GoogLeNetDeployError as error:
@@ -311,6 +318,7 @@ class TrainingRun(RunControl):
         is_best = self.best is None or score(result.validation) >= score(self.best.validation)
         record = {**self.record, **epoch_record(result)}
         self.last = result
+        self.history.append(epoch_values(result, is_best))
         if is_best:
             self.best, self.best_record = result, record
         if self.writes:
@@ -326,7 +334,12 @@ class TrainingRun(RunControl):
 
     def _save(self) -> None:
         state = capture_state(
-            self.trainer, self.best, record=self.record, classes=self.classes, log=self.log.position()
+            self.trainer,
+            self.best,
+            record=self.record,
+            classes=self.classes,
+            log=self.log.position(),
+            history=self.history,
         )
         if self.writes:
             save_state(self.outputs.state, state)

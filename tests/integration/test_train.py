@@ -455,3 +455,22 @@ def test_a_stream_of_shards(textures: Path, tmp_path: Path, capsys: pytest.Captu
     assert checkpoint.training_record["validation"]["top1_percent"] >= 70
     assert train(Path(f"{shards}/train-{{0..2}}.tar"), output, "--epochs", "1") == 1
     assert "give --validation with shards to measure" in capsys.readouterr().err
+
+
+def test_a_run_stopped_while_it_measured_goes_on_and_its_report_has_every_epoch(tmp_path: Path) -> None:
+    """One step per epoch, so that the state is of an epoch whose steps are all done."""
+    data, output, page = write_textures(tmp_path / "d", ("columns", "rows"), 8), tmp_path / "m.safetensors", "r.html"
+    options = ("--epochs", "4", "--batch-size", "8", "--report", str(tmp_path / page))
+    interrupted(signal.SIGTERM, "epoch 2/4", data, output, *options)
+    assert output.with_suffix(".state.safetensors").exists()
+    assert train(data, output, *options, "--resume", "--quiet") == 0
+    text = (tmp_path / page).read_text(encoding="utf-8")
+    assert re.findall(r'<th scope="row">(\d+)</th>', text) == ["1", "2", "3", "4"]
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_of_another_kind_is_refused(
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(textures, tmp_path / "m.safetensors", "--report", "curves.pdf") != 0
+    assert "--report curves.pdf: the page's name ends in .html" in capsys.readouterr().err
