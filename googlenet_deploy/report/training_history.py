@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from googlenet_deploy.device.files import PathLike, write_bytes, write_text
 from googlenet_deploy.report.charts.lines import Line, axes_of, lines_chart
 from googlenet_deploy.report.charts.scale import tick_texts
-from googlenet_deploy.report.text import fixed, number, plural
+from googlenet_deploy.report.text import THIN, fixed, number, plural
 
 # One page of what train and validation have in common: title, unit, and the values' names in a run's history.
 _CHARTS = (
@@ -121,7 +121,8 @@ def _draw(draw: ImageDraw.ImageDraw, offset: int, title: str, epochs: Sequence[i
     axes, font = axes_of(epochs, lines, box), ImageFont.load_default()
     black, grey = (0, 0, 0), (215, 215, 215)
     draw.text((box[0], 12), f"{title} by epoch", black, font)
-    for level, text in zip(axes.levels, tick_texts(list(axes.levels)), strict=True):
+    texts = [text.replace(THIN, " ") for text in tick_texts(list(axes.levels))]  # Pillow's own font has no thin space
+    for level, text in zip(axes.levels, texts, strict=True):
         draw.line((box[0], axes.y(level), box[2], axes.y(level)), grey)
         draw.text((box[0] - 8 - draw.textlength(text, font), axes.y(level) - 6), text, black, font)
     for epoch in axes.epochs:
