@@ -40,7 +40,7 @@ class PreprocessingOptions:
         metavar="NAME|FILE",
     )  # fmt: skip
     resize: Union[int, Tuple[int, int], None] = option(
-        None, "short side after resizing, in pixels (0: none); other modes: size ahead of the crop (0: the crop)",
+        None, "short side after resizing, in pixels (0: none); other modes: size before the crop (0: the crop)",
         group=PREPROCESSING, metavar="N|HxW", parse=parse_resize,
     )  # fmt: skip
     resize_mode: Optional[str] = option(
