@@ -43,6 +43,7 @@ REGISTRIES: dict[str, tuple[str, list[str]]] = {
 ALSO_USED = {
     "googlenet_deploy.report.sections.accuracy": {"EMPTY"},
     "googlenet_deploy.quantization.refine.bias_correction": {"fit_bias", "outputs_of"},
+    "googlenet_deploy.quantization.refine.activation_offset": {"shift_tensors", "biases_without_shifts"},
 }
 # Folders in which every file is a member, but for these.
 FOLDERS = {
