@@ -20,8 +20,6 @@ STRONGLY_TYPED_SINCE = (9, 1)  # of DeepStream
 _TENSORRT_OF_9_1 = (10, 16)
 _COLOURS = {"RGB": 0, "BGR": 1, "L": 2}
 _CUSTOM_LIBRARY = "/opt/nvidia/deepstream/deepstream/lib/gst-plugins/libcustom2d_preprocess.so"
-
-
 DEEPSTREAM = "for DeepStream"  # a heading of --help
 
 

@@ -242,12 +242,16 @@ def test_wrong_usage(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--weights", "a"], ["--weights", "a", "--onnx", "b", "--output", "c"]])
+@pytest.mark.parametrize("arguments", [[], ["--weights", "a"]])
 def test_wrong_command_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["export", *arguments])
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_one_source_at_a_time() -> None:
+    assert main(["export", "--weights", "a", "--onnx", "b", "--output", "c"]) == 2
 
 
 def test_bad_weights(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

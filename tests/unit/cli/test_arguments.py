@@ -220,7 +220,7 @@ def test_a_specification_from_a_file(tmp_path: Any) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="not JSON"):
         resolve_preprocessing(parse("--preprocessing", str(path)), runner())
-    with pytest.raises(InputError, match="nothing: is no preprocessing: choose bvlc, torchvision, plain, imagenet"):
+    with pytest.raises(InputError, match="nothing: is no preprocessing: choose bvlc, torchvision, imagenet, plain"):
         resolve_preprocessing(parse("--preprocessing", "nothing"), runner())
 
 

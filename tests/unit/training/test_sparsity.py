@@ -111,6 +111,13 @@ def test_training_moves_every_kept_weight_and_no_zero(
     assert np.mean(moved) > 0.4
 
 
+RECORD = {
+    "options": {"architecture": "bvlc", "learning_rate": 0.1, "epochs": 3, "device": "cpu"},
+    "weights_sha256": "",
+    "data": {"sha256": "00"},
+}
+
+
 def test_a_run_that_goes_on_has_the_same_zeros_and_weights(
     make_trainer: MakeTrainer, weights: str, tmp_path: Path
 ) -> None:
@@ -119,7 +126,7 @@ def test_a_run_that_goes_on_has_the_same_zeros_and_weights(
     results = whole.epochs()
     next(results)
     state = tmp_path / "s.safetensors"
-    save_state(state, capture_state(whole, None, record={}, classes=["a", "b"], log=0))
+    save_state(state, capture_state(whole, None, record=RECORD, classes=["a", "b"], log=0))
     list(results)
     second = make_trainer(**options)
     restore_state(state, load_state(state), second)

@@ -33,7 +33,7 @@ Make = Callable[..., Benchmark]
 @pytest.fixture
 def make(tmp_path: Path, clock: FakeClock) -> Make:
     """A benchmark of a model that takes 10 ms per image, in a file system that tells nothing."""
-    path = tmp_path / "model.onnx"
+    path = tmp_path / "model.engine"
     path.write_bytes(b"model")
     opened: list[int] = []
 
@@ -300,7 +300,7 @@ def test_with_a_real_sampler_on_a_recorded_module(
         elif not line.startswith("#"):
             name, _, value = line.partition(" ")
             (folder / name).write_text(value)
-    path = tmp_path / "model.onnx"
+    path = tmp_path / "model.engine"
     path.write_bytes(b"model")
 
     def open_runner(slots: int, threads: int | None, batch: int) -> Any:
