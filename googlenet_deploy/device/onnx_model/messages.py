@@ -31,6 +31,9 @@ _VALUE_FIELDS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 23, 14, 15)
 Dimension = Union[int, str, None]
 
 
+_CONTINUED = bytes(range(0x80, 0x100))  # bytes of a varint that others follow
+
+
 @dataclass(frozen=True)
 class TensorMessage:
     """A TensorProto.
@@ -272,7 +275,7 @@ def _count(item: Field) -> int:
             raise ValueError("a list of numbers ends in the middle of one")
         return len(item.value) // size
     # Each varint ends with the one byte below 128.
-    return int(np.count_nonzero(np.frombuffer(item.value, np.uint8) < 0x80))
+    return len(bytes(item.value).translate(None, _CONTINUED))
 
 
 def _grouped(message: memoryview) -> Dict[int, List[Field]]:
