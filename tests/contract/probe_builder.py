@@ -20,6 +20,7 @@ from googlenet_deploy.device.builder.options import BuildOptions
 from googlenet_deploy.device.builder.plan import BuildRequest, Site, plan_build
 from googlenet_deploy.device.builder.session import BuildSession
 from googlenet_deploy.device.onnx_model import header as onnx_header
+from googlenet_deploy.device.onnx_model import scales
 from googlenet_deploy.device.onnx_model.header import parse_onnx
 from googlenet_deploy.device.system.gpu import Gpu
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
@@ -30,6 +31,7 @@ library = TensorRT(module, rtx=sys.argv[1] == "tensorrt_rtx")
 site = Site(library.label, library.version, library.rtx)
 header = parse_onnx(model.read_bytes(), str(model))
 onnx_header._check_scales = lambda *_, **__: None  # NumPy is a stand-in here, and has no numbers
+scales._value_problem = lambda *_, **__: None
 options = BuildOptions(
     precision=precision or None,
     batch=(4, 4, 4) if "dla" in extra else (1, 4, 8),
