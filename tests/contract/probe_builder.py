@@ -25,13 +25,14 @@ from googlenet_deploy.device.onnx_model.header import parse_onnx
 from googlenet_deploy.device.system.gpu import Gpu
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 
+onnx_header._check_scales = lambda *_, **__: None  # NumPy is a stand-in here, and has no numbers
+scales._value_problem = lambda *_, **__: None
+
 module = importlib.import_module(sys.argv[1])
 model, precision, extra = Path(sys.argv[2]), sys.argv[3], sys.argv[4].split(",")
 library = TensorRT(module, rtx=sys.argv[1] == "tensorrt_rtx")
 site = Site(library.label, library.version, library.rtx)
 header = parse_onnx(model.read_bytes(), str(model))
-onnx_header._check_scales = lambda *_, **__: None  # NumPy is a stand-in here, and has no numbers
-scales._value_problem = lambda *_, **__: None
 options = BuildOptions(
     precision=precision or None,
     batch=(4, 4, 4) if "dla" in extra else (1, 4, 8),
