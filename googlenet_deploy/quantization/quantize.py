@@ -220,21 +220,23 @@ class _Trials:
 
     def refine(self, refinement: Refinement, batches: Batches) -> None:
         """A refinement of the quantised model."""
-        if self._evaluation is not None and self.measure is None:
-            self.measure = self._evaluation.measure(self.quantized.build())
+        self._measure_start()
         self._try(refinement(self.quantized, batches))
 
     def change_model(
         self, step: ModelStep, source: CalibrationSource, selection: ImageSelection, options: QuantizationOptions
     ) -> None:
         """A change of the FP32 model, which is calibrated anew."""
-        if self._evaluation is not None and self.measure is None:
-            self.measure = self._evaluation.measure(self.quantized.build())
+        self._measure_start()
         model, notes = step(self.quantized.model)
         # The state that can be resumed belongs to the model as it was.
         again = replace(options, calibration=replace(options.calibration, state=None))
         changed = _calibrated(replace(source, model=model), None, selection, again)
         self._try(replace(changed.quantized, notes={**self.quantized.notes, **notes}))
+
+    def _measure_start(self) -> None:
+        if self._evaluation is not None and self.measure is None:
+            self.measure = self._evaluation.measure(self.quantized.build())
 
     def _try(self, candidate: QuantizedModel) -> None:
         if self._evaluation is None or self.measure is None:

@@ -14,6 +14,8 @@ from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.registry import parse_refinements, refinement_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice
     from googlenet_deploy.quantization.quantize import HoldOutImages, QuantizationOptions
 
@@ -104,9 +106,8 @@ class Quantize(Step):
 
         table, options = load_table(job.path(TABLE)), self._options(job)
         hold_out = self._hold_out_images(job)
-        held_out = {image.name for image in hold_out.selection.others} if hold_out.selection is not None else set()
-        images = job.sources(job.data("images")["calibration"])
-        selection = ImageSelection(tuple(image for image in images if image.name not in held_out), ())
+        refining, _ = divide(job.data("images")["calibration"], job.data("images")["choosing"])
+        selection = ImageSelection(tuple(job.sources(refining)), ())
         _, after = refinement_steps(parse_refinements(job.config.refine), threads=job.threads, quiet=job.quiet)
         source = open_source(job.path(FP32))
         result = quantize(source, table, selection, options, after=after, hold_out=hold_out)
@@ -144,9 +145,7 @@ class Quantize(Step):
         from googlenet_deploy.quantization.quantize import HoldOutImages  # noqa: PLC0415
 
         images = job.data("images")
-        calibration = images["calibration"]
-        spare = min(RANKING, len(calibration) // SPARE)
-        names = images["choosing"] or calibration[len(calibration) - spare :] or calibration
+        _, names = divide(images["calibration"], images["choosing"])
         sources = job.sources(names)
         labels = {
             source.name: int(images["labels"][name])
@@ -157,6 +156,21 @@ class Quantize(Step):
         if by_top1 and not labels:
             raise UsageError("a budget of top1 needs labels", "give --labels, or a budget of agreement or sqnr")
         return HoldOutImages(ImageSelection((), tuple(sources)), labels if by_top1 else None)
+
+
+def divide(calibration: Sequence[str], choosing: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The images that refinements learn from, and the hold-out images.
+
+    Args:
+        calibration: Images that calibrate.
+        choosing: Images set apart for a budget; without any, the last of those that calibrate are held out, at most a
+            quarter of them. Too few to give one up serve as both.
+    """
+    if choosing:
+        return list(calibration), list(choosing)
+    spare = min(RANKING, len(calibration) // SPARE)
+    kept = len(calibration) - spare
+    return list(calibration[:kept]), list(calibration[kept:] or calibration)
 
 
 def _record(findings: tuple[str, ...], precision: PrecisionChoice | None) -> QuantizationRecord:
