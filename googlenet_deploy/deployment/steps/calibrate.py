@@ -70,7 +70,7 @@ class Calibrate(Step):
         )
         tail = f"; worst tensor {worst.members[0]}, {worst.errors['auto']:.1f} dB" if worst is not None else ""
         text = f"{len(result.table.records)} ranges from {result.table.images.count} images{tail}"
-        data = {"images": result.table.images.count}
+        data = {"images": result.table.images.count, "skipped": [item.name for item in result.skipped]}
         return Outcome((TABLE, OUTLINES), text, data, (*result.warnings, *notes))
 
 
@@ -105,8 +105,8 @@ class Quantize(Step):
         from googlenet_deploy.quantization.quantize import quantize  # noqa: PLC0415
 
         table, options = load_table(job.path(TABLE)), self._options(job)
-        hold_out = self._hold_out_images(job)
-        refining, _ = divide(job.data("images")["calibration"], job.data("images")["choosing"])
+        refining, held_out = divide(self._calibrated_on(job), job.data("images")["choosing"])
+        hold_out = self._hold_out_images(job, held_out)
         selection = ImageSelection(tuple(job.sources(refining)), ())
         _, after = refinement_steps(parse_refinements(job.config.refine), threads=job.threads, quiet=job.quiet)
         source = open_source(job.path(FP32))
@@ -139,13 +139,18 @@ class Quantize(Step):
             keep_doubtful=config.keep_doubtful,
         )
 
-    def _hold_out_images(self, job: Job) -> HoldOutImages:
-        """Those set apart for a budget; without one some of calibration's, which no refinement learns from then."""
+    def _calibrated_on(self, job: Job) -> list[str]:
+        """The calibration images that could be read."""
+        skipped = {str(path) for path in job.data("calibrate").get("skipped", ())}
+        names = job.data("images")["calibration"]
+        return [name for name, source in zip(names, job.sources(names), strict=True) if source.name not in skipped]
+
+    def _hold_out_images(self, job: Job, names: Sequence[str]) -> HoldOutImages:
+        """The hold-out images, with their labels for a budget of top-1."""
         from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
         from googlenet_deploy.quantization.quantize import HoldOutImages  # noqa: PLC0415
 
         images = job.data("images")
-        _, names = divide(images["calibration"], images["choosing"])
         sources = job.sources(names)
         labels = {
             source.name: int(images["labels"][name])

@@ -141,7 +141,7 @@ def _type_problem(
     return ""
 
 
-_ZERO = "is 0 (quantize --repair replaces it)"
+_ZERO = "is 0 (quantize --repair replaces it where the channel holds only zeros)"
 
 
 def _value_problem(scale: NDArray[np.generic]) -> str:

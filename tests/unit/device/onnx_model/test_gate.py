@@ -297,7 +297,8 @@ class TestScales:
         for backend in ("onnxruntime", "openvino"):
             with pytest.raises(BadModelError, match=words):
                 open_runner(path, backend)
-        assert read_model(path, repairable=True).model.graph is not None
+        if np.isfinite(value).all():  # other values than numbers are refused before a repair could see them
+            assert read_model(path, repairable=True).model.graph is not None
 
     def test_an_axis_that_is_gone(self, tmp_path: Path) -> None:
         model = net(tmp_path, quantized=True)
