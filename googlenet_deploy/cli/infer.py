@@ -6,6 +6,9 @@ pattern such as 'photos/*.jpg', - for standard input (an image, or one path per 
 ending in appsink. An image or a video file is processed to its end at any address; other addresses are live streams.
 Images and frames that cannot be used are named, counted and skipped. Ctrl-C and SIGTERM end after the current batch.
 
+--serve answers HTTP requests until it is stopped: POST /classify (the image file as body), GET /stream (a live page
+with the frames of the camera or video, their classes and latency), GET /metrics (Prometheus), GET /healthz.
+
 Examples:
   googlenet-infer model.onnx photo.jpg
   googlenet-infer model.engine photos/ --top-k 1 --csv answers.csv
@@ -13,6 +16,7 @@ Examples:
   googlenet-infer model.onnx clip.mp4 --annotate annotated.mp4 --json answers.jsonl
   googlenet-infer model.engine rtsp://camera.local/stream --max-latency 50 --json -
   googlenet-infer model.onnx --watch inbox/ --csv answers.csv
+  googlenet-infer model.engine camera:0 --serve --capture-low-confidence unsure/
   googlenet-infer other.onnx photo.jpg --preprocessing imagenet --class-names imagenet
 """
 
@@ -22,6 +26,7 @@ import argparse
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, List
 
 from googlenet_deploy.cli.arguments import (
@@ -36,9 +41,10 @@ from googlenet_deploy.cli.arguments import (
     report_skipped,
     resolve_preprocessing,
 )
-from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.options import add_options, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
-from googlenet_deploy.device.runner.select import RunnerOptions
+from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
+from googlenet_deploy.device.serve.options import DEFAULT_ADDRESS, ServeOptions, parse_address
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
@@ -79,6 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="open a camera or stream that breaks or falls silent again, up to N times in a row, after waits of 1, 2, "
         "4 ... 30 s (default: 4 for streams of the network, 0 for cameras of this machine)",
     )
+    parser.add_argument(
+        "--serve",
+        nargs="?",
+        const=DEFAULT_ADDRESS,
+        metavar="ADDRESS",
+        help=f"answer HTTP requests on HOST:PORT (default {DEFAULT_ADDRESS}); write inputs before it",
+    )
+    add_options(parser, ServeOptions)
     add_runner_options(parser)
     add_gpu_options(parser)
     add_preprocessing_options(parser)
@@ -97,6 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
     gpu = gpu_options(arguments)
     read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
     stop, tally = threading.Event(), Tally()
+    if arguments.serve is not None:
+        return _serve(arguments, running, frames, gpu, stop)
+    refuse_given(arguments, ServeOptions, "is for --serve")
     inputs = open_inputs(arguments.paths, arguments.watch, stop, reconnect=arguments.reconnect, report=_note)
     _check_reconnect(arguments, inputs)
     with open_runner(
@@ -115,6 +132,47 @@ def run(arguments: argparse.Namespace) -> int:
     if signals.received is not None and not inputs.endless:
         print("note: stopped by a signal; the answers are those of the images until then", file=sys.stderr)
         return SIGNALLED + signals.received
+    return 0
+
+
+def _serve(
+    arguments: argparse.Namespace,
+    running: RunnerOptions,
+    frames: FrameOptions,
+    gpu: GpuOptions,
+    stop: threading.Event,
+) -> int:
+    from googlenet_deploy.device.runner.select import open_runner
+    from googlenet_deploy.device.serve.run import serve_model
+    from googlenet_deploy.device.signals import SIGNALS, StopSignals
+    from googlenet_deploy.device.stream.inputs import open_inputs
+
+    unread = dict.fromkeys(("watch", "json", "csv", "annotate"))
+    refuse_unused(arguments, unread, "is not for --serve, whose answers go to those who ask")
+    address, options = parse_address(arguments.serve), read_options(arguments, ServeOptions)
+    inputs = None
+    if arguments.paths:
+        inputs = open_inputs(arguments.paths, None, stop, reconnect=arguments.reconnect, report=_note)
+        frames = replace(frames, silence=_silence(inputs))
+    with open_runner(
+        arguments.model, running.backend, threads=running.threads, batch=frames.batch_size, as_is=running.as_is, gpu=gpu
+    ) as runner, StopSignals(stop, insistent=SIGNALS):  # fmt: skip
+        images = serve_model(
+            runner,
+            resolve_preprocessing(arguments, runner),
+            class_names(arguments, runner.metadata.class_names),
+            top_k=arguments.top_k,
+            address=address,
+            options=options,
+            frames=frames,
+            inputs=inputs,
+            source=" ".join(arguments.paths),
+            stop=stop,
+            report=_note,
+        )
+        for note in runner.notes:
+            _note(note)
+    print(f"{images} images, stopped by a signal", file=sys.stderr)
     return 0
 
 
@@ -172,8 +230,6 @@ def _batches(
     stop: threading.Event,
     tally: Tally,
 ) -> FrameBatches:
-    from dataclasses import replace
-
     from googlenet_deploy.device.stream.frames import FrameBatches
 
     options = replace(

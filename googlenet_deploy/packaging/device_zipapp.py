@@ -15,7 +15,7 @@ from googlenet_deploy.packaging.archive import write_members
 
 PACKAGE = Path(__file__).resolve().parent.parent
 SHEBANG = b"#!/usr/bin/env python3\n"
-SUFFIXES = (".py", ".txt", ".toml", ".json")
+SUFFIXES = (".py", ".txt", ".toml", ".json", ".html")
 # Written so that Pythons that are too old reach the message instead of a syntax error.
 MAIN = b"""\
 import sys

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import subprocess
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,9 @@ from googlenet_deploy.packaging.device_zipapp import device_zipapp
 
 VERSIONS = ("3.8", "3.10", "3.12")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+PLAIN = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +50,9 @@ def run(zipapp: Path, python: str, tmp_path: Path) -> Run:
         if without is not None:
             text = f"raise ModuleNotFoundError({f'No module named {without!r}'!r}, name={without!r})\n"
             (hiding / f"{without}.py").write_text(text)
-        settings = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
         return subprocess.run(
             [python, "-W", "error", str(zipapp), *map(str, arguments)],
-            env={**settings, "PYTHONPATH": str(hiding)},
+            env={**PLAIN, "PYTHONPATH": str(hiding)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -68,6 +72,48 @@ def test_it_classifies_an_image_with_onnx_runtime(run: Run, colour_model: Path, 
         "blue": "blue",
     }
     assert "Traceback" not in result.stderr
+
+
+def test_python_imports_the_classifier_from_it(
+    zipapp: Path, python: str, colour_model: Path, colour_images: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(zipapp)!r})\n"
+        "from googlenet_deploy import Classifier\n"
+        f"with Classifier({str(colour_model)!r}, backend='onnxruntime') as classify:\n"
+        f"    print(classify({str(colour_images / 'green.png')!r}).best.name)\n"
+        f"    print([answer.best.name for answer in classify.stream({str(colour_images)!r})])\n"
+    )
+    result = subprocess.run(
+        [python, "-W", "error", "-c", code], env=PLAIN, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.stdout == "green\n['blue', 'green', 'red']\n", result.stderr
+
+
+def test_it_serves_until_it_is_told_to_stop(
+    zipapp: Path, python: str, colour_model: Path, colour_images: Path, tmp_path: Path
+) -> None:
+    words = ["infer", colour_model, "--serve", "0", "--power", "none", "--backend", "onnxruntime"]
+    program = [python, "-W", "error", str(zipapp), *map(str, words)]
+    with subprocess.Popen(program, env=PLAIN, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            line = server.stderr.readline()
+            assert line.startswith("note: serving on http://127.0.0.1:"), line
+            address = line.partition("http://")[2].partition("/")[0]
+            image = (colour_images / "blue.png").read_bytes()
+            with urllib.request.urlopen(f"http://{address}/classify", image, timeout=10) as answer:
+                assert json.load(answer)["classes"][0]["name"] == "blue"
+            with urllib.request.urlopen(f"http://{address}/stream", timeout=10) as answer:
+                assert b"<!doctype html>" in answer.read()
+            server.send_signal(signal.SIGTERM)
+            rest = server.stderr.read()
+            assert server.wait(15) == 0
+        finally:
+            server.kill()
+    assert rest.endswith("1 images, stopped by a signal\n")
+    assert "Traceback" not in rest
 
 
 def test_it_measures(run: Run, colour_model: Path, tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ from googlenet_deploy.device.onnx_model.messages import (
     parse_model,
     values_of,
 )
-from googlenet_deploy.device.onnx_model.protobuf import encode, encode_field
+from googlenet_deploy.device.onnx_model.protobuf import BYTES, Field, encode, encode_field
 
 AttributeValue = Union[int, float, Tuple[int, ...]]
 
-_GRAPH, _NODE, _INITIALIZER, _VALUE_INFO = 7, 1, 5, 13
+_GRAPH, _NODE, _INITIALIZER, _OUTPUT, _VALUE_INFO = 7, 1, 5, 12, 13
 _CODES = {"<f4": 1, "|u1": 2, "|i1": 3, "<i4": 6, "<i8": 7, "<f2": 10}
 
 
@@ -117,6 +117,11 @@ class EditableGraph:
             for name in node.all_inputs():
                 found.setdefault(name, []).append(node)
         return found
+
+    def add_output(self, name: str) -> None:
+        """Makes a tensor an output too; its type is left to be inferred."""
+        self._others.append(Field(_OUTPUT, BYTES, memoryview(encode(1, name))))
+        self.outputs.append(name)
 
     def serialize(self) -> bytes:
         """The changed model; constants that nothing reads are left out, and so are types of inner tensors."""

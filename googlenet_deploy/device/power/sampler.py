@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Callable
 
 from googlenet_deploy.device.power.energy import Measured, Trace, energy_between, max_gap
@@ -104,6 +105,13 @@ class Sampler:
                 self.trace.ended,
             )
         return energy_between(snapshot, self.meter, start, end)
+
+    def forget(self, before: float) -> None:
+        """Drops the readings that no window from `before` on needs, so that a long run takes no more memory."""
+        with self._changed:
+            unneeded = max(0, bisect_right(self.trace.times, before) - 1)
+            del self.trace.times[:unneeded]
+            del self.trace.values[:unneeded]
 
     def _run(self) -> None:
         next_time = self.clock()
