@@ -11,6 +11,7 @@ from googlenet_deploy.device.preprocessing_options import PREPROCESSING, Preproc
 from googlenet_deploy.device.runner.select import RUNNING, GpuOptions, RunnerOptions, runs_engine
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
+from googlenet_deploy.device.tune.options import TunedOptions
 from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,49 @@ def add_gpu_options(parser: argparse.ArgumentParser, *, leave_out: Sequence[str]
     add_options(parser, GpuOptions, leave_out=leave_out, prefix=_GPU)
 
 
+def use_tuned(arguments: argparse.Namespace, *, batch: str = "batch_size") -> None:
+    """Takes the model and what was not given from the ``tuned.json`` that --tuned names; without it, does nothing.
+
+    Args:
+        arguments: The command line; changed.
+        batch: The option of the batch size: "batch_size", or "batches" of a command that takes several of batches
+            and streams.
+
+    Raises:
+        InputError: See `tuned_choice`.
+    """
+    path = read_options(arguments, TunedOptions).tuned
+    if path is None:
+        return
+    from googlenet_deploy.device.tune.apply import tuned_choice
+
+    file, setting, engine, notes = tuned_choice(path, arguments.model)
+    several = batch == "batches"
+    values: Dict[str, Any] = {batch: (setting.batch,) if several else setting.batch, "backend": setting.backend}
+    values.update({"threads": setting.threads} if setting.threads is not None else {})
+    values.update({f"{_GPU}cuda_graph": setting.cuda_graph} if engine else {})
+    values.update({"streams": (setting.streams,)} if several else {f"{_GPU}streams": setting.streams} if engine else {})
+    if setting.streams > 1 and not several and not engine:
+        notes.append(f"{path} has {setting.streams} streams; on a CPU one batch is run at a time")
+    arguments.model = str(file)
+    for name, value in values.items():
+        given = getattr(arguments, name, value)
+        if given != value:
+            notes.append(f"{name.replace(_GPU, '').replace('_', ' ')} is {given} as given; {path} has {value}")
+        setattr(arguments, name, given)
+    for note in notes:
+        print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
+
+
+def engine_options(arguments: argparse.Namespace) -> GpuOptions:
+    """What `add_gpu_options` asked for, whatever the models are.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+    return read_options(arguments, GpuOptions, prefix=_GPU)
+
+
 def gpu_options(arguments: argparse.Namespace) -> GpuOptions:
     """What `add_gpu_options` asked for.
 
@@ -66,7 +110,7 @@ def gpu_options(arguments: argparse.Namespace) -> GpuOptions:
     """
     if not runs_engine(arguments.model, read_options(arguments, RunnerOptions).backend):
         refuse_given(arguments, GpuOptions, f"is for engines, which {arguments.model} is not", prefix=_GPU)
-    return read_options(arguments, GpuOptions, prefix=_GPU)
+    return engine_options(arguments)
 
 
 def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Preprocessing:

@@ -22,13 +22,15 @@ from googlenet_deploy.cli.arguments import (
     add_runner_options,
     gpu_options,
     resolve_preprocessing,
+    use_tuned,
 )
 from googlenet_deploy.device.benchmark.options import BenchmarkOptions
-from googlenet_deploy.device.options import add_options, read_options
+from googlenet_deploy.device.options import add_options, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import printable_lines
+from googlenet_deploy.device.tune.options import TunedOptions
 from googlenet_deploy.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--across-machines", action="store_true", help="let --compare take two different machines")
     add_options(parser, BenchmarkOptions)
+    add_options(parser, TunedOptions)
     add_runner_options(parser, leave_out=("batch_size", "workers", "max_latency"))
     add_gpu_options(parser, leave_out=("streams",))
     add_preprocessing_options(parser)
@@ -72,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.runner.select import open_runner
 
     gates = parse_gates(arguments.require) if arguments.require else []
+    use_tuned(arguments, batch="batches")
     running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
     options, gpu = read_options(arguments, BenchmarkOptions, threads=running.threads), gpu_options(arguments)
     read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
@@ -131,6 +135,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     if arguments.model is not None or arguments.require:
         raise UsageError("--compare takes no MODEL and no --require")
+    refuse_given(arguments, TunedOptions, "is for measuring, which --compare does not")
     first, second = arguments.compare
     comparison = compare(
         read_result(first), read_result(second), (first, second), across_machines=arguments.across_machines

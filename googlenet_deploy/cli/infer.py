@@ -17,6 +17,7 @@ Examples:
   googlenet-infer model.engine rtsp://camera.local/stream --max-latency 50 --json -
   googlenet-infer model.onnx --watch inbox/ --csv answers.csv
   googlenet-infer model.engine camera:0 --serve --capture-low-confidence unsure/
+  googlenet-infer model.engine photos/ --tuned tuned.json
   googlenet-infer other.onnx photo.jpg --preprocessing imagenet --class-names imagenet
 """
 
@@ -40,6 +41,7 @@ from googlenet_deploy.cli.arguments import (
     refuse_unused,
     report_skipped,
     resolve_preprocessing,
+    use_tuned,
 )
 from googlenet_deploy.device.options import add_options, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
@@ -47,6 +49,7 @@ from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
 from googlenet_deploy.device.serve.options import DEFAULT_ADDRESS, ServeOptions, parse_address
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
+from googlenet_deploy.device.tune.options import TunedOptions
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 if TYPE_CHECKING:
@@ -94,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser, ServeOptions)
     add_runner_options(parser)
+    add_options(parser, TunedOptions)
     add_gpu_options(parser)
     add_preprocessing_options(parser)
 
@@ -107,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.json == "-" and arguments.csv == "-":
         raise UsageError("--json - and --csv - cannot both be on standard output", "write one of them to a file")
+    use_tuned(arguments)
     running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
     gpu = gpu_options(arguments)
     read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened

@@ -48,6 +48,7 @@ COMMANDS: Dict[str, Command] = {
     "infer": Command("classify images", ("googlenet-infer",)),
     "evaluate": Command("top-1, top-5 and agreement with a reference"),
     "benchmark": Command("latency, throughput, memory and energy; comparison of two measurements"),
+    "tune": Command("choose precision, batch, streams, threads and power mode by measurement, within limits"),
     "estimate": Command("bounds of latency and memory on a module that is not available, energy at its power cap"),
     "selftest": Command("check an unpacked bundle's files, and its answers against the workstation's"),
     "bundle": Command("pack for Jetson, Triton, DeepStream or jetson-inference; verify and unpack such bundles"),

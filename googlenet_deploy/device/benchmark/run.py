@@ -57,7 +57,7 @@ def batch_sizes(runner: Runner, spec: Preprocessing, options: BenchmarkOptions, 
             takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
             raise UsageError(f"{runner.path}: takes batches of {takes}, not of {size}", "choose another --batch")
     check_shape(runner, np.empty((sizes[0], *spec.input_shape), spec.dtype))
-    _check_memory(max(sizes), max(options.streams), spec, root)
+    check_memory(max(sizes), max(options.streams), spec, root)
     return sizes
 
 
@@ -74,7 +74,12 @@ def round_length(sampler: AnySampler, options: BenchmarkOptions, notes: List[str
     return Length(needed, options.min_runs)
 
 
-def _check_memory(batch: int, streams: int, spec: Preprocessing, root: Path) -> None:
+def check_memory(batch: int, streams: int, spec: Preprocessing, root: Path = Path("/")) -> None:
+    """Refuses batches that do not fit in the memory that is free.
+
+    Raises:
+        UsageError: They do not.
+    """
     words = try_text(root / "proc/meminfo").partition("MemAvailable:")[2].split()
     if not words or not words[0].isdigit():
         return
@@ -90,6 +95,15 @@ def _check_memory(batch: int, streams: int, spec: Preprocessing, root: Path) -> 
 
 # Runnable processes per core, over the last minute, from which on times are somebody else's too.
 BUSY = 0.5
+
+
+def other_load(before: MachineState) -> List[str]:
+    """A note where the machine was busy with other work before the measurement; empty where it was not."""
+    cores = available_cores()
+    if before.load_average is None or before.load_average <= BUSY * cores:
+        return []
+    busy = f"{before.load_average:.1f} runnable processes on {cores} cores in the minute before"
+    return [f"the machine was busy with other work: {busy}"]
 
 
 class Benchmark:
@@ -138,9 +152,9 @@ class Benchmark:
             GoogLeNetDeployError: There are no usable images, or a device failed.
         """
         with ExitStack() as stack:
-            nvml = _open_nvml(stack)
+            nvml = open_nvml(stack)
             before = read_state(self.root, nvml)
-            self._note_other_load(before)
+            self.notes += other_load(before)
             maybe_on_gpu = nvml is not None or find_jetson(self.root) is not None
             empty = read_memory(nvml, on_gpu=maybe_on_gpu, root=self.root)
             runner = stack.enter_context(self.open_runner(1, self.options.threads, self.first_batch))
@@ -230,14 +244,6 @@ class Benchmark:
         with self.open_runner(1, self.options.threads, size) as fitting:
             yield fitting
 
-    def _note_other_load(self, before: MachineState) -> None:
-        cores = available_cores()
-        if before.load_average is not None and before.load_average > BUSY * cores:
-            self.notes.append(
-                f"the machine was busy with other work: {before.load_average:.1f} runnable processes on {cores} cores "
-                "in the minute before"
-            )
-
     def _inputs(self, spec: Preprocessing) -> BenchmarkInputs:
         if self.sources is None:
             return synthetic_inputs(self.options.seed, spec)
@@ -268,7 +274,8 @@ class Benchmark:
         return run_trtexec(runner.path, shape, runner.input.name, self.options.seconds * self.options.rounds)
 
 
-def _open_nvml(stack: ExitStack) -> Optional[Nvml]:
+def open_nvml(stack: ExitStack) -> Optional[Nvml]:
+    """The discrete GPU, open as long as the stack is; None without one."""
     try:
         return stack.enter_context(Nvml(cuda_bus_id()))
     except DeviceError:

@@ -1,0 +1,1 @@
+"""Choosing precision, batch, streams, threads, CUDA graph and power mode by measurement."""

@@ -1,0 +1,224 @@
+"""Successive halving: short rounds of every setting, longer ones of the better third, then the best in turn.
+
+K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization" (2016). Three
+things are added. A setting just beyond the cut stays while the rounds are short, and so does one that holds the limits
+with room to spare, since the best ones are often near a limit. With INT8 in the race the best setting in floating point
+stays to the end, because INT8 has to be held against it. The last stage measures its few settings in turn, in an order
+that rotates, and drops one when the 95 % interval of its cost over the best one's, round by round, lies above 1 twice
+in a row; it ends when one is left, when those left are the same within 1 %, or after the most rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Optional, Sequence
+
+from googlenet_deploy.device.tune.measure import SettingRound
+from googlenet_deploy.device.tune.models import INT8
+from googlenet_deploy.device.tune.options import ENERGY, SIZE, TuneOptions
+from googlenet_deploy.device.tune.ranking import (
+    Ranking,
+    Trial,
+    floating_rivals,
+    int8_gains,
+    is_same,
+    is_worse,
+    preferred,
+    round_cost,
+)
+from googlenet_deploy.device.tune.tuned_file import TuneSetting
+from googlenet_deploy.errors import GoogLeNetDeployError
+
+FINALISTS = 3
+KEPT = 3  # one in so many goes on
+MARGINS = (0.10, 0.05)  # beyond the cut, in the first stage and in later ones
+SLACK = 0.10  # for limits, while rounds are short
+ROOM = 0.10  # from a limit, of the setting that is kept for safety
+FIRST_RUNS, LAST_RUNS = 3, 7
+FIRST_WARM_UP = 1.0
+MIN_ROUNDS = 3
+MOST_FINALISTS = FINALISTS + 2  # with those that stay anyway
+
+# A setting, the stage, seconds and batches of a round, seconds of warm-up.
+MeasureRound = Callable[[TuneSetting, int, float, int, float], SettingRound]
+
+
+@dataclass
+class TuneOutcome:
+    """What the search found.
+
+    Attributes:
+        chosen: The choice; None where nothing holds the limits.
+        nearest: Where nothing does, what misses them least.
+        ties: What cannot be told apart from the choice.
+        reason: Why this one.
+    """
+
+    chosen: Optional[Trial] = None
+    nearest: Optional[Trial] = None
+    ties: List[Trial] = field(default_factory=list)
+    reason: str = ""
+
+
+class Halving:
+    """The search.
+
+    Args:
+        measure: Measures a round; see `MeasureRound`.
+        ranking: The objective and the limits.
+        options: How long.
+        report: Is told what happens, a line at a time.
+    """
+
+    def __init__(
+        self, measure: MeasureRound, ranking: Ranking, options: TuneOptions, report: Callable[[str], None]
+    ) -> None:
+        self._measure, self._ranking, self._options, self._report = measure, ranking, options, report
+        self._stage = 0
+        self._finalists: List[Trial] = []
+
+    def run(self, trials: Sequence[Trial]) -> TuneOutcome:
+        """Finds the best of the trials; notes in each what became of it."""
+        alive, before, seconds = list(trials), len(trials) + 1, self._options.first_seconds
+        while not self._stage or MOST_FINALISTS < len(alive) < before:
+            before = len(alive)
+            alive = self._stage_of(alive, min(seconds, self._options.seconds))
+            seconds *= 2
+        outcome = self._final(alive)
+        while outcome.chosen is None:
+            others = [trial for trial in trials if trial.rounds and not trial.failed and trial not in self._finalists]
+            others = [trial for trial in others if not self._ranking.excess(trial, SLACK)]
+            if not others:
+                return self._nothing_holds()
+            self._report("none of them holds the limits: the best of the others")
+            outcome = self._final(sorted(others, key=self._ranking.rank)[:FINALISTS])
+        return outcome
+
+    def _stage_of(self, alive: List[Trial], seconds: float) -> List[Trial]:
+        self._stage += 1
+        self._report(f"stage {self._stage}: {len(alive)} settings, {seconds:g} s each")
+        for trial in alive:
+            self._try(trial, self._stage, seconds, FIRST_RUNS, min(FIRST_WARM_UP, self._options.warm_up))
+        alive = [trial for trial in alive if not trial.failed]
+        margin = MARGINS[0] if self._stage == 1 else MARGINS[1]
+        return self._cut(alive, max(FINALISTS, math.ceil(len(alive) / KEPT)), margin)
+
+    def _try(self, trial: Trial, stage: int, seconds: float, runs: int, warm_up: float) -> None:
+        for attempt in range(2):
+            try:
+                measured = self._measure(trial.setting, stage, seconds, runs, warm_up)
+                if attempt or self._ranking.objective != ENERGY or measured.millijoules is not None:
+                    round_cost(measured, self._ranking.objective)
+                    trial.rounds.append(measured)
+                    return
+            except (GoogLeNetDeployError, MemoryError) as error:
+                trial.failed = True
+                trial.verdict = error.message if isinstance(error, GoogLeNetDeployError) else "out of memory"
+                return
+
+    def _cut(self, alive: List[Trial], count: int, margin: float) -> List[Trial]:
+        """The best ones, those within the margin of the last of them (at most half), and those that stay anyway."""
+        order = sorted(alive, key=lambda trial: self._ranking.rank(trial, SLACK))
+        if len(order) <= count:
+            return order
+        excess, size, cost = self._ranking.rank(order[count - 1], SLACK)
+        most = max(count, len(order) // 2)
+        near = [
+            trial
+            for trial in order[count:most]
+            if self._ranking.rank(trial, SLACK) <= (excess, size, cost * (1 + margin))
+        ]
+        kept = [*order[:count], *near]
+        kept += [trial for trial in self._kept_anyway(order) if trial not in kept]
+        for trial in order:
+            if trial not in kept:
+                missed = self._ranking.excess(trial, SLACK)
+                trial.verdict = f"{'over the limits' if missed else 'behind'} in stage {self._stage}"
+        return kept
+
+    def _kept_anyway(self, order: List[Trial]) -> List[Trial]:
+        """The best with room to every limit; with INT8 in the race, the best in floating point."""
+        found = [trial for trial in order if not self._ranking.excess(trial, -ROOM)][:1]
+        if self._ranking.objective != SIZE and any(trial.model.precision == INT8 for trial in order):
+            rivals = floating_rivals(order)
+            found += [self._ranking.best(rivals, SLACK)] if rivals else []
+        return found
+
+    def _final(self, finalists: List[Trial]) -> TuneOutcome:
+        """The last stage; nothing is chosen where none of them holds the limits."""
+        self._stage += 1
+        self._finalists += finalists
+        self._report(f"last stage: {len(finalists)} settings in turn, {self._options.seconds:g} s each")
+        alive, worse = list(finalists), dict.fromkeys(map(id, finalists), 0)
+        for number in range(self._options.rounds):
+            for offset in range(len(alive)):
+                trial = alive[(number + offset) % len(alive)]
+                self._try(trial, self._stage, self._options.seconds, LAST_RUNS, self._options.warm_up)
+            alive = [trial for trial in alive if not trial.failed]
+            if number + 1 >= MIN_ROUNDS and alive:
+                alive = self._drop_worse(alive, worse)
+                if self._is_decided(alive):
+                    break
+        return self._decide([trial for trial in finalists if not trial.failed])
+
+    def _drop_worse(self, alive: List[Trial], worse: Dict[int, int]) -> List[Trial]:
+        best, kept = self._ranking.best(alive), []
+        for trial in alive:
+            missed = self._ranking.excess(trial, SLACK) > self._ranking.excess(best, SLACK)
+            apart = trial is not best and (missed or is_worse(self._ranking.compare(trial, best)))
+            worse[id(trial)] = worse[id(trial)] + 1 if apart else 0
+            if worse[id(trial)] >= 2:
+                trial.verdict = "over the limits" if missed else "worse in every comparison with the best"
+            else:
+                kept.append(trial)
+        return kept
+
+    def _is_decided(self, alive: List[Trial]) -> bool:
+        best = self._ranking.best(alive)
+        return all(is_same(self._ranking.compare(trial, best)) for trial in alive if trial is not best)
+
+    def _decide(self, finalists: List[Trial]) -> TuneOutcome:
+        """The choice among those that hold the limits, by the objective, then INT8's rule, then preference."""
+        holding = [trial for trial in finalists if not self._ranking.excess(trial)]
+        for trial in finalists:
+            if trial not in holding:
+                trial.verdict = "over the limits"
+        if not holding:
+            return TuneOutcome()
+        if self._ranking.objective == SIZE:
+            smallest = min(trial.model.bytes for trial in holding)
+            for trial in holding:
+                trial.verdict = "larger" if trial.model.bytes > smallest else trial.verdict
+            holding = [trial for trial in holding if trial.model.bytes == smallest]
+        left = [trial for trial in holding if not trial.verdict] or holding
+        best = self._ranking.best(left)
+        tied = [trial for trial in left if trial is not best and not is_worse(self._ranking.compare(trial, best))]
+        return self._choose(best, tied, holding)
+
+    def _choose(self, best: Trial, tied: List[Trial], holding: List[Trial]) -> TuneOutcome:
+        objective = self._ranking.objective
+        chosen = preferred([best, *tied]) if tied else best
+        reason = (
+            f"ties with {len(tied)} other setting{'s' if len(tied) > 1 else ''}" if tied else "the best, told apart"
+        )
+        reason = "the only one that holds the limits" if len(holding) == 1 and self._ranking.budget.text() else reason
+        rivals = floating_rivals([trial for trial in holding if trial.model.precision != INT8])
+        if chosen.model.precision == INT8 and objective != SIZE and rivals:
+            rival = self._ranking.best(rivals)
+            if not int8_gains(chosen, rival, objective):
+                name = rival.model.precision.upper()
+                reason = f"INT8 is neither faster nor cheaper than {name} here for certain, so {name} is kept"
+                chosen = rival
+        ties = [trial for trial in (best, *tied) if trial is not chosen]
+        for trial in holding:
+            trial.verdict = "chosen" if trial is chosen else "ties" if trial in ties else trial.verdict or "worse"
+        return TuneOutcome(chosen, None, ties, reason)
+
+    def _nothing_holds(self) -> TuneOutcome:
+        ran = [trial for trial in self._finalists if trial.rounds and not trial.failed]
+        if not ran:
+            return TuneOutcome()
+        nearest = self._ranking.best(ran)
+        nearest.verdict = "nearest to the limits"
+        return TuneOutcome(None, nearest)
