@@ -19,7 +19,7 @@ from googlenet_deploy.device.tune.models import INT8
 from googlenet_deploy.device.tune.options import ENERGY, SIZE, TuneOptions
 from googlenet_deploy.device.tune.ranking import (
     Ranking,
-    Trial,
+    TuneTrial,
     floating_rivals,
     int8_gains,
     is_same,
@@ -55,9 +55,9 @@ class TuneOutcome:
         reason: Why this one.
     """
 
-    chosen: Optional[Trial] = None
-    nearest: Optional[Trial] = None
-    ties: List[Trial] = field(default_factory=list)
+    chosen: Optional[TuneTrial] = None
+    nearest: Optional[TuneTrial] = None
+    ties: List[TuneTrial] = field(default_factory=list)
     reason: str = ""
 
 
@@ -76,9 +76,9 @@ class Halving:
     ) -> None:
         self._measure, self._ranking, self._options, self._report = measure, ranking, options, report
         self._stage = 0
-        self._finalists: List[Trial] = []
+        self._finalists: List[TuneTrial] = []
 
-    def run(self, trials: Sequence[Trial]) -> TuneOutcome:
+    def run(self, trials: Sequence[TuneTrial]) -> TuneOutcome:
         """Finds the best of the trials; notes in each what became of it."""
         alive, before, seconds = list(trials), len(trials) + 1, self._options.first_seconds
         while not self._stage or MOST_FINALISTS < len(alive) < before:
@@ -95,7 +95,7 @@ class Halving:
             outcome = self._final(sorted(others, key=self._ranking.rank)[:FINALISTS])
         return outcome
 
-    def _stage_of(self, alive: List[Trial], seconds: float) -> List[Trial]:
+    def _stage_of(self, alive: List[TuneTrial], seconds: float) -> List[TuneTrial]:
         self._stage += 1
         self._report(f"stage {self._stage}: {len(alive)} settings, {seconds:g} s each")
         for trial in alive:
@@ -104,7 +104,7 @@ class Halving:
         margin = MARGINS[0] if self._stage == 1 else MARGINS[1]
         return self._cut(alive, max(FINALISTS, math.ceil(len(alive) / KEPT)), margin)
 
-    def _try(self, trial: Trial, stage: int, seconds: float, runs: int, warm_up: float) -> None:
+    def _try(self, trial: TuneTrial, stage: int, seconds: float, runs: int, warm_up: float) -> None:
         for attempt in range(2):
             try:
                 measured = self._measure(trial.setting, stage, seconds, runs, warm_up)
@@ -117,7 +117,7 @@ class Halving:
                 trial.verdict = error.message if isinstance(error, GoogLeNetDeployError) else "out of memory"
                 return
 
-    def _cut(self, alive: List[Trial], count: int, margin: float) -> List[Trial]:
+    def _cut(self, alive: List[TuneTrial], count: int, margin: float) -> List[TuneTrial]:
         """The best ones, those within the margin of the last of them (at most half), and those that stay anyway."""
         order = sorted(alive, key=lambda trial: self._ranking.rank(trial, SLACK))
         if len(order) <= count:
@@ -137,7 +137,7 @@ class Halving:
                 trial.verdict = f"{'over the limits' if missed else 'behind'} in stage {self._stage}"
         return kept
 
-    def _kept_anyway(self, order: List[Trial]) -> List[Trial]:
+    def _kept_anyway(self, order: List[TuneTrial]) -> List[TuneTrial]:
         """The best with room to every limit; with INT8 in the race, the best in floating point."""
         found = [trial for trial in order if not self._ranking.excess(trial, -ROOM)][:1]
         if self._ranking.objective != SIZE and any(trial.model.precision == INT8 for trial in order):
@@ -145,7 +145,7 @@ class Halving:
             found += [self._ranking.best(rivals, SLACK)] if rivals else []
         return found
 
-    def _final(self, finalists: List[Trial]) -> TuneOutcome:
+    def _final(self, finalists: List[TuneTrial]) -> TuneOutcome:
         """The last stage; nothing is chosen where none of them holds the limits."""
         self._stage += 1
         self._finalists += finalists
@@ -162,7 +162,7 @@ class Halving:
                     break
         return self._decide([trial for trial in finalists if not trial.failed])
 
-    def _drop_worse(self, alive: List[Trial], worse: Dict[int, int]) -> List[Trial]:
+    def _drop_worse(self, alive: List[TuneTrial], worse: Dict[int, int]) -> List[TuneTrial]:
         best, kept = self._ranking.best(alive), []
         for trial in alive:
             missed = self._ranking.excess(trial, SLACK) > self._ranking.excess(best, SLACK)
@@ -174,11 +174,11 @@ class Halving:
                 kept.append(trial)
         return kept
 
-    def _is_decided(self, alive: List[Trial]) -> bool:
+    def _is_decided(self, alive: List[TuneTrial]) -> bool:
         best = self._ranking.best(alive)
         return all(is_same(self._ranking.compare(trial, best)) for trial in alive if trial is not best)
 
-    def _decide(self, finalists: List[Trial]) -> TuneOutcome:
+    def _decide(self, finalists: List[TuneTrial]) -> TuneOutcome:
         """The choice among those that hold the limits, by the objective, then INT8's rule, then preference."""
         holding = [trial for trial in finalists if not self._ranking.excess(trial)]
         for trial in finalists:
@@ -196,7 +196,7 @@ class Halving:
         tied = [trial for trial in left if trial is not best and not is_worse(self._ranking.compare(trial, best))]
         return self._choose(best, tied, holding)
 
-    def _choose(self, best: Trial, tied: List[Trial], holding: List[Trial]) -> TuneOutcome:
+    def _choose(self, best: TuneTrial, tied: List[TuneTrial], holding: List[TuneTrial]) -> TuneOutcome:
         objective = self._ranking.objective
         chosen = preferred([best, *tied]) if tied else best
         reason = (

@@ -87,7 +87,7 @@ class _Open(NamedTuple):
     stack: ExitStack
 
 
-class Machine(NamedTuple):
+class TuneMachine(NamedTuple):
     """What a measurement looks at beside the model.
 
     Attributes:
@@ -130,7 +130,7 @@ class SettingMeasurer:
         specs: Mapping[str, Preprocessing],
         inputs: BenchmarkInputs,
         image_backend: str,
-        machine: Machine,
+        machine: TuneMachine,
     ) -> None:
         self._open_setting, self._specs, self._inputs, self._image_backend = open_setting, specs, inputs, image_backend
         self._machine = machine

@@ -22,7 +22,7 @@ _WIDTHS = {"fp32": 0, "bf16": 1, "fp16": 2}  # the wider type is preferred where
 
 
 @dataclass(eq=False)
-class Trial:
+class TuneTrial:
     """A setting under test.
 
     Attributes:
@@ -116,29 +116,29 @@ class Ranking:
     def __init__(self, objective: str, budget: TuneBudget) -> None:
         self.objective, self.budget = objective, budget
 
-    def cost(self, trial: Trial) -> float:
+    def cost(self, trial: TuneTrial) -> float:
         """The geometric mean of the rounds of the last stage; see `round_cost`."""
         return geometric_mean([round_cost(each, self.objective) for each in trial.last])
 
-    def excess(self, trial: Trial, slack: float = 0.0) -> float:
+    def excess(self, trial: TuneTrial, slack: float = 0.0) -> float:
         """How far its figures are beyond the limits; see `TuneBudget.excess`."""
         return self.budget.excess(trial.p95, trial.rate, trial.agreement, slack)
 
-    def rank(self, trial: Trial, slack: float = 0.0) -> Rank:
+    def rank(self, trial: TuneTrial, slack: float = 0.0) -> Rank:
         """Lower is better; with the size as the objective, the model's bytes come ahead of the latency."""
         size = float(trial.model.bytes) if self.objective == SIZE else 0.0
         return self.excess(trial, slack), size, self.cost(trial)
 
-    def best(self, trials: Sequence[Trial], slack: float = 0.0) -> Trial:
+    def best(self, trials: Sequence[TuneTrial], slack: float = 0.0) -> TuneTrial:
         """The first in order; of equal ones the earlier."""
         return min(trials, key=lambda trial: self.rank(trial, slack))
 
-    def compare(self, trial: Trial, other: Trial) -> Optional[Interval]:
+    def compare(self, trial: TuneTrial, other: TuneTrial) -> Optional[Interval]:
         """The 95 % interval of cost of `trial` / cost of `other`, from the rounds that were measured in turn."""
         return ratio_interval(trial, other, lambda each: round_cost(each, self.objective))
 
 
-def ratio_interval(trial: Trial, other: Trial, cost: Callable[[SettingRound], float]) -> Optional[Interval]:
+def ratio_interval(trial: TuneTrial, other: TuneTrial, cost: Callable[[SettingRound], float]) -> Optional[Interval]:
     """The 95 % interval of the ratio of two trials' costs, round by round of the last stage, which they share.
 
     Raises:
@@ -158,7 +158,7 @@ def is_same(ends: Optional[Interval]) -> bool:
     return ends is not None and ends[0] >= 1 - SAME and ends[1] <= 1 + SAME
 
 
-def int8_gains(int8: Trial, floating: Trial, objective: str) -> bool:
+def int8_gains(int8: TuneTrial, floating: TuneTrial, objective: str) -> bool:
     """Whether an INT8 setting is faster or takes less energy per image than a floating-point one, for certain."""
     speed = LATENCY if objective == LATENCY else RATE
     costs = [lambda each: round_cost(each, speed)]
@@ -167,7 +167,7 @@ def int8_gains(int8: Trial, floating: Trial, objective: str) -> bool:
     return any(is_worse(ratio_interval(floating, int8, cost)) for cost in costs)
 
 
-def preferred(trials: Sequence[Trial]) -> Trial:
+def preferred(trials: Sequence[TuneTrial]) -> TuneTrial:
     """Of settings that cost the same: more agreement, the wider type, then the shorter time of a batch."""
     return min(
         trials,
@@ -181,12 +181,12 @@ def preferred(trials: Sequence[Trial]) -> Trial:
     )
 
 
-def precision_order(trial: Trial) -> int:
+def precision_order(trial: TuneTrial) -> int:
     """0 for FP32, larger for smaller types."""
     return len(_WIDTHS) if trial.model.precision == INT8 else _WIDTHS.get(trial.model.precision, len(_WIDTHS))
 
 
-def floating_rivals(trials: Sequence[Trial]) -> List[Trial]:
+def floating_rivals(trials: Sequence[TuneTrial]) -> List[TuneTrial]:
     """What INT8 is held against: the FP16 settings, or where there are none, all others that are not INT8."""
     others = [trial for trial in trials if trial.model.precision != INT8]
     return [trial for trial in others if trial.model.precision == "fp16"] or others

@@ -18,10 +18,10 @@ from googlenet_deploy.device.system.jetson import find_jetson
 from googlenet_deploy.device.system.machine import describe_machine, read_state
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.device.tune.halving import Halving, TuneOutcome
-from googlenet_deploy.device.tune.measure import Machine, SettingMeasurer, SettingRound, throttling_notes
+from googlenet_deploy.device.tune.measure import SettingMeasurer, SettingRound, TuneMachine, throttling_notes
 from googlenet_deploy.device.tune.options import ENERGY, LATENCY
 from googlenet_deploy.device.tune.power_modes import PowerModeSwitch
-from googlenet_deploy.device.tune.ranking import Ranking, Trial
+from googlenet_deploy.device.tune.ranking import Ranking, TuneTrial
 from googlenet_deploy.device.tune.runnable import ModelProbe, TuneRequest
 from googlenet_deploy.device.tune.settings import RunnableModel, settings_of
 from googlenet_deploy.device.tune.tuned_file import LeftOut, Tuned, TuneSetting
@@ -55,7 +55,7 @@ class Tuner:
         stop: Optional[threading.Event] = None,
         report: Callable[[str], None] = lambda _line: None,
         root: Path = Path("/"),
-        machine: Optional[Machine] = None,
+        machine: Optional[TuneMachine] = None,
         is_root: Optional[bool] = None,
     ) -> None:
         self._request, self._options = request, request.options
@@ -86,7 +86,7 @@ class Tuner:
             modes = self._usable_modes(switch)
             sampler = self._sampler(models)
             stack.enter_context(sampler)
-            machine = (self._given or Machine(sampler))._replace(modes=switch, nvml=nvml, root=self._root)
+            machine = (self._given or TuneMachine(sampler))._replace(modes=switch, nvml=nvml, root=self._root)
             objective = self._objective(sampler)
             trials = self._trials(models, objective, modes)
             outcome = self._search(
@@ -163,7 +163,7 @@ class Tuner:
             self._notes.append("the energy is not an objective without a power meter: the latency is")
         return asked or LATENCY
 
-    def _trials(self, models: Sequence[RunnableModel], objective: str, modes: Sequence[str]) -> List[Trial]:
+    def _trials(self, models: Sequence[RunnableModel], objective: str, modes: Sequence[str]) -> List[TuneTrial]:
         settings, left_out = settings_of(models, self._options, objective, available_cores(), modes)
         self._left_out += left_out
         if not settings:
@@ -175,7 +175,7 @@ class Tuner:
         largest = max(settings, key=lambda setting: setting.batch * setting.streams)
         check_memory(largest.batch, largest.streams, by_name[largest.model, largest.backend].spec, self._root)
         return [
-            Trial(setting, model.found.model, model.agreement)
+            TuneTrial(setting, model.found.model, model.agreement)
             for setting in settings
             for model in [by_name[setting.model, setting.backend]]
         ]
@@ -183,9 +183,9 @@ class Tuner:
     def _search(
         self,
         models: Sequence[RunnableModel],
-        trials: List[Trial],
+        trials: List[TuneTrial],
         ranking: Ranking,
-        machine: Machine,
+        machine: TuneMachine,
         inputs: BenchmarkInputs,
     ) -> TuneOutcome:
         files = {model.found.model.path: model.found.file for model in models}
@@ -214,7 +214,7 @@ class Tuner:
         return outcome
 
 
-def _with_results(made: Tuned, trials: Sequence[Trial], outcome: TuneOutcome) -> Tuned:
+def _with_results(made: Tuned, trials: Sequence[TuneTrial], outcome: TuneOutcome) -> Tuned:
     """The results, the choice or the nearest first, then what ties with it, then by stage and rank."""
     ranking = Ranking(made.objective, made.budget)
     ahead = [trial for trial in (outcome.chosen, outcome.nearest, *outcome.ties) if trial is not None]

@@ -16,7 +16,7 @@ from googlenet_deploy.device.power.energy import Energy
 from googlenet_deploy.device.power.meter import Limits, NotMeasured, Rail
 from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import Preprocessing
-from googlenet_deploy.device.tune.measure import Machine
+from googlenet_deploy.device.tune.measure import TuneMachine
 from googlenet_deploy.device.tune.options import TuneOptions
 from googlenet_deploy.device.tune.run import Tuner
 from googlenet_deploy.device.tune.runnable import TuneRequest
@@ -227,7 +227,7 @@ def make_tuner(tmp_path: Path, clock: FakeClock, make_engine: Callable[..., Path
         meter = sampler or (None if watts is None else WattMeter(clock, watts))
         from googlenet_deploy.device.power.none import NoSampler
 
-        machine = Machine(
+        machine = TuneMachine(
             meter or NoSampler(NotMeasured("no meter is here", "buy one")), clock=clock, sleep=clock.advance
         )
         return Tuner(request, root=root, machine=machine, **arguments)

@@ -11,7 +11,7 @@ import pytest
 from googlenet_deploy.device.tune.halving import Halving, TuneOutcome
 from googlenet_deploy.device.tune.measure import SettingRound
 from googlenet_deploy.device.tune.options import TuneBudget, TuneOptions
-from googlenet_deploy.device.tune.ranking import Ranking, Trial
+from googlenet_deploy.device.tune.ranking import Ranking, TuneTrial
 from googlenet_deploy.device.tune.tuned_file import TunableModel, TuneSetting
 from googlenet_deploy.errors import DeviceError
 
@@ -21,8 +21,8 @@ MODELS = {
 }
 
 
-def trial(precision: str, batch: int = 1, agreement: float | None = None) -> Trial:
-    return Trial(TuneSetting(f"{precision}.engine", "tensorrt", "GPU", batch), MODELS[precision], agreement)
+def trial(precision: str, batch: int = 1, agreement: float | None = None) -> TuneTrial:
+    return TuneTrial(TuneSetting(f"{precision}.engine", "tensorrt", "GPU", batch), MODELS[precision], agreement)
 
 
 class Bench:
@@ -53,14 +53,14 @@ class Bench:
 
 
 def search(
-    bench: Any, trials: list[Trial], objective: str = "latency", options: TuneOptions | None = None, **budget: float
+    bench: Any, trials: list[TuneTrial], objective: str = "latency", options: TuneOptions | None = None, **budget: float
 ) -> TuneOutcome:
     return Halving(bench, Ranking(objective, TuneBudget(**budget)), options or TuneOptions(), lambda _line: None).run(
         trials
     )
 
 
-def names(trials: list[Trial]) -> set[str]:
+def names(trials: list[TuneTrial]) -> set[str]:
     return {each.setting.model for each in trials}
 
 
