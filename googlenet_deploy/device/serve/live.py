@@ -132,10 +132,10 @@ class LiveView:
             return self._number, self._event if self._number > seen else b": waiting\n\n"
 
     def enter(self) -> int:
-        """One viewer more; the number that it has seen, which is the newest but for a problem that lasts."""
+        """One viewer more; the number that it has seen: the one before the newest, which is thus shown at once."""
         with self._changed:
             self._viewers += 1
-            return self._number - 1 if self.problem else self._number
+            return max(0, self._number - 1)
 
     def leave(self) -> None:
         """One viewer less."""

@@ -187,7 +187,8 @@ def _follow(
     report: Callable[[str], None],
 ) -> None:
     """Requests are answered even where the source breaks; `/healthz` and the page show it."""
-    options = replace(frames, batch_size=1, keep_images=True, live=inputs.live, max_latency=None)
+    workers = 1 if inputs.live else frames.workers  # more would only hold frames that become late
+    options = replace(frames, batch_size=1, keep_images=True, live=inputs.live, max_latency=None, workers=workers)
     try:
         service.follow(inputs, options, ended)
     except GoogLeNetDeployError as error:

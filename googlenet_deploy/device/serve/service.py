@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LARGEST_PICTURE = 40_000_000  # pixels of a posted image
 MOST_DECODERS = 4  # of such images at once
-WAIT_SECONDS = 20.0  # for a decoder, and for the network
+WAIT_SECONDS = 60.0  # for a decoder, and for the network
 CAPTURE_SECONDS = 1.0  # between two frames of a stream that are kept
 CAPTURE_QUALITY = 95
 FRAMES_AHEAD = 2
@@ -115,7 +115,8 @@ class ImageService:
         def begin(batch: Batch) -> Future[Outputs]:
             return self.batcher.submit(batch.array[0])
 
-        for batch, outputs in in_order(frames, begin, result_of, FRAMES_AHEAD, cancel_future):
+        ahead = 1 if options.live else FRAMES_AHEAD  # of a live source a frame that waits is one that is late
+        for batch, outputs in in_order(frames, begin, result_of, ahead, cancel_future):
             name = batch.names[0]
             answer = self.answer_of(name, outputs)
             seconds = time.monotonic() - arrivals.pop(name, time.monotonic())
