@@ -10,6 +10,10 @@ weights (model.last.safetensors) and, until the run is complete, its state (mode
 it. SIGTERM and Ctrl-C save the state; the same command with --resume continues from it. Checkpoints carry class names,
 preprocessing and a record of the run; `export` converts them to ONNX.
 
+With --prune a trained network loses whole channels, in steps with training between and after them, while it imitates
+the network that it was; the output is a smaller dense network, which every other command takes as any checkpoint.
+--distill-from names a network to imitate in any training.
+
 With --qat the training is quantisation-aware: it starts from an FP32 model that `export` wrote and the table that
 `calibrate` made for it, and the output is the INT8 model that `quantize` would write, with learned weights and scales.
 
@@ -21,6 +25,8 @@ Examples:
     --optimizer adam --lr 1e-5 --output plain.safetensors
   googlenet-deploy train --data labels.csv --images photos/ --output model.safetensors --weights torchvision --lr 0.01
   googlenet-deploy train --data photos/ --output sparse.safetensors --weights model.safetensors --sparsity 2:4
+  googlenet-deploy train --data photos/ --output small.safetensors --weights model.safetensors --prune 0.5 --epochs 10
+  googlenet-deploy train --data photos/ --output narrow.safetensors --width 0.5 --distill-from model.safetensors
   googlenet-deploy train --data photos/ --qat model.onnx --table table.json --output model.int8.onnx --epochs 3
   googlenet-deploy train --data 'train-{000..146}.tar' --validation 'val-{00..09}.tar' --output model.safetensors
   torchrun --nproc-per-node 4 -m googlenet_deploy train --data photos/ --output model.safetensors --precision bf16
@@ -46,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     from googlenet_deploy.device.options import add_options, option_group
     from googlenet_deploy.training.options import IMAGES, QAT, QatOptions, TrainingOptions
+    from googlenet_deploy.training.pruning.options import PruningOptions
 
     parser.add_argument(
         "--data", required=True, metavar="PLACE", help="folder of images by class, CSV file, CIFAR archive, or shards"
@@ -57,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_report_arguments(parser.add_argument_group("report"))
     _add_place_arguments(option_group(parser, IMAGES))
     add_options(parser, TrainingOptions)
+    add_options(parser, PruningOptions)
     _add_qat_arguments(option_group(parser, QAT))
     add_options(parser, QatOptions)
 
@@ -91,7 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
     _check_names(arguments)
     options, outputs = _options(arguments), _outputs(arguments)
     from googlenet_deploy.training.run import is_complete, train
-    from googlenet_deploy.training.setup import classifier_task
 
     if arguments.resume and is_complete(outputs):
         print(f"{outputs.best}: this run is complete; leave --resume out to begin a new one")
@@ -102,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         _places(arguments),
         outputs,
         options,
-        make_task=_qat_task(arguments) if arguments.qat else classifier_task,
+        make_task=_make_task(arguments),
         resume=arguments.resume,
         say=_ignore if arguments.quiet else _note,
         quiet=arguments.quiet,
@@ -116,14 +123,43 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_names(arguments: argparse.Namespace) -> None:
     if arguments.qat and not arguments.table:
         raise UsageError("--qat needs --table: `googlenet-deploy calibrate` makes it")
-    for option in ("table", "refine"):
-        if getattr(arguments, option, None) and not arguments.qat:
-            raise UsageError(f"--{option} belongs to --qat")
+    if arguments.table and not arguments.qat:
+        raise UsageError("--table belongs to --qat")
+    _check_owners(arguments)
     suffix, what = (".onnx", "an INT8 model") if arguments.qat else (".safetensors", "a checkpoint")
     if not str(arguments.output).endswith(suffix):
         raise UsageError(f"--output {arguments.output}: {what}'s name ends in {suffix}")
     if arguments.report and not arguments.report.endswith(".html"):
         raise UsageError(f"--report {arguments.report}: the page's name ends in .html; the picture is written beside")
+
+
+def _check_owners(arguments: argparse.Namespace) -> None:
+    """Refuses options of a kind of training that was not asked for."""
+    from googlenet_deploy.device.options import refuse_given
+    from googlenet_deploy.training.options import QatOptions
+    from googlenet_deploy.training.pruning.options import PruningOptions
+
+    prunes = hasattr(arguments, "share")
+    if not arguments.qat:
+        refuse_given(arguments, QatOptions, "belongs to --qat")
+    if not prunes:
+        refuse_given(arguments, PruningOptions, "belongs to --prune")
+    if prunes and arguments.qat:
+        raise UsageError("--prune and --qat exclude each other", "prune first, export the result, then use --qat")
+    if hasattr(arguments, "distillation") and not (arguments.qat or prunes or hasattr(arguments, "distill_from")):
+        raise UsageError("--distillation says how much to imitate a network: name it with --distill-from")
+
+
+def _make_task(arguments: argparse.Namespace) -> MakeTask:
+    if arguments.qat:
+        return _qat_task(arguments)
+    if hasattr(arguments, "share"):
+        from googlenet_deploy.training.pruning.task import pruning_task
+
+        return pruning_task
+    from googlenet_deploy.training.setup import classifier_task
+
+    return classifier_task
 
 
 def _qat_task(arguments: argparse.Namespace) -> MakeTask:
@@ -137,10 +173,12 @@ def _qat_task(arguments: argparse.Namespace) -> MakeTask:
 def _options(arguments: argparse.Namespace) -> TrainingOptions:
     from googlenet_deploy.device.options import given_options
     from googlenet_deploy.training.options import QatOptions, TrainingOptions, implied
+    from googlenet_deploy.training.pruning.options import PruningOptions
 
     given = given_options(arguments, TrainingOptions)
     qat = QatOptions(**given_options(arguments, QatOptions)) if arguments.qat else None
-    return TrainingOptions(**{**implied(given), **given}, qat=qat)
+    pruning = PruningOptions(**given_options(arguments, PruningOptions)) if hasattr(arguments, "share") else None
+    return TrainingOptions(**{**implied(given), **given}, qat=qat, pruning=pruning)
 
 
 def _outputs(arguments: argparse.Namespace) -> Outputs:

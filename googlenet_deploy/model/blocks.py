@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from googlenet_deploy.errors import requires
-from googlenet_deploy.model.architecture import (
-    AUXILIARY_CONV_WIDTH,
-    AUXILIARY_HIDDEN_WIDTH,
-    Architecture,
-    InceptionWidths,
-    scale_channels,
-)
+from googlenet_deploy.model.architecture import Architecture, InceptionWidths
 
 with requires("export"):
     import torch
@@ -123,10 +117,10 @@ class AuxiliaryClassifier(nn.Module):
     fully connected layer always fits.
     """
 
-    def __init__(self, architecture: Architecture, in_channels: int, num_classes: int, width: float) -> None:
+    def __init__(
+        self, architecture: Architecture, in_channels: int, num_classes: int, conv_width: int, hidden_width: int
+    ) -> None:
         super().__init__()
-        conv_width = scale_channels(AUXILIARY_CONV_WIDTH, width)
-        hidden_width = scale_channels(AUXILIARY_HIDDEN_WIDTH, width)
         self.strided_pool = not architecture.batch_norm
         self.conv = convolution(architecture, in_channels, conv_width, 1)
         self.fc1 = nn.Linear(conv_width * 4 * 4, hidden_width)

@@ -2,7 +2,7 @@
 
 The tensors have torchvision's state-dict names. The header's ``__metadata__`` (strings only, by the safetensors
 specification) holds the marker ``format: googlenet_deploy``, the architecture, the width, and as JSON the
-class names, the preprocessing and the training record.
+class names, the preprocessing and the training record; of a pruned network also the channels of every convolution.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from googlenet_deploy.device.onnx_model.metadata import parse_names
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadWeightsError, UsageError, requires
 from googlenet_deploy.model.architecture import Architecture, get_architecture
+from googlenet_deploy.model.widths import LARGEST_FACTOR, parse_widths, scaled_widths
 
 with requires("export"):
     from safetensors import SafetensorError
@@ -29,7 +30,7 @@ with requires("export"):
 
 FORMAT = "googlenet_deploy"
 # A damaged or hostile header must not make us build a model that fills the memory.
-MAX_WIDTH, MAX_CLASSES = 4.0, 1_000_000
+MAX_CLASSES = 1_000_000
 
 
 class NetworkName(Protocol):
@@ -104,10 +105,12 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         OutputError: The file cannot be written.
     """
     model = checkpoint.model
+    pruned = model.widths != scaled_widths(model.width)
     metadata = {
         "format": FORMAT,
         "architecture": checkpoint.architecture.name,
         "width": repr(model.width),
+        **({"widths": model.widths.to_json()} if pruned else {}),
         "num_classes": str(model.num_classes),
         "class_names": json.dumps(list(checkpoint.class_names), ensure_ascii=False),
         "class_ids": json.dumps(list(checkpoint.class_ids)),
@@ -138,6 +141,7 @@ def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
     try:
         architecture = get_architecture(metadata["architecture"])
         width, num_classes = float(metadata["width"]), int(metadata["num_classes"])
+        widths = parse_widths(metadata["widths"]) if "widths" in metadata else None
         names, ids = parse_names(metadata.get("class_names", "[]")), parse_names(metadata.get("class_ids", "[]"))
         record = _parse_record(metadata.get("training_record", "{}"))
         preprocessing = Preprocessing.from_json(metadata["preprocessing"])
@@ -145,13 +149,13 @@ def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
         raise BadWeightsError(path, f"its metadata is damaged: there is no {error}") from error
     except (ValueError, UsageError) as error:
         raise BadWeightsError(path, f"its metadata is damaged: {error}") from error
-    if not 0 < width <= MAX_WIDTH or not 1 < num_classes <= MAX_CLASSES:
+    if not 0 < width <= LARGEST_FACTOR or not 1 < num_classes <= MAX_CLASSES:
         raise BadWeightsError(path, f"its metadata is damaged: width {width}, {num_classes} classes")
     for words in (names, ids):
         if words and len(words) != num_classes:
             raise BadWeightsError(path, f"it names {len(words)} classes and has {num_classes} logits")
     channels = len(preprocessing.channels)
-    model = GoogLeNet(architecture, num_classes, width=width, auxiliary=auxiliary, in_channels=channels)
+    model = GoogLeNet(architecture, num_classes, width=width, widths=widths, auxiliary=auxiliary, in_channels=channels)
     load_state_dict(model, tensors, path)
     return Checkpoint(
         model=model.eval(),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from googlenet_deploy.errors import UsageError, requires
-from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, STEM_WIDTHS, Architecture, scale_channels
-from googlenet_deploy.model.blocks import AuxiliaryClassifier, Inception, PlainInception, convolution
+from googlenet_deploy.model.architecture import Architecture
+from googlenet_deploy.model.blocks import AuxiliaryClassifier, ConvBlock, Inception, PlainInception, convolution
 from googlenet_deploy.model.local_response_norm import LocalResponseNorm
+from googlenet_deploy.model.widths import Widths, convolution_paths, scaled_widths
 
 with requires("export"):
     import torch
@@ -36,6 +37,7 @@ class GoogLeNet(nn.Module):
         architecture: Which of the nets.
         num_classes: Number of logits, at least 2.
         width: Multiplies every channel count, for small nets; 1 is the published one.
+        widths: The channels of every convolution, where they are not those of `width`, as in a pruned network.
         auxiliary: Add the two auxiliary classifiers, which only training uses.
         in_channels: Channels of the input.
 
@@ -59,6 +61,7 @@ class GoogLeNet(nn.Module):
         num_classes: int = 1000,
         *,
         width: float = 1.0,
+        widths: Widths | None = None,
         auxiliary: bool = False,
         in_channels: int = 3,
     ) -> None:
@@ -67,7 +70,8 @@ class GoogLeNet(nn.Module):
             raise UsageError("a GoogLeNet needs at least 2 classes, a width above 0 and at least 1 input channel")
         self.architecture, self.num_classes, self.width = architecture, num_classes, width
         self.in_channels = in_channels
-        stem = [scale_channels(channels, width) for channels in STEM_WIDTHS]
+        self.widths = widths or scaled_widths(width)
+        stem = self.widths.stem
 
         self.conv1 = convolution(architecture, in_channels, stem[0], 7, stride=2)
         self.maxpool1 = _reducing_pool(architecture, 3)
@@ -80,16 +84,18 @@ class GoogLeNet(nn.Module):
         channels = stem[2]
         inception = PlainInception if architecture.bare_layers else Inception
         inputs: dict[str, int] = {}
-        for name, paper_widths in INCEPTION_WIDTHS.items():
-            widths = paper_widths.scaled(width)
+        for name, branches in self.widths.modules.items():
             inputs[name] = channels
-            self.add_module(name, inception(architecture, channels, widths))
-            channels = widths.out_channels
+            self.add_module(name, inception(architecture, channels, branches))
+            channels = branches.out_channels
         self.maxpool3 = _reducing_pool(architecture, 3)
         self.maxpool4 = _reducing_pool(architecture, architecture.maxpool4_kernel)
 
-        self.aux1 = AuxiliaryClassifier(architecture, inputs["inception4b"], num_classes, width) if auxiliary else None
-        self.aux2 = AuxiliaryClassifier(architecture, inputs["inception4e"], num_classes, width) if auxiliary else None
+        heads = [
+            AuxiliaryClassifier(architecture, inputs[after], num_classes, *self.widths.auxiliary) if auxiliary else None
+            for after in ("inception4b", "inception4e")
+        ]
+        self.aux1, self.aux2 = heads
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = nn.Linear(channels, num_classes)
@@ -108,6 +114,20 @@ class GoogLeNet(nn.Module):
         if self.training and self.aux1 is not None and self.aux2 is not None:
             return TrainingOutputs(logits, self.aux2(after_4d), self.aux1(after_4a))
         return logits
+
+    def convolutions(self) -> dict[str, nn.Conv2d]:
+        """The convolutions outside the auxiliary classifiers, by the names of `Widths.channels`."""
+        found = {}
+        for name, path in convolution_paths(self.architecture).items():
+            module = self.get_submodule(path)
+            layer = module.conv if isinstance(module, ConvBlock) else module
+            assert isinstance(layer, nn.Conv2d)
+            found[name] = layer
+        return found
+
+    def update_widths(self) -> None:
+        """Reads `widths` from the layers, after these were replaced or pruned in place."""
+        self.widths = self.widths.with_channels({n: layer.weight.shape[0] for n, layer in self.convolutions().items()})
 
     def without_auxiliary(self) -> GoogLeNet:
         """This same model with its auxiliary classifiers taken off, as it is exported."""

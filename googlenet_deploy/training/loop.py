@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.analysis.sparsity import PATTERN
@@ -32,7 +33,7 @@ with requires("train"):
     from googlenet_deploy.training.validation import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from googlenet_deploy.training.distributed import Processes
     from googlenet_deploy.training.network import TrainedNetwork
@@ -105,6 +106,9 @@ class RunControl:
     def while_measuring(self) -> None:
         """Called between the batches of a validation."""
 
+    def note(self, text: str) -> None:
+        """Receives what a trainer has to report, a line at a time."""
+
 
 class Trainer:
     """Trains one network.
@@ -142,21 +146,41 @@ class Trainer:
         self.model = network.model.to(self.device)
         self.frozen = freeze(self.model, self.options.freeze)
         share_batch_norm(self.model, processes)
-        if self.options.channels_last:
-            channels_last(self.model)
         self.transform = BatchTransform(
             network.preprocessing, self.options.augmentation, channels_last=self.options.channels_last
         ).to(self.device)
         self.criterion = criterion or ClassifierLoss(self.options.label_smoothing, self.options.auxiliary_weight)
-        self.optimizer = optimizer(self.model) if optimizer else make_optimizer(self.model, self.options)
-        self.masks = Masks(self.model if self.options.sparsity == PATTERN else None)
-        self.average = Average(self.model, decay)
         self.dropouts = step_dropouts(self.model)
         self.precision = TrainingPrecision(self.options.precision, self.device)
-        self.net = self._wrapped()
+        self._decay, self._optimizer = decay, optimizer or partial(make_optimizer, options=self.options)
+        self.rebuild()
         self.steps = steps_per_epoch(feed)
         self.meter = EpochMeter(processes)
         self.epoch, self.step, self.rate = 1, 0, 0.0
+
+    def rebuild(self) -> None:
+        """Begins with the network's present parameters: optimiser and average know nothing of earlier ones."""
+        if self.options.channels_last:
+            channels_last(self.model)
+        self.optimizer = self._optimizer(self.model)
+        self.masks = Masks(self.model if self.options.sparsity == PATTERN else None)
+        self.average = Average(self.model, self._decay)
+        self.net = self._wrapped()
+
+    def before_epoch(self, control: RunControl) -> None:
+        """Called ahead of the first step of each epoch."""
+
+    def own_tensors(self) -> Mapping[str, Tensor]:
+        """Tensors of a training state beside those of the network, its average and the optimiser."""
+        return {}
+
+    def adapt(self, stored: Mapping[str, Tensor]) -> None:
+        """Brings the network to the form that a state's tensors have, ahead of their values.
+
+        Raises:
+            ValueError: They are damaged.
+            KeyError: One is missing.
+        """
 
     @property
     def averaged_model(self) -> GoogLeNet:
@@ -194,6 +218,8 @@ class Trainer:
 
     def _epoch(self, control: RunControl) -> EpochResult:
         start = time.perf_counter()
+        if self.step == 0:
+            self.before_epoch(control)
         self.model.train()
         for module in self.frozen:
             module.eval()

@@ -49,6 +49,8 @@ class TrainedNetwork:
         options: The run's options with architecture, width, input size and learning rate filled in.
         weights_sha256: Hash of the file that it was loaded from; empty from scratch.
         table_sha256: Hash of the calibration table that quantisation-aware training starts from; empty without.
+        teacher_sha256: Hash of the network that is imitated, where that is another file; else empty.
+        fresh_classifier: The weights' classifier was replaced, since the classes are others.
         notes: What was decided, for people.
     """
 
@@ -58,6 +60,8 @@ class TrainedNetwork:
     options: TrainingOptions
     weights_sha256: str = ""
     table_sha256: str = ""
+    teacher_sha256: str = ""
+    fresh_classifier: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -168,7 +172,15 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> TrainedNetwor
     replaced = f"classifier replaced: {len(data.classes)} classes" + (", as asked" if options.reset_classifier else "")
     what = "classifier kept: the classes are the same" if kept else replaced
     notes = (*checkpoint.notes, f"fine-tuning {options.weights}; {what}")
-    return TrainedNetwork(model, architecture, preprocessing, options, checkpoint.source_sha256, notes=notes)
+    return TrainedNetwork(
+        model,
+        architecture,
+        preprocessing,
+        options,
+        checkpoint.source_sha256,
+        fresh_classifier=not kept,
+        notes=notes,
+    )
 
 
 def replace_classifier(model: GoogLeNet, num_classes: int) -> None:

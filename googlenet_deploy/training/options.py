@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.registry import parse_refinements
+from googlenet_deploy.training.pruning.options import PruningOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,8 +70,8 @@ NOT_RECORDED = ("workers", "worker_type", "cache_megabytes", "save_every")
 SCALES = ("learned", "fixed")
 
 
-IMAGES, NETWORK, OPTIMISATION, QAT, MACHINE = (
-    "images", "network", "optimisation", "quantisation-aware training", "machine",
+IMAGES, NETWORK, OPTIMISATION, DISTILLATION, QAT, MACHINE = (
+    "images", "network", "optimisation", "distillation", "quantisation-aware training", "machine",
 )  # fmt: skip
 
 
@@ -81,10 +82,6 @@ class QatOptions:
     scales: str = option(
         "learned", "whether training changes the scales of activations and weights, or keeps the table's", group=QAT,
         metavar="S", choices=SCALES,
-    )  # fmt: skip
-    distillation: float = option(
-        0.5, "0: learn from labels; 1: from the FP32 model's scores alone; between: from both", group=QAT,
-        metavar="X", least=0, most=1,
     )  # fmt: skip
     refine: str | None = option(
         None, "refinements of the start ahead of training, on training images, as `quantize --refine` has them; none: "
@@ -193,6 +190,15 @@ class TrainingOptions:
         0.08, "smallest share of the image that is cropped", group=IMAGES, metavar="X", above=0, most=1
     )
     mixup: float = option(0.0, "mix pairs of images, such as 0.2; 0: none", group=IMAGES, metavar="ALPHA", least=0)
+    distill_from: str | None = option(
+        None, "a network to imitate, of the same classes: a checkpoint (.safetensors, .caffemodel, .pth), or bvlc or "
+        "torchvision", group=DISTILLATION, metavar="W",
+        shown_default="with --qat the FP32 model, with --prune the unpruned network, else none",
+    )  # fmt: skip
+    distillation: float = option(
+        0.5, "0: learn from labels; 1: from the imitated network's scores and modules alone; between: from both",
+        group=DISTILLATION, metavar="X", least=0, most=1,
+    )  # fmt: skip
     sparsity: str | None = option(
         None, "2:4: prune two of every four weights, for sparse tensor cores, and train the rest; or none",
         group=OPTIMISATION, metavar="P", choices=SPARSITIES, shown_default="the pattern that the weights have",
@@ -230,6 +236,7 @@ class TrainingOptions:
         metavar="STEPS", least=1,
     )  # fmt: skip
     qat: QatOptions | None = None
+    pruning: PruningOptions | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -239,6 +246,10 @@ class TrainingOptions:
             raise UsageError("--weights-key and --reset-classifier belong to --weights")
         if self.qat is not None and self.optimizer != "sgd":
             raise UsageError("--optimizer: quantisation-aware training has an optimiser of its own")
+        if self.distill_from is not None and self.distillation == 0.0:
+            raise UsageError("--distill-from is not imitated with --distillation 0")
+        if self.pruning is not None:
+            self.pruning.check_epochs(self.epochs)
 
     def to_record(self) -> dict[str, Any]:
         """As the training record keeps it; what cannot change the result (`workers`, memory) is left out."""

@@ -41,6 +41,8 @@ FORMAT = "googlenet_deploy training state"
 VERSION = 1
 # What may change when a run goes on; it then differs from an uninterrupted one, and says so.
 CHANGEABLE = ("learning_rate", "clip")
+# Options that name files.
+FILES = ("weights", "distill_from")
 BEST_CONFUSION = "best.confusion"
 
 
@@ -211,14 +213,15 @@ def check_same_run(
             path, f"is of a run of a {old['architecture']} GoogLeNet, this one trains {options['architecture']}"
         )
     different = {name: (old.get(name), value) for name, value in options.items() if old.get(name) != value}
-    # Weights are known by their hash, wherever the file lies.
-    wrong = [name for name in different if name not in (*EXECUTION, *CHANGEABLE, "weights")]
+    # Files are known by their hash, wherever they are.
+    wrong = [name for name in different if name not in (*EXECUTION, *CHANGEABLE, *FILES)]
     if wrong:
         before, now = different[wrong[0]]
         raise BadWeightsError(path, f"is of a run with {wrong[0]} {before}, this has {now}", "give the same options")
     for key, what in (
         ("weights_sha256", "other initial weights"),
         ("table_sha256", "another calibration table"),
+        ("teacher_sha256", "another network to imitate"),
         ("data", "other images"),
     ):
         if record.get(key) != theirs.get(key):
@@ -244,6 +247,10 @@ def restore_state(path: str | Path, state: TrainingState, trainer: Trainer) -> E
     Raises:
         BadWeightsError: The state is damaged.
     """
+    try:
+        trainer.adapt(state.tensors)
+    except (KeyError, ValueError) as error:
+        raise BadWeightsError(path, f"is a damaged training state: {error}") from error
     _make_room(trainer, state.tensors)
     wanted = _tensors(trainer)
     unfit = [name for name, tensor in wanted.items() if getattr(state.tensors.get(name), "shape", None) != tensor.shape]
@@ -271,7 +278,7 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
         for key, value in trainer.optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{key}"] = value
-    return tensors
+    return {**tensors, **trainer.own_tensors()}
 
 
 def _make_room(trainer: Trainer, stored: Mapping[str, Tensor]) -> None:
@@ -348,6 +355,7 @@ def training_record(network: TrainedNetwork, data: Mapping[str, Any], device: st
         "options": network.options.to_record(),
         "weights_sha256": network.weights_sha256,
         **({"table_sha256": network.table_sha256} if network.table_sha256 else {}),
+        **({"teacher_sha256": network.teacher_sha256} if network.teacher_sha256 else {}),
         "data": dict(data),
         "device": device,
         "versions": {

@@ -296,6 +296,12 @@ class TrainingRun(RunControl):
         if self.stop.requested() and self.trainer.processes.count == 1:
             self.after_step(stop=True)
 
+    def note(self, text: str) -> None:
+        """Reports what the trainer did, and logs it."""
+        self.say(text)
+        if self.writes:
+            self.log.write("note", epoch=self.trainer.epoch, text=text)
+
     def after_step(self, *, stop: bool) -> None:
         """Saves the state every `save_every` steps, and before the run stops.
 
@@ -315,7 +321,9 @@ class TrainingRun(RunControl):
     def _after_epoch(self, result: EpochResult, left: float) -> None:
         # Of equally good epochs the later one: its learning rate is lower and its average longer.
         score = self.task.score_of
-        is_best = self.best is None or score(result.validation) >= score(self.best.validation)
+        is_best = result.epoch >= self.task.first_epoch and (
+            self.best is None or score(result.validation) >= score(self.best.validation)
+        )
         record = {**self.record, **epoch_record(result)}
         self.last = result
         self.history.append(epoch_values(result, is_best))

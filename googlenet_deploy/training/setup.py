@@ -36,6 +36,7 @@ with requires("train"):
         shards_hash,
         validation_stream,
     )
+    from googlenet_deploy.training.distillation import ImitationLoss, load_teacher
     from googlenet_deploy.training.ema import default_decay
     from googlenet_deploy.training.features import (
         FeatureFeed,
@@ -143,7 +144,7 @@ def prepare(
     supply = make_supply(task, processes, quiet)
     network = _with_averaging(task.network, supply.feed.images)
     record = training_record(network, supply.used, str(processes.device))
-    trainer = (HeadTrainer if supply.are_features else Trainer)(
+    trainer = (task.trainer or (HeadTrainer if supply.are_features else Trainer))(
         network,
         supply.feed,
         supply.evaluate,
@@ -250,7 +251,7 @@ def make_supply(task: Task, processes: Processes, quiet: bool) -> Supply:
     }
     skipped = (*train.skipped, *validation.skipped)
     network, rank, count = task.network, processes.rank, processes.count
-    if features_suffice(options, len(train) + len(validation), network.model.fc.in_features):
+    if task.criterion is None and features_suffice(options, len(train) + len(validation), network.model.fc.in_features):
         model = network.model.to(processes.device)
         features = [compute_features(model, part, options, workers, processes, quiet) for part in (train, validation)]
         labels = [torch.tensor(part.labels) for part in (train, validation)]
@@ -350,6 +351,8 @@ class Task:
         optimizer: Makes the optimiser; that of a classifier where None.
         reference: The network that is imitated, and that results are compared with; None where there is none.
         score: By what the best epoch is chosen; the number of right answers where None.
+        trainer: Makes the trainer, with the arguments of `Trainer`; that of a classifier where None.
+        first_epoch: The first epoch whose network is what was asked for, so that it may be the best.
     """
 
     network: TrainedNetwork
@@ -359,6 +362,8 @@ class Task:
     optimizer: Callable[[GoogLeNet], torch.optim.Optimizer] | None = None
     reference: GoogLeNet | None = None
     score: Callable[[Validation], float] | None = None
+    trainer: Callable[..., Trainer] | None = None
+    first_epoch: int = 1
 
     def score_of(self, validation: Validation) -> float:
         """How good a validation's outcome is; the more the better."""
@@ -366,18 +371,39 @@ class Task:
 
 
 def classifier_task(options: TrainingOptions, data: TrainingData) -> Task:
-    """Training a classifier, from scratch or from weights, to a checkpoint; see `build_network` for what it raises."""
-    network = build_network(options, data)
+    """Training a classifier, from scratch or from weights, to a checkpoint.
+
+    Raises:
+        UsageError: Options contradict each other; see `build_network` and `load_teacher` for this and what else fails.
+    """
+    network, criterion = build_network(options, data), None
+    if options.distill_from is not None:
+        teacher = load_teacher(options.distill_from, network, data)
+        network = replace(
+            network,
+            teacher_sha256=teacher.sha256,
+            notes=(*network.notes, f"imitates {options.distill_from} with a share of {options.distillation:g}"),
+        )
+        criterion = ImitationLoss(
+            network.model, teacher, options.distillation, options.label_smoothing, options.auxiliary_weight
+        )
 
     def write(path: Path, model: GoogLeNet, record: dict[str, Any]) -> None:
-        checkpoint = Checkpoint(
-            model=model,
-            architecture=network.architecture,
-            preprocessing=network.preprocessing,
-            class_names=data.class_names,
-            class_ids=data.class_ids,
-            training_record=record,
-        )
-        save_checkpoint(path, checkpoint)
+        write_checkpoint(path, model, record, network, data)
 
-    return Task(network, data, write)
+    return Task(network, data, write, criterion)
+
+
+def write_checkpoint(
+    path: Path, model: GoogLeNet, record: dict[str, Any], network: TrainedNetwork, data: TrainingData
+) -> None:
+    """Writes the weights of a model with what is known of its network and classes, and its training record."""
+    checkpoint = Checkpoint(
+        model=model,
+        architecture=network.architecture,
+        preprocessing=network.preprocessing,
+        class_names=data.class_names,
+        class_ids=data.class_ids,
+        training_record=record,
+    )
+    save_checkpoint(path, checkpoint)

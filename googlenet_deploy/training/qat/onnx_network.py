@@ -97,6 +97,7 @@ def open_network(source: CalibrationSource) -> OnnxNetwork:
     for name, node in found.items():
         _replace(model, name, graph, node)
     model.width = len(_weight(graph, found[STEM if architecture.bare_layers else f"{STEM}/conv"])) / STEM_WIDTHS[0]
+    model.update_widths()
     network = OnnxNetwork(model.eval(), source, graph)
     _verify(network, classifier.output[0])
     return network

@@ -24,7 +24,6 @@ from googlenet_deploy.quantization.quantized_model import QuantizedModel, round_
 from googlenet_deploy.quantization.refine.activation_offset import shift_tensors
 from googlenet_deploy.quantization.refine.registry import EQUALIZE, need_images, parse_refinements, refinement_steps
 from googlenet_deploy.quantization.weights import LARGEST_CODE
-from googlenet_deploy.training.qat.distillation import relabelled
 from googlenet_deploy.training.qat.onnx_network import layers, with_weights
 
 with requires("train"):
@@ -34,8 +33,8 @@ with requires("train"):
 
     from googlenet_deploy.model.architecture import ARCHITECTURES
     from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.training.distillation import ImitationLoss, Teacher, load_teacher, relabelled
     from googlenet_deploy.training.network import TrainedNetwork, set_dropout, stated_short_side
-    from googlenet_deploy.training.qat.distillation import ImitationLoss
     from googlenet_deploy.training.qat.insert import extract, insert_fake_quantization, plain_layer
     from googlenet_deploy.training.qat.onnx_network import OnnxNetwork, open_network
     from googlenet_deploy.training.qat.quantizers import Scale, WeightQuantizer
@@ -122,14 +121,18 @@ def _task(
         options=options,
         weights_sha256=source.sha256,
         table_sha256=table_hash(start.quantized.table),
-        notes=(_note(start, qat), *told),
+        notes=(_note(start, options), *told),
     )
+    imitated = Teacher(teacher)
+    if options.distill_from is not None:
+        imitated = load_teacher(options.distill_from, trained, data)
+        trained = replace(trained, teacher_sha256=imitated.sha256)
 
     def write(path: Path, model: GoogLeNet, record: dict[str, Any]) -> None:
         _write(path, model, record, start, qat)
 
-    criterion = ImitationLoss(network.model, teacher, qat.distillation, options.label_smoothing)
-    score = _closeness if qat.distillation == 1.0 else None
+    criterion = ImitationLoss(network.model, imitated, options.distillation, options.label_smoothing)
+    score = _closeness if options.distillation == 1.0 and options.distill_from is None else None
     return Task(trained, data, write, criterion, qat_optimizer, reference=teacher, score=score)
 
 
@@ -154,10 +157,12 @@ def _check_options(options: TrainingOptions) -> None:
         raise UsageError("--freeze has no meaning with --qat: every layer adapts to its quantised neighbours")
 
 
-def _note(start: _Start, qat: QatOptions) -> str:
-    plan = start.quantized.plan
+def _note(start: _Start, options: TrainingOptions) -> str:
+    plan, qat = start.quantized.plan, options.qat
+    assert qat is not None
+    whom = options.distill_from or "the FP32 network"
     what = f"{len(plan.nodes)} layers, {len(plan.tensors)} tensors of {len(plan.groups)} {qat.scales} scales"
-    learns = "labels" if qat.distillation == 0 else "the FP32 network" if qat.distillation == 1 else "both"
+    learns = "labels" if options.distillation == 0 else whom if options.distillation == 1 else f"labels and {whom}"
     left = "".join(f"; in float: {name} ({reason})" for name, reason in plan.skipped.items())
     begins = ", ".join(f"{name}: {said}" for name, said in start.quantized.notes.items()) or "the table alone"
     return f"quantisation-aware: {what}, learns from {learns}{left}; begins with {begins}"

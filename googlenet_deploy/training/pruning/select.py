@@ -1,0 +1,109 @@
+"""Which layers shrink: always the one that gives up the least importance for what it takes off the network's size.
+
+After each cut sizes are measured again, since a layer with fewer inputs saves less. Gains only fall as other layers
+shrink, so a rate that is out of date is a lower bound, and only the best few are measured again (Minoux 1978,
+"Accelerated greedy algorithms").
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from googlenet_deploy.errors import UsageError, requires
+
+with requires("train"):
+    from torch import Tensor
+
+if TYPE_CHECKING:
+    from googlenet_deploy.model.widths import Widths
+
+# The size of a network of these widths; what is a share of it is removed.
+Measure = Callable[["Widths"], float]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A layer's next cut: importance lost per size saved, and the channels that are left."""
+
+    rate: float
+    channels: int
+
+
+def smallest_widths(widths: Widths, rounding: int) -> Widths:
+    """The narrowest network: a layer keeps `rounding` channels, or all where it has no more than that."""
+    return widths.with_channels({name: min(count, rounding) for name, count in widths.channels.items()})
+
+
+def check_reachable(widths: Widths, measure: Measure, share: float, by: str, rounding: int) -> None:
+    """Refuses a share that no widths reach.
+
+    Raises:
+        UsageError: No layer can shrink, or all of them together not enough; the message says the nearest.
+    """
+    least = smallest_widths(widths, rounding)
+    most = max(widths.channels.values())
+    if least == widths:
+        raise UsageError(
+            f"--prune: no layer has more than {rounding} channels to keep (the widest has {most})",
+            f"give a --prune-round below {most}, or take a wider network",
+        )
+    possible = 1.0 - measure(least) / measure(widths)
+    if possible < share:
+        raise UsageError(
+            f"--prune {share:g}: with {rounding} channels in every layer that has more, {possible:.1%} of the {by} go",
+            f"give --prune {int(possible * 100) / 100:g} or less, or a --prune-round below {rounding}",
+        )
+
+
+def select_widths(widths: Widths, scores: Mapping[str, Tensor], measure: Measure, goal: float, rounding: int) -> Widths:
+    """Widths whose size is at most `goal`.
+
+    Args:
+        widths: Those of now.
+        scores: The importance of every channel, by the names of `Widths.channels`, float (channels,).
+        measure: The size of widths.
+        goal: The largest size that is allowed; `check_reachable` has found it possible.
+        rounding: Channels that a layer keeps are a multiple of this, unless it keeps all.
+    """
+    losses = {name: [0.0, *score.sort().values.cumsum(0).tolist()] for name, score in scores.items()}
+    full = widths.channels
+    order = itertools.count()
+    size = measure(widths)
+    waiting: list[tuple[float, int, str]] = []
+    for name in full:
+        cut = _next_cut(name, widths, size, losses[name], full[name], measure, rounding)
+        if cut is not None:
+            heapq.heappush(waiting, (cut.rate, next(order), name))
+    while size > goal and waiting:
+        _, _, name = heapq.heappop(waiting)
+        cut = _next_cut(name, widths, size, losses[name], full[name], measure, rounding)
+        if cut is None:
+            continue
+        if waiting and cut.rate > waiting[0][0]:
+            heapq.heappush(waiting, (cut.rate, next(order), name))
+            continue
+        widths = widths.with_channels({name: cut.channels})
+        size = measure(widths)
+        heapq.heappush(waiting, (cut.rate, next(order), name))
+    return widths
+
+
+def _next_cut(
+    name: str, widths: Widths, size: float, losses: list[float], full: int, measure: Measure, rounding: int
+) -> _Cut | None:
+    """The smallest cut of a layer that saves anything; None where there is none."""
+    now = widths.channels[name]
+    for channels in range((now - 1) // rounding * rounding, 0, -rounding):
+        saved = size - measure(widths.with_channels({name: channels}))
+        if saved > 0.0:
+            return _Cut((losses[full - channels] - losses[full - now]) / saved, channels)
+    return None
+
+
+def kept_channels(scores: Tensor, count: int) -> Tensor:
+    """The channels of the highest scores, of equal ones the first, in their order: int64 (count,)."""
+    return scores.argsort(descending=True, stable=True)[:count].sort().values

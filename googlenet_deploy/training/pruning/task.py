@@ -1,0 +1,115 @@
+"""Pruning a trained network: from its checkpoint to that of a smaller one, which imitates it while it learns."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.device.registry import load_member
+from googlenet_deploy.device.targets.target import Target, load_target
+from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.training.pruning.options import DEFAULT_ROUNDING, INT8_ROUNDING, MEASURES
+
+with requires("train"):
+    from googlenet_deploy.training.distillation import ImitationLoss, Teacher, load_teacher
+    from googlenet_deploy.training.network import TrainedNetwork, build_network
+    from googlenet_deploy.training.pruning.select import check_reachable
+    from googlenet_deploy.training.pruning.trainer import ChannelPruning, PruningTrainer, all_channels
+    from googlenet_deploy.training.setup import Task, write_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.training.data.dataset import TrainingData
+    from googlenet_deploy.training.options import TrainingOptions
+    from googlenet_deploy.training.pruning.options import PruningOptions
+
+
+def pruning_task(options: TrainingOptions, data: TrainingData) -> Task:
+    """What `train --prune` trains and writes.
+
+    Raises:
+        UsageError: Options contradict pruning, or so much cannot be removed.
+        BadWeightsError: The weights do not load.
+    """
+    assert options.pruning is not None
+    _check_options(options)
+    network = build_network(replace(options, sparsity="none"), data)
+    if network.fresh_classifier:
+        raise UsageError(
+            f"--prune: {options.weights} was trained on other classes, so nothing says which channels these need",
+            "fine-tune it to them first (`train --weights`), then prune the result",
+        )
+    pruning = open_pruning(options.pruning, network)
+    teacher = _teacher(network, data, pruning)
+    network = replace(
+        network,
+        teacher_sha256=teacher.sha256,
+        notes=(*network.notes, *_notes(pruning, options)),
+    )
+
+    def write(path: Path, model: GoogLeNet, record: dict[str, Any]) -> None:
+        write_checkpoint(path, model, {**record, "pruning": pruning.to_record(model.widths)}, network, data)
+
+    criterion = ImitationLoss(
+        network.model, teacher, options.distillation, options.label_smoothing, options.auxiliary_weight
+    )
+    return Task(
+        network,
+        data,
+        write,
+        criterion,
+        trainer=partial(PruningTrainer, pruning=pruning),
+        first_epoch=options.pruning.last_epoch,
+    )
+
+
+def open_pruning(options: PruningOptions, network: TrainedNetwork) -> ChannelPruning:
+    """Opens the measure, and checks that as much as is asked for can be removed.
+
+    Raises:
+        UsageError: It cannot, or the target is unknown.
+    """
+    target = load_target(options.target) if options.target else None
+    size = network.options.input_size
+    assert size is not None
+    rounding = options.rounding or _rounding(target)
+    widths = network.model.widths
+    measure = load_member(MEASURES[options.by])(network.model, size, target)
+    check_reachable(widths, measure, options.share, options.by, rounding)
+    return ChannelPruning(options, rounding, measure, widths, all_channels(widths))
+
+
+def _rounding(target: Target | None) -> int:
+    """INT8 kernels take channels in vectors of 32 (TensorRT's kCHW32), FP16 ones in 8 or 16."""
+    return INT8_ROUNDING if target is not None and target.has_int8 else DEFAULT_ROUNDING
+
+
+def _teacher(network: TrainedNetwork, data: TrainingData, pruning: ChannelPruning) -> Teacher:
+    """The network of --distill-from, or the unpruned one, of whose channels those that are left are compared."""
+    if network.options.distill_from:
+        return load_teacher(network.options.distill_from, network, data)
+    unpruned = copy.deepcopy(network.model).without_auxiliary().requires_grad_(False).eval()
+    return Teacher(unpruned, channels=pruning.module_channels)
+
+
+def _check_options(options: TrainingOptions) -> None:
+    if options.weights is None:
+        raise UsageError("--prune prunes a trained network: give its --weights")
+    if options.freeze != "none":
+        raise UsageError("--prune and --freeze exclude each other: every layer must adapt to what is left")
+    if options.sparsity not in (None, "none"):
+        raise UsageError(
+            f"--prune and --sparsity {options.sparsity} exclude each other", "prune first, then train with --sparsity"
+        )
+
+
+def _notes(pruning: ChannelPruning, options: TrainingOptions) -> list[str]:
+    chosen = pruning.options
+    whom = options.distill_from or "the unpruned network"
+    learns = "labels" if options.distillation == 0 else whom if options.distillation == 1 else f"labels and {whom}"
+    what = f"pruning {chosen.share:.0%} of the {chosen.by} in {chosen.steps} steps by {chosen.importance}"
+    return [f"{what}, channels in multiples of {pruning.rounding}; learns from {learns}"]

@@ -1,0 +1,147 @@
+"""Training that prunes at the beginning of some epochs."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from googlenet_deploy.device.registry import load_member
+from googlenet_deploy.errors import requires
+from googlenet_deploy.training.pruning.options import IMPORTANCES
+
+with requires("train"):
+    import torch
+    from torch import Tensor
+
+    from googlenet_deploy.training.data.mixup import Targets
+    from googlenet_deploy.training.loop import ClassifierLoss, Trainer
+    from googlenet_deploy.training.pruning.remove import remove_channels
+    from googlenet_deploy.training.pruning.select import kept_channels, select_widths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from googlenet_deploy.model.widths import Widths
+    from googlenet_deploy.training.loop import RunControl
+    from googlenet_deploy.training.pruning.options import PruningOptions
+    from googlenet_deploy.training.pruning.select import Measure
+
+SCORING_IMAGES = 512  # of all processes together
+KEPT = "kept."  # of the names of tensors in a training state
+
+
+@dataclass
+class ChannelPruning:
+    """What is pruned, and how far it has come.
+
+    Attributes:
+        options: What was asked for.
+        rounding: Channels that a layer keeps are a multiple of this.
+        measure: The size of a network of some widths.
+        unpruned: The widths that the run begins with.
+        kept: By layer, the channels of the unpruned network that are left, int64.
+    """
+
+    options: PruningOptions
+    rounding: int
+    measure: Measure
+    unpruned: Widths
+    kept: dict[str, Tensor]
+
+    def module_channels(self) -> dict[str, Tensor]:
+        """What is left of the outputs of conv3 and of the Inception modules, whose branches are concatenated."""
+        found = {"conv3": self.kept["conv3"]}
+        for name, widths in self.unpruned.modules.items():
+            branches = ("conv1x1", "conv3x3", "conv5x5", "pool_proj")
+            starts = itertools.accumulate((getattr(widths, branch) for branch in branches), initial=0)
+            parts = [self.kept[f"{name}.{branch}"] + start for branch, start in zip(branches, starts, strict=False)]
+            found[name] = torch.cat(parts)
+        return found
+
+    def describe(self, widths: Widths) -> str:
+        """How much of the unpruned network is left."""
+        before, after = self.measure(self.unpruned), self.measure(widths)
+        return f"{after:,.4g} of {before:,.4g} {self.options.by} left ({after / before:.1%})"
+
+    def to_record(self, widths: Widths) -> dict[str, Any]:
+        """For the training record of a checkpoint."""
+        before, after = self.measure(self.unpruned), self.measure(widths)
+        return {"by": self.options.by, "before": before, "after": after, "removed": 1.0 - after / before}
+
+
+def all_channels(widths: Widths) -> dict[str, Tensor]:
+    """Every channel of every layer, int64."""
+    return {name: torch.arange(count) for name, count in widths.channels.items()}
+
+
+class PruningTrainer(Trainer):
+    """A trainer whose network becomes smaller as it learns; see `Trainer` for the other arguments.
+
+    Args:
+        pruning: What is pruned and when; changed in place.
+    """
+
+    def __init__(self, *arguments: Any, pruning: ChannelPruning, **named: Any) -> None:  # noqa: ANN401 - Trainer's
+        super().__init__(*arguments, **named)
+        self.pruning = pruning
+
+    def before_epoch(self, control: RunControl) -> None:
+        """Prunes where a step begins with this epoch."""
+        pruning = self.pruning
+        step = pruning.options.step_at(self.epoch)
+        if not step:
+            return
+        scores = self._scores()
+        goal = pruning.options.remaining(step) * pruning.measure(pruning.unpruned)
+        widths = select_widths(self.model.widths, scores, pruning.measure, goal, pruning.rounding)
+        kept = {name: kept_channels(scores[name], count) for name, count in widths.channels.items()}
+        self._remove(kept)
+        pruning.kept = {name: channels[kept[name]] for name, channels in pruning.kept.items()}
+        control.note(f"pruning step {step} of {pruning.options.steps}: {pruning.describe(widths)}")
+
+    def own_tensors(self) -> Mapping[str, Tensor]:
+        """The channels that are left, so that a resumed run has the same network."""
+        return {f"{KEPT}{name}": channels for name, channels in self.pruning.kept.items()}
+
+    def adapt(self, stored: Mapping[str, Tensor]) -> None:
+        """Removes what a run had removed when its state was saved.
+
+        Raises:
+            ValueError: The state does not say what is left, or something that cannot be.
+            KeyError: It does not say that of a layer.
+        """
+        kept = {name: stored[f"{KEPT}{name}"] for name in self.pruning.kept}
+        for name, channels in kept.items():
+            _check_channels(name, channels, len(self.pruning.kept[name]))
+        self._remove(kept)
+        self.pruning.kept = kept
+
+    def _remove(self, kept: Mapping[str, Tensor]) -> None:
+        assert self.options.input_size is not None
+        remove_channels(self.model, kept, self.options.input_size)
+        self.rebuild()
+
+    def _scores(self) -> dict[str, Tensor]:
+        """The importance of every channel over the first batches of the epoch, the same in every process."""
+        self.model.eval()
+        scores: dict[str, Tensor] = load_member(IMPORTANCES[self.pruning.options.importance])(
+            self.model, self._losses()
+        )
+        joined = self.processes.sum(torch.cat(list(scores.values())).to(self.device)).cpu()
+        parts = torch.split(joined, [len(part) for part in scores.values()])
+        return dict(zip(scores, parts, strict=True))
+
+    def _losses(self) -> Iterator[Tensor]:
+        """The loss of the labels alone: an imitated network is no further away than rounding at first."""
+        loss = ClassifierLoss(self.options.label_smoothing, 0.0)
+        batches = max(1, min(self.steps, SCORING_IMAGES // self.feed.size))
+        for batch in itertools.islice(self.feed.batches(self.epoch), batches):
+            inputs, labels = self.prepare(batch), batch.labels.to(self.device)
+            yield loss(self.model(inputs).float(), inputs, Targets(labels))
+
+
+def _check_channels(name: str, channels: Tensor, count: int) -> None:
+    values = channels.tolist() if channels.dtype == torch.int64 and channels.dim() == 1 else []
+    if not values or values != sorted(set(values)) or values[0] < 0 or values[-1] >= count:
+        raise ValueError(f"the channels that are left of {name} are damaged")
