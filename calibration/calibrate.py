@@ -15,8 +15,8 @@ from googlenet_deploy import __version__
 from googlenet_deploy.calibration.collect import FOLDS, Collection, Collector, load_state, save_state
 from googlenet_deploy.calibration.histogram import Histogram, Outline, outline
 from googlenet_deploy.calibration.images import ImageSelection, hash_contents, hash_images
-from googlenet_deploy.calibration.methods import AUTO, DEFAULT_PERCENTILE, METHODS
-from googlenet_deploy.calibration.placement import PlacementOptions, place
+from googlenet_deploy.calibration.options import CalibrationOptions, PlacementOptions
+from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.calibration.table import (
     CONTENT_DIGITS,
     FALLBACK_AMAX,
@@ -31,7 +31,7 @@ from googlenet_deploy.calibration.watched_tensors import Observation, plan_obser
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.progress import progress
-from googlenet_deploy.errors import BadModelError, InputError, UsageError
+from googlenet_deploy.errors import BadModelError, InputError
 from googlenet_deploy.graph.files import input_specification, load_classifier, read_metadata
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
@@ -165,41 +165,7 @@ def _merged(collection: Collection, sources: Iterable[str], fold: int | None = N
     return whole
 
 
-# Small batches keep the watched tensors small; larger ones are no faster on a CPU.
-BATCH_SIZE = 2
 BATCHES_BETWEEN_SAVES = 64
-
-
-@dataclass(frozen=True)
-class CalibrationOptions:
-    """How calibration works.
-
-    Attributes:
-        method: The table's own method: one of `METHODS` or "auto".
-        percentile: Share of absolute values that the percentile method keeps, in percent.
-        every_tensor: Record all activations, for TensorRT's own cache and its accelerator, and not only those
-            that a Q/DQ model needs.
-        batch_size: Images per batch, where the model leaves it open.
-        threads: Threads of ONNX Runtime; one per core where None.
-        state: A file to go on from if it exists, and to keep the counts in.
-        quiet: Show no progress.
-    """
-
-    method: str = AUTO
-    percentile: float = DEFAULT_PERCENTILE
-    every_tensor: bool = True
-    batch_size: int = BATCH_SIZE
-    threads: int | None = None
-    state: str | None = None
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method not in (*METHODS, AUTO):
-            raise UsageError(f"unknown method {self.method!r}: choose one of {', '.join((*METHODS, AUTO))}")
-        if not 0 < self.percentile <= 100:
-            raise UsageError(f"a percentile is above 0 and up to 100, not {self.percentile}")
-        if self.batch_size < 1:
-            raise UsageError("the batch size must be at least 1")
 
 
 @dataclass(frozen=True)

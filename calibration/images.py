@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from googlenet_deploy.calibration.options import DEFAULT_COUNT
 from googlenet_deploy.device.files import sha256_file
 from googlenet_deploy.device.images.folders import describe_left_out
 from googlenet_deploy.device.images.pipeline import Batch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from googlenet_deploy.calibration.options import ImageOptions
     from googlenet_deploy.calibration.table import CalibrationTable
     from googlenet_deploy.device.files import PathLike
 
@@ -95,6 +97,20 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
     rest = sorted(set(range(len(images))) - set(drawn))
     chosen, others = (tuple(images[index] for index in part) for part in (drawn, rest))
     return ImageSelection(chosen, others, _others(found))
+
+
+def choose_images(options: ImageOptions) -> ImageSelection:
+    """The images that the options of a calibration ask for.
+
+    Raises:
+        InputError: There are no images.
+        UsageError: None were asked for.
+    """
+    if options.images is None:
+        raise UsageError("images are needed to calibrate on", "give --images PATH")
+    if options.count is None and not is_list(options.images):
+        return select_images(options.images, DEFAULT_COUNT, options.seed)
+    return select_images(options.images, options.count, options.seed)
 
 
 def spread(images: Sequence[ImageSource], count: int) -> list[ImageSource]:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.calibration.options import PlacementOptions
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, requires
 from googlenet_deploy.graph.graph import (
@@ -48,24 +49,6 @@ QUANTIZED_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 FLOAT_OPERATORS = frozenset({"Einsum", "LSTM", "GRU", "RNN", "DeformConv", "Attention"})
 QUANTIZATION_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 FOREIGN_REMEDY = "give the model as it was before ONNX Runtime or another tool optimised and fused it"
-
-
-@dataclass(frozen=True)
-class PlacementOptions:
-    """What is quantised.
-
-    Attributes:
-        quantize_input: Quantise the network's input, so that the first convolution runs in INT8 too.
-        quantize_classifier: Quantise Gemm layers, and a MatMul that no other layer follows.
-        excluded: Names of nodes that stay in float.
-        dla: Put a pair on every tensor that may have one, with one scale for all inputs and the output of a
-            Concat, as NVIDIA's deep-learning accelerator wants it.
-    """
-
-    quantize_input: bool = True
-    quantize_classifier: bool = True
-    excluded: frozenset[str] = frozenset()
-    dla: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,7 +173,7 @@ def _check_graph(graph: GraphView, options: PlacementOptions) -> None:
     if half:
         raise BadModelError(graph.path, f"holds FP16 constants ({half[0]})", "give the FP32 model that `export` wrote")
     known = {graph.name_of(node) for node in graph.nodes}
-    unknown = sorted(options.excluded - known)
+    unknown = sorted(set(options.excluded) - known)
     if unknown:
         raise UsageError(f"{graph.path}: there is no node named {unknown[0]!r} to leave in float")
 

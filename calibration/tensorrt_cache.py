@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.calibration.methods import ALGORITHMS
-from googlenet_deploy.calibration.placement import PlacementOptions, place
+from googlenet_deploy.calibration.options import PlacementOptions
+from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.calibration.table import group_scales, scale_from_amax
 from googlenet_deploy.calibration.watched_tensors import is_fused
 from googlenet_deploy.device.files import reason, write_text

@@ -17,17 +17,16 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator, Optional
 
-from googlenet_deploy.calibration.methods import ALGORITHMS, AUTO, DEFAULT_PERCENTILE, METHODS
-from googlenet_deploy.cli.arguments import add_preprocessing_options, positive, refuse_unused, report_skipped
+from googlenet_deploy.calibration.options import CacheOptions, CalibrationOptions, ImageOptions
+from googlenet_deploy.cli.arguments import add_preprocessing_options, report_skipped
+from googlenet_deploy.device.options import add_options, read_options, refuse_given
 from googlenet_deploy.device.text import LONGEST_LINE, printable
-from googlenet_deploy.errors import OutputError, UsageError
+from googlenet_deploy.errors import OutputError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource
-    from googlenet_deploy.calibration.images import ImageSelection
+    from googlenet_deploy.calibration.calibrate import CalibrationSource
     from googlenet_deploy.calibration.table import CalibrationTable
 
-DEFAULT_COUNT = 256
 WORST_SHOWN = 5
 
 
@@ -35,78 +34,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("model", metavar="MODEL", help="an FP32 ONNX model")
     parser.add_argument("--output", required=True, metavar="FILE", help="where the table goes (.json)")
-    add_image_options(parser.add_argument_group("images"), required=True)
-    add_method_options(parser.add_argument_group("calibration"))
-    add_cache_options(parser.add_argument_group("TensorRT's own cache"))
+    for options in (ImageOptions, CalibrationOptions, CacheOptions):
+        add_options(parser, options)
     add_preprocessing_options(parser)
-
-
-def add_image_options(group: argparse._ArgumentGroup, *, required: bool) -> None:
-    """Which images calibrate."""
-    group.add_argument(
-        "--images",
-        required=required,
-        metavar="PATH",
-        help="a folder, a pattern, or a .txt file that lists one image per line, relative to itself",
-    )
-    group.add_argument(
-        "--count",
-        type=positive,
-        metavar="N",
-        help=f"draw N images at random (default: {DEFAULT_COUNT} of a folder, all of a list)",
-    )
-    group.add_argument("--seed", type=int, default=0, metavar="S", help="of the draw (default 0)")
-
-
-def add_method_options(group: argparse._ArgumentGroup) -> None:
-    """How thresholds are found, and how the pass over the images is made."""
-    group.add_argument(
-        "--method", choices=(AUTO, *METHODS), default="auto", help="whose thresholds are used (default auto)"
-    )
-    group.add_argument(
-        "--percentile",
-        type=float,
-        default=DEFAULT_PERCENTILE,
-        metavar="P",
-        help="share of values that the percentile method keeps (default %(default)s)",
-    )
-    group.add_argument(
-        "--tensors",
-        choices=("all", "quantized"),
-        default="all",
-        help="observe all activations, as TensorRT's cache and DLAs need it, or only those that a Q/DQ model quantises "
-        "(default all)",
-    )
-    group.add_argument("--resume", metavar="FILE", help="resume from this checkpoint if it exists, and keep it updated")
-    group.add_argument("--batch", type=positive, default=2, metavar="N", help="images per batch (default 2)")
-    group.add_argument("--threads", type=positive, metavar="N", help="the model's threads (default: one per core)")
-    group.add_argument("--quiet", action="store_true", help="show no progress")
-
-
-def add_cache_options(group: argparse._ArgumentGroup) -> None:
-    """TensorRT's text form of the table."""
-    group.add_argument("--cache", metavar="FILE", help="also write a calibration cache for implicit INT8")
-    group.add_argument(
-        "--tensorrt-version", metavar="V", help="the TensorRT that will read the cache, such as 8.5.2 (JetPack 5.1)"
-    )
-    group.add_argument(
-        "--algorithm",
-        choices=ALGORITHMS,
-        default=ALGORITHMS[0],
-        help="what the cache says it comes from; must be the builder's calibrator (default %(default)s, trtexec's)",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Calibrates, writes the table and the cache, and prints what was found."""
-    check_cache_options(arguments)
+    images, cache = read_options(arguments, ImageOptions), cache_options(arguments)
+    options = read_options(arguments, CalibrationOptions)
     from googlenet_deploy.calibration.calibrate import calibrate
+    from googlenet_deploy.calibration.images import choose_images
     from googlenet_deploy.device.files import check_writable
 
-    check_writable(arguments.output, arguments.cache, arguments.resume)
+    check_writable(arguments.output, cache.cache, options.state)
     source = open_model(arguments)
-    selection = choose_images(arguments)
-    options = calibration_options(arguments)
+    selection = choose_images(images)
     with resumable(options):
         result = calibrate(source, selection, options)
         result.table.save(arguments.output)
@@ -114,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in result.warnings:
         print(f"warning: {printable(warning, LONGEST_LINE)}", file=sys.stderr)
     print_table(result.table, len(result.skipped), arguments.output)
-    write_cache(arguments, source, result.table)
+    write_cache(cache, source, result.table)
     return 0
 
 
@@ -134,17 +77,16 @@ def resumable(options: CalibrationOptions) -> Iterator[None]:
     discard_state(options)
 
 
-def check_cache_options(arguments: argparse.Namespace) -> None:
-    """Refuses a cache for an unknown version before any work is done."""
-    if arguments.cache is None:
-        unset = {"tensorrt_version": None, "algorithm": ALGORITHMS[0]}
-        refuse_unused(arguments, unset, "describes what --cache writes: give --cache FILE too")
-        return
-    if arguments.tensorrt_version is None:
-        raise UsageError("--cache needs --tensorrt-version, such as 8.5.2 for JetPack 5.1")
-    from googlenet_deploy.calibration.tensorrt_cache import header_number
+def cache_options(arguments: argparse.Namespace) -> CacheOptions:
+    """The options of the cache, checked before any work is done."""
+    if not hasattr(arguments, "cache"):
+        refuse_given(arguments, CacheOptions, "describes what --cache writes: give --cache FILE too")
+    options = read_options(arguments, CacheOptions)
+    if options.tensorrt_version is not None:
+        from googlenet_deploy.calibration.tensorrt_cache import header_number
 
-    header_number(arguments.tensorrt_version)
+        header_number(options.tensorrt_version)
+    return options
 
 
 def open_model(arguments: argparse.Namespace) -> CalibrationSource:
@@ -153,31 +95,6 @@ def open_model(arguments: argparse.Namespace) -> CalibrationSource:
     from googlenet_deploy.cli.arguments import stated_preprocessing
 
     return open_source(arguments.model, stated_preprocessing(arguments, arguments.model))
-
-
-def choose_images(arguments: argparse.Namespace) -> ImageSelection:
-    """The images of --images, --count and --seed."""
-    from googlenet_deploy.calibration.images import is_list, select_images
-
-    count: Optional[int] = arguments.count
-    if count is not None or is_list(arguments.images):
-        return select_images(arguments.images, count, arguments.seed)
-    return select_images(arguments.images, DEFAULT_COUNT, arguments.seed)
-
-
-def calibration_options(arguments: argparse.Namespace) -> CalibrationOptions:
-    """The options that `calibrate` and `quantize` share."""
-    from googlenet_deploy.calibration.calibrate import CalibrationOptions
-
-    return CalibrationOptions(
-        method=arguments.method,
-        percentile=arguments.percentile,
-        every_tensor=arguments.tensors == "all",
-        batch_size=arguments.batch,
-        threads=arguments.threads,
-        state=arguments.resume,
-        quiet=arguments.quiet,
-    )
 
 
 def print_table(table: CalibrationTable, skipped: int, path: Optional[str]) -> None:
@@ -198,14 +115,14 @@ def print_table(table: CalibrationTable, skipped: int, path: Optional[str]) -> N
         print(f"table: {path}")
 
 
-def write_cache(arguments: argparse.Namespace, source: CalibrationSource, table: CalibrationTable) -> None:
+def write_cache(options: CacheOptions, source: CalibrationSource, table: CalibrationTable) -> None:
     """Writes TensorRT's cache where one is asked for."""
-    if arguments.cache is None:
+    if options.cache is None or options.tensorrt_version is None:
         return
     from googlenet_deploy.calibration.tensorrt_cache import cache_from_table
 
-    cache, notes = cache_from_table(table, source.model, arguments.tensorrt_version, arguments.algorithm)
-    cache.save(arguments.cache)
+    cache, notes = cache_from_table(table, source.model, options.tensorrt_version, options.algorithm)
+    cache.save(options.cache)
     for note in notes:
         print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
-    print(f"cache: {arguments.cache} ({len(cache.scales)} tensors, TensorRT {arguments.tensorrt_version})")
+    print(f"cache: {options.cache} ({len(cache.scales)} tensors, TensorRT {options.tensorrt_version})")

@@ -24,7 +24,8 @@ def lint_or_repair(arguments: argparse.Namespace) -> int:
 def _check_alone(arguments: argparse.Namespace) -> None:
     """--lint and --repair bring their model and take no options of quantisation, which would be ignored silently."""
     mode = "--lint" if arguments.lint else "--repair"
-    others = {"a second model": arguments.model, "--images": arguments.images, "--table": arguments.table}
+    others = {"a second model": arguments.model, "--table": arguments.table}
+    others["--images"] = getattr(arguments, "images", None)
     others["--refine"] = arguments.refine
     others["--output, since it writes nothing"] = arguments.output if arguments.lint else None
     for name, value in others.items():

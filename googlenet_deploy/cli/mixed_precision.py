@@ -6,92 +6,54 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Dict, Optional, Sequence, Tuple
 
-from googlenet_deploy.cli.arguments import gate
 from googlenet_deploy.device.text import LONGEST_LINE, printable
-from googlenet_deploy.errors import GateError, UsageError
+from googlenet_deploy.errors import GateError
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
     from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice
     from googlenet_deploy.quantization.mixed_precision.search import Budget
     from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
+    from googlenet_deploy.quantization.options import BudgetOptions, QuantizeRequest
     from googlenet_deploy.quantization.quantize import HoldOutImages, QuantizationResult
 
-CHECK_IMAGES, BUDGET_IMAGES = 64, 256
 SHOWN = 10
 
 
-def add_budget_options(group: argparse._ArgumentGroup) -> None:
-    """The options."""
-    group.add_argument(
-        "--budget",
-        action="append",
-        type=gate,
-        default=[],
-        metavar="NAME=VALUE",
-        help="leave the fewest multiply-adds in float that keep it: top1 (percentage points that may be lost), "
-        "agreement (percent of the best classes that stay) or sqnr (dB of the scores); exit with status 3 where that "
-        "cannot be done; may be repeated",
-    )
-    group.add_argument(
-        "--sensitivity", metavar="FILE", help="what each layer's quantisation costs and saves, as JSON; takes minutes"
-    )
-    group.add_argument("--labels", metavar="FILE", help="CSV of filename,label, for a budget on top1")
-    group.add_argument("--class-names", metavar="FILE", help="one per line, or imagenet (default: the model's own)")
-
-
-def check_budget_options(arguments: argparse.Namespace) -> None:
-    """Refuses what does not fit together before any work is done."""
-    wanted = arguments.budget or arguments.sensitivity
-    if wanted and not (arguments.images or arguments.check_from):
-        raise UsageError("--budget and --sensitivity need images: give --images or --check-from")
-    if wanted and arguments.check_images == 0:
-        raise UsageError("--budget and --sensitivity need images: --check-images 0 leaves none")
-    names = [name for name, _ in arguments.budget]
-    if len(set(names)) < len(names):
-        raise UsageError("--budget: each name may be given once")
-    if arguments.labels and "top1" not in names:
-        raise UsageError("--labels is for a budget on top1: give --budget top1=VALUE")
-    budgets_of(arguments)
-
-
-def budgets_of(arguments: argparse.Namespace) -> Tuple[Budget, ...]:
+def budgets_of(options: BudgetOptions) -> Tuple[Budget, ...]:
     """The budgets of --budget."""
-    if not arguments.budget:
+    if not options.budget:
         return ()
     from googlenet_deploy.quantization.mixed_precision.search import Budget
 
-    return tuple(Budget(name, value) for name, value in arguments.budget)
+    return tuple(Budget(name, value) for name, value in options.budget.items())
 
 
-def image_count(arguments: argparse.Namespace) -> int:
-    """How many hold-out images: what --check-images says, else more for a budget than for a check."""
-    if arguments.check_images is not None:
-        return int(arguments.check_images)
-    return BUDGET_IMAGES if arguments.budget else CHECK_IMAGES
-
-
-def hold_out_images(arguments: argparse.Namespace, source: CalibrationSource) -> HoldOutImages:
+def hold_out_images(
+    arguments: argparse.Namespace, request: QuantizeRequest, source: CalibrationSource
+) -> HoldOutImages:
     """The images of --check-from, and the labels that a budget on top1 needs."""
     from googlenet_deploy.calibration.images import select_images
     from googlenet_deploy.quantization.quantize import HoldOutImages
 
-    selection = select_images(arguments.check_from, None) if arguments.check_from else None
-    if not any(name == "top1" for name, _ in arguments.budget):
+    place = request.check.check_from
+    selection = select_images(place, None) if place else None
+    if "top1" not in request.budget.budget or request.hold_out_place is None:
         return HoldOutImages(selection)
-    return HoldOutImages(selection, _labels(arguments, source))
+    return HoldOutImages(selection, _labels(arguments, request.hold_out_place, request.budget.labels, source))
 
 
-def _labels(arguments: argparse.Namespace, source: CalibrationSource) -> Dict[str, int]:
+def _labels(
+    arguments: argparse.Namespace, folder: str, table: Optional[str], source: CalibrationSource
+) -> Dict[str, int]:
     """The true class by image name, as the images are named when they are searched for."""
     from googlenet_deploy.cli.evaluate import class_index
     from googlenet_deploy.evaluation.dataset import read_labelled_images
     from googlenet_deploy.graph.files import read_metadata
 
-    folder = arguments.check_from or arguments.images
     metadata = read_metadata(source.path, source.model)
     classes = class_index(arguments, metadata)
-    labelled = read_labelled_images(folder, arguments.labels, classes)
+    labelled = read_labelled_images(folder, table, classes)
     for remark in labelled.remarks:
         print(f"note: {printable(remark, LONGEST_LINE)}", file=sys.stderr)
     return {image.name: label for image, label in zip(labelled.sources, labelled.labels)}
@@ -126,16 +88,16 @@ def _print_table(title: str, layers: Sequence[LayerSensitivity], precision: Prec
         )
 
 
-def write_sensitivity(arguments: argparse.Namespace, result: QuantizationResult) -> None:
-    """Writes the JSON file of --sensitivity."""
-    if not arguments.sensitivity or result.precision is None:
+def write_sensitivity(path: Optional[str], model: str, result: QuantizationResult) -> None:
+    """Writes the JSON file of --sensitivity, where one was asked for."""
+    if not path or result.precision is None:
         return
     from googlenet_deploy import __version__
     from googlenet_deploy.device.files import write_json
 
-    values = {"model": arguments.model, "unseen": result.unseen, **result.precision.to_dict()}
-    write_json(arguments.sensitivity, {**values, "tool": f"googlenet-deploy {__version__}"})
-    print(f"sensitivity: {arguments.sensitivity}")
+    values = {"model": model, "unseen": result.unseen, **result.precision.to_dict()}
+    write_json(path, {**values, "tool": f"googlenet-deploy {__version__}"})
+    print(f"sensitivity: {path}")
 
 
 def apply_budget(precision: Optional[PrecisionChoice]) -> None:

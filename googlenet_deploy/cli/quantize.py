@@ -19,41 +19,41 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Mapping, Optional
 
-from googlenet_deploy.calibration.methods import DEFAULT_PERCENTILE
-from googlenet_deploy.cli.arguments import add_preprocessing_options, gate, refuse_unused, report_skipped
-from googlenet_deploy.cli.calibrate import (
-    add_cache_options,
-    add_image_options,
-    add_method_options,
-    calibration_options,
-    check_cache_options,
-    choose_images,
-    open_model,
-    print_table,
-    resumable,
-    write_cache,
+from googlenet_deploy.calibration.options import (
+    IMAGES,
+    CacheOptions,
+    CalibrationOptions,
+    ImageOptions,
+    PlacementOptions,
 )
+from googlenet_deploy.cli.arguments import add_preprocessing_options, report_skipped
+from googlenet_deploy.cli.calibrate import cache_options, open_model, print_table, resumable, write_cache
 from googlenet_deploy.cli.lint import lint_or_repair, print_findings
 from googlenet_deploy.cli.mixed_precision import (
-    add_budget_options,
     apply_budget,
     budgets_of,
-    check_budget_options,
     hold_out_images,
-    image_count,
     print_precision,
     write_sensitivity,
 )
+from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GateError, UsageError
-from googlenet_deploy.evaluation.gates import OF_A_REFERENCE
+from googlenet_deploy.quantization.options import (
+    CHECK,
+    MIXED,
+    PLACEMENT,
+    BudgetOptions,
+    CheckOptions,
+    QuantizeRequest,
+    WeightOptions,
+)
 from googlenet_deploy.quantization.refine.registry import DEFAULT, EQUALIZE, SETS, need_images, parse_refinements
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.calibrate import CalibrationSource
-    from googlenet_deploy.calibration.placement import PlacementOptions
     from googlenet_deploy.calibration.table import CalibrationTable
     from googlenet_deploy.quantization.quantize import QuantizationOptions, QuantizationResult
 
@@ -83,13 +83,13 @@ def chosen_refinements(arguments: argparse.Namespace) -> List[str]:
     names = parse_refinements(arguments.refine)
     if EQUALIZE in names:
         for option in ("table", "save_table", "cache"):
-            if getattr(arguments, option):
+            if getattr(arguments, option, None):
                 raise UsageError(
                     f"--refine equalize changes the model before calibration, so --{option.replace('_', '-')} would "
                     "belong to another model",
                     "leave one of them out",
                 )
-    if not arguments.images and need_images(names):
+    if not getattr(arguments, "images", None) and need_images(names):
         raise UsageError("--refine bias and rounding need --images", "give the images of the calibration too")
     return names
 
@@ -98,169 +98,128 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="an FP32 ONNX model")
     parser.add_argument("--output", metavar="FILE", help="where the INT8 model goes")
-    images = parser.add_argument_group("images or table")
-    add_image_options(images, required=False)
+    add_options(parser, ImageOptions)
+    images = option_group(parser, IMAGES)
     images.add_argument("--table", metavar="FILE", help="a table that `calibrate` wrote, instead of images")
     images.add_argument("--save-table", metavar="FILE", help="keep the table that was made from --images")
-    placement = parser.add_argument_group("what is quantised")
+    placement = option_group(parser, PLACEMENT)
     placement.add_argument("--target", metavar="T", help="a module, JetPack or TensorRT: refuse what it cannot run")
-    add_placement_options(placement)
-    _add_weights_option(placement)
-    add_method_options(parser.add_argument_group("calibration"))
-    add_cache_options(parser.add_argument_group("TensorRT's own cache"))
+    for options in (PlacementOptions, WeightOptions, CalibrationOptions, CacheOptions):
+        add_options(parser, options)
     add_refinement_options(parser.add_argument_group("better than rounding"))
-    add_budget_options(parser.add_argument_group("mixed precision"))
-    _add_check_options(parser.add_argument_group("check"))
-    add_preprocessing_options(parser)
-
-
-def add_placement_options(group: argparse._ArgumentGroup) -> None:
-    """What is quantised; for `train --qat` too."""
-    group.add_argument("--keep-input", action="store_true", help="leave the layer that reads the image in float")
-    group.add_argument("--keep-classifier", action="store_true", help="leave the classifier in float")
-    group.add_argument(
-        "--exclude", action="append", default=[], metavar="NODE", help="leave this layer in float; may be repeated"
+    add_options(parser, BudgetOptions)
+    add_options(parser, CheckOptions)
+    option_group(parser, MIXED).add_argument(
+        "--class-names", metavar="FILE", help="one per line, or imagenet (default: the model's own)"
     )
-    group.add_argument(
-        "--dla", action="store_true", help="a pair on every tensor and one scale around each Concat, for a Jetson's DLA"
-    )
-
-
-def _add_weights_option(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--weights",
-        choices=("float", "int8"),
-        help="store weights as float before Q/DQ, which every TensorRT reads, or as INT8 before DQ, in a quarter of "
-        "the space (default int8 where --target reads it, TensorRT 8.5 or later; else float)",
-    )
-
-
-def _add_check_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--check-images",
-        type=int,
-        metavar="N",
-        help="compare with FP32 on N images (default 64, with a budget 256; 0: none)",
-    )
-    group.add_argument(
-        "--check-from",
-        metavar="PATH",
-        help="where these images are: a folder, a pattern or a list (default: those of --images that calibration did "
-        "not draw)",
-    )
-    group.add_argument(
-        "--require",
-        action="append",
-        type=gate,
-        default=[],
-        metavar="NAME=VALUE",
-        help="exit with status 3 where agreement (percent) or sqnr (dB) is below; may be repeated",
-    )
-    group.add_argument(
-        "--keep-doubtful", action="store_true", help="write the result even where the check finds it ruined"
-    )
-    mode = group.add_mutually_exclusive_group()
+    mode = option_group(parser, CHECK).add_mutually_exclusive_group()
     mode.add_argument("--lint", metavar="MODEL", help="only name what TensorRT would refuse in a quantised model")
     mode.add_argument("--repair", metavar="MODEL", help="repair what can be repaired in a quantised model")
+    add_preprocessing_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantises, lints or repairs."""
     if arguments.lint or arguments.repair:
         return lint_or_repair(arguments)
-    _check_options(arguments)
+    request = _request(arguments)
+    from googlenet_deploy.calibration.images import choose_images
     from googlenet_deploy.device.files import check_writable
     from googlenet_deploy.graph.files import write_model
     from googlenet_deploy.quantization.quantize import quantize
     from googlenet_deploy.quantization.refine.registry import refinement_steps
 
-    check_writable(arguments.output, arguments.save_table, arguments.cache, arguments.sensitivity, arguments.resume)
+    check_writable(
+        arguments.output,
+        arguments.save_table,
+        request.cache.cache,
+        request.budget.sensitivity,
+        request.calibration.state,
+    )
     names = chosen_refinements(arguments)
     source = open_model(arguments)
-    _check_target(arguments, source)
-    before, after = refinement_steps(names, threads=arguments.threads, quiet=arguments.quiet)
+    placement = read_options(arguments, PlacementOptions)
+    _check_target(arguments, source, placement)
+    before, after = refinement_steps(names, threads=request.calibration.threads, quiet=request.calibration.quiet)
     table = _table(arguments, source)
-    selection = choose_images(arguments) if arguments.images else None
-    options = _options(arguments)
-    with resumable(options.calibration):
-        result = quantize(
-            source, table, selection, options, before=before, after=after, hold_out=hold_out_images(arguments, source)
-        )
+    selection = choose_images(request.images) if request.images.images else None
+    hold_out = hold_out_images(arguments, request, source)
+    with resumable(request.calibration):
+        options = _options(arguments, request, placement)
+        result = quantize(source, table, selection, options, before=before, after=after, hold_out=hold_out)
         write_model(arguments.output, result.model)
     _report(arguments, result)
-    write_sensitivity(arguments, result)
+    write_sensitivity(request.budget.sensitivity, arguments.model, result)
     if arguments.save_table:
         result.table.save(arguments.save_table)
-    write_cache(arguments, source, result.table)
+    write_cache(request.cache, source, result.table)
     apply_budget(result.precision)
-    _apply_gates(arguments.require, result)
+    _apply_gates(request.check.require, result)
     return 0
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
+def _request(arguments: argparse.Namespace) -> QuantizeRequest:
+    """What was asked for, where it fits together."""
     if not arguments.model or not arguments.output:
         raise UsageError("give the FP32 model, and --output for the INT8 one")
-    if not arguments.images and not arguments.table:
+    request = QuantizeRequest(
+        read_options(arguments, ImageOptions),
+        read_options(arguments, CalibrationOptions),
+        cache_options(arguments),
+        read_options(arguments, BudgetOptions),
+        read_options(arguments, CheckOptions),
+    )
+    if not request.images.images and not arguments.table:
         raise UsageError("give --images to calibrate on, or --table with a calibration")
     if arguments.save_table and arguments.table:
         raise UsageError("--save-table keeps the table of --images; there is a --table already")
     if arguments.table:
-        unset = {"percentile": DEFAULT_PERCENTILE, "tensors": "all", "resume": None}
-        refuse_unused(arguments, unset, "is for calibrating, but --table has a calibration")
-    if arguments.check_images is not None and arguments.check_images < 0:
-        raise UsageError("--check-images cannot be below 0")
-    for name, _ in arguments.require:
-        if name not in OF_A_REFERENCE:
-            raise UsageError(f"--require {name}: choose {' or '.join(OF_A_REFERENCE)}")
-        if not (arguments.images or arguments.check_from) or arguments.check_images == 0:
+        why = "is for calibrating, but --table has a calibration"
+        refuse_given(arguments, CalibrationOptions, why, only=("percentile", "every_tensor", "state"))
+    for name in request.check.require:
+        if not request.has_hold_out:
             raise UsageError(f"--require {name} needs --images, to compare with FP32")
-    check_budget_options(arguments)
-    check_cache_options(arguments)
+    if request.budget.wanted and not request.has_hold_out:
+        none = "--check-images 0 leaves none" if request.check.check_images == 0 else "give --images or --check-from"
+        raise UsageError(f"--budget and --sensitivity need images: {none}")
+    budgets_of(request.budget)
+    return request
 
 
-def _weights_for(arguments: argparse.Namespace) -> str:
+def _weights(arguments: argparse.Namespace) -> str:
     from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.quantization.qdq_insert import weights_for
 
-    return weights_for(load_target(arguments.target) if arguments.target else None)
+    chosen = read_options(arguments, WeightOptions).weights
+    return chosen or weights_for(load_target(arguments.target) if arguments.target else None)
 
 
-def _check_target(arguments: argparse.Namespace, source: CalibrationSource) -> None:
+def _check_target(arguments: argparse.Namespace, source: CalibrationSource, placement: PlacementOptions) -> None:
     if not arguments.target:
         return
     from googlenet_deploy.calibration.placement import check_target
     from googlenet_deploy.device.targets.target import load_target
     from googlenet_deploy.graph.graph import opset_of
 
-    for note in check_target(load_target(arguments.target), opset_of(source.model), dla=arguments.dla):
+    for note in check_target(load_target(arguments.target), opset_of(source.model), dla=placement.dla):
         print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
 
 
-def placement_options(arguments: argparse.Namespace) -> PlacementOptions:
-    """What `add_placement_options` asked for."""
-    from googlenet_deploy.calibration.placement import PlacementOptions
-
-    return PlacementOptions(
-        quantize_input=not arguments.keep_input,
-        quantize_classifier=not arguments.keep_classifier,
-        excluded=frozenset(arguments.exclude),
-        dla=arguments.dla,
-    )
-
-
-def _options(arguments: argparse.Namespace) -> QuantizationOptions:
+def _options(
+    arguments: argparse.Namespace, request: QuantizeRequest, placement: PlacementOptions
+) -> QuantizationOptions:
     from googlenet_deploy.quantization.qdq_insert import QdqOptions
     from googlenet_deploy.quantization.quantize import QuantizationOptions
 
     return QuantizationOptions(
-        placement=placement_options(arguments),
-        qdq=QdqOptions(weights=arguments.weights or _weights_for(arguments)),
-        calibration=calibration_options(arguments),
-        method=arguments.method,
-        checked=image_count(arguments),
-        budgets=budgets_of(arguments),
-        ranked=bool(arguments.sensitivity),
-        keep_doubtful=arguments.keep_doubtful,
+        placement=placement,
+        qdq=QdqOptions(weights=_weights(arguments)),
+        calibration=request.calibration,
+        method=request.calibration.method,
+        checked=request.hold_out_count,
+        budgets=budgets_of(request.budget),
+        ranked=bool(request.budget.sensitivity),
+        keep_doubtful=request.check.keep_doubtful,
     )
 
 
@@ -310,9 +269,9 @@ def _print_measure(result: QuantizationResult) -> None:
         )
 
 
-def _apply_gates(gates: List[Tuple[str, float]], result: QuantizationResult) -> None:
+def _apply_gates(gates: Mapping[str, float], result: QuantizationResult) -> None:
     assert result.measure is not None or not gates
-    for name, wanted in gates:
+    for name, wanted in gates.items():
         assert result.measure is not None
         value = result.measure.percent if name == "agreement" else result.measure.sqnr
         if value < wanted:

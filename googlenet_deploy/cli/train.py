@@ -38,7 +38,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.cli.quantize import add_placement_options, placement_options
+from googlenet_deploy.calibration.options import PlacementOptions
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, TrainingOptions)
     add_options(parser, PruningOptions)
     _add_qat_arguments(option_group(parser, QAT))
+    add_options(parser, PlacementOptions)
     add_options(parser, QatOptions)
 
 
@@ -91,7 +92,6 @@ def _add_qat_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--method", metavar="M", help="thresholds of the table to start from (default: the table's own choice)"
     )
-    add_placement_options(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -163,10 +163,11 @@ def _make_task(arguments: argparse.Namespace) -> MakeTask:
 
 
 def _qat_task(arguments: argparse.Namespace) -> MakeTask:
+    from googlenet_deploy.device.options import read_options
     from googlenet_deploy.quantization.quantize import QuantizationOptions
     from googlenet_deploy.training.qat.task import qat_task
 
-    quantization = QuantizationOptions(placement=placement_options(arguments), method=arguments.method)
+    quantization = QuantizationOptions(placement=read_options(arguments, PlacementOptions), method=arguments.method)
     return qat_task(arguments.qat, arguments.table, quantization, quiet=arguments.quiet)
 
 

@@ -49,6 +49,7 @@ class OptionSpec:
         below: Number that the value must not reach.
         parse: From the text on the command line; by default from the field's type.
         shown_default: The default as ``--help`` shows it; None shows the value itself.
+        repeated: The option may be given several times; each adds one element to the field's tuple or frozenset.
     """
 
     help: str
@@ -62,6 +63,7 @@ class OptionSpec:
     below: Optional[float] = None
     parse: Optional[Callable[[str], Any]] = None
     shown_default: Optional[str] = None
+    repeated: bool = False
 
 
 def option(default: Any, help: str, **spec: Any) -> Any:  # noqa: A002, ANN401 - as dataclasses.field and argparse
@@ -138,7 +140,9 @@ def read_options(
     return options(**{**given_options(arguments, options, prefix=prefix), **others})
 
 
-def refuse_given(arguments: argparse.Namespace, options: type, why: str, *, prefix: str = "") -> None:
+def refuse_given(
+    arguments: argparse.Namespace, options: type, why: str, *, prefix: str = "", only: Sequence[str] = ()
+) -> None:
     """Refuses options that nothing would read, instead of ignoring them silently.
 
     Args:
@@ -146,11 +150,14 @@ def refuse_given(arguments: argparse.Namespace, options: type, why: str, *, pref
         options: The dataclass that declares them.
         why: Ends the sentence that begins with the option.
         prefix: Of `add_options`.
+        only: The fields that are refused; all of them where empty.
 
     Raises:
         UsageError: One of them was given.
     """
     for name in given_options(arguments, options, prefix=prefix):
+        if only and name not in only:
+            continue
         raise UsageError(f"{flag_of(options, name)} {why}")
 
 
@@ -181,6 +188,8 @@ def option_words(options: Any, *, leave_out: Sequence[str] = ()) -> List[str]:  
             words.append(flag)
         elif isinstance(value, Mapping):
             words += [word for name, limit in value.items() for word in (flag, f"{name}={limit:g}")]
+        elif spec.repeated:
+            words += [word for part in value for word in (flag, _item_text(part))]
         elif isinstance(value, (tuple, list, frozenset)):
             words += [flag, ",".join(_item_text(part) for part in value)]
         else:
@@ -240,8 +249,25 @@ class _Named(argparse.Action):
         values: Any,  # noqa: ANN401 - as argparse declares it
         option_string: Optional[str] = None,
     ) -> None:
+        del parser
+        given = getattr(namespace, self.dest, {})
+        if values[0] in given:
+            raise UsageError(f"{option_string}: each name may be given once, and {values[0]} was given twice")
+        setattr(namespace, self.dest, {**given, values[0]: values[1]})
+
+
+class _Gathered(argparse.Action):
+    """Collects the values of a repeated option."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ANN401 - as argparse declares it
+        option_string: Optional[str] = None,
+    ) -> None:
         del parser, option_string
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), values[0]: values[1]})
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), values))
 
 
 def _flag(item: Field[Any], spec: OptionSpec) -> str:
@@ -257,6 +283,8 @@ def _keywords(item: Field[Any], spec: OptionSpec, kind: Any) -> Dict[str, Any]: 
     shared["metavar"] = spec.metavar or (f"{{{','.join(spec.choices)}}}" if spec.choices else None)
     if _is_mapping(plain):
         return {**shared, "type": named_number, "action": _Named}
+    if spec.repeated:
+        return {**shared, "type": spec.parse or _item_kind(plain), "action": _Gathered}
     return {**shared, "type": spec.parse or _parser_of(plain)}
 
 

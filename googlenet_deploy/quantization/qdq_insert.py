@@ -17,6 +17,7 @@ from googlenet_deploy.graph.edit import copy_model, drop_unread_constants, repla
 from googlenet_deploy.graph.graph import GraphView, attribute, opset_of
 from googlenet_deploy.graph.opset import ConvertOpset
 from googlenet_deploy.quantization.linear_layers import BIAS, find_bias
+from googlenet_deploy.quantization.options import WEIGHT_FORMS
 
 with requires("export"):
     import onnx
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.quantization.weights import QuantizedWeight
 
 SMALLEST_OPSET, IR_VERSION = 13, 7  # the two that belong together
-WEIGHT_FORMS = ("float", "int8")
 
 
 @dataclass(frozen=True)

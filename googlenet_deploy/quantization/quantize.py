@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.analysis.sparsity import require_pattern
-from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, calibrate
+from googlenet_deploy.calibration.calibrate import CalibrationSource, calibrate
 from googlenet_deploy.calibration.images import ImageSelection, held_back
-from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.options import CalibrationOptions, PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
@@ -22,6 +22,7 @@ from googlenet_deploy.quantization.findings import ERROR
 from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice, choose_precision
 from googlenet_deploy.quantization.mixed_precision.search import Budget
+from googlenet_deploy.quantization.options import CHECK_IMAGES
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
 from googlenet_deploy.quantization.quantized_model import QuantizedModel, Refinement, round_to_nearest
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.quantization.findings import Finding
 
-CHECKED_IMAGES = 64
 RUINED_REMEDY = "try other images, another --method, or --budget agreement=95; --keep-doubtful writes it all the same"
 
 # Changes the FP32 model before calibration without changing what it computes; also says what it did.
@@ -59,7 +59,7 @@ class QuantizationOptions:
     qdq: QdqOptions = field(default_factory=QdqOptions)
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
     method: str | None = None
-    checked: int = CHECKED_IMAGES
+    checked: int = CHECK_IMAGES
     budgets: tuple[Budget, ...] = ()
     ranked: bool = False
     keep_doubtful: bool = False

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.analysis.costs import CostModel
-from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
+from googlenet_deploy.calibration.options import PlacementOptions
+from googlenet_deploy.calibration.placement import QuantizationPlan, place
 from googlenet_deploy.calibration.table import CalibrationTable, group_scales
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.quantization.qdq_insert import QdqOptions, insert_qdq
@@ -98,7 +99,7 @@ def keep_in_float(quantized: QuantizedModel, reasons: Mapping[str, str]) -> Quan
     Raises:
         BadModelError: Nothing would be quantised any more.
     """
-    options = replace(quantized.plan.options, excluded=quantized.plan.options.excluded | frozenset(reasons))
+    options = replace(quantized.plan.options, excluded={*quantized.plan.options.excluded, *reasons})
     plan = place(GraphView(quantized.model), options)
     skipped = {name: reasons.get(name, quantized.plan.skipped.get(name, why)) for name, why in plan.skipped.items()}
     return replace(

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from googlenet_deploy.calibration.methods import AUTO, METHODS
-from googlenet_deploy.calibration.placement import PlacementOptions, place
+from googlenet_deploy.calibration.options import PlacementOptions
+from googlenet_deploy.calibration.placement import place
 from googlenet_deploy.calibration.table import CalibrationTable, ImageRecord, TensorRecord
 from googlenet_deploy.calibration.watched_tensors import plan_observations
 from googlenet_deploy.device.specification import Preprocessing

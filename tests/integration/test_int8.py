@@ -154,8 +154,8 @@ class TestCalibrate:
     @pytest.mark.parametrize(
         ("arguments", "status", "words"),
         [
-            (["--count", "0"], 2, "0 is below 1"),
-            (["--percentile", "101"], 2, "a percentile is above 0"),
+            (["--count", "0"], 2, "--count must be at least 1, is 0"),
+            (["--percentile", "101"], 2, "--percentile must be above 0 and at most 100"),
             (["--cache", "c"], 2, "--cache needs --tensorrt-version"),
             (["--tensorrt-version", "8.5.2"], 2, "--tensorrt-version describes what --cache writes"),
             (["--algorithm", "MinMaxCalibration"], 2, "--algorithm describes what --cache writes"),
@@ -395,7 +395,7 @@ class TestQuantize:
             (["MODEL"], "give the FP32 model, and --output"),
             (["MODEL", "--output", "q.onnx"], "give --images to calibrate on, or --table"),
             (["MODEL", "--output", "q", "--table", "t", "--save-table", "u"], "there is a --table already"),
-            (["MODEL", "--output", "q", "--images", "i", "--check-images", "-1"], "cannot be below 0"),
+            (["MODEL", "--output", "q", "--images", "i", "--check-images", "-1"], "--check-images must be at least 0"),
             (["MODEL", "--output", "q", "--table", "t", "--require", "sqnr=3"], "needs --images"),
             (["--repair", "q.onnx"], "--repair needs --output"),
         ],

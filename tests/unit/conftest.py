@@ -17,12 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from googlenet_deploy.calibration.calibrate import (
-    CalibrationOptions,
     CalibrationResult,
     CalibrationSource,
     calibrate_arrays,
 )
 from googlenet_deploy.calibration.images import ArrayBatches
+from googlenet_deploy.calibration.options import CalibrationOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline

@@ -46,6 +46,8 @@ ALSO_USED = {
     "googlenet_deploy.report.sections.accuracy": {"EMPTY"},
     "googlenet_deploy.quantization.refine.bias_correction": {"fit_bias", "outputs_of"},
     "googlenet_deploy.quantization.refine.activation_offset": {"shift_tensors", "biases_without_shifts"},
+    # Drift watches inner tensors, which no other backend hands out.
+    "googlenet_deploy.device.runner.onnxruntime_runner": {"OnnxRuntimeRunner"},
 }
 # Folders in which every file is a member, but for these.
 FOLDERS = {

@@ -47,12 +47,12 @@ class Calibrate(Step):
     def run(self, job: Job) -> Outcome:
         """Makes one pass over the calibration images; an interrupted one goes on where it stopped."""
         from googlenet_deploy.calibration.calibrate import (  # noqa: PLC0415
-            CalibrationOptions,
             calibrate,
             discard_state,
             open_source,
         )
         from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
+        from googlenet_deploy.calibration.options import CalibrationOptions  # noqa: PLC0415
 
         options = CalibrationOptions(
             method=job.config.method, threads=job.threads, state=str(job.path(STATE)), quiet=job.quiet
@@ -124,7 +124,7 @@ class Quantize(Step):
         return Outcome((INT8, QUANTIZATION), text, notes=(*findings, *warnings, *doubts))
 
     def _options(self, job: Job) -> QuantizationOptions:
-        from googlenet_deploy.calibration.calibrate import CalibrationOptions  # noqa: PLC0415
+        from googlenet_deploy.calibration.options import CalibrationOptions  # noqa: PLC0415
         from googlenet_deploy.quantization.mixed_precision.search import Budget  # noqa: PLC0415
         from googlenet_deploy.quantization.qdq_insert import QdqOptions, weights_for  # noqa: PLC0415
         from googlenet_deploy.quantization.quantize import QuantizationOptions  # noqa: PLC0415

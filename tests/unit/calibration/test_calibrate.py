@@ -15,7 +15,6 @@ from PIL import Image
 
 from googlenet_deploy.calibration import calibrate as module
 from googlenet_deploy.calibration.calibrate import (
-    CalibrationOptions,
     CalibrationResult,
     CalibrationSource,
     calibrate,
@@ -25,6 +24,7 @@ from googlenet_deploy.calibration.calibrate import (
 from googlenet_deploy.calibration.collect import Collector
 from googlenet_deploy.calibration.images import ImageSelection, select_images
 from googlenet_deploy.calibration.methods import AUTO, METHODS
+from googlenet_deploy.calibration.options import CalibrationOptions
 from googlenet_deploy.calibration.table import FALLBACK_AMAX
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import BVLC

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from googlenet_deploy.calibration.placement import PlacementOptions, QuantizationPlan, place
+from googlenet_deploy.calibration.options import PlacementOptions
+from googlenet_deploy.calibration.placement import QuantizationPlan, place
 from googlenet_deploy.errors import BadModelError, UsageError
 from googlenet_deploy.graph.graph import GraphView
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from googlenet_deploy.calibration.calibrate import CalibrationOptions, open_source
+from googlenet_deploy.calibration.calibrate import open_source
 from googlenet_deploy.calibration.images import select_images
+from googlenet_deploy.calibration.options import CalibrationOptions
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import load_target

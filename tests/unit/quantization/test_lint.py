@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.options import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.quantization.lint import ERROR, WARNING, Finding, has_quantisation, lint_model
 from googlenet_deploy.quantization.qdq_insert import QdqOptions

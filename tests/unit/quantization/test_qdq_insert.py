@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.options import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import UsageError, VerificationError

@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
-from googlenet_deploy.calibration.calibrate import CalibrationOptions, CalibrationSource, open_source
+from googlenet_deploy.calibration.calibrate import CalibrationSource, open_source
 from googlenet_deploy.calibration.images import ArrayBatches, Batches, ImageSelection, select_images
-from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.options import CalibrationOptions, PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.options import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.specification import Preprocessing

@@ -11,7 +11,7 @@ from mini_googlenet import Net
 
 from googlenet_deploy.calibration.calibrate import CalibrationResult
 from googlenet_deploy.calibration.images import ArrayBatches
-from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.options import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.graph.session import TensorSession

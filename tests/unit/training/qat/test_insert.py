@@ -16,7 +16,7 @@ from torch import nn
 
 from googlenet_deploy.calibration.calibrate import CalibrationSource, calibrate, open_source
 from googlenet_deploy.calibration.images import select_images
-from googlenet_deploy.calibration.placement import PlacementOptions
+from googlenet_deploy.calibration.options import PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
