@@ -30,6 +30,7 @@ from googlenet_deploy.calibration.thresholds.select import choose_threshold
 from googlenet_deploy.calibration.watched_tensors import Observation, plan_observations, watched_tensors
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.onnx_model.header import model_sha256
+from googlenet_deploy.device.onnx_model.metadata import FRAMES_LAST
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.errors import BadModelError, InputError
 from googlenet_deploy.graph.files import input_specification, load_classifier, read_metadata
@@ -214,7 +215,7 @@ def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> C
         preprocessing: How its images are prepared; what its metadata says where None.
 
     Raises:
-        BadModelError: The file is missing, damaged, or does not say how its images are prepared.
+        BadModelError: The file is missing, damaged, does not say how its images are prepared, or takes frames.
     """
     notes: list[str] = []
     model = load_classifier(path, notes)
@@ -225,6 +226,8 @@ def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> C
             "does not say how its images are prepared",
             "give --preprocessing, or write it with `googlenet-deploy export`, which stores that in the model",
         )
+    if metadata.preprocessing is not None and metadata.preprocessing.frame is not None:
+        raise BadModelError(path, "resizes frames inside, which must stay out of INT8", FRAMES_LAST)
     properties = {"architecture": metadata.architecture, "source_sha256": metadata.source_sha256}
     return CalibrationSource(
         model=model,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.options import check_options, option
+from googlenet_deploy.device.preprocessing_options import parse_frame
+from googlenet_deploy.device.specification import FRAME_FORMATS
 from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.export.targets import LARGEST_OPSET, SMALLEST_OPSET, choose_opset
@@ -38,6 +40,9 @@ class ExportOptions:
         opset: ONNX opset; None chooses by the target, and keeps the opset of an ONNX source without a target.
         batch: Fixed batch size; None keeps the batch symbolic, or as an ONNX source has it.
         uint8_input: Take raw NHWC RGB pixels and normalise inside.
+        frame_input: Take camera frames of this (height, width) and resize, crop and normalise inside; None takes
+            prepared images.
+        frame_format: Of the frames, one of `FRAME_FORMATS`.
         softmax: Give probabilities instead of logits.
         top_k: Give only the k best classes; None gives all.
         average_pool: AveragePool with a static window instead of GlobalAveragePool.
@@ -56,6 +61,14 @@ class ExportOptions:
     )  # fmt: skip
     batch: int | None = option(None, "fixed batch size", group=FORMAT, metavar="N", least=1, shown_default="dynamic")
     uint8_input: bool = option(False, "take NHWC uint8 RGB pixels and normalise inside the graph", group=GRAPH)
+    frame_input: tuple[int, int] | None = option(
+        None, "take a camera's frames of this height x width, and resize, crop and normalise inside the graph",
+        group=GRAPH, metavar="HxW", parse=parse_frame,
+    )  # fmt: skip
+    frame_format: str = option(
+        "rgb", "of the frames: channels in this order, or NV12 in video range by BT.601 or BT.709", group=GRAPH,
+        choices=FRAME_FORMATS,
+    )  # fmt: skip
     softmax: bool = option(False, "give probabilities instead of logits", group=GRAPH)
     top_k: int | None = option(
         None, "give only the K best classes, as top_k_values and top_k_indices", group=GRAPH, metavar="K", least=1
@@ -74,6 +87,10 @@ class ExportOptions:
         if self.half is not None:
             check_request(self.half.kind, self.half.kind.opset, self.target, self.opset, quantized=False)
         check_options(self)
+        if self.frame_input is not None and self.uint8_input:
+            raise UsageError("--frame-input takes uint8 and normalises inside already", "leave --uint8-input out")
+        if self.frame_input is None and self.frame_format != "rgb":
+            raise UsageError("--frame-format belongs to --frame-input")
 
 
 def check_request(

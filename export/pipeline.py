@@ -16,6 +16,7 @@ from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
 from googlenet_deploy.export.capture import LOGITS_NAME, capture
+from googlenet_deploy.export.frames import FrameResult, frame_specification, seeded_frames, take_frames
 from googlenet_deploy.export.half_precision.convert import (
     HalfResult,
     is_quantized,
@@ -87,6 +88,7 @@ def assemble(
     references: Mapping[str, Reference],
     metadata: ModelMetadata,
     options: ExportOptions,
+    frames: Samples | None = None,
 ) -> ExportResult:
     """Runs the passes, then the change of types, then what stands behind the logits; compares and stores the metadata.
 
@@ -96,6 +98,7 @@ def assemble(
         references: What the result must compute; the first one holds for every pass.
         metadata: What is known so far.
         options: What was asked for.
+        frames: Frames to verify with, where the model is to take them; None makes them from a seed.
 
     Raises:
         UsageError: The target does not read the types that were asked for.
@@ -113,16 +116,35 @@ def assemble(
     model, more = _run(model, [*_last_passes(options), Tidy()], first)
     records += more
     comparisons = _compare(model, references, half)
+    framed = _take_frames(model, metadata.preprocessing, options, frames)
+    if framed is not None:
+        model, records, comparisons = framed.model, [*records, *framed.records], (*comparisons, framed.comparison)
+        metadata = replace(metadata, preprocessing=framed.specification)
     require_pattern(model, metadata.extra)
     if options.uint8_input and metadata.preprocessing is not None:
         metadata = replace(metadata, preprocessing=metadata.preprocessing.with_uint8_input())
     entries = {**_entries(model, records, comparisons, options), **_half_entries(half)}
+    entries.update(framed.entries() if framed is not None else {})
     metadata = replace(metadata, extra={**metadata.extra, **entries})
     store_metadata(model, metadata)
     model.producer_name, model.producer_version = PRODUCER, __version__
     model.doc_string = _description(metadata)
-    notes = tuple(_notes(records, options, quantized=is_quantized(original)))
+    notes = (
+        *_notes(records, options, quantized=is_quantized(original)),
+        *(framed.notes if framed is not None else ()),
+    )
     return ExportResult(model, metadata, tuple(records), comparisons, notes, half)
+
+
+def _take_frames(
+    model: ModelProto, spec: Preprocessing | None, options: ExportOptions, frames: Samples | None
+) -> FrameResult | None:
+    """The model with the resize of frames in front of it, where that was asked for."""
+    if options.frame_input is None:
+        return None
+    specification = frame_specification(spec, options.frame_input, options.frame_format)
+    assert spec is not None  # `frame_specification` refuses others
+    return take_frames(model, spec, seeded_frames(specification) if frames is None else frames, specification)
 
 
 def _run(model: ModelProto, passes: list[Pass], reference: Reference) -> tuple[ModelProto, list[PassRecord]]:
@@ -243,13 +265,16 @@ def _compact(value: object) -> str:
 __all__ = ["ExportResult", "export_checkpoint", "export_onnx", "torch_logits"]
 
 
-def export_checkpoint(checkpoint: TorchClassifier, options: ExportOptions, samples: Samples) -> ExportResult:
+def export_checkpoint(
+    checkpoint: TorchClassifier, options: ExportOptions, samples: Samples, frames: Samples | None = None
+) -> ExportResult:
     """Exports a classifier and verifies the result against PyTorch and against the unsimplified graph.
 
     Args:
         checkpoint: Weights and what is known of them.
         options: What the model is to be like.
         samples: Images for the verification, prepared by the checkpoint's specification.
+        frames: Frames for the verification of a model that takes them; see `assemble`.
 
     Raises:
         UsageError: The options do not fit the classifier.
@@ -258,6 +283,8 @@ def export_checkpoint(checkpoint: TorchClassifier, options: ExportOptions, sampl
     if options.top_k is not None and options.top_k > checkpoint.num_classes:
         raise UsageError(f"--top-k {options.top_k}: the model has {checkpoint.num_classes} classes")
     preprocessing = checkpoint.preprocessing
+    if options.frame_input is not None:
+        frame_specification(preprocessing, options.frame_input, options.frame_format)
     notes: list[str] = [*checkpoint.notes]
     original = capture(checkpoint.model, preprocessing.crop, len(preprocessing.channels), notes.append)
     original.graph.name = f"googlenet_{checkpoint.name}" if checkpoint.name in ARCHITECTURES else checkpoint.name
@@ -280,7 +307,7 @@ def export_checkpoint(checkpoint: TorchClassifier, options: ExportOptions, sampl
         extra=_training_entries(checkpoint.training_record),
     )
     references = {"the unsimplified graph": reference_of(original, samples), "PyTorch": pytorch}
-    result = assemble(original, passes, references, metadata, options)
+    result = assemble(original, passes, references, metadata, options, frames)
     return replace(result, notes=(*notes, *result.notes))
 
 
@@ -290,6 +317,7 @@ def export_onnx(
     options: ExportOptions,
     samples: Samples,
     stored: ModelProto | None = None,
+    frames: Samples | None = None,
 ) -> ExportResult:
     """Simplifies an existing ONNX classifier, applies the chosen passes, and verifies against the file's own graph.
 
@@ -300,6 +328,7 @@ def export_onnx(
         samples: Images for the verification, prepared as `input_specification` says.
         stored: Its content as `load_model` gives it, unfolded, which the result is verified against; `original` where
             None.
+        frames: Frames for the verification of a model that takes them; see `assemble`.
 
     Raises:
         BadModelError: Its metadata is damaged, ONNX Runtime does not run it, a pass that was asked for does not fit
@@ -308,6 +337,8 @@ def export_onnx(
     """
     metadata = read_metadata(path, original)
     metadata = replace(metadata, source_sha256=metadata.source_sha256 or model_sha256(path))
+    if options.frame_input is not None:
+        frame_specification(metadata.preprocessing, options.frame_input, options.frame_format)
     notes: list[str] = []
     passes: list[Pass] = [Tidy()]
     if options.opset is not None or options.target is not None:
@@ -318,7 +349,7 @@ def export_onnx(
         references = {
             "the original file": _reference_of_file(original if stored is None else stored, original, samples, notes)
         }
-        result = assemble(original, passes, references, metadata, options)
+        result = assemble(original, passes, references, metadata, options, frames)
     except VerificationError as error:
         raise BadModelError(path, error.message, error.remedy) from error
     if metadata.preprocessing is None:

@@ -27,17 +27,23 @@ _OCTAVES = ((2, 0.5), (7, 0.25), (28, 0.15), (112, 0.1))
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of the network's input size, before and after normalisation.
+    """Images of the network's input size, before and after normalisation; of a network that takes frames, the frames.
 
     Attributes:
         pixels: uint8 (N, H, W, C): RGB, or luminance with C = 1; what a network with uint8 input takes.
-        prepared: (N, C, H, W) or (N, H, W, C), float32 or uint8: the same images as the specification prepares them.
+        prepared: (N, C, H, W) or (N, H, W, C), float32 or uint8: the same images as the specification prepares them;
+            what a network that takes frames is fed.
         origin: What they are, for messages and metadata.
     """
 
     pixels: Pixels
     prepared: Prepared
     origin: str
+
+    @classmethod
+    def of_pixels(cls, pixels: Pixels, preprocessing: Preprocessing, origin: str) -> Samples:
+        """Pixels, and what the specification makes of them."""
+        return cls(pixels, prepare(pixels, preprocessing), origin)
 
     @property
     def count(self) -> int:
@@ -47,8 +53,8 @@ class Samples:
 
 def seeded_samples(preprocessing: Preprocessing, count: int = SEEDED_COUNT, seed: int = 2014) -> Samples:
     """Smooth random pictures, the same for the same seed on every machine, prepared as the specification says."""
-    pixels = smooth_pictures(count, preprocessing.crop, len(preprocessing.channels), seed)
-    return Samples(pixels, prepare(pixels, preprocessing), f"{count} seeded pictures")
+    pixels = smooth_pictures(count, preprocessing.pixel_size, len(preprocessing.channels), seed)
+    return Samples.of_pixels(pixels, preprocessing, f"{count} seeded pictures")
 
 
 def smooth_pictures(count: int, size: tuple[int, int], channels: int, seed: int) -> Pixels:
@@ -99,8 +105,7 @@ def folder_samples(folder: PathLike, preprocessing: Preprocessing, count: int) -
         raise InputError(folder, problem, "give a folder of photographs with --images, or leave it out")
     skipped = len(chosen) - len(pixels)
     origin = f"{len(pixels)} real images" + (f" ({skipped} unusable ones skipped)" if skipped else "")
-    stacked = np.stack(pixels)
-    return Samples(stacked, prepare(stacked, preprocessing), origin)
+    return Samples.of_pixels(np.stack(pixels), preprocessing, origin)
 
 
 def _read(source: ImageSource, preprocessing: Preprocessing) -> Pixels:

@@ -9,6 +9,7 @@ from googlenet_deploy.analysis.costs import CostModel
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
 from googlenet_deploy.export.half_precision.convert import half_json, half_lines
+from googlenet_deploy.export.passes.frame_input import FRAME_NODES
 from googlenet_deploy.export.pipeline import ExportResult
 from googlenet_deploy.graph.graph import describe_value, operator_counts, opset_of, runtime_inputs
 from googlenet_deploy.graph.pass_manager import PassRecord
@@ -80,7 +81,8 @@ def summary_json(result: ExportResult, source: str, path: PathLike) -> dict[str,
 
 
 def _parameters(model: ModelProto) -> int:
-    return sum(node.parameters for node in CostModel(model).nodes())
+    """Of the network; the constant matrices that resize frames are none."""
+    return sum(node.parameters for node in CostModel(model).nodes() if FRAME_NODES not in node.name)
 
 
 def _pass_line(record: PassRecord) -> str:

@@ -183,8 +183,9 @@ def run(model: ModelProto, samples: Samples) -> Outputs:
         raise VerificationError(f"the model has {len(inputs)} inputs instead of one")
     shape = shape_of(inputs[0])
     is_uint8 = inputs[0].type.tensor_type.elem_type == TensorProto.UINT8
-    images: npt.NDArray[np.generic] = samples.pixels if is_uint8 else samples.prepared
-    if is_uint8 and len(shape) == 4 and shape[1] in (1, 3):
+    ready = not is_uint8 or (samples.prepared.dtype == np.uint8 and samples.prepared.shape[1:] == tuple(shape[1:]))
+    images: npt.NDArray[np.generic] = samples.prepared if ready else samples.pixels
+    if not ready and len(shape) == 4 and shape[1] in (1, 3):
         images = np.ascontiguousarray(samples.pixels.transpose(0, 3, 1, 2))
     batch = shape[0] if shape else None
     size = batch if isinstance(batch, int) and batch > 0 else len(images)

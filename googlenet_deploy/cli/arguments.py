@@ -120,6 +120,9 @@ def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Prep
         UsageError: See there.
     """
     spec = choose_preprocessing(arguments, runner.path, runner.metadata.preprocessing, runner.input.shape)
+    if spec.frame is not None:
+        resized = "; images of another size are resized to it first"
+        print(f"note: the model takes {spec.describe_frame()}{resized}", file=sys.stderr)
     if getattr(arguments, "image_backend", "") == "opencv":
         print("note: OpenCV's resize differs from the one that the network was trained with", file=sys.stderr)
     return spec
@@ -166,6 +169,9 @@ def choose_preprocessing(
 
     options = read_options(arguments, PreprocessingOptions)
     changes = options.changes()
+    if own is not None and own.frame is not None:
+        why = f"would change nothing: {path} takes {own.describe_frame()} and prepares them itself"
+        refuse_given(arguments, PreprocessingOptions, why)
     if options.preprocessing:
         named, stated = preprocessing_fields(options.preprocessing)
         geometry = _geometry(shape, changes.get("resize_mode", named.get("resize_mode", "short-side")))

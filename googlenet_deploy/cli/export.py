@@ -8,6 +8,7 @@ Examples:
   googlenet-deploy export --weights bvlc --output bvlc.onnx
   googlenet-deploy export --weights run/best.safetensors --output model.onnx --target jetpack-4.6 --batch 1
   googlenet-deploy export --weights torchvision --output camera.onnx --uint8-input --top-k 5
+  googlenet-deploy export --weights bvlc --output camera.onnx --frame-input 1080x1920
   googlenet-deploy export --weights bvlc --output bvlc.fp16.onnx --fp16 --images photos/
   googlenet-deploy export --onnx model.int8.onnx --output model.int8.fp16.onnx --fp16
   googlenet-deploy export --weights bvlc --output jetson-inference.onnx --input-of jetson-inference
@@ -120,6 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         from googlenet_deploy.device.hosts import find_host
 
         find_host(arguments.input_of)
+        if hasattr(arguments, "frame_input"):
+            raise UsageError(f"--frame-input: {arguments.input_of} resizes the frame itself", "leave one of them out")
     note: Callable[[str], None] = _ignore if arguments.quiet else _note
     options = _options(arguments)
     from googlenet_deploy.device.files import check_writable, write_json
@@ -184,7 +187,8 @@ def _from_weights(
     checkpoint = load_weights(arguments.weights, num_classes=arguments.num_classes, key=arguments.weights_key)
     samples = _samples(arguments, checkpoint.preprocessing)
     note("recording the graph and verifying it; this takes some seconds")
-    return str(arguments.weights), export_checkpoint(checkpoint, options, samples)
+    frames = _frames(arguments, options, checkpoint.preprocessing)
+    return str(arguments.weights), export_checkpoint(checkpoint, options, samples, frames)
 
 
 def _from_module(
@@ -205,7 +209,8 @@ def _from_module(
     samples = _samples(arguments, classifier.preprocessing)
     note("recording the graph and verifying it; this takes some seconds")
     source = f"{arguments.module} with {arguments.weights}" if arguments.weights else str(arguments.module)
-    return source, export_checkpoint(classifier, options, samples)
+    frames = _frames(arguments, options, classifier.preprocessing)
+    return source, export_checkpoint(classifier, options, samples, frames)
 
 
 def _from_onnx(
@@ -218,8 +223,9 @@ def _from_onnx(
     model = load_classifier(arguments.onnx)
     state_metadata(arguments, arguments.onnx, model)
     preprocessing = input_specification(arguments.onnx, model)
-    samples = _samples(arguments, preprocessing)
-    return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples, load_model(arguments.onnx))
+    samples, frames = _samples(arguments, preprocessing), _frames(arguments, options, preprocessing)
+    stored = load_model(arguments.onnx)
+    return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples, stored, frames)
 
 
 def _for_host(arguments: argparse.Namespace, result: ExportResult) -> ExportResult:
@@ -243,6 +249,17 @@ def _samples(arguments: argparse.Namespace, preprocessing: Preprocessing) -> Sam
     from googlenet_deploy.export.samples import seeded_samples
 
     return seeded_samples(preprocessing)
+
+
+def _frames(arguments: argparse.Namespace, options: ExportOptions, preprocessing: Preprocessing) -> Optional[Samples]:
+    """The user's images as frames, where the model is to take frames and there are images."""
+    if options.frame_input is None or not arguments.images:
+        return None
+    from googlenet_deploy.export.frames import frame_count, frame_specification
+    from googlenet_deploy.export.samples import folder_samples
+
+    specification = frame_specification(preprocessing, options.frame_input, options.frame_format)
+    return folder_samples(arguments.images, specification, min(arguments.image_count, frame_count(specification)))
 
 
 def _note(text: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.images.pipeline import Batch, prepare
+from googlenet_deploy.device.images.pipeline import Batch, PreparedImage, prepare_source, stacked
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.predictions import check_names, predict
 from googlenet_deploy.device.runner.overlap import run_overlapped
@@ -92,6 +92,7 @@ class Classifier:
         except BaseException:
             self.close()
             raise
+        self._frames = self.preprocessing.describe_frame() if self.preprocessing.frame is not None else ""
         own = self._runner.metadata.class_names
         self.class_names: Tuple[str, ...] = own if class_names is None else tuple(class_names)
         self.backend, self.notes = self._runner.backend, self._runner.notes
@@ -192,10 +193,18 @@ class Classifier:
     def _answers(self, images: Iterator[ImageLike], channels: str) -> Iterator[Answer]:
         numbers = count()
         while group := [_source(image, next(numbers), channels) for image in islice(images, self._batch)]:
-            array = np.stack([prepare(source, self.preprocessing) for source in group])
+            prepared = [prepare_source(source, self.preprocessing) for source in group]
+            self._note_sizes(prepared)
+            array = stacked([item.array for item in prepared])
             with self._lock:
                 outputs = run_any_batch(self._runner, array)
             yield from self._ranked(Batch(array, [source.name for source in group]), outputs)
+
+    def _note_sizes(self, prepared: Sequence[PreparedImage]) -> None:
+        """Says once that images were brought to the size of the frames that the model takes."""
+        note = f"the model takes {self._frames}; images of another size are resized to it first"
+        if note not in self.notes and any(item.size is not None for item in prepared):
+            self.notes.append(note)
 
     def _ranked(self, batch: Batch, outputs: Any) -> List[Answer]:  # noqa: ANN401 - arrays by name
         check_names(outputs, self.class_names, self._runner.path)

@@ -131,12 +131,17 @@ def host_input(host: Host, spec: Preprocessing) -> Preprocessing:
     """What a host feeds a model whose input is float32 NCHW: its geometry, and its normalisation where that is fixed.
 
     Raises:
-        UsageError: The model takes another type or layout, or another number of channels.
+        UsageError: The model takes another type or layout, another number of channels, or frames.
     """
     geometry = host_geometry(host, spec)
     fixed = host.normalization
     if fixed is None:
         return geometry
+    if spec.frame is not None:
+        raise UsageError(
+            f"the model resizes {spec.describe_frame()} itself, which {host.title} does before the model",
+            "use the model that it was made from",
+        )
     if spec.dtype != "float32" or spec.layout != "NCHW" or len(spec.channels) != len(fixed.channels):
         raise UsageError(
             f"{host.title} gives float32 NCHW with the channels {fixed.channels}, the model takes {spec.dtype} "

@@ -9,11 +9,13 @@ whole pixels, the odd pixel of a bar on the right or at the bottom.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Tuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Tuple
 
 import numpy as np
 from PIL import Image
 
+from googlenet_deploy.device.images.nv12 import to_nv12
 from googlenet_deploy.device.images.plain_resize import resize_without_antialias
 from googlenet_deploy.device.specification import IMAGE_BACKENDS
 from googlenet_deploy.errors import UsageError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 # Pillow before 9.1, as in JetPack 5's Ubuntu, has the filters in the module itself.
 _RESAMPLING = getattr(Image, "Resampling", Image)
-_FILTERS = {
+FILTERS = {
     "nearest": _RESAMPLING.NEAREST,
     "bilinear": _RESAMPLING.BILINEAR,
     "bicubic": _RESAMPLING.BICUBIC,
@@ -51,28 +53,96 @@ def preprocess(image: Image.Image, spec: Preprocessing, backend: str = "pillow")
 
 
 def crop_pixels(image: Image.Image, spec: Preprocessing, backend: str = "pillow") -> NDArray[np.uint8]:
-    """Resizes and crops: uint8 (H, W, 3) in RGB order, or (H, W, 1).
+    """Resizes and crops: uint8 (H, W, 3) in RGB order, or (H, W, 1); for a network that takes frames, the frame.
 
     Raises:
-        UsageError: The backend is unknown, or the image is smaller than the crop and may not be resized.
+        UsageError: The backend is unknown, or the image is smaller than the crop and may not be resized, or it cannot
+            become a frame.
     """
-    size = resized_size(image.width, image.height, spec)
-    frame = (spec.target[1], spec.target[0]) if spec.resize_mode == "letterbox" else size
+    if spec.frame is not None:
+        return frame_pixels(image, spec, backend)
+    place = crop_placement(image.width, image.height, spec)
+    pixels = _with_channels(_resized_region(image, place.size, place.region, spec, backend))
     height, width = spec.crop
-    if width > frame[0] or height > frame[1]:
-        raise UsageError(f"an image of {frame[0]} x {frame[1]} pixels is smaller than the crop of {width} x {height}")
-    # Where the crop starts in the resized image; below 0 where it starts in a letterbox's bar.
-    left = (frame[0] - width) // 2 - (frame[0] - size[0]) // 2
-    top = (frame[1] - height) // 2 - (frame[1] - size[1]) // 2
-    region = (max(left, 0), max(top, 0), min(left + width, size[0]), min(top + height, size[1]))
-    pixels = _resized_region(image, size, region, spec, backend)
-    pixels = pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
     if pixels.shape[:2] == (height, width):
         return pixels
     filled = np.empty((height, width, pixels.shape[2]), np.uint8)
     filled[:] = spec.fill
-    filled[region[1] - top : region[3] - top, region[0] - left : region[2] - left] = pixels
+    filled[place.top : place.top + pixels.shape[0], place.left : place.left + pixels.shape[1]] = pixels
     return filled
+
+
+class CropPlacement(NamedTuple):
+    """Where the pixels of a crop come from.
+
+    Attributes:
+        size: (width, height) of the whole resized image.
+        region: (left, top, right, bottom) of what the crop keeps of it.
+        left: Where the region is in the crop; above 0 right of a letterbox's bar.
+        top: The same, below a bar.
+    """
+
+    size: Tuple[int, int]
+    region: Tuple[int, int, int, int]
+    left: int
+    top: int
+
+
+def crop_placement(width: int, height: int, spec: Preprocessing) -> CropPlacement:
+    """The geometry of resize and crop for an image of this size; `frame` is left out of account.
+
+    Raises:
+        UsageError: The image is smaller than the crop and may not be resized.
+    """
+    size = resized_size(width, height, spec)
+    whole = (spec.target[1], spec.target[0]) if spec.resize_mode == "letterbox" else size
+    high, wide = spec.crop
+    if wide > whole[0] or high > whole[1]:
+        raise UsageError(f"an image of {whole[0]} x {whole[1]} pixels is smaller than the crop of {wide} x {high}")
+    # Where the crop starts in the resized image; below 0 where it starts in a letterbox's bar.
+    left = (whole[0] - wide) // 2 - (whole[0] - size[0]) // 2
+    top = (whole[1] - high) // 2 - (whole[1] - size[1]) // 2
+    region = (max(left, 0), max(top, 0), min(left + wide, size[0]), min(top + high, size[1]))
+    return CropPlacement(size, region, region[0] - left, region[1] - top)
+
+
+def frame_pixels(image: Image.Image, spec: Preprocessing, backend: str = "pillow") -> NDArray[np.uint8]:
+    """An image as a frame: as it is where it has the frame's size, else such that the network sees the same of it.
+
+    Mode "stretch" stretches the image to the frame. "short-side" resizes its short side to the frame's, or keeps its
+    size where the network does, and cuts or repeats the border at the long side. "letterbox" needs the frame's shape.
+
+    Returns:
+        uint8 (H, W, 3) in RGB order or (H, W, 1).
+
+    Raises:
+        UsageError: The image cannot become such a frame, or the backend is unknown.
+    """
+    assert spec.frame is not None
+    height, width = spec.frame
+    if (image.height, image.width) == spec.frame:
+        return _with_channels(np.asarray(image))
+    crop_placement(image.width, image.height, spec)  # refuses what the network could not crop either
+    whole = replace(spec, frame=None, frame_yuv=None, crop=(1, 1), resize=None)
+    size = (width, height)
+    if spec.resize_mode == "letterbox" and abs(image.width * height - image.height * width) > max(image.size):
+        raise UsageError(
+            f"an image of {image.width} x {image.height} pixels has another shape than the frames of {width} x "
+            f"{height} that the network fits between bars"
+        )
+    if spec.resize_mode == "short-side":
+        resize = None if spec.resize is None else min(height, width)
+        size = resized_size(image.width, image.height, replace(whole, resize=resize))
+    left, top = max(0, (size[0] - width) // 2), max(0, (size[1] - height) // 2)
+    region = (left, top, left + min(width, size[0]), top + min(height, size[1]))
+    pixels = _with_channels(_resized_region(image, size, region, spec, backend))
+    missing = height - pixels.shape[0], width - pixels.shape[1]
+    borders = [(side // 2, side - side // 2) for side in missing]
+    return pixels if not any(missing) else np.pad(pixels, (*borders, (0, 0)), mode="edge")
+
+
+def _with_channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
 
 
 def _resized_region(
@@ -92,7 +162,7 @@ def _resized_region(
     # Only the region that the crop keeps is resized; the filter still reaches beyond it into the image.
     x, y = image.width / size[0], image.height / size[1]
     box = (left * x, top * y, right * x, bottom * y)
-    return np.asarray(image.resize((right - left, bottom - top), _FILTERS[spec.interpolation], box=box))
+    return np.asarray(image.resize((right - left, bottom - top), FILTERS[spec.interpolation], box=box))
 
 
 def resized_size(width: int, height: int, spec: Preprocessing) -> Tuple[int, int]:
@@ -112,6 +182,8 @@ def resized_size(width: int, height: int, spec: Preprocessing) -> Tuple[int, int
 
 def normalize(pixels: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.generic]:
     """Channel order, ``(pixel * scale - mean) / std`` and layout, for uint8 (H, W, C) in RGB order."""
+    if spec.frame_yuv is not None:
+        return to_nv12(pixels, spec.frame_yuv)
     if spec.channels == "BGR":
         pixels = pixels[:, :, ::-1]
     if spec.dtype == "uint8":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple, Union
 
@@ -20,6 +21,14 @@ def parse_crop(text: str) -> Tuple[int, int]:
 def parse_resize(text: str) -> Union[int, Tuple[int, int]]:
     """``256`` or ``256x320``, for argparse."""
     return parse_crop(text) if "x" in text.lower() else int(text)
+
+
+def parse_frame(text: str) -> Tuple[int, int]:
+    """``1080x1920`` as (height, width), for argparse."""
+    height, separator, width = text.lower().partition("x")
+    if not separator or not (height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 1080x1920")
+    return int(height), int(width)
 
 
 def parse_numbers(text: str) -> Tuple[float, ...]:

@@ -19,6 +19,10 @@ CHANNEL_ORDERS = ("RGB", "BGR", "L")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
 IMAGE_BACKENDS = ("pillow", "opencv")  # what resizes
+# How a camera delivers frames. NV12 is a plane of luma and one of interleaved chroma of half the size, in video range.
+FRAME_FORMATS = ("rgb", "bgr", "nv12", "nv12-bt709")
+YUV_MATRICES = ("bt601", "bt709")
+_YUV_OF_FORMAT = {"nv12": "bt601", "nv12-bt709": "bt709"}
 # Far above any classifier's input; a damaged or hostile model must not make us fill the memory.
 LARGEST_SIDE = 8192
 
@@ -44,6 +48,9 @@ class Preprocessing:
         antialias: Whether the filter widens when it shrinks an image, as Pillow's does. False is what most C++ and
             CUDA programs compute, OpenCV's filter of the same name (nearest then takes pixel ``floor(i * ratio)``).
         fill: Of "letterbox": one value 0..255 for all channels, or three in RGB order.
+        frame: (height, width) of the camera frames that a network takes which resizes, crops and normalises inside; the
+            geometry above is then what its graph computes. None for a network that takes prepared images.
+        frame_yuv: Colour matrix of NV12 frames, one of `YUV_MATRICES`, in video range; None for RGB, BGR or grey ones.
     """
 
     resize: Union[int, Tuple[int, int], None] = 256
@@ -58,6 +65,8 @@ class Preprocessing:
     resize_mode: str = "short-side"
     antialias: bool = True
     fill: Tuple[int, ...] = (0,)
+    frame: Optional[Tuple[int, int]] = None
+    frame_yuv: Optional[str] = None
 
     def __post_init__(self) -> None:
         _check_choice("resize_mode", self.resize_mode, RESIZE_MODES)
@@ -70,6 +79,7 @@ class Preprocessing:
         identity = self.scale == 1.0 and not any(self.mean) and all(value == 1.0 for value in self.std)
         if self.dtype == "uint8" and not identity:
             raise UsageError("preprocessing: a uint8 input takes raw pixels: scale 1, mean 0, std 1")
+        self._check_frame()
 
     def _check_normalisation(self) -> None:
         count = len(self.channels)
@@ -110,6 +120,21 @@ class Preprocessing:
         if self.resize_mode != "letterbox" and any(self.fill):
             raise UsageError(f"preprocessing: fill is for resize_mode letterbox, not {self.resize_mode}")
 
+    def _check_frame(self) -> None:
+        if self.frame is None:
+            if self.frame_yuv is not None:
+                raise UsageError("preprocessing: frame_yuv is for networks that take frames")
+            return
+        sides: Tuple[int, ...] = self.frame
+        if len(sides) != 2 or not all(_is_whole(side) and 1 <= side <= LARGEST_SIDE for side in sides):
+            raise UsageError(f"preprocessing: frame is (height, width), each from 1 to {LARGEST_SIDE} pixels")
+        if self.dtype != "uint8" or self.layout != "NHWC":
+            raise UsageError("preprocessing: frames are uint8 NHWC")
+        if self.frame_yuv is not None:
+            _check_choice("frame_yuv", self.frame_yuv, YUV_MATRICES)
+            if sides[0] % 2 or sides[1] % 2 or self.channels != "RGB":
+                raise UsageError("preprocessing: NV12 frames have even sides and three colours")
+
     @property
     def target(self) -> Tuple[int, int]:
         """(height, width) that modes "stretch" and "letterbox" resize to ahead of the crop.
@@ -143,12 +168,31 @@ class Preprocessing:
             text = f"stretched to {size}" if self.resize_mode == "stretch" else f"fitted into {size}"
             text += f", bars of {', '.join(map(str, self.fill))}" if self.resize_mode == "letterbox" else ""
             text += f", {cut} out of the middle" if self.target != self.crop else ""
-        return f"{text}, {self.interpolation}{'' if self.antialias else ' without antialiasing'}"
+        text += f", {self.interpolation}{'' if self.antialias else ' without antialiasing'}"
+        return text if self.frame is None else f"{self.describe_frame()}; inside the network: {text}"
+
+    def describe_frame(self) -> str:
+        """The frames that the network takes, such as "RGB frames of 1080 x 1920 (height x width)"."""
+        assert self.frame is not None
+        kind = "grey" if self.channels == "L" else self.channels
+        if self.frame_yuv is not None:
+            kind = f"NV12 (BT.{self.frame_yuv[2:]})"
+        return f"{kind} frames of {self.frame[0]} x {self.frame[1]} (height x width)"
+
+    @property
+    def pixel_size(self) -> Tuple[int, int]:
+        """(height, width) of the pixels that are normalised: of the crop, or of the frame where there is one."""
+        return self.crop if self.frame is None else self.frame
 
     @property
     def input_shape(self) -> Tuple[int, int, int]:
-        """Shape of one prepared image, without the batch: (C, H, W) or (H, W, C), as `layout` says."""
-        height, width = self.crop
+        """Shape of one prepared image, without the batch: (C, H, W) or (H, W, C), as `layout` says.
+
+        An NV12 frame is (H * 3 / 2, W, 1): the rows of luma, then those of interleaved chroma.
+        """
+        height, width = self.pixel_size
+        if self.frame_yuv is not None:
+            return height * 3 // 2, width, 1
         channels = len(self.channels)
         return (channels, height, width) if self.layout == "NCHW" else (height, width, channels)
 
@@ -164,13 +208,31 @@ class Preprocessing:
             std=(1.0,) * count,
             layout="NHWC",
             dtype="uint8",
+            frame=None,
+            frame_yuv=None,
         )
+
+    def with_frame_input(self, frame: Tuple[int, int], frame_format: str = "rgb") -> Preprocessing:
+        """The same geometry for a network that takes a camera's frames and resizes, crops and normalises inside.
+
+        Args:
+            frame: (height, width) of the frames.
+            frame_format: One of `FRAME_FORMATS`; "rgb" and "bgr" are grey where the network sees luminance only.
+        """
+        raw = replace(self.with_uint8_input(), frame=frame, frame_yuv=_YUV_OF_FORMAT.get(frame_format))
+        return replace(raw, channels="BGR") if frame_format == "bgr" and raw.channels == "RGB" else raw
+
+    @property
+    def frame_format(self) -> str:
+        """The format of the frames, one of `FRAME_FORMATS`, or "l" for grey ones."""
+        formats = {matrix: name for name, matrix in _YUV_OF_FORMAT.items()}
+        return self.channels.lower() if self.frame_yuv is None else formats[self.frame_yuv]
 
     def to_json(self) -> str:
         """One line of JSON with the keys in a fixed order, so that equal specifications are equal bytes.
 
-        `resize_mode`, `antialias` and `fill` are left out at their defaults, so that what they do not concern reads
-        and writes as before there were any.
+        Fields that came later, from `resize_mode` on, are left out at their defaults, so that what they do not concern
+        reads and writes as before there were any.
         """
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
@@ -189,7 +251,7 @@ class Preprocessing:
         known = dict(values)
         if isinstance(known.get("resize"), list):
             known["resize"] = tuple(known["resize"])
-        for key in ("crop", "mean", "std", "fill"):
+        for key in ("crop", "mean", "std", "fill", *(("frame",) if known.get("frame") is not None else ())):
             if key in known and not isinstance(known[key], (list, tuple)):
                 raise UsageError(f"preprocessing: {key} is {known[key]!r}, must be a list of numbers")
             if key in known:
@@ -259,7 +321,9 @@ def describe_difference(ours: Preprocessing, theirs: Preprocessing) -> Dict[str,
 
 
 # Fields that came after the first files were written, with what those files mean.
-_LATER_FIELDS: Dict[str, Any] = {"resize_mode": "short-side", "antialias": True, "fill": (0,)}
+_LATER_FIELDS: Dict[str, Any] = {
+    "resize_mode": "short-side", "antialias": True, "fill": (0,), "frame": None, "frame_yuv": None,
+}  # fmt: skip
 _NEVER = object()
 
 

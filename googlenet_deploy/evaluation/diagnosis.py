@@ -130,7 +130,8 @@ def evidence_of(
 
 def prepared_differently(model: Preprocessing, reference: Preprocessing) -> dict[str, tuple[Any, Any]]:
     """Fields in which two models want different images; none where one merely normalises inside."""
-    if reference in (model.with_uint8_input(), model) or model == reference.with_uint8_input():
+    inside = "uint8" in (model.dtype, reference.dtype)
+    if model == reference or (inside and model.with_uint8_input() == reference.with_uint8_input()):
         return {}
     return describe_difference(model, reference)
 

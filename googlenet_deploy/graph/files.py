@@ -113,9 +113,9 @@ def input_specification(path: PathLike, model: ModelProto) -> Preprocessing:
     stated = read_metadata(path, model).preprocessing
     size = tuple(shape[2:] if layout == "NCHW" else shape[1:3])
     if stated is not None:
-        wanted = tuple(stated.crop)
-        fits = all(not isinstance(have, int) or have == want for have, want in zip(size, wanted, strict=True))
-        if not fits or stated.layout != layout or len(stated.channels) != channels:
+        wanted = stated.input_shape
+        fits = all(not isinstance(have, int) or have == want for have, want in zip(shape[1:], wanted, strict=True))
+        if not fits or stated.layout != layout:
             raise BadModelError(path, "its input has another shape than the preprocessing in its metadata", REMEDY)
         return stated
     height, width = (length if isinstance(length, int) else DEFAULT_SIZE for length in size)

@@ -53,10 +53,12 @@ def fix_input(model: ModelProto, batch: int, preprocessing: Preprocessing | None
     copy = copy_model(model)
     opened = False
     for value in runtime_inputs(copy.graph):
-        sizes: list[int | None] = [batch, *[None] * (len(shape_of(value)) - 1)]
-        if preprocessing is not None and len(sizes) == 4:
-            height = 2 if preprocessing.layout == "NCHW" else 1
-            sizes[height : height + 2] = preprocessing.crop
+        rank = len(shape_of(value))
+        known = preprocessing is not None and rank == 4
+        sizes: list[int | None] = [
+            batch,
+            *(preprocessing.input_shape if known and preprocessing else [None] * (rank - 1)),
+        ]
         for dimension, have, size in zip(value.type.tensor_type.shape.dim, shape_of(value), sizes, strict=False):
             if not isinstance(have, int) and size is not None:
                 dimension.dim_value = size

@@ -144,8 +144,13 @@ def split_normalisation(spec: Preprocessing, path: PathLike) -> tuple[float, tup
         (net-scale-factor, offsets, factors): ``factor * (pixel - offset)``, times the channel's factor.
 
     Raises:
-        BadModelError: The input is uint8 or NHWC, which nvinfer does not give.
+        BadModelError: The input is uint8 or NHWC, which nvinfer does not give, or a frame.
     """
+    if spec.frame is not None:
+        problem = (
+            f"takes {spec.describe_frame()} and resizes them itself; nvinfer does that on the GPU before the model"
+        )
+        raise BadModelError(path, problem, "pack the model that it was made from, which nvinfer feeds without a copy")
     if spec.dtype != "float32" or spec.layout != "NCHW":
         raise BadModelError(
             path, f"takes {spec.layout} {spec.dtype}; nvinfer gives NCHW float32", "export it without --uint8-input"

@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.images.sources import ImageSource
+    from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.packaging.content import BundleContent
     from googlenet_deploy.packaging.models import BundleModel, BundleModels
 
 COUNT = 6
 CANDIDATES = 32
+PIXELS_HELD = 2**24
+MOST_FRAMES = 3  # raw frames are megabytes each
 LARGEST_IMAGE = 2 * 2**20  # bytes of a file that is packed
 
 
@@ -59,7 +62,7 @@ def add_golden(
         models: The models.
         images: Candidates, of which `count` at most are taken.
         precision: What the engine will compute in, which decides how far its scores may lie.
-        count: Number of golden images.
+        count: Number of golden images; of frames, whose pixels are megabytes each, three at the most.
 
     Returns:
         How many there are.
@@ -71,6 +74,8 @@ def add_golden(
     candidates = _candidates(images, models)
     pixels = np.stack([candidate.pixels for candidate in candidates])
     scores = [_run(model, pixels) for model in models]
+    if models.main.preprocessing.frame is not None:
+        count = min(count, MOST_FRAMES)
     chosen = _clearest([values for values, _ in scores], count)
     golden_images = []
     for number, index in enumerate(chosen):
@@ -92,9 +97,15 @@ def add_golden(
     return len(chosen)
 
 
+def _candidate_count(spec: Preprocessing) -> int:
+    """Images to choose from; of frames fewer, since their pixels are held at once."""
+    height, width = spec.pixel_size
+    return max(4, min(CANDIDATES, PIXELS_HELD // (height * width)))
+
+
 def _candidates(images: Sequence[ImageSource], models: BundleModels) -> list[_Candidate]:
     spec = models.main.preprocessing
-    count = min(CANDIDATES, len(images))
+    count = min(_candidate_count(spec), len(images))
     found, problem = [], "there are none"
     for number in range(count):
         source = images[number * len(images) // count]

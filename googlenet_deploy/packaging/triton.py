@@ -277,7 +277,7 @@ def _readme(names: Sequence[str], models: BundleModels, ranked: tuple[str, str] 
         "",
         f"{REQUEST} is one photograph as the network takes it: {spec.dtype}, {shape} ({spec.layout}), prepared as",
         "preprocessing.json says. It is one image: the server takes as many as config.pbtxt allows in one request.",
-        "Clients that would rather send raw pixels: export the model with --uint8-input.",
+        *_input_advice(spec),
         "",
         "Classes with their names, by HTTP and by gRPC (pip install 'tritonclient[http,grpc]')",
         "",
@@ -292,6 +292,20 @@ def _readme(names: Sequence[str], models: BundleModels, ranked: tuple[str, str] 
         "can rewrite them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _input_advice(spec: Preprocessing) -> list[str]:
+    """What clients send."""
+    if spec.frame is None:
+        return [
+            "Clients that would rather send raw pixels: export the model with --uint8-input; whole frames of one size,",
+            "which the model then resizes: with --frame-input.",
+        ]
+    return [
+        f"Clients send {spec.describe_frame()} as a camera delivers them; the model resizes, crops and normalises.",
+        f"One frame has {int(np.prod(spec.input_shape)):,} bytes: send it in binary, on the same machine through",
+        "shared memory.",
+    ]
 
 
 def _reading(ranked: tuple[str, str] | None) -> list[str]:

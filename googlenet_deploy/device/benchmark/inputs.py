@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.device.images.pipeline import Skipped, prepare
+from googlenet_deploy.device.images.pipeline import Skipped, decode, prepare, stacked
 from googlenet_deploy.device.images.sources import ImageSource
+from googlenet_deploy.device.preprocess import frame_pixels
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError, GoogLeNetDeployError, UsageError
 
@@ -22,6 +23,9 @@ SYNTHETIC_SIZE = (500, 375)
 SYNTHETIC_COUNT = 8
 JPEG_QUALITY = 90
 _BLUR = 4.0
+# Raw frames are large: 6 MB each at 1080p.
+FRAMES = 8
+_BYTES_HELD = 2**27
 
 
 class BenchmarkInputs(NamedTuple):
@@ -33,6 +37,7 @@ class BenchmarkInputs(NamedTuple):
         seed: Of synthetic ones; -1 for real ones.
         skipped: Images that cannot be used, and why.
         sha256: Of all contents, in order.
+        frame: (height, width) of raw frames; None where the images are encoded.
     """
 
     images: Tuple[ImageSource, ...]
@@ -40,6 +45,7 @@ class BenchmarkInputs(NamedTuple):
     seed: int
     skipped: Tuple[Skipped, ...]
     sha256: str
+    frame: Optional[Tuple[int, int]] = None
 
     def to_dict(self) -> Dict[str, Any]:
         """For JSON."""
@@ -47,7 +53,8 @@ class BenchmarkInputs(NamedTuple):
             "kind": self.kind,
             "count": len(self.images),
             "seed": self.seed if self.kind == "synthetic" else None,
-            "bytes": sum(len(image.data or b"") for image in self.images),
+            "frame": None if self.frame is None else list(self.frame),
+            "bytes": sum(map(len, map(_content, self.images))),
             "sha256": self.sha256,
             "skipped": [item._asdict() for item in self.skipped],
         }
@@ -116,12 +123,39 @@ def make_batches(
     batches = []
     for index in range(count):
         chosen = tuple(inputs.images[(index * size + offset) % len(inputs.images)] for offset in range(size))
-        batches.append((chosen, np.stack([prepared[source.name] for source in chosen])))
+        batches.append((chosen, stacked([prepared[source.name] for source in chosen])))
     return tuple(batches)
+
+
+def frame_inputs(inputs: BenchmarkInputs, spec: Preprocessing, frame: Tuple[int, int], backend: str) -> BenchmarkInputs:
+    """The same images as raw frames in memory: decoded, and brought to one size such that the network sees the same.
+
+    Args:
+        inputs: Encoded images.
+        spec: How the network's images are prepared; of a network that takes frames, frames of that size.
+        frame: (height, width) of the frames.
+        backend: What resizes images.
+
+    Raises:
+        UsageError: The network takes frames of another size, or an image cannot become such a frame.
+    """
+    if spec.frame not in (None, frame):
+        raise UsageError(f"--frame: the model takes {spec.describe_frame()}", "leave --frame out")
+    wanted = spec.with_frame_input(frame)
+    kept = inputs.images[: max(1, min(FRAMES, _BYTES_HELD // (3 * frame[0] * frame[1])))]
+    frames = []
+    for source in kept:
+        pixels = frame_pixels(decode(source, spec), wanted, backend)
+        frames.append(ImageSource(source.name, pixels=np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels))
+    return inputs._replace(images=tuple(frames), sha256=_digest(frames), frame=frame)
+
+
+def _content(image: ImageSource) -> bytes:
+    return image.data or (b"" if image.pixels is None else image.pixels.tobytes())
 
 
 def _digest(images: Sequence[ImageSource]) -> str:
     digest = hashlib.sha256()
     for image in images:
-        digest.update(image.data or b"")
+        digest.update(_content(image))
     return digest.hexdigest()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
-
-from googlenet_deploy.device.images.pipeline import prepare
+from googlenet_deploy.device.images.pipeline import prepare, stacked
 from googlenet_deploy.device.predictions import predict
 from googlenet_deploy.device.runner.protocol import run_timed
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from googlenet_deploy.device.images.sources import ImageSource
@@ -79,13 +78,13 @@ def run_round(runner: Runner, batches: Batches, length: Length, clock: Clock) ->
 def end_to_end_round(
     runner: Runner, batches: Batches, spec: Preprocessing, backend: str, length: Length, clock: Clock
 ) -> Round:
-    """From encoded images in memory to classes, one step after the other in one thread."""
+    """From encoded images or raw frames in memory to classes, one step after the other in one thread."""
     measured = Round(clock())
     now = measured.start
     while not length.reached(now - measured.start, measured.runs):
         start = now
         images = batches[measured.runs % len(batches)][0]
-        array = np.stack([prepare(image, spec, backend) for image in images])
+        array = stacked([prepare(image, spec, backend) for image in images])
         prepared = clock()
         outputs = runner.run(array)
         answered = clock()

@@ -8,6 +8,8 @@ from typing import Optional, Tuple
 
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.device.power.meter import METERS
+from googlenet_deploy.device.preprocessing_options import parse_frame
+from googlenet_deploy.device.specification import LARGEST_SIDE
 from googlenet_deploy.errors import UsageError
 
 MAX_BATCH = 4096
@@ -63,6 +65,11 @@ class BenchmarkOptions:
     power_rails: Tuple[str, ...] = option(
         (), "rails that make the total", group=POWER, metavar="NAME,NAME", parse=rail_names,
         shown_default="the module's",
+    )  # fmt: skip
+    frame: Optional[Tuple[int, int]] = option(
+        None, "feed raw frames of this height x width from memory, as a camera delivers them, instead of image files",
+        group=MEASURING, metavar="HxW", parse=parse_frame, least=1, most=LARGEST_SIDE,
+        shown_default="the size that a model made with --frame-input takes",
     )  # fmt: skip
     trtexec: bool = option(True, "do not run trtexec beside", group=MEASURING)
 

@@ -13,7 +13,13 @@ import numpy as np
 
 from googlenet_deploy import __version__
 from googlenet_deploy.device.benchmark.energy import idle_dict, not_measured
-from googlenet_deploy.device.benchmark.inputs import BenchmarkInputs, make_batches, real_inputs, synthetic_inputs
+from googlenet_deploy.device.benchmark.inputs import (
+    BenchmarkInputs,
+    frame_inputs,
+    make_batches,
+    real_inputs,
+    synthetic_inputs,
+)
 from googlenet_deploy.device.benchmark.loops import Length
 from googlenet_deploy.device.benchmark.measure import Measurement, OpenRunner
 from googlenet_deploy.device.benchmark.memory import Memory, memory_dict, read_memory
@@ -246,8 +252,11 @@ class Benchmark:
 
     def _inputs(self, spec: Preprocessing) -> BenchmarkInputs:
         if self.sources is None:
-            return synthetic_inputs(self.options.seed, spec)
-        return real_inputs(self.sources, spec, self.image_backend, self.options.image_count)
+            inputs = synthetic_inputs(self.options.seed, spec)
+        else:
+            inputs = real_inputs(self.sources, spec, self.image_backend, self.options.image_count)
+        frame = self.options.frame or (spec.frame if self.sources is None else None)
+        return inputs if frame is None else frame_inputs(inputs, spec, frame, self.image_backend)
 
     def _idle(self, sampler: AnySampler) -> Measured:
         if isinstance(sampler, NoSampler):

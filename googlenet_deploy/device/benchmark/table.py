@@ -49,6 +49,9 @@ def _title(result: Mapping[str, Any]) -> str:
 
 def _images(result: Mapping[str, Any]) -> List[str]:
     images = result["images"]
+    if images.get("frame"):
+        size = " x ".join(map(str, images["frame"]))
+        return [f"{images['count']} raw frames of {size} (height x width) in memory, from {images['kind']} images"]
     if images["kind"] == "synthetic":
         return [f"{images['count']} synthetic images (seed {images['seed']}); give real ones with --images"]
     return [f"{images['count']} real images, {len(images['skipped'])} skipped"]

@@ -7,6 +7,7 @@ from typing import Tuple
 from googlenet_deploy.device.builder.options import BuildOptions
 from googlenet_deploy.device.builder.platform import Site
 from googlenet_deploy.device.onnx_model.header import OnnxHeader
+from googlenet_deploy.device.onnx_model.metadata import FRAMES_LAST
 from googlenet_deploy.device.targets.target import largest_opset
 from googlenet_deploy.device.tensorrt.names import Version
 from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
@@ -37,6 +38,7 @@ def check_request(header: OnnxHeader, path: str, options: BuildOptions, site: Si
     """
     _check_opset(header, path, site)
     _check_input(header, path, options)
+    _check_frames(header, path, options)
     _check_calibration(header, path, options, site)
     _check_types(header, options, site)
     _check_hardware(options, site)
@@ -67,6 +69,14 @@ def _check_input(header: OnnxHeader, path: str, options: BuildOptions) -> None:
             f"has the fixed batch {fixed[0]}, so it cannot be built for {options.batch}",
             "export it without --batch",
         )
+
+
+def _check_frames(header: OnnxHeader, path: str, options: BuildOptions) -> None:
+    spec = header.metadata.preprocessing
+    implicit = options.calibration_cache or options.calibration_images or options.precision == "int8"
+    if spec is not None and spec.frame is not None and implicit and not header.quantized:
+        problem = "resizes frames inside, and INT8 without Q/DQ nodes would take in the resize"
+        raise BadModelError(path, problem, FRAMES_LAST)
 
 
 def _check_calibration(header: OnnxHeader, path: str, options: BuildOptions, site: Site) -> None:

@@ -181,7 +181,7 @@ def read_pixels(folder: PathLike, golden: Golden, spec: Preprocessing) -> NDArra
         BadBundleError: The file is missing, or holds something else.
     """
     array = read_array(folder, PIXELS)
-    wanted = (len(golden.images), *spec.crop, len(spec.channels))
+    wanted = (len(golden.images), *spec.pixel_size, len(spec.channels))
     if array.dtype != np.uint8 or array.shape != wanted:
         raise BadBundleError(
             Path(folder) / PIXELS, f"holds {array.dtype} {array.shape} instead of uint8 {wanted}, the golden images"

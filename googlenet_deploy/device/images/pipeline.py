@@ -7,14 +7,14 @@ batches are prepared while the network works on this one.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
 
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.prefetch import cancel_future, in_order, result_of
-from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.preprocess import normalize, preprocess
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import BadImageError, UsageError
 
@@ -124,7 +124,40 @@ def prepare(source: ImageSource, spec: Preprocessing, backend: str = "pillow") -
         BadImageError: It cannot be decoded.
         UsageError: It is smaller than the crop and may not be resized.
     """
-    return preprocess(decode(source, spec), spec, backend)
+    return prepare_source(source, spec, backend).array
+
+
+class PreparedImage(NamedTuple):
+    """One image, prepared.
+
+    Attributes:
+        array: Of the specification's input shape and dtype.
+        image: The decoded image, where it was asked for.
+        size: Its (height, width) before it became a frame of the network's size; None where nothing was resized for
+            that.
+    """
+
+    array: NDArray[np.generic]
+    image: Optional[Image.Image]
+    size: Optional[Tuple[int, int]]
+
+
+def prepare_source(
+    source: ImageSource, spec: Preprocessing, backend: str = "pillow", *, keep_image: bool = False
+) -> PreparedImage:
+    """Decodes and prepares one image; see `prepare`. A frame that the network takes as it is goes past Pillow."""
+    if source.pixels is not None and spec.channels != "L" and source.pixels.shape[:2] == spec.frame:
+        image = Image.fromarray(source.pixels) if keep_image else None
+        return PreparedImage(normalize(source.pixels, spec), image, None)
+    decoded = decode(source, spec)
+    size = (decoded.height, decoded.width)
+    array = preprocess(decoded, spec, backend)
+    return PreparedImage(array, decoded if keep_image else None, None if spec.frame in (None, size) else size)
+
+
+def stacked(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """A batch of prepared images; of one image a view, since a frame is megabytes."""
+    return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
 
 
 def decode(source: ImageSource, spec: Preprocessing) -> Image.Image:

@@ -35,14 +35,10 @@ def resize_without_antialias(
         uint8 (bottom - top, right - left) or the same with C.
     """
     left, top, right, bottom = region
-    columns = np.arange(left, right) * (pixels.shape[1] / size[0]), pixels.shape[1] / size[0]
-    rows = np.arange(top, bottom) * (pixels.shape[0] / size[1]), pixels.shape[0] / size[1]
+    x, x_weights = source_taps(pixels.shape[1], size[0], (left, right), interpolation)
+    y, y_weights = source_taps(pixels.shape[0], size[1], (top, bottom), interpolation)
     if interpolation == "nearest":
-        return np.ascontiguousarray(
-            pixels[np.ix_(_floor(rows[0], pixels.shape[0]), _floor(columns[0], pixels.shape[1]))]
-        )
-    x, x_weights = _taps(columns[0] + 0.5 * columns[1] - 0.5, pixels.shape[1], interpolation)
-    y, y_weights = _taps(rows[0] + 0.5 * rows[1] - 0.5, pixels.shape[0], interpolation)
+        return np.ascontiguousarray(pixels[np.ix_(y[:, 0], x[:, 0])])
     trailing = (1,) * (pixels.ndim - 2)
     result = np.zeros((bottom - top, right - left, *pixels.shape[2:]), np.float32)
     for row, row_weight in zip(y.T, y_weights.T):  # tap by tap, so that memory stays that of the result
@@ -50,6 +46,28 @@ def resize_without_antialias(
             weight = np.outer(row_weight, column_weight).reshape(*result.shape[:2], *trailing)
             result += weight * pixels[np.ix_(row, column)]
     return np.clip(np.floor(result + 0.5), 0, 255).astype(np.uint8)
+
+
+def source_taps(
+    length: int, size: int, part: Tuple[int, int], interpolation: str
+) -> Tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Which pixels of the source each resized pixel is made of, along one axis.
+
+    Args:
+        length: Of the source's axis, in pixels.
+        size: Of the whole resized axis.
+        part: (start, stop) of the resized pixels that are wanted.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
+
+    Returns:
+        Indices and weights, (stop - start, taps) each; a pixel at the border may appear more than once.
+    """
+    ratio = length / size
+    positions = np.arange(*part).astype(np.float64) * ratio
+    if interpolation == "nearest":
+        indices = _floor(positions, length)[:, np.newaxis]
+        return indices, np.ones(indices.shape, np.float32)
+    return _taps(positions + 0.5 * ratio - 0.5, length, interpolation)
 
 
 def _floor(positions: NDArray[np.float64], length: int) -> NDArray[np.intp]:

@@ -17,6 +17,9 @@ PREFIX = "googlenet_deploy."
 # The records that `train` leaves in a model: of the FP32 weights, and of quantisation-aware training.
 TRAINING_RECORDS = ("training_record", "quantization_training")
 
+# What to do where a model that takes frames is not wanted: the resize goes in front of a finished model.
+FRAMES_LAST = "use the model that it was made from; its INT8 form gets frames by export --onnx FILE --frame-input HxW"
+
 
 @dataclass(frozen=True)
 class ModelMetadata:

@@ -13,17 +13,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
-import numpy as np
-
-from googlenet_deploy.device.images.pipeline import BATCHES_AHEAD, Batch, Skipped, decode, skipped
-from googlenet_deploy.device.preprocess import preprocess
+from googlenet_deploy.device.images.pipeline import (
+    BATCHES_AHEAD,
+    Batch,
+    PreparedImage,
+    Skipped,
+    prepare_source,
+    skipped,
+    stacked,
+)
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.errors import BadImageError, DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from PIL import Image
-
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.device.stream.options import FrameOptions
@@ -31,14 +33,13 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05  # how soon a request to stop is noticed
 PATIENCE_SECONDS = 0.005  # how long the next frame is awaited before answers that are ready are handed out
 
-Prepared = Tuple["NDArray[np.generic]", "Optional[Image.Image]"]
 Item = Union["ImageSource", Skipped, None]  # None: the source lives, but has no frame at present
 
 
 class _Entry(NamedTuple):
     source: ImageSource
     arrival: float
-    future: Future[Union[Prepared, Skipped]]
+    future: Future[Union[PreparedImage, Skipped]]
 
 
 class FrameBatches:
@@ -54,6 +55,8 @@ class FrameBatches:
 
     Attributes:
         dropped: Frames of a live source that came faster than they could be worked on.
+        resized: Frames that were resized on the CPU for a network that takes frames of another size.
+        first_size: (height, width) of the first of them.
 
     Raises:
         UsageError: The batch size or the number of workers is below 1.
@@ -72,7 +75,8 @@ class FrameBatches:
     ) -> None:
         self.spec, self.options, self.on_skipped, self.clock = spec, options, on_skipped, clock
         self.stop = stop or threading.Event()
-        self.dropped = 0
+        self.dropped = self.resized = 0
+        self.first_size: Optional[Tuple[int, int]] = None
         self._source = source
         self._workers = options.workers or min(8, available_cores())
         self._entries: queue.Queue[Union[_Entry, Skipped, BaseException, None]] = queue.Queue()
@@ -93,7 +97,7 @@ class FrameBatches:
                 self._cancel()
 
     def _batches(self) -> Iterator[Optional[Batch]]:
-        collected: List[Tuple[_Entry, Prepared]] = []
+        collected: List[Tuple[_Entry, PreparedImage]] = []
         failure: Optional[BaseException] = None
         while not self.stop.is_set():
             try:
@@ -129,7 +133,7 @@ class FrameBatches:
             return None
         return DeviceError(f"no frame came for {limit:g} s", "is the camera or the network still there? start again")
 
-    def _next(self, timeout: float) -> Union[Tuple[_Entry, Prepared], Skipped, BaseException, None]:
+    def _next(self, timeout: float) -> Union[Tuple[_Entry, PreparedImage], Skipped, BaseException, None]:
         """The next frame in order, what became of it, the reader's failure, or None at the end."""
         if self._head is None:
             item = self._entries.get(timeout=timeout)
@@ -144,21 +148,25 @@ class FrameBatches:
             return result
         return entry, result
 
-    def _timeout(self, collected: List[Tuple[_Entry, Prepared]]) -> float:
+    def _timeout(self, collected: List[Tuple[_Entry, PreparedImage]]) -> float:
         if self.options.max_latency is None or not collected:
             return PATIENCE_SECONDS if not collected else POLL_SECONDS
         left = collected[0][0].arrival + self.options.max_latency - self.clock()
         return min(max(left, 0.0), POLL_SECONDS)
 
-    def _overdue(self, collected: List[Tuple[_Entry, Prepared]]) -> bool:
+    def _overdue(self, collected: List[Tuple[_Entry, PreparedImage]]) -> bool:
         limit = self.options.max_latency
         return limit is not None and self.clock() - collected[0][0].arrival >= limit
 
-    def _batch(self, collected: List[Tuple[_Entry, Prepared]]) -> Batch:
+    def _batch(self, collected: List[Tuple[_Entry, PreparedImage]]) -> Batch:
         for _ in collected:
             self._places.release()
-        images = [image for _, (_, image) in collected if image is not None]
-        arrays = np.stack([array for _, (array, _) in collected])
+        for _, prepared in collected:
+            if prepared.size is not None:
+                self.resized += 1
+                self.first_size = self.first_size or prepared.size
+        images = [prepared.image for _, prepared in collected if prepared.image is not None]
+        arrays = stacked([prepared.array for _, prepared in collected])
         return Batch(arrays, [entry.source.name for entry, _ in collected], images or None)
 
     def _read(self, pool: ThreadPoolExecutor) -> None:
@@ -188,10 +196,10 @@ class FrameBatches:
                 return False
         return True
 
-    def _prepare(self, source: ImageSource) -> Union[Prepared, Skipped]:
+    def _prepare(self, source: ImageSource) -> Union[PreparedImage, Skipped]:
         try:
-            image = decode(source, self.spec)
-            return preprocess(image, self.spec, self.options.image_backend), image if self.options.keep_images else None
+            options = self.options
+            return prepare_source(source, self.spec, options.image_backend, keep_image=options.keep_images)
         except (BadImageError, UsageError) as error:
             return skipped(source, error)
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from googlenet_deploy.device.images.nv12 import from_nv12
 from googlenet_deploy.device.preprocess import crop_pixels, normalize, preprocess, resized_size
 from googlenet_deploy.device.specification import BVLC, INTERPOLATIONS, TORCHVISION, Preprocessing
 from googlenet_deploy.errors import UsageError
@@ -225,3 +226,40 @@ def test_a_line_is_an_image_too(size: tuple[int, int]) -> None:
 def test_same_bytes_whichever_thread_and_time() -> None:
     image = noise(333, 250)
     assert preprocess(image, BVLC).tobytes() == preprocess(image, BVLC).tobytes()
+
+
+@pytest.mark.parametrize("size", [(160, 90), (100, 75), (75, 100), (320, 180), (64, 64)])
+def test_an_image_as_a_frame_shows_the_network_the_same(size: tuple[int, int]) -> None:
+    spec = Preprocessing(resize=40, crop=(32, 32))
+    ramp = np.add.outer(np.linspace(0, 120, size[1]), np.linspace(0, 120, size[0]))
+    image = Image.fromarray(np.repeat(ramp[:, :, np.newaxis], 3, axis=2).astype(np.uint8))
+    frame = crop_pixels(image, spec.with_frame_input((90, 160)))
+    assert frame.shape == (90, 160, 3)
+    direct, through = crop_pixels(image, spec), crop_pixels(Image.fromarray(frame), spec)
+    # The odd pixel of a border may be on the other side: half a frame's pixel, of which each is at most 3 levels.
+    assert np.abs(direct.astype(int) - through).max() <= 3
+
+
+def test_frames_that_an_image_cannot_become() -> None:
+    boxed = Preprocessing(resize=(32, 32), crop=(32, 32), resize_mode="letterbox").with_frame_input((90, 160))
+    assert crop_pixels(Image.new("RGB", (320, 180)), boxed).shape == (90, 160, 3)
+    with pytest.raises(UsageError, match="100 x 75 pixels has another shape than the frames of 160 x 90"):
+        crop_pixels(Image.new("RGB", (100, 75)), boxed)
+    kept = Preprocessing(resize=None, crop=(32, 32)).with_frame_input((90, 160))
+    with pytest.raises(UsageError, match="smaller than the crop"):
+        crop_pixels(Image.new("RGB", (31, 40)), kept)
+    pixels = np.arange(40 * 50 * 3, dtype=np.uint8).reshape(40, 50, 3)
+    np.testing.assert_array_equal(crop_pixels(Image.fromarray(pixels), kept)[25:65, 55:105], pixels)
+
+
+@pytest.mark.parametrize(("matrix", "code"), [("bt601", "COLOR_YUV2RGB_NV12")])
+def test_nv12_and_back_as_opencv_has_it(matrix: str, code: str) -> None:
+    cv2 = pytest.importorskip("cv2")
+    spec = Preprocessing(resize=8, crop=(8, 8)).with_frame_input((16, 24), "nv12")
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 12, 3), np.uint8)).resize((24, 16))
+    frame = preprocess(image, spec)
+    assert (frame.shape, frame.dtype) == ((24, 24, 1), np.uint8)
+    colours = cv2.cvtColor(frame[:, :, 0], getattr(cv2, code)).astype(int)
+    assert np.abs(colours - from_nv12(frame, matrix)).max() <= 1
+    luma = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2YUV_I420)[:16]
+    assert np.abs(frame[:16, :, 0].astype(int) - luma).max() <= 1

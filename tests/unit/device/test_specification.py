@@ -205,3 +205,35 @@ def test_any_json_object_is_read_or_refused(values: dict[str, Any]) -> None:
     except UsageError:
         return
     assert min(spec.input_shape) > 0
+
+
+def test_frames_are_part_of_the_specification() -> None:
+    spec = BVLC.with_frame_input((1080, 1920), "nv12-bt709")
+    assert Preprocessing.from_json(spec.to_json()) == spec
+    assert '"frame":[1080,1920],"frame_yuv":"bt709"' in spec.to_json()
+    assert "frame" not in BVLC.to_json()
+    assert (spec.input_shape, spec.pixel_size, spec.frame_format) == ((1620, 1920, 1), (1080, 1920), "nv12-bt709")
+    assert BVLC.with_frame_input((720, 1280), "bgr").input_shape == (720, 1280, 3)
+    assert BVLC.with_frame_input((720, 1280), "bgr").channels == "BGR"
+    assert BVLC.with_frame_input((720, 1280)).with_uint8_input() == BVLC.with_uint8_input()
+    assert spec.describe_geometry().startswith(
+        "NV12 (BT.709) frames of 1080 x 1920 (height x width); inside the network"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frame": (0, 5)}, "frame is"),
+        ({"frame": (90, 160, 3)}, "frame is"),
+        ({"frame": "90x160"}, "must be a list"),
+        ({"frame": (90, 160), "dtype": "float32"}, "uint8 NHWC"),
+        ({"frame": (91, 160), "frame_yuv": "bt601"}, "even sides"),
+        ({"frame": (90, 160), "frame_yuv": "bt2020"}, "frame_yuv"),
+        ({"frame_yuv": "bt601"}, "takes frames|for networks"),
+    ],
+)
+def test_frames_that_do_not_exist(changes: dict[str, Any], message: str) -> None:
+    fields = {**asdict(BVLC.with_uint8_input()), **changes}
+    with pytest.raises(UsageError, match=message):
+        Preprocessing.from_dict(fields)

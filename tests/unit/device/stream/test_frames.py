@@ -236,3 +236,19 @@ def test_leaving_early_ends_the_threads() -> None:
 def test_nonsense_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         batches([], **options)
+
+
+def test_a_frame_of_the_models_size_goes_through_untouched() -> None:
+    spec = Preprocessing(resize=4, crop=(4, 4)).with_frame_input((6, 8))
+    pixels = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    other = np.full((12, 16, 3), 9, np.uint8)
+    sources = [
+        ImageSource("same", pixels=pixels),
+        ImageSource("other", pixels=other),
+        ImageSource("more", pixels=other),
+    ]
+    source = FrameBatches(iter(sources), spec, FrameOptions(batch_size=1), on_skipped=[].append)
+    found = [batch for batch in source if batch is not None]
+    assert np.shares_memory(found[0].array, pixels), "nothing is copied"
+    np.testing.assert_array_equal(found[1].array[0], np.full((6, 8, 3), 9))
+    assert (source.resized, source.first_size) == (2, (12, 16))
