@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 from googlenet_deploy import __version__
@@ -29,6 +30,7 @@ class ScriptValues:
         int8_share: Share of the multiply-adds that the model computes in INT8; None where it has no INT8.
         min_sqnr: What the engine's scores must keep, in dB.
         golden_count: Number of golden images.
+        candidates: Arguments of ``googlenet-device.pyz build`` but for the output, by the engine's name.
     """
 
     target: Target
@@ -39,6 +41,7 @@ class ScriptValues:
     int8_share: float | None
     min_sqnr: float
     golden_count: int
+    candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def build_script(values: ScriptValues) -> str:
@@ -51,6 +54,7 @@ def build_script(values: ScriptValues) -> str:
         PRECISION=values.precision,
         ENGINE=ENGINE,
         PYTHON_ARGUMENTS=" ".join(python_arguments(values)),
+        CANDIDATES="\n".join(f"    candidate {name} {' '.join(words)}" for name, words in values.candidates.items()),
         RECIPES="\n".join(_recipe(values, version) for version in versions),
         TENSORRT=", ".join(".".join(map(str, version)) for version in versions),
     )
@@ -74,14 +78,27 @@ def self_test_script(values: ScriptValues) -> str:
 
 def python_arguments(values: ScriptValues) -> list[str]:
     """Arguments of ``googlenet-device.pyz build`` but for the output."""
-    words = [values.model]
-    if values.precision == "fp16" and values.header.float_type == "float32":
-        words += ["--precision", "fp16"]
-    if values.header.dynamic_batch:
-        words += ["--batch", ",".join(map(str, values.batch))]
+    words = build_arguments(values.model, values.header, values.precision, values.batch)
     if values.int8_share is not None:
         # TensorRT may keep the odd layer in FP16 where that is faster; below this something else is wrong.
         words += ["--require", f"int8={max(0.0, values.int8_share - 0.1):.2f}"]
+    return words
+
+
+def build_arguments(model: str, header: OnnxHeader, precision: str, batch: tuple[int, int, int]) -> list[str]:
+    """Arguments of ``googlenet-device.pyz build`` for a model, but for the output and gates.
+
+    Args:
+        model: Its file in the bundle.
+        header: What is in it.
+        precision: What the engine computes in; of an FP32 model TensorRT makes FP16 by itself.
+        batch: (smallest, usual, largest), where the model leaves it open.
+    """
+    words = [model]
+    if precision == "fp16" and header.float_type == "float32":
+        words += ["--precision", "fp16"]
+    if header.dynamic_batch:
+        words += ["--batch", ",".join(map(str, batch))]
     return words
 
 

@@ -19,7 +19,7 @@ from googlenet_deploy.device.targets.target import Target, with_caches
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.graph.files import load_classifier, load_model, read_metadata
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
-from googlenet_deploy.packaging.device_scripts import ScriptValues, build_script, self_test_script
+from googlenet_deploy.packaging.device_scripts import ScriptValues, build_arguments, build_script, self_test_script
 from googlenet_deploy.packaging.golden import COUNT as GOLDEN_COUNT
 from googlenet_deploy.packaging.golden import add_golden
 from googlenet_deploy.packaging.jetson_readme import readme
@@ -142,9 +142,26 @@ def _add_scripts(content: BundleContent, request: JetsonRequest, models: BundleM
         int8_share=share,
         min_sqnr=MIN_SQNR[request.precision],
         golden_count=count,
+        candidates=_candidates(request, models),
     )
     content.add_text("build.sh", build_script(values), "script", executable=True)
     content.add_text("self-test.sh", self_test_script(values), "script", executable=True)
+
+
+def _candidates(request: JetsonRequest, models: BundleModels) -> dict[str, list[str]]:
+    """What ``build.sh --candidates`` builds: an engine of each model that the target computes, by its name.
+
+    FP16 without a model of its own is made of the FP32 model, which a TensorRT that knows only strong types refuses;
+    ``build.sh`` reports that and goes on.
+    """
+    found = {}
+    able = [model for model in models if model.precision != "int8" or request.target.has_int8 is not False]
+    for model in able:
+        found[model.precision] = build_arguments(f"models/{model.name}", model.header, model.precision, request.batch)
+    fp32 = next((model for model in models if model.precision == "fp32"), None)
+    if fp32 is not None and "fp16" not in found:
+        found["fp16"] = build_arguments(f"models/{fp32.name}", fp32.header, "fp16", request.batch)
+    return found
 
 
 def int8_share(path: PathLike) -> float:

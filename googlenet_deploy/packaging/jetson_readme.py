@@ -28,6 +28,7 @@ def readme(target: Target, precision: str, models: BundleModels, caches: Sequenc
         _steps(golden_count),
         _run(target),
         _measure(target),
+        _tune(),
         _implicit(models, caches),
         _content(models, caches),
     ]
@@ -100,6 +101,20 @@ def _measure(target: Target) -> list[str]:
     return lines
 
 
+def _tune() -> list[str]:
+    return [
+        "4. Choose (precision, batch, streams, CUDA graph and power mode, by measurement)",
+        "",
+        "    ./build.sh --candidates         # an engine of each precision",
+        "    sudo python3 googlenet-device.pyz tune . --power-modes --max-latency 20 --min-agreement 98 \\",
+        "        --images photos/ --output on-device/tuned.json",
+        "    python3 googlenet-device.pyz infer . photos/ --tuned on-device/tuned.json",
+        "",
+        "tune finds what takes the least energy per image within the limits (--objective latency, rate or size for",
+        "other goals). The power mode that it finds is put back at the end.",
+    ]
+
+
 def _implicit(models: BundleModels, caches: Sequence[str]) -> list[str]:
     if not caches:
         return []
@@ -120,7 +135,7 @@ def _content(models: BundleModels, caches: Sequence[str]) -> list[str]:
         *((cache, "calibration cache for implicit INT8") for cache in caches),
         ("preprocessing.json", "how an image becomes the network's input"),
         *([("class_names.txt", "one name per line, in the order of the scores")] if models.class_names else []),
-        ("googlenet-device.pyz", "infer, build, benchmark, doctor, selftest; any Python 3.8 or later"),
+        ("googlenet-device.pyz", "infer, build, benchmark, tune, doctor, selftest; any Python 3.8 or later"),
         ("golden/", "images and the workstation's answers, for the self-test"),
         ("manifest.json", "SHA-256 and size of every file, and what it was made from; SHA256SUMS for the shell;"),
         ("", "hashes find damage, they prove no origin: whoever changes a file can rewrite them"),

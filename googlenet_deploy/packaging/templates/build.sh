@@ -2,8 +2,9 @@
 # Builds this bundle's TensorRT engine on the device, then holds it against the workstation's answers.
 # Made by googlenet-deploy @VERSION@ for @TITLE@, precision @PRECISION@.
 #
-#   ./build.sh            by googlenet-device.pyz where Python 3.8 or later has TensorRT, else by trtexec
-#   ./build.sh --trtexec  by trtexec in any case
+#   ./build.sh               by googlenet-device.pyz where Python 3.8 or later has TensorRT, else by trtexec
+#   ./build.sh --trtexec     by trtexec in any case
+#   ./build.sh --candidates  an engine of every precision, among which tune chooses; by googlenet-device.pyz alone
 set -eu
 cd -- "$(dirname -- "$0")"
 
@@ -41,6 +42,25 @@ build_with_python() {
     python3 googlenet-device.pyz build @PYTHON_ARGUMENTS@ --output "$ENGINE" --timing-cache on-device/timing.cache
 }
 
+# A precision that this device or TensorRT cannot build is said and left out.
+built=
+candidate() {
+    name=$1
+    shift
+    say "building on-device/$name.engine"
+    if python3 googlenet-device.pyz build "$@" --output "on-device/$name.engine" --timing-cache on-device/timing.cache
+    then
+        built="$built $name"
+    else
+        say "on-device/$name.engine is left out: it could not be built"
+    fi
+}
+
+build_candidates() {
+    python_has_tensorrt || fail "--candidates needs Python 3.8 or later with NumPy, Pillow and TensorRT"
+@CANDIDATES@
+}
+
 build_with_trtexec() {
     trtexec=$(find_trtexec) || fail "neither Python 3.8 with TensorRT nor trtexec is here: apt-get install tensorrt"
     version=$(tensorrt_version) || fail "TensorRT's version is not known: dpkg-query finds no libnvinfer package"
@@ -61,11 +81,18 @@ builder=auto
 case "${1:-}" in
     '') ;;
     --trtexec) builder=trtexec ;;
-    *) fail "unknown option $1; usage: ./build.sh [--trtexec]" ;;
+    --candidates) builder=candidates ;;
+    *) fail "unknown option $1; usage: ./build.sh [--trtexec | --candidates]" ;;
 esac
 
 ./self-test.sh --files-only
 mkdir -p on-device
+if [ "$builder" = candidates ]; then
+    build_candidates
+    [ -n "$built" ] || fail "not one engine could be built"
+    say "done:$built; choose among them: python3 googlenet-device.pyz tune . --output on-device/tuned.json"
+    exit 0
+fi
 if [ "$builder" = auto ] && python_has_tensorrt; then
     build_with_python
 else

@@ -213,6 +213,44 @@ exit 0
     assert "--saveEngine=on-device/new.engine" in device.log.read_text()
 
 
+CANDIDATES = """#!/bin/sh
+[ "$1" = -c ] && exit 0
+printf '%s\\n' "$*" >>"{log}"
+case "$*" in *" build "*--precision*) exit 1 ;; esac
+exit 0
+"""
+
+
+def test_candidates_are_an_engine_of_each_precision_and_what_fails_is_said(device: Device) -> None:
+    device.program("python3", CANDIDATES.format(log=device.log))
+    result = device.run("build.sh", "--candidates")
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = device.log.read_text().splitlines()
+    rest, fp16 = "--timing-cache on-device/timing.cache", "models/model.onnx --precision fp16 --batch 1,4,16"
+    assert lines == [
+        "googlenet-device.pyz selftest . --files-only",
+        f"googlenet-device.pyz build models/model.int8.onnx --batch 1,4,16 --output on-device/int8.engine {rest}",
+        f"googlenet-device.pyz build models/model.onnx --batch 1,4,16 --output on-device/fp32.engine {rest}",
+        f"googlenet-device.pyz build {fp16} --output on-device/fp16.engine {rest}",
+    ]
+    assert "on-device/fp16.engine is left out: it could not be built" in result.stdout
+    assert "done: int8 fp32; choose among them: python3 googlenet-device.pyz tune ." in result.stdout
+
+
+def test_candidates_of_which_none_can_be_built_fail(device: Device) -> None:
+    device.program("python3", CANDIDATES.format(log=device.log).replace("*--precision*", "*"))
+    result = device.run("build.sh", "--candidates")
+    assert result.returncode == 1
+    assert "not one engine could be built" in result.stderr
+
+
+def test_candidates_need_python(device: Device) -> None:
+    device.install("8.5.2")
+    result = device.run("build.sh", "--candidates")
+    assert result.returncode == 1
+    assert "--candidates needs Python 3.8 or later" in result.stderr
+
+
 def test_python_that_builds_but_has_no_cuda_leaves_the_test_to_trtexec(device: Device) -> None:
     """As on a fresh JetPack: TensorRT's Python package is there, PyCUDA is not."""
     device.install("8.5.2")
