@@ -1,4 +1,4 @@
-"""What `benchmark` measured, here or on the device, in the report's types."""
+"""What `benchmark` and `tune` measured, here or on the device, in the report's types."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from googlenet_deploy.deployment.tuned_results import (
+    load_tuned_of,
+    tuned_description,
+    tuned_doubts,
+    tuned_quantities,
+)
 from googlenet_deploy.device.benchmark.result_file import read_result
 from googlenet_deploy.device.files import PathLike
+from googlenet_deploy.device.tune.tuned_file import Tuned, is_tuned_file
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.report.figures import MEASURED, Latency, Quantity
 from googlenet_deploy.report.results import Doubt
@@ -26,6 +33,8 @@ class DeviceResults:
         device: The machine and its state, by name.
         doubts: What casts doubt on the figures, such as throttling.
         not_measured: Why a quantity is not there, by name.
+        others: The quantities of precisions that are not deployed, by precision.
+        tuned: What `tune` measured; None where `benchmark` did.
     """
 
     variant: str
@@ -34,10 +43,12 @@ class DeviceResults:
     device: Mapping[str, str]
     doubts: tuple[Doubt, ...] = ()
     not_measured: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, Quantity]] = field(default_factory=dict)
+    tuned: Tuned | None = None
 
 
 def read_device_results(path: PathLike, weights_sha256: str, precision: str) -> DeviceResults:
-    """Reads what ``benchmark --json`` wrote on the device (docs/benchmark-schema.md).
+    """Reads what ``benchmark --json`` or `tune` wrote on the device (docs/benchmark-schema.md, docs/tuned-schema.md).
 
     Args:
         path: The file.
@@ -47,12 +58,31 @@ def read_device_results(path: PathLike, weights_sha256: str, precision: str) -> 
     Raises:
         InputError: It is no such file, is damaged, or measured another model.
     """
+    if is_tuned_file(path):
+        return _tuned_results(load_tuned_of(path, weights_sha256), precision)
     result = read_result(path)
     try:
         _check_model(path, result["model"], weights_sha256, precision)
         return _device_results(result, precision)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
         raise InputError(path, f"is damaged: {error!r} (see docs/benchmark-schema.md)") from error
+
+
+def _tuned_results(tuned: Tuned, precision: str) -> DeviceResults:
+    quantities = tuned_quantities(tuned)
+    own = quantities.pop(precision, {})
+    lacking = {} if "energy" in own else {"energy": tuned.no_energy or f"tune did not measure {precision.upper()}"}
+    lacking.update({} if "latency" in own else {"latency": f"tune did not measure {precision.upper()}"})
+    return DeviceResults(
+        variant=precision,
+        quantities=own,
+        latencies=(),
+        device=tuned_description(tuned),
+        doubts=tuned_doubts(tuned, precision),
+        not_measured=lacking,
+        others=quantities,
+        tuned=tuned,
+    )
 
 
 def _check_model(path: PathLike, model: Mapping[str, Any], weights_sha256: str, precision: str) -> None:

@@ -82,7 +82,7 @@ class DeployConfig:
     )
     threads: int = option(0, "CPU threads; 0: one per core", group=DETAILS, metavar="N", least=0)
     device_results: str = option(
-        "", "what `benchmark --json` wrote on the device, for the report", group=DETAILS, metavar="FILE"
+        "", "what `benchmark --json` or `tune` wrote on the device, for the report", group=DETAILS, metavar="FILE"
     )
     gates: Mapping[str, float] = option(
         lambda: dict(DEFAULT_GATES),

@@ -119,6 +119,7 @@ class Reporting:
             confusions=evaluation.confusions,
             environment=environment(),
             device=device.device if device else {},
+            tuned=device.tuned if device else None,
             commands=commands(job),
             artefacts={name: digest for name in ARTEFACTS if (digest := job.state.hash_of(name))},
             notes=self.notes,
@@ -142,7 +143,10 @@ class Reporting:
 
     def _not_measured(self) -> tuple[Missing, ...]:
         lacking = self._device.not_measured if self._device else {}
-        return tuple(Missing(f"{name} on the device", reason) for name, reason in lacking.items())
+        found = [Missing(f"{name} on the device", reason) for name, reason in lacking.items()]
+        if self._device is None or self._device.tuned is None:
+            found.append(Missing("tuning", "run `tune` on the device, then `deploy --device-results tuned.json`"))
+        return tuple(found)
 
     def _variant(self, name: str) -> Variant:
         job = self.job
@@ -150,6 +154,8 @@ class Reporting:
         quantities = dict(self._estimate.quantities.get(name, {}))
         if self._device is not None and self._device.variant == name:
             quantities.update(self._device.quantities)
+        elif self._device is not None:
+            quantities.update(self._device.others.get(name, {}))
         return Variant(
             **vars(accuracy),
             name=name,

@@ -15,6 +15,7 @@ from typing import Any
 from googlenet_deploy.analysis.roofline import ModeBound
 from googlenet_deploy.device.files import PathLike, reason, write_json
 from googlenet_deploy.device.json_decode import decode, encode
+from googlenet_deploy.device.tune.tuned_file import Tuned
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
 from googlenet_deploy.report.figures import (
@@ -162,6 +163,7 @@ class Results:
         disagreements: Images on which precisions disagree.
         confusions: Classes that the deployed model takes for others, most frequent first.
         environment: Machine, system and packages, by name.
+        tuned: What `tune` measured and chose on the device; None without it.
         device: The machine that `deploy --device-results` was measured on, and its state, by name.
         commands: That reproduce the deployment.
         artefacts: Files that were made, with their hashes.
@@ -189,6 +191,7 @@ class Results:
     confusions: tuple[Confusion, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     device: Mapping[str, str] = field(default_factory=dict)
+    tuned: Tuned | None = None
     commands: tuple[str, ...] = ()
     artefacts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

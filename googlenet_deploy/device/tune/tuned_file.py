@@ -186,9 +186,12 @@ def save_tuned(path: PathLike, tuned: Tuned) -> None:
     write_json(path, {"format": FORMAT, "version": VERSION, **encode(tuned)})
 
 
-def is_tuned(values: object) -> bool:
-    """Whether a value that ``json.loads`` gave says that it is a ``tuned.json``."""
-    return isinstance(values, dict) and values.get("format") == FORMAT
+def is_tuned_file(path: PathLike) -> bool:
+    """Whether a file says that it is a ``tuned.json``; False too where it cannot be read."""
+    try:
+        return _is_tuned(_read(path))
+    except InputError:
+        return False
 
 
 def load_tuned(path: PathLike) -> Tuned:
@@ -198,7 +201,7 @@ def load_tuned(path: PathLike) -> Tuned:
         InputError: The file is missing, damaged, of another kind, or of a later version.
     """
     values = _read(path)
-    if not is_tuned(values):
+    if not _is_tuned(values):
         raise InputError(path, "is no result of tune", _REMEDY)
     version = values.pop("version", None)
     values.pop("format")
@@ -210,6 +213,10 @@ def load_tuned(path: PathLike) -> Tuned:
     except (ValueError, RecursionError, OverflowError) as error:
         raise InputError(path, f"is damaged: {error}", _REMEDY) from error
     return tuned
+
+
+def _is_tuned(values: object) -> bool:
+    return isinstance(values, dict) and values.get("format") == FORMAT
 
 
 def _read(path: PathLike) -> Dict[str, Any]:

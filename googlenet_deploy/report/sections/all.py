@@ -12,6 +12,7 @@ SECTIONS = (
     "googlenet_deploy.report.sections.errors:disagreements_section",
     "googlenet_deploy.report.sections.tradeoff:section",
     "googlenet_deploy.report.sections.latency:section",
+    "googlenet_deploy.report.sections.tuning:section",
     "googlenet_deploy.report.sections.layers:section",
     "googlenet_deploy.report.sections.layers:sensitivity_section",
     "googlenet_deploy.report.sections.activations:section",

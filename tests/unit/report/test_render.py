@@ -148,7 +148,7 @@ def test_long_tables_are_folded_and_short_ones_are_not(full: Results) -> None:
     page = Page(render_html(full))
     folded = len(page.all("details"))
     assert folded == 1  # the layers; all other tables are short here
-    assert sum(len(section.blocks) > 0 for section in sections(full)) == 11
+    assert sum(len(section.blocks) > 0 for section in sections(full)) == 12
 
 
 def test_markdown_has_the_same_numbers(full: Results) -> None:

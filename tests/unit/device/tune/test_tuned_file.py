@@ -2,42 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tuned_example import TUNED
 
-from googlenet_deploy.device.tune.options import TuneBudget
-from googlenet_deploy.device.tune.tuned_file import (
-    LeftOut,
-    TunableModel,
-    Tuned,
-    TunedFigure,
-    TunedResult,
-    TuneSetting,
-    load_tuned,
-    save_tuned,
-)
+from googlenet_deploy.device.tune.tuned_file import load_tuned, save_tuned
 from googlenet_deploy.errors import InputError
-
-SETTING = TuneSetting("model.int8.onnx", "openvino", "CPU", 2, 1, 4)
-RESULT = TunedResult(
-    SETTING, 3, 5, TunedFigure(2.0, 1.9, 2.1), TunedFigure(2.5), TunedFigure(500.0), TunedFigure(14.0), 98.5, "chosen"
-)
-TUNED = Tuned(
-    tool="googlenet-deploy 0.1.0",
-    created="2026-01-02T03:04:05+00:00",
-    machine={"processor": "some CPU"},
-    objective="energy",
-    budget=TuneBudget(max_latency=5.0),
-    models=(TunableModel("model.int8.onnx", "a" * 64, 7_000_000, "int8", 0.98, "b" * 64, None),),
-    results=(RESULT, replace(RESULT, setting=replace(SETTING, batch=4), millijoules_per_image=None, agreement=None)),
-    chosen=0,
-    ties=(1,),
-    left_out=(LeftOut("power mode MAXN", "needs a reboot"),),
-    notes=("a note",),
-)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -77,7 +49,7 @@ def set_at(*path: Any) -> Change:
         (set_at("version", True), "has version True"),
         (lambda values: values.pop("results"), "tuned.results is missing"),
         (set_at("unknown", 1), "unknown entry 'unknown'"),
-        (set_at("chosen", 2), "tuned.chosen is not one of the results"),
+        (set_at("chosen", 3), "tuned.chosen is not one of the results"),
         (set_at("chosen", -1), "tuned.chosen is not a number from 0 on"),
         (set_at("chosen", "0"), "tuned.chosen is not int"),
         (set_at("ties", 0, 7), "is not one of the results"),
