@@ -38,7 +38,17 @@ def explain_labels(best: Sequence[int], labels: Sequence[int], names: Sequence[s
     consistent = _consistent_share(best, labels)
     if consistent >= max(LEAST_SHARE, right + LEAST_GAIN):
         return f"images of one label do get one class ({100 * consistent:.0f} % of them), but another one"
-    return ""
+    return _background(labels, classes) if right < LEAST_SHARE else ""
+
+
+def _background(labels: Sequence[int], classes: int) -> str:
+    """What to think of where a model that answers wrongly has one class more than ImageNet, and no label uses it."""
+    if classes != len(imagenet_classes()) + 1 or len(labels) < LEAST_MATCHES or max(labels) >= classes - 1:
+        return ""
+    return (
+        f"the model has {classes} classes, as ImageNet's with a background class ahead, and no label is above "
+        f"{max(labels)}, so the labels may lack that class (add 1 to them)"
+    )
 
 
 def _share(best: Sequence[int], labels: Sequence[int], order: Order) -> float:

@@ -117,3 +117,11 @@ def test_right_labels_weak_models_and_few_images_are_left_alone() -> None:
     assert label_verdicts(evaluation(best, other, 0.2)) == []
     assert label_verdicts(evaluation([1, 2, 3, 4], [1, 9, 8, 7], 0.74)) == []
     assert label_verdicts(evaluation(best, [], 0.8)) == []
+
+
+def test_a_model_of_1001_classes_that_is_wrong_hints_at_the_background_class() -> None:
+    labels = [3, 17, 512, 999]
+    assert "may lack that class" in explain_labels([5, 5, 9, 700], labels, [], 1001)
+    assert explain_labels(labels, labels, [], 1001) == ""  # right as they are
+    assert explain_labels([5, 5, 9, 700], [3, 17, 512, 1000], [], 1001) == ""
+    assert explain_labels([5, 5, 9, 700], labels, [], 1002) == ""
