@@ -12,8 +12,6 @@ from child import Outcome
 from corpus import INFER, KINDS, make_corpus, seal_manifest
 from fuzz import Case, minimise, run_number
 
-pytestmark = pytest.mark.fuzz
-
 CASES = 240
 MANY = int(os.environ.get("N", "2000"))
 
@@ -33,6 +31,7 @@ def test_damaged_files_are_refused_or_answered_right(corpus: Path, first: int) -
     assert faults == []
 
 
+@pytest.mark.fuzz
 def test_many_damaged_files(corpus: Path) -> None:
     faults = [
         (number, outcome) for number in range(MANY) for _, outcome in [run_number(number, corpus)] if not outcome.good
