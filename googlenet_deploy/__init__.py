@@ -1,7 +1,8 @@
 """Takes an image classifier from PyTorch to an NVIDIA Jetson, and proves every step.
 
-The names below are imported when they are first used: `Classifier` needs NumPy and Pillow, the other ones the extra of
-their step.
+The names below are imported when they are first used; each needs the optional extra of its step. Those of a device
+(`Classifier`, `benchmark`, `build`, `serve` and their options) need NumPy, Pillow and what runs the model. Notes go to
+the logger "googlenet_deploy" where a function is given no `report`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from googlenet_deploy.analysis.roofline import Estimate, estimate
+    from googlenet_deploy.deployment.config import DeployConfig
+    from googlenet_deploy.deployment.pipeline import Deployment, deploy
+    from googlenet_deploy.device.benchmark.benchmark import benchmark
+    from googlenet_deploy.device.benchmark.options import BenchmarkOptions
+    from googlenet_deploy.device.builder.build import BuiltEngine, build
+    from googlenet_deploy.device.builder.options import BuildOptions
     from googlenet_deploy.device.classifier import Classifier
+    from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
+    from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
+    from googlenet_deploy.device.serve.options import ServeOptions
+    from googlenet_deploy.device.serve.run import serve
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.device.stream.answers import Answer, RankedClass
+    from googlenet_deploy.device.stream.options import FrameOptions
+    from googlenet_deploy.model.weights import load_weights
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "Classifier", "Preprocessing", "RankedClass", "__version__"]
+__all__ = [
+    "Answer",
+    "BenchmarkOptions",
+    "BuildOptions",
+    "BuiltEngine",
+    "Classifier",
+    "DeployConfig",
+    "Deployment",
+    "Estimate",
+    "FrameOptions",
+    "GpuOptions",
+    "Preprocessing",
+    "PreprocessingOptions",
+    "RankedClass",
+    "RunnerOptions",
+    "ServeOptions",
+    "__version__",
+    "benchmark",
+    "build",
+    "deploy",
+    "estimate",
+    "load_weights",
+    "serve",
+]
 
 _HOMES = {
     "Answer": "device.stream.answers",
+    "BenchmarkOptions": "device.benchmark.options",
+    "BuildOptions": "device.builder.options",
+    "BuiltEngine": "device.builder.build",
     "Classifier": "device.classifier",
+    "DeployConfig": "deployment.config",
+    "Deployment": "deployment.pipeline",
+    "Estimate": "analysis.roofline",
+    "FrameOptions": "device.stream.options",
+    "GpuOptions": "device.runner.select",
     "Preprocessing": "device.specification",
+    "PreprocessingOptions": "device.preprocessing_options",
     "RankedClass": "device.stream.answers",
+    "RunnerOptions": "device.runner.select",
+    "ServeOptions": "device.serve.options",
+    "benchmark": "device.benchmark.benchmark",
+    "build": "device.builder.build",
+    "deploy": "deployment.pipeline",
+    "estimate": "analysis.roofline",
+    "load_weights": "model.weights",
+    "serve": "device.serve.run",
 }
 
 

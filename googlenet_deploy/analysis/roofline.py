@@ -16,7 +16,7 @@ from typing import Any
 
 from googlenet_deploy.analysis.layer_work import LayerWork, ModelWork
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.targets.target import Module, PowerMode, Target
+from googlenet_deploy.device.targets.target import Module, PowerMode, Target, load_target
 from googlenet_deploy.device.text import columns
 from googlenet_deploy.errors import DeviceError, UsageError
 
@@ -102,12 +102,12 @@ class Estimate:
         }
 
 
-def estimate(path: PathLike, target: Target, batch: int = 1, precision: str | None = None) -> Estimate:
+def estimate(path: PathLike, target: Target | str, batch: int = 1, precision: str | None = None) -> Estimate:
     """Bounds for a model on a module.
 
     Args:
         path: An ONNX model.
-        target: A module; a bare software version has no speed.
+        target: A module or its name, such as "orin-nano"; a bare software version has no speed.
         batch: Images per batch, where the model leaves it open.
         precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; None takes FP16 in a quantised
             model and FP32 in any other.
@@ -117,6 +117,7 @@ def estimate(path: PathLike, target: Target, batch: int = 1, precision: str | No
         UsageError: The target is no module.
         DeviceError: The module's profile does not have the rates.
     """
+    target = load_target(target) if isinstance(target, str) else target
     module = _module(target)
     work = ModelWork(path, module.types, batch, precision)
     if not module.power_modes or not module.bus_bits or not module.sms:

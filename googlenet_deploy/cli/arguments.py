@@ -6,8 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from googlenet_deploy.device.options import add_options, given_options, option_group, read_options, refuse_given
-from googlenet_deploy.device.preprocessing_options import PREPROCESSING, PreprocessingOptions
+from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
+from googlenet_deploy.device.preprocessing_options import (
+    OPENCV_DIFFERS,
+    PREPROCESSING,
+    PreprocessingOptions,
+    runner_preprocessing,
+)
 from googlenet_deploy.device.runner.select import RUNNING, GpuOptions, RunnerOptions, runs_engine
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
@@ -114,112 +119,20 @@ def gpu_options(arguments: argparse.Namespace) -> GpuOptions:
 
 
 def resolve_preprocessing(arguments: argparse.Namespace, runner: Runner) -> Preprocessing:
-    """What `choose_preprocessing` chooses for a model that is open.
+    """What `runner_preprocessing` chooses by the options.
 
     Raises:
         UsageError: See there.
     """
-    spec = choose_preprocessing(arguments, runner.path, runner.metadata.preprocessing, runner.input.shape)
-    if spec.frame is not None:
-        resized = "; images of another size are resized to it first"
-        print(f"note: the model takes {spec.describe_frame()}{resized}", file=sys.stderr)
+    spec = runner_preprocessing(read_options(arguments, PreprocessingOptions), runner, print_note)
     if getattr(arguments, "image_backend", "") == "opencv":
-        print("note: OpenCV's resize differs from the one that the network was trained with", file=sys.stderr)
+        print_note(OPENCV_DIFFERS)
     return spec
 
 
-def stated_preprocessing(arguments: argparse.Namespace, path: str) -> Optional[Preprocessing]:
-    """What the options say about the images of an ONNX file, without running it; None where no option is given.
-
-    Raises:
-        BadModelError: The file is no ONNX model.
-        UsageError: See `choose_preprocessing`.
-    """
-    if not given_options(arguments, PreprocessingOptions):
-        return None
-    from googlenet_deploy.device.onnx_model.header import read_onnx
-
-    header = read_onnx(path)
-    shape = tuple(side if isinstance(side, int) else None for side in header.inputs[0].shape) if header.inputs else ()
-    if len(shape) != 4:
-        raise BadModelError(path, "has no input of rank 4, so it takes no images")
-    return choose_preprocessing(arguments, path, header.metadata.preprocessing, shape)
-
-
-def choose_preprocessing(
-    arguments: argparse.Namespace, path: str, own: Optional[Preprocessing], shape: Tuple[Optional[int], ...]
-) -> Preprocessing:
-    """The model's own preprocessing, or what the options say; where both speak the options win, and that is reported.
-
-    Where neither options nor file state a crop, it is the model's input, whatever is known of the model: the options
-    that suit an FP32 model suit the INT8 model made from it.
-
-    Args:
-        arguments: The command line.
-        path: The model's file.
-        own: What the model says.
-        shape: Of its input, with None for open dimensions.
-
-    Raises:
-        UsageError: The model says nothing and neither do the options, or they make no sense.
-    """
-    from dataclasses import asdict
-
-    from googlenet_deploy.device.specification import Preprocessing, describe_difference, preprocessing_fields
-
-    options = read_options(arguments, PreprocessingOptions)
-    changes = options.changes()
-    if own is not None and own.frame is not None:
-        why = f"would change nothing: {path} takes {own.describe_frame()} and prepares them itself"
-        refuse_given(arguments, PreprocessingOptions, why)
-    if options.preprocessing:
-        named, stated = preprocessing_fields(options.preprocessing)
-        geometry = _geometry(shape, changes.get("resize_mode", named.get("resize_mode", "short-side")))
-        size = geometry.get("crop")
-        if "crop" in stated and size is not None and named["crop"] != list(size) and "crop" not in changes:
-            raise UsageError(
-                f"{options.preprocessing}: a crop of {named['crop']} is not the input of {path}, {list(size)}",
-                "leave crop out of the file, or correct it",
-            )
-        geometry = {key: value for key, value in geometry.items() if key not in stated}
-        spec = Preprocessing.from_dict({**named, **geometry, **changes})
-    elif own is not None:
-        spec = Preprocessing.from_dict({**asdict(own), **changes})
-    elif {"scale", "mean", "std"} & set(changes):
-        spec = _from_options({**_geometry(shape, changes.get("resize_mode", "short-side")), **changes})
-    else:
-        raise UsageError(
-            f"{path}: the model does not say how its images are prepared",
-            "give --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
-        )
-    for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
-        print(f"note: {key} is {chosen} as the options say; the model was made for {models}", file=sys.stderr)
-    return spec
-
-
-def module_preprocessing(arguments: argparse.Namespace, declared: Optional[Preprocessing]) -> Preprocessing:
-    """What a PyTorch model declares, refined or replaced by the options.
-
-    Raises:
-        UsageError: Neither says how images are prepared, or the options make no sense.
-    """
-    from dataclasses import replace
-
-    from googlenet_deploy.device.specification import read_preprocessing
-
-    options = read_options(arguments, PreprocessingOptions)
-    base = read_preprocessing(options.preprocessing) if options.preprocessing else declared
-    changes = options.changes()
-    if base is not None:
-        return replace(base, **changes)
-    if not {"crop", "mean", "std"} <= set(changes):
-        raise UsageError(
-            f"{arguments.module}: the model does not say how its images are prepared",
-            "give --preprocessing imagenet, torchvision, plain or a JSON file, or --crop, --mean and --std",
-        )
-    # As torchvision's ToTensor scales pixels; the whole image's short side where no resize is asked for.
-    usual = {"scale": 1 / 255, "resize": None if "resize_mode" in changes else max(changes["crop"])}
-    return _from_options({**usual, **changes})
+def print_note(line: str) -> None:
+    """Prints a line that the user should read to stderr; names from files are printed safely."""
+    print(f"note: {printable(line, LONGEST_LINE)}", file=sys.stderr, flush=True)
 
 
 def report_skipped(skipped: List[Skipped], other_files: List[str], count: Optional[int] = None) -> None:
@@ -243,19 +156,9 @@ def report_skipped(skipped: List[Skipped], other_files: List[str], count: Option
 
 def class_names(arguments: argparse.Namespace, own: Tuple[str, ...]) -> Tuple[str, ...]:
     """Class names from --class-names, or the model's own; empty where neither has any."""
-    from googlenet_deploy.device.class_files import read_class_list
-    from googlenet_deploy.device.labels import imagenet_classes
+    from googlenet_deploy.device.class_files import choose_class_list
 
-    if arguments.class_names == "imagenet":
-        return tuple(entry.name for entry in imagenet_classes())
-    if arguments.class_names:
-        found = read_class_list(arguments.class_names)
-        if found.form:
-            print(
-                f"note: {arguments.class_names}: {len(found.names)} class names, read as {found.form}", file=sys.stderr
-            )
-        return found.names
-    return own
+    return choose_class_list(arguments.class_names, own, report=print_note).names
 
 
 def positive(text: str) -> int:
@@ -272,25 +175,6 @@ def not_negative(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is below 0")
     return value
-
-
-def _geometry(shape: Tuple[Optional[int], ...], resize_mode: str) -> Dict[str, Any]:
-    """Crop, layout and resize that the shape of a model's input suggests."""
-    layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
-    height, width = (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
-    if height is None or width is None:
-        return {"layout": layout}
-    # The usual ratio of resize to crop, 256 to 224; a stretch or a letterbox usually ends in the crop itself.
-    resize = round(max(height, width) * 256 / 224) if resize_mode == "short-side" else None
-    return {"layout": layout, "crop": (height, width), "resize": resize}
-
-
-def _from_options(changes: Dict[str, Any]) -> Preprocessing:
-    from googlenet_deploy.device.specification import Preprocessing
-
-    count = len(changes.get("channels", "RGB"))
-    plain = {"scale": 1.0, "mean": (0.0,) * count, "std": (1.0,) * count}
-    return Preprocessing(**{**plain, **changes})
 
 
 def check_class_count(names: Tuple[str, ...], count: int, path: str) -> None:

@@ -14,28 +14,23 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from googlenet_deploy.cli.arguments import (
     add_gpu_options,
     add_preprocessing_options,
     add_runner_options,
     gpu_options,
-    resolve_preprocessing,
+    print_note,
     use_tuned,
 )
 from googlenet_deploy.device.benchmark.options import BenchmarkOptions
 from googlenet_deploy.device.options import add_options, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
-from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
+from googlenet_deploy.device.runner.select import RunnerOptions
 from googlenet_deploy.device.stream.options import FrameOptions
 from googlenet_deploy.device.text import printable_lines
 from googlenet_deploy.device.tune.options import TunedOptions
 from googlenet_deploy.errors import GateError, UsageError
-
-if TYPE_CHECKING:
-    from googlenet_deploy.device.images.sources import ImageSource
-    from googlenet_deploy.device.runner.protocol import Runner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,39 +61,26 @@ def run(arguments: argparse.Namespace) -> int:
         return _compare(arguments)
     if arguments.model is None:
         raise UsageError("a MODEL is needed, or --compare A B")
-    from dataclasses import replace
-
+    from googlenet_deploy.device.benchmark.benchmark import benchmark
     from googlenet_deploy.device.benchmark.gates import broken_gates, parse_gates
-    from googlenet_deploy.device.benchmark.run import Benchmark
     from googlenet_deploy.device.benchmark.table import result_lines
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.device.runner.select import open_runner
 
     gates = parse_gates(arguments.require) if arguments.require else []
     use_tuned(arguments, batch="batches")
     running, frames = read_options(arguments, RunnerOptions), read_options(arguments, FrameOptions)
-    options, gpu = read_options(arguments, BenchmarkOptions, threads=running.threads), gpu_options(arguments)
-    read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
-
-    def open_model(slots: int, threads: Optional[int], batch: int) -> Runner:
-        return open_runner(
-            arguments.model,
-            running.backend,
-            threads=threads,
-            batch=batch,
-            as_is=running.as_is,
-            gpu=replace(gpu, streams=slots),
-        )
-
-    result = Benchmark(
-        open_model,
-        lambda runner: resolve_preprocessing(arguments, runner),
-        options,
-        _sources(arguments),
+    options, gpu = read_options(arguments, BenchmarkOptions), gpu_options(arguments)
+    result = benchmark(
+        arguments.model,
+        images=arguments.images,
+        options=options,
+        running=running,
+        gpu=gpu,
+        preprocessing=read_options(arguments, PreprocessingOptions),
         image_backend=frames.image_backend,
-        runner_options=_record(running, gpu),
         quiet=arguments.quiet,
-    ).run()
+        report=print_note,
+    )
     try:
         if arguments.json:
             write_json(arguments.json, result)
@@ -108,24 +90,6 @@ def run(arguments: argparse.Namespace) -> int:
     if broken:
         raise GateError("; ".join(broken))
     return 0
-
-
-def _record(running: RunnerOptions, gpu: GpuOptions) -> Dict[str, Any]:
-    return {
-        "backend": running.backend,
-        "as_is": running.as_is,
-        "cuda_backend": gpu.cuda_backend,
-        "cuda_graph": gpu.cuda_graph,
-        "zero_copy": "auto" if gpu.zero_copy is None else "on" if gpu.zero_copy else "off",
-    }
-
-
-def _sources(arguments: argparse.Namespace) -> Optional[List[ImageSource]]:
-    if arguments.images is None:
-        return None
-    from googlenet_deploy.device.images.sources import find_images
-
-    return find_images(arguments.images).images
 
 
 def _compare(arguments: argparse.Namespace) -> int:

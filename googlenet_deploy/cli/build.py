@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
-from typing import TYPE_CHECKING, Callable, List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
+from googlenet_deploy.cli.arguments import print_note
 from googlenet_deploy.device.text import printable_lines
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.builder.platform import Site
     from googlenet_deploy.device.onnx_model.header import OnnxHeader
     from googlenet_deploy.device.targets.target import Target
-
-SHOWN = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,39 +64,33 @@ def run(arguments: argparse.Namespace) -> int:
     target = load_target(arguments.target) if arguments.target else None
     if arguments.dry_run:
         return _dry_run(arguments, options, target)
+    from googlenet_deploy.device.builder.build import build
     from googlenet_deploy.device.builder.report import check_gates, result_lines
-    from googlenet_deploy.device.builder.run import build_engine, find_here, make_request
     from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.device.progress import progress
 
-    say = _sayer(arguments)
-    here = find_here(arguments.backend, options, target)
-    request = make_request(arguments.model, options, here, _rebuild_command(arguments, options))
-    plan, output = request.plan, _output(arguments)
-    say(f"{here.library.label}: {plan.dialect} {plan.precision} build of {arguments.model}")
-    known = [*plan.notes, *request.notes]
-    for note in known:
-        say(f"note: {note}")
-    with progress("build", quiet=arguments.quiet) as advance:
-        result = build_engine(request, here.library, output, step=lambda *_: advance(1), calibrated=advance)
-    for note in result.manifest.notes[len(known) :]:
-        say(f"note: {note}")
-    _say_warnings(say, here.library.label, result.warnings)
+    built = build(
+        arguments.model,
+        _output(arguments),
+        options=options,
+        backend=arguments.backend,
+        target=target,
+        rebuild=_rebuild_command(arguments, options),
+        quiet=arguments.quiet,
+        report=_ignore if arguments.quiet else print_note,
+    )
+    plan = built.request.plan
     _write_onnx(arguments, plan)
     if arguments.json:
-        write_json(arguments.json, result.manifest.to_dict())
+        write_json(arguments.json, built.result.manifest.to_dict())
     if not arguments.quiet:
-        print(printable_lines(result_lines(output, result)))
-        _print_trtexec(arguments, request.header, options, plan, [here.site])
-    check_gates(result, gates)
+        print(printable_lines(result_lines(built.path, built.result)))
+        _print_trtexec(arguments, built.request.header, options, plan, [built.here.site])
+    check_gates(built.result, gates)
     return 0
 
 
-def _say_warnings(say: Callable[[str], None], label: str, warnings: List[str]) -> None:
-    for warning in warnings[:SHOWN]:
-        say(f"{label} warns: {warning}")
-    if len(warnings) > SHOWN:
-        say(f"{label} warns {len(warnings) - SHOWN} times more")
+def _ignore(_line: str) -> None:
+    pass
 
 
 def _options(arguments: argparse.Namespace) -> BuildOptions:
@@ -125,17 +117,10 @@ def _dry_run(arguments: argparse.Namespace, options: BuildOptions, target: Optio
 
 
 def _write_onnx(arguments: argparse.Namespace, plan: BuildPlan) -> None:
-    """Writes the model without Q/DQ, for trtexec on a device whose Python is too old for this command."""
-    if not arguments.write_onnx:
-        return
-    from googlenet_deploy.device.files import write_bytes
-    from googlenet_deploy.device.onnx_model.header import read_model
-    from googlenet_deploy.device.onnx_model.strip_qdq import strip_quantization
+    if arguments.write_onnx:
+        from googlenet_deploy.device.builder.build import write_parsed_onnx
 
-    content = read_model(arguments.model).content
-    if plan.strip_qdq:
-        content, _ = strip_quantization(content, arguments.model)
-    write_bytes(arguments.write_onnx, content)
+        write_parsed_onnx(arguments.model, plan, arguments.write_onnx)
 
 
 def _print_trtexec(
@@ -163,11 +148,3 @@ def _rebuild_command(arguments: argparse.Namespace, options: BuildOptions) -> st
         if getattr(arguments, name):
             words += [f"--{name}", str(getattr(arguments, name))]
     return " ".join(shlex.quote(word) for word in [*words, *option_words(options)])
-
-
-def _sayer(arguments: argparse.Namespace) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        if not arguments.quiet:
-            print(text, file=sys.stderr)
-
-    return say

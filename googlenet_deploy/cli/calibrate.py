@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator, Optional
 
 from googlenet_deploy.calibration.options import CacheOptions, CalibrationOptions, ImageOptions
-from googlenet_deploy.cli.arguments import add_preprocessing_options, report_skipped
+from googlenet_deploy.cli.arguments import add_preprocessing_options, print_note, report_skipped
 from googlenet_deploy.device.options import add_options, read_options, refuse_given
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import OutputError
 
@@ -92,9 +93,10 @@ def cache_options(arguments: argparse.Namespace) -> CacheOptions:
 def open_model(arguments: argparse.Namespace) -> CalibrationSource:
     """The model with its preprocessing, its own or that of the options."""
     from googlenet_deploy.calibration.calibrate import open_source
-    from googlenet_deploy.cli.arguments import stated_preprocessing
+    from googlenet_deploy.device.preprocessing_options import file_preprocessing
 
-    return open_source(arguments.model, stated_preprocessing(arguments, arguments.model))
+    stated = read_options(arguments, PreprocessingOptions)
+    return open_source(arguments.model, file_preprocessing(stated, arguments.model, print_note))
 
 
 def print_table(table: CalibrationTable, skipped: int, path: Optional[str]) -> None:

@@ -33,13 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from googlenet_deploy.device.files import write_json
-    from googlenet_deploy.device.targets.target import load_target
-
-    target = load_target(arguments.target)
     from googlenet_deploy.analysis.roofline import estimate, estimate_lines
+    from googlenet_deploy.device.files import write_json
 
-    result = estimate(arguments.model, target, arguments.batch, arguments.precision)
+    result = estimate(arguments.model, arguments.target, arguments.batch, arguments.precision)
     print(printable_lines(estimate_lines(result, layers=arguments.layers)))
     if arguments.json:
         write_json(arguments.json, result.to_dict())

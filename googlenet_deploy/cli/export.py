@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from googlenet_deploy.cli.arguments import (
     add_preprocessing_options,
-    module_preprocessing,
     refuse_unused,
 )
 from googlenet_deploy.cli.stated_metadata import state_metadata
@@ -194,8 +193,7 @@ def _from_weights(
 def _from_module(
     arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
 ) -> Tuple[str, ExportResult]:
-    from functools import partial
-
+    from googlenet_deploy.device.preprocessing_options import module_preprocessing
     from googlenet_deploy.export.pipeline import export_checkpoint
     from googlenet_deploy.model.module import ModuleRequest, load_module
 
@@ -203,7 +201,8 @@ def _from_module(
     request = ModuleRequest(
         arguments.module, arguments.module_args or "", arguments.weights, arguments.weights_key, arguments.class_names
     )
-    classifier = load_module(request, partial(module_preprocessing, arguments))
+    stated = read_options(arguments, PreprocessingOptions)
+    classifier = load_module(request, lambda declared: module_preprocessing(stated, declared, arguments.module))
     if arguments.num_classes not in (None, classifier.num_classes):
         raise UsageError(f"{arguments.module} has {classifier.num_classes} classes, not {arguments.num_classes}")
     samples = _samples(arguments, classifier.preprocessing)

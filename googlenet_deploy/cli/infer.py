@@ -38,6 +38,7 @@ from googlenet_deploy.cli.arguments import (
     gpu_options,
     not_negative,
     positive,
+    print_note,
     refuse_unused,
     report_skipped,
     resolve_preprocessing,
@@ -46,9 +47,9 @@ from googlenet_deploy.cli.arguments import (
 from googlenet_deploy.device.options import add_options, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
-from googlenet_deploy.device.serve.options import DEFAULT_ADDRESS, ServeOptions, parse_address
+from googlenet_deploy.device.serve.options import DEFAULT_ADDRESS, ServeOptions
 from googlenet_deploy.device.stream.options import FrameOptions
-from googlenet_deploy.device.text import LONGEST_LINE, printable
+from googlenet_deploy.device.text import printable
 from googlenet_deploy.device.tune.options import TunedOptions
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.stream.inputs import StreamInputs
 
 LIVE_LATENCY = 0.1
-SILENCE = 10.0
 SIGNALLED = 128  # a shell's exit status of a program that a signal ended
 
 
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.serve is not None:
         return _serve(arguments, running, frames, gpu, stop)
     refuse_given(arguments, ServeOptions, "is for --serve")
-    inputs = open_inputs(arguments.paths, arguments.watch, stop, reconnect=arguments.reconnect, report=_note)
+    inputs = open_inputs(arguments.paths, arguments.watch, stop, reconnect=arguments.reconnect, report=print_note)
     _check_reconnect(arguments, inputs)
     with open_runner(
         arguments.model,
@@ -147,36 +147,27 @@ def _serve(
     gpu: GpuOptions,
     stop: threading.Event,
 ) -> int:
-    from googlenet_deploy.device.runner.select import open_runner
-    from googlenet_deploy.device.serve.run import serve_model
+    from googlenet_deploy.device.serve.run import serve
     from googlenet_deploy.device.signals import SIGNALS, StopSignals
-    from googlenet_deploy.device.stream.inputs import open_inputs
 
     unread = dict.fromkeys(("watch", "json", "csv", "annotate"))
     refuse_unused(arguments, unread, "is not for --serve, whose answers go to those who ask")
-    address, options = parse_address(arguments.serve), read_options(arguments, ServeOptions)
-    inputs = None
-    if arguments.paths:
-        inputs = open_inputs(arguments.paths, None, stop, reconnect=arguments.reconnect, report=_note)
-        frames = replace(frames, silence=_silence(inputs))
-    with open_runner(
-        arguments.model, running.backend, threads=running.threads, batch=frames.batch_size, as_is=running.as_is, gpu=gpu
-    ) as runner, StopSignals(stop, insistent=SIGNALS):  # fmt: skip
-        images = serve_model(
-            runner,
-            resolve_preprocessing(arguments, runner),
-            class_names(arguments, runner.metadata.class_names),
-            top_k=arguments.top_k,
-            address=address,
-            options=options,
+    with StopSignals(stop, insistent=SIGNALS):
+        images = serve(
+            arguments.model,
+            *arguments.paths,
+            address=arguments.serve,
+            options=read_options(arguments, ServeOptions),
+            running=running,
             frames=frames,
-            inputs=inputs,
-            source=" ".join(arguments.paths),
+            gpu=gpu,
+            preprocessing=read_options(arguments, PreprocessingOptions),
+            class_names=arguments.class_names,
+            top_k=arguments.top_k,
+            reconnect=arguments.reconnect,
             stop=stop,
-            report=_note,
+            report=print_note,
         )
-        for note in runner.notes:
-            _note(note)
     print(f"{images} images, stopped by a signal", file=sys.stderr)
     return 0
 
@@ -184,10 +175,6 @@ def _serve(
 def _check_reconnect(arguments: argparse.Namespace, inputs: StreamInputs) -> None:
     if inputs.reconnecting is None:
         refuse_unused(arguments, {"reconnect": None}, "is for cameras and streams, which have no end")
-
-
-def _note(line: str) -> None:
-    print(f"note: {printable(line, LONGEST_LINE)}", file=sys.stderr, flush=True)
 
 
 def _stream(
@@ -203,7 +190,7 @@ def _stream(
     from googlenet_deploy.device.stream.classify import classify
 
     for note in inputs.notes:
-        _note(note)
+        print_note(note)
     names = class_names(arguments, runner.metadata.class_names)
     with ExitStack() as stack:
         write, annotations = _outputs(arguments, inputs, stack)
@@ -236,23 +223,17 @@ def _batches(
     tally: Tally,
 ) -> FrameBatches:
     from googlenet_deploy.device.stream.frames import FrameBatches
+    from googlenet_deploy.device.stream.inputs import silence_of
 
     options = replace(
         options,
         max_latency=LIVE_LATENCY if options.max_latency is None and inputs.endless else options.max_latency,
         keep_images=arguments.annotate is not None,
         live=inputs.live,
-        silence=_silence(inputs),
+        silence=silence_of(inputs),
     )
     spec = resolve_preprocessing(arguments, runner)
     return FrameBatches(inputs.frames, spec, options, on_skipped=tally.skip, stop=stop)
-
-
-def _silence(inputs: StreamInputs) -> float | None:
-    """A source that is opened again notices silence by itself; then this ends only what does not even wait any more."""
-    if not inputs.live:
-        return None
-    return SILENCE if inputs.reconnecting is None or not inputs.reconnecting.attempts else 4 * SILENCE
 
 
 def _outputs(
@@ -299,7 +280,7 @@ def _summarise(inputs: StreamInputs, tally: Tally, runner: Runner) -> None:
     report_skipped(tally.first_skipped, inputs.other_files, tally.skipped)
     _report_left_over(inputs)
     for note in (*inputs.closing_notes(), *runner.notes):
-        _note(note)
+        print_note(note)
     rate = f"{tally.answered / tally.seconds:.1f} images/s" if tally.answered else "nothing classified"
     print(f"{tally.answered} images, {tally.skipped} skipped, {rate}, {runner.backend}", file=sys.stderr)
 

@@ -23,6 +23,7 @@ from googlenet_deploy.deployment.steps.evaluate import Evaluate
 from googlenet_deploy.deployment.steps.export import Export, ExportHalf
 from googlenet_deploy.deployment.steps.images import DivideImages
 from googlenet_deploy.device.files import reason, sha256_file
+from googlenet_deploy.device.text import log_note
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, OutputError
 from googlenet_deploy.report.results import GateResult, StepResult
 from googlenet_deploy.report.text import plural
@@ -54,7 +55,9 @@ class Deployment:
     folder: Path
 
 
-def deploy(config: DeployConfig, say: Say, *, quiet: bool = False, steps: tuple[Step, ...] = STEPS) -> Deployment:
+def deploy(
+    config: DeployConfig, say: Say = log_note, *, quiet: bool = False, steps: tuple[Step, ...] = STEPS
+) -> Deployment:
     """Runs all steps, or those that are left.
 
     Args:

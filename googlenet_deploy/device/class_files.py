@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.labels import imagenet_classes
+from googlenet_deploy.device.text import Report, log_note
 from googlenet_deploy.device.text_files import decode_text
 from googlenet_deploy.errors import InputError
 
@@ -22,6 +24,8 @@ _NUMBERED = re.compile(r"(\d{1,6})(?:\s*[:,;=]\s*|\s+)(\S.*)")
 _WITH_ID = re.compile(r"(n\d{8})(?:\s*[:,;=]\s*|\s+)(\S.*)")
 _HEADINGS = {"index", "idx", "id", "number", "classid", "classindex", "class", "label", "name", "classname", "wnid", ""}
 _NAMES_INSIDE = ("id2label", "label2id", "names", "classes", "class_names", "labels", "categories")
+
+StatedNames = Union[PathLike, Sequence[str], None]
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,32 @@ def read_class_names(path: PathLike) -> Tuple[str, ...]:
         InputError: The file cannot be read, is not text, holds no names, or leaves classes out.
     """
     return read_class_list(path).names
+
+
+def choose_class_list(
+    stated: StatedNames, own: Sequence[str], own_ids: Sequence[str] = (), report: Report = log_note
+) -> ClassList:
+    """Class names that are stated, or the model's own; empty where neither has any.
+
+    Args:
+        stated: A file, "imagenet", the names themselves, or None.
+        own: The model's names.
+        own_ids: The model's WordNet ids.
+        report: Takes a line about how a file was understood.
+
+    Raises:
+        InputError: See `read_class_list`.
+    """
+    if stated is None:
+        return ClassList(tuple(own), tuple(own_ids))
+    if stated == "imagenet":  # its ids are not stated, so the model's hold
+        return ClassList(tuple(entry.name for entry in imagenet_classes()), tuple(own_ids))
+    if not isinstance(stated, (str, os.PathLike)):
+        return ClassList(tuple(stated))
+    found = read_class_list(stated)
+    if found.form:
+        report(f"{stated}: {len(found.names)} class names, read as {found.form}")
+    return found
 
 
 def _one_line(_path: PathLike, lines: Sequence[str]) -> Optional[ClassList]:

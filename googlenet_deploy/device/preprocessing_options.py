@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple, Union
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
 
-from googlenet_deploy.device.options import check_options, on_off, option, whole_numbers
-from googlenet_deploy.device.specification import CHANNEL_ORDERS, DTYPES, INTERPOLATIONS, LAYOUTS, RESIZE_MODES
+from googlenet_deploy.device.options import check_options, flag_of, on_off, option, whole_numbers
+from googlenet_deploy.device.specification import (
+    CHANNEL_ORDERS,
+    DTYPES,
+    INTERPOLATIONS,
+    LAYOUTS,
+    RESIZE_MODES,
+    Preprocessing,
+    describe_difference,
+    preprocessing_fields,
+    read_preprocessing,
+)
+from googlenet_deploy.device.text import Report, log_note
+from googlenet_deploy.errors import BadModelError, UsageError
+
+if TYPE_CHECKING:
+    from googlenet_deploy.device.runner.protocol import Runner
 
 PREPROCESSING = "preprocessing"  # a heading of --help
+OPENCV_DIFFERS = "OpenCV's resize differs from the one that the network was trained with"
 
 
 def parse_crop(text: str) -> Tuple[int, int]:
@@ -93,3 +109,147 @@ class PreprocessingOptions:
         if given.get("resize_mode", "letterbox") != "letterbox":
             given.setdefault("fill", (0,))  # that of the letterbox which this replaces, if it was one
         return given
+
+
+# What functions accept: a specification as it is, options that refine, a name or JSON file, or nothing.
+StatedPreprocessing = Union[Preprocessing, PreprocessingOptions, str, None]
+Shape = Tuple[Optional[int], ...]
+
+
+def runner_preprocessing(stated: StatedPreprocessing, runner: Runner, report: Report = log_note) -> Preprocessing:
+    """What `choose_preprocessing` chooses for a model that is open.
+
+    Raises:
+        UsageError: See there.
+    """
+    spec = choose_preprocessing(stated, runner.path, runner.metadata.preprocessing, runner.input.shape, report)
+    if spec.frame is not None:
+        report(f"the model takes {spec.describe_frame()}; images of another size are resized to it first")
+    return spec
+
+
+def file_preprocessing(stated: StatedPreprocessing, path: str, report: Report = log_note) -> Optional[Preprocessing]:
+    """The same for an ONNX file, without running it; None where nothing is stated.
+
+    Raises:
+        BadModelError: The file is no ONNX model.
+        UsageError: See `choose_preprocessing`.
+    """
+    if stated is None or stated == PreprocessingOptions():
+        return None
+    from googlenet_deploy.device.onnx_model.header import read_onnx  # noqa: PLC0415 - where a file is read
+
+    header = read_onnx(path)
+    shape = tuple(side if isinstance(side, int) else None for side in header.inputs[0].shape) if header.inputs else ()
+    if len(shape) != 4:
+        raise BadModelError(path, "has no input of rank 4, so it takes no images")
+    return choose_preprocessing(stated, path, header.metadata.preprocessing, shape, report)
+
+
+def choose_preprocessing(
+    stated: StatedPreprocessing, path: str, own: Optional[Preprocessing], shape: Shape, report: Report = log_note
+) -> Preprocessing:
+    """The model's own preprocessing, or what is stated; where both speak the latter wins, and that is reported.
+
+    Where neither options nor file state a crop, it is the model's input, whatever is known of the model: the options
+    that suit an FP32 model suit the INT8 model made from it.
+
+    Args:
+        stated: A `Preprocessing` is taken as it is, options refine the model's own or a named one.
+        path: The model's file.
+        own: What the model says.
+        shape: Of its input, with None for open dimensions.
+        report: Takes a line about each difference.
+
+    Raises:
+        UsageError: The model says nothing and nothing is stated, or it makes no sense.
+    """
+    if own is not None and own.frame is not None:
+        _refuse_for_frames(stated, path, own)
+    spec = stated if isinstance(stated, Preprocessing) else _from_stated(_as_options(stated), path, own, shape)
+    for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
+        report(f"{key} is {chosen} as the options say; the model was made for {models}")
+    return spec
+
+
+def module_preprocessing(stated: StatedPreprocessing, declared: Optional[Preprocessing], place: str) -> Preprocessing:
+    """What a PyTorch model declares, refined or replaced by what is stated.
+
+    Args:
+        stated: As for `choose_preprocessing`.
+        declared: What the model declares.
+        place: The model, for the message.
+
+    Raises:
+        UsageError: Neither says how images are prepared, or the options make no sense.
+    """
+    if isinstance(stated, Preprocessing):
+        return stated
+    options = _as_options(stated)
+    base = read_preprocessing(options.preprocessing) if options.preprocessing else declared
+    changes = options.changes()
+    if base is not None:
+        return replace(base, **changes)
+    if not {"crop", "mean", "std"} <= set(changes):
+        raise UsageError(
+            f"{place}: the model does not say how its images are prepared",
+            "give --preprocessing imagenet, torchvision, plain or a JSON file, or --crop, --mean and --std",
+        )
+    # As torchvision's ToTensor scales pixels; the whole image's short side where no resize is asked for.
+    usual = {"scale": 1 / 255, "resize": None if "resize_mode" in changes else max(changes["crop"])}
+    return _from_options({**usual, **changes})
+
+
+def _refuse_for_frames(stated: StatedPreprocessing, path: str, own: Preprocessing) -> None:
+    why = f"would change nothing: {path} takes {own.describe_frame()} and prepares them itself"
+    if isinstance(stated, Preprocessing):
+        if stated != own:
+            raise UsageError(f"another preprocessing {why}")
+        return
+    given = next((name for name, value in vars(_as_options(stated)).items() if value is not None), None)
+    if given is not None:
+        raise UsageError(f"{flag_of(PreprocessingOptions, given)} {why}")
+
+
+def _as_options(stated: Union[PreprocessingOptions, str, None]) -> PreprocessingOptions:
+    return stated if isinstance(stated, PreprocessingOptions) else PreprocessingOptions(preprocessing=stated)
+
+
+def _from_stated(options: PreprocessingOptions, path: str, own: Optional[Preprocessing], shape: Shape) -> Preprocessing:
+    changes = options.changes()
+    if options.preprocessing:
+        named, stated = preprocessing_fields(options.preprocessing)
+        geometry = _geometry(shape, changes.get("resize_mode", named.get("resize_mode", "short-side")))
+        size = geometry.get("crop")
+        if "crop" in stated and size is not None and named["crop"] != list(size) and "crop" not in changes:
+            raise UsageError(
+                f"{options.preprocessing}: a crop of {named['crop']} is not the input of {path}, {list(size)}",
+                "leave crop out of the file, or correct it",
+            )
+        geometry = {key: value for key, value in geometry.items() if key not in stated}
+        return Preprocessing.from_dict({**named, **geometry, **changes})
+    if own is not None:
+        return Preprocessing.from_dict({**asdict(own), **changes})
+    if {"scale", "mean", "std"} & set(changes):
+        return _from_options({**_geometry(shape, changes.get("resize_mode", "short-side")), **changes})
+    raise UsageError(
+        f"{path}: the model does not say how its images are prepared",
+        "give --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
+    )
+
+
+def _geometry(shape: Shape, resize_mode: str) -> Dict[str, Any]:
+    """Crop, layout and resize that the shape of a model's input suggests."""
+    layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
+    height, width = (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
+    if height is None or width is None:
+        return {"layout": layout}
+    # The usual ratio of resize to crop, 256 to 224; a stretch or a letterbox usually ends in the crop itself.
+    resize = round(max(height, width) * 256 / 224) if resize_mode == "short-side" else None
+    return {"layout": layout, "crop": (height, width), "resize": resize}
+
+
+def _from_options(changes: Dict[str, Any]) -> Preprocessing:
+    count = len(changes.get("channels", "RGB"))
+    plain = {"scale": 1.0, "mean": (0.0,) * count, "std": (1.0,) * count}
+    return Preprocessing(**{**plain, **changes})

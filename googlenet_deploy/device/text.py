@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
-from typing import Any, Iterable, List, Sequence
+from typing import Any, Callable, Iterable, List, Sequence
 
 LONGEST_LINE = 1000  # characters of a line that is printed
+
+Report = Callable[[str], None]  # takes a line that the user should read
+
+
+def log_note(line: str) -> None:
+    """Where functions report without a `Report`: the logger "googlenet_deploy", which prints to stderr by default."""
+    logging.getLogger("googlenet_deploy").warning("%s", printable(line, LONGEST_LINE))
 
 
 def printable_lines(lines: Iterable[str]) -> str:

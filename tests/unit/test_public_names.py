@@ -1,7 +1,11 @@
-"""The names that `import googlenet_deploy` offers, and what importing them costs."""
+"""The names that `import googlenet_deploy` offers, their signatures, and what importing them costs.
+
+A change here is a change for those who call them: see CONTRIBUTING.md on versions.
+"""
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -9,14 +13,64 @@ import pytest
 
 import googlenet_deploy
 
-PUBLIC = {"Answer", "Classifier", "Preprocessing", "RankedClass", "__version__"}
+TYPES = {"Answer", "BuiltEngine", "Classifier", "Deployment", "Estimate", "Preprocessing", "RankedClass"}
+OPTIONS = {
+    "BenchmarkOptions",
+    "BuildOptions",
+    "DeployConfig",
+    "FrameOptions",
+    "GpuOptions",
+    "PreprocessingOptions",
+    "RunnerOptions",
+    "ServeOptions",
+}
+# Parameters by function; a star for those that are keywords alone, and = for those with a default.
+FUNCTIONS = {
+    "benchmark": "model * images= options= running= gpu= preprocessing= image_backend= quiet= report=",
+    "build": "model output= * options= backend= target= require= rebuild= quiet= report=",
+    "deploy": "config say= * quiet= steps=",
+    "estimate": "path target batch= precision=",
+    "load_weights": "source * auxiliary= num_classes= key=",
+    "serve": "model *sources * address= options= running= frames= gpu= preprocessing= class_names= top_k= reconnect= "
+    "stop= report=",
+}
+DEVICE = sorted({"Classifier", "benchmark", "build", "serve", *OPTIONS} - {"DeployConfig"})
+
+
+def shape_of(function: object) -> str:
+    """A signature as in `FUNCTIONS`."""
+    words, keywords = [], False
+    for item in inspect.signature(function).parameters.values():  # type: ignore[arg-type]
+        if item.kind is item.KEYWORD_ONLY and not keywords:
+            keywords = True
+            words.append("*")
+        star = "*" if item.kind is item.VAR_POSITIONAL else ""
+        words.append(f"{star}{item.name}{'' if item.default is item.empty else '='}")
+    return " ".join(words)
 
 
 def test_the_public_names_are_these() -> None:
-    assert set(googlenet_deploy.__all__) == PUBLIC
-    assert set(dir(googlenet_deploy)) == PUBLIC
-    for name in PUBLIC:
+    names = {*TYPES, *OPTIONS, *FUNCTIONS, "__version__"}
+    assert set(googlenet_deploy.__all__) == names
+    assert set(dir(googlenet_deploy)) == names
+    assert googlenet_deploy.__all__ == sorted(names)
+    for name in names:
         assert getattr(googlenet_deploy, name) is not None
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_signatures_stay_as_they_are(name: str) -> None:
+    assert shape_of(getattr(googlenet_deploy, name)) == FUNCTIONS[name]
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *TYPES, *OPTIONS])
+def test_everything_is_documented(name: str) -> None:
+    text = inspect.getdoc(getattr(googlenet_deploy, name))
+    assert text
+    if name in FUNCTIONS:
+        for parameter in FUNCTIONS[name].replace("*", "").replace("=", "").split():
+            assert f"{parameter}:" in text, f"{name} does not describe {parameter}"
+        assert "Raises:" in text
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -24,11 +78,16 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         googlenet_deploy.Clasifier  # noqa: B018 - the access is what is tested
 
 
+def imported_by(code: str, *packages: str) -> list[str]:
+    """Which of the packages are imported after this code has run in a process of its own."""
+    program = f"import sys\n{code}\nprint(*sorted({set(packages)!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return result.stdout.split()
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, googlenet_deploy; print(sorted({'numpy', 'PIL', 'torch', 'onnx'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert imported_by("import googlenet_deploy", "numpy", "PIL", "torch", "onnx") == []
 
 
-def test_the_classifier_needs_no_framework() -> None:
-    code = "import sys; from googlenet_deploy import Classifier; print(sorted({'torch', 'onnx'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+def test_what_a_device_uses_needs_no_framework() -> None:
+    assert imported_by(f"from googlenet_deploy import {', '.join(DEVICE)}", "torch", "onnx", "onnxruntime") == []

@@ -9,15 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
-from googlenet_deploy.device.files import reason
+from googlenet_deploy.device.class_files import StatedNames, choose_class_list
+from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.power.select import open_sampler
+from googlenet_deploy.device.preprocessing_options import OPENCV_DIFFERS, StatedPreprocessing, runner_preprocessing
+from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions, open_runner
 from googlenet_deploy.device.serve.batching import Batcher
 from googlenet_deploy.device.serve.capture import LowConfidenceFolder
 from googlenet_deploy.device.serve.drift import DriftMonitor
 from googlenet_deploy.device.serve.energy import EnergyCounter
 from googlenet_deploy.device.serve.live import LiveView
 from googlenet_deploy.device.serve.metrics import CONTENT_TYPE, Metrics
-from googlenet_deploy.device.serve.options import Address, ServeOptions, listen
+from googlenet_deploy.device.serve.options import DEFAULT_ADDRESS, Address, ServeOptions, listen, parse_address
 from googlenet_deploy.device.serve.request import RefusedRequestError, Request
 from googlenet_deploy.device.serve.server import (
     COOKIE,
@@ -29,7 +32,9 @@ from googlenet_deploy.device.serve.server import (
     json_response,
 )
 from googlenet_deploy.device.serve.service import ImageService, PostedImages
+from googlenet_deploy.device.stream.inputs import open_inputs, silence_of
 from googlenet_deploy.device.stream.options import FrameOptions
+from googlenet_deploy.device.text import Report, log_note
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +43,77 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.stream.inputs import StreamInputs
 
 SHORTEST_TOKEN = 16
+
+
+def serve(
+    model: PathLike,
+    *sources: str,
+    address: str = DEFAULT_ADDRESS,
+    options: Optional[ServeOptions] = None,
+    running: Optional[RunnerOptions] = None,
+    frames: Optional[FrameOptions] = None,
+    gpu: Optional[GpuOptions] = None,
+    preprocessing: StatedPreprocessing = None,
+    class_names: StatedNames = None,
+    top_k: int = 5,
+    reconnect: Optional[int] = None,
+    stop: Optional[threading.Event] = None,
+    report: Report = log_note,
+) -> int:
+    """Answers HTTP requests with a model until `stop` is set; see docs/serving.md for what it answers.
+
+    Args:
+        model: An ``.onnx`` file or an engine.
+        sources: A camera, video, stream, or images that are classified beside the requests.
+        address: ``HOST:PORT``, ``[IPv6]:PORT`` or ``PORT``; port 0 takes a free one.
+        options: Limits, token, and what is watched.
+        running: Backend and CPU threads.
+        frames: How images are prepared; `batch_size` is the most that one run of the network takes.
+        gpu: How an engine runs.
+        preprocessing: How images are prepared; None takes what the model says.
+        class_names: A file, "imagenet", or names; None takes the model's own.
+        top_k: Classes per image.
+        reconnect: Reconnections in a row to a source that breaks; None for the usual ones.
+        stop: Set from another thread to end; None serves until the process ends.
+        report: Takes lines such as the address and the token.
+
+    Returns:
+        Images classified.
+
+    Raises:
+        DeviceError: The address cannot be listened on, or TensorRT, CUDA or a GPU is missing.
+        UsageError: The options make no sense.
+        BadModelError: The model cannot be loaded.
+        InputError: A source, the token or the calibration table cannot be used.
+        OutputError: The folder for captured images cannot be used.
+    """
+    place, options = parse_address(address), options or ServeOptions()
+    running, frames, stop = running or RunnerOptions(), frames or FrameOptions(), stop or threading.Event()
+    if frames.image_backend == "opencv":
+        report(OPENCV_DIFFERS)
+    inputs = None
+    if sources:
+        inputs = open_inputs(sources, None, stop, reconnect=reconnect, report=report)
+        frames = replace(frames, silence=silence_of(inputs))
+    with open_runner(
+        model, running.backend, threads=running.threads, batch=frames.batch_size, as_is=running.as_is, gpu=gpu
+    ) as runner:
+        images = serve_model(
+            runner,
+            runner_preprocessing(preprocessing, runner, report),
+            choose_class_list(class_names, runner.metadata.class_names, report=report).names,
+            top_k=top_k,
+            address=place,
+            options=options,
+            frames=frames,
+            inputs=inputs,
+            source=" ".join(sources),
+            stop=stop,
+            report=report,
+        )
+        for note in runner.notes:
+            report(note)
+    return images
 
 
 def serve_model(

@@ -32,6 +32,7 @@ VIDEO_SUFFIXES = frozenset((
 ))  # fmt: skip
 # Reconnections to a stream of the network in a row: 1, 2, 4 and 8 s apart.
 RECONNECTIONS = 4
+SILENCE = 10.0
 
 
 class StreamInputs(NamedTuple):
@@ -115,6 +116,16 @@ def open_inputs(
     attempts = reconnect if reconnect is not None else RECONNECTIONS if is_address(live[0].name) else 0
     again = Reconnecting(live[0], lambda: _video(arguments[0]), attempts, stop=stop, report=report)
     return StreamInputs(iter(again), True, True, None, [], [], videos=(live[0],), reconnecting=again)
+
+
+def silence_of(inputs: StreamInputs) -> Optional[float]:
+    """Seconds without a frame after which a source counts as dead; None where none are expected at any time.
+
+    A source that is opened again notices silence by itself; then this ends only what does not even wait any more.
+    """
+    if not inputs.live:
+        return None
+    return SILENCE if inputs.reconnecting is None or not inputs.reconnecting.attempts else 4 * SILENCE
 
 
 def _check_alone(arguments: Sequence[str], live: Iterable[str]) -> None:

@@ -19,11 +19,11 @@ from googlenet_deploy.cli.arguments import (
     positive,
     report_skipped,
     resolve_preprocessing,
-    stated_preprocessing,
 )
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions, file_preprocessing
 from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
 from googlenet_deploy.device.stream.options import FrameOptions
@@ -156,13 +156,13 @@ def test_what_a_file_states_holds_and_what_it_leaves_out_is_the_models(tmp_path:
 
 @pytest.mark.parametrize("option", ["--resize-mode=stretch", "--fill=3", "--antialias=off", "--crop=64"])
 def test_each_option_counts_as_stated(option: str, colour_model: Path) -> None:
-    assert stated_preprocessing(parse(), str(colour_model)) is None
+    assert file_preprocessing(read_options(parse(), PreprocessingOptions), str(colour_model)) is None
     arguments = parse(option) if option != "--fill=3" else parse(option, "--resize-mode=letterbox")
     if option == "--crop=64":
         with pytest.raises(UsageError, match="does not fit"):
-            stated_preprocessing(arguments, str(colour_model))
+            file_preprocessing(read_options(arguments, PreprocessingOptions), str(colour_model))
     else:
-        assert stated_preprocessing(arguments, str(colour_model)) is not None
+        assert file_preprocessing(read_options(arguments, PreprocessingOptions), str(colour_model)) is not None
 
 
 @pytest.mark.parametrize("mode", ["stretch", "letterbox"])
