@@ -19,6 +19,7 @@ HEADROOM = 4.0
 # A rounded scale may move the largest INT8 code, 127, by a quarter of a step.
 SCALE_ERROR = 0.25 / 127
 _QUANTIZATION = ("QuantizeLinear", "DequantizeLinear")
+_WITH_BIAS = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization", "InstanceNormalization")
 # Sums of exponentials; nothing is gained by computing a thousand of them in 16 bits.
 _ALWAYS_FP32 = ("Softmax", "LogSoftmax")
 
@@ -87,7 +88,11 @@ class _Choice:
 
     def _range(self, node: NodeProto) -> str:
         found = self.ranges.get(node.name)
-        if found is None or found.largest * HEADROOM <= self.kind.largest:
+        if found is None:
+            return ""
+        if 0 < found.output < self.kind.least and node.op_type not in _QUANTIZATION:
+            return f"values of {found.output:.3g} at most, which {self.kind.label} rounds to 0 or nearly so"
+        if found.largest * HEADROOM <= self.kind.largest:
             return ""
         what = f"sums up to {found.inside:.3g}" if found.inside > found.output else f"values up to {found.output:.3g}"
         return f"{what}, and {self.kind.label} ends at {self.kind.largest:.5g}"
@@ -95,8 +100,13 @@ class _Choice:
     def _weights(self, node: NodeProto) -> str:
         if node.op_type in _QUANTIZATION:
             return ""
-        largest = max((_largest(array) for array in self._constants(node)), default=0.0)
-        return f"weights up to {largest:.3g}" if not largest <= self.kind.largest else ""
+        sizes = [_largest(array) for array in self._constants(node)]
+        if not max(sizes, default=0.0) <= self.kind.largest:
+            return f"weights up to {max(sizes):.3g}"
+        if node.op_type in _WITH_BIAS:  # a bias that vanishes beside the sums is no loss
+            sizes = sizes[:1]
+        lost = [size for size in sizes if 0 < size < self.kind.least]
+        return f"its constant of {lost[0]:.3g} is too small for {self.kind.label}" if lost else ""
 
     def _scale(self, node: NodeProto) -> str:
         """A scale that 16 bits hold badly (FP16 has few digits below 6e-5) would move every code."""

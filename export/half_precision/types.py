@@ -23,6 +23,8 @@ class HalfType:
         code: ONNX's code of the element type.
         schema_type: Its name in ONNX's operator schemas.
         largest: Its largest finite value.
+        least: The smallest magnitude that it holds with some precision: 16 of FP16's steps below its normal numbers,
+            which are 2^-24 wide; BF16's smallest normal number.
         opset: First ONNX opset in which convolutions and poolings take it.
         tolerance: How far logits may move, as a share of the largest: the type's rounding (2^-11, 2^-8) after some
             sixty layers, times two.
@@ -32,6 +34,7 @@ class HalfType:
     code: int
     schema_type: str
     largest: float
+    least: float
     opset: int
     tolerance: float
 
@@ -63,9 +66,9 @@ class HalfType:
         return self.from_tensor(self.to_tensor(values, ""))
 
 
-FP16 = HalfType("fp16", TensorProto.FLOAT16, "tensor(float16)", 65504.0, 13, 2**-7)
+FP16 = HalfType("fp16", TensorProto.FLOAT16, "tensor(float16)", 65504.0, 2**-20, 13, 2**-7)
 # Conv and the poolings take bfloat16 from opset 22 on.
-BF16 = HalfType("bf16", TensorProto.BFLOAT16, "tensor(bfloat16)", float.fromhex("0x1.fep127"), 22, 2**-4)
+BF16 = HalfType("bf16", TensorProto.BFLOAT16, "tensor(bfloat16)", float.fromhex("0x1.fep127"), 2**-126, 22, 2**-4)
 HALF_TYPES = {kind.name: kind for kind in (FP16, BF16)}
 
 

@@ -76,6 +76,34 @@ def test_weights_that_do_not_fit(model_of: Any) -> None:
     assert choose_fp32(model, BF16, [], ())["conv"].startswith("ONNX has no BF16")
 
 
+@pytest.mark.parametrize(("operator", "constant"), [("Add", 1e-12), ("Div", 1e-9), ("Mul", -1e-8)])
+def test_constants_that_vanish_keep_their_layer(model_of: Any, operator: str, constant: float) -> None:
+    nodes = [helper.make_node(operator, ["input", "k"], ["out"], "tiny")]
+    out = ("out", TensorProto.FLOAT, ["batch", 4, 6, 6])
+    model = model_of(nodes, [IMAGE], [out], {"k": np.float32(constant)}, opset=22, ir_version=10)
+    restate_shapes(model)
+    assert choose_fp32(model, FP16, [], ())["tiny"] == f"its constant of {abs(constant):.3g} is too small for FP16"
+    assert choose_fp32(model, BF16, [], ()) == {}
+
+
+def test_epsilons_that_fp16_holds_and_biases_that_vanish_cost_nothing(model_of: Any) -> None:
+    nodes = [
+        helper.make_node("Add", ["input", "k"], ["a"], "epsilon"),
+        helper.make_node("Conv", ["a", "w", "b"], ["out"], "conv"),
+    ]
+    weights = {"k": np.float32(1e-6), "w": np.ones((4, 4, 1, 1), np.float32), "b": np.full(4, 1e-9, np.float32)}
+    model = model_of(nodes, [IMAGE], [("out", TensorProto.FLOAT, ["batch", 4, 6, 6])], weights)
+    restate_shapes(model)
+    assert choose_fp32(model, FP16, [], ()) == {}
+
+
+def test_values_that_vanish_keep_the_layer_that_makes_them(net: Any) -> None:
+    measured = [LayerRange("conv1", "Conv", 3e-7, 0.0), LayerRange("conv2", "Conv", 1e-3, 0.0)]
+    chosen = choose_fp32(net, FP16, measured, ())
+    assert list(chosen) == ["conv1", "softmax"]
+    assert chosen["conv1"] == "values of 3e-07 at most, which FP16 rounds to 0 or nearly so"
+
+
 def quantized(model_of: Any, weight_scale: float) -> Any:
     """Q/DQ, Conv on INT8 weights, a sibling on the same activations, Relu."""
     nodes = [
