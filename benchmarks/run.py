@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 SHARED = ("run", "harness", "commands", "foreign_sources")
 # A quarter of an hour and more, or peers that have to be installed first.
-LONG = ("quantization", "qat", "qat_sweep", "foreign_models")
+LONG = ("quantization", "qat", "qat_sweep", "foreign_models", "pruning")
 
 
 def available() -> list[str]:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 POINTS = ("conv3", *INCEPTION_WIDTHS)
 SMALLEST = 1e-9  # a distance of 90 dB, where float32 ends
+# What a distance counts at least, for networks that stay further away than a quantised one: below 20 dB its gradient
+# falls with the distance, so that SGD, which does not scale gradients as Adam does, comes to rest there.
+NEAR = 1e-2
 
 
 def _same(inputs: Tensor) -> Tensor:
@@ -84,6 +87,7 @@ class ImitationLoss:
         share: Weight of the distance, 0 to 1; the labels have the rest.
         label_smoothing: Share of the target that is spread over all classes.
         auxiliary_weight: Of each auxiliary loss, which knows the labels alone.
+        near: Added to every distance; see `NEAR`.
     """
 
     def __init__(
@@ -93,8 +97,10 @@ class ImitationLoss:
         share: float,
         label_smoothing: float,
         auxiliary_weight: float = 0.0,
+        *,
+        near: float = NEAR,
     ) -> None:
-        self.teacher, self.share = teacher, share
+        self.teacher, self.share, self.near = teacher, share, near
         self.labels = ClassifierLoss(label_smoothing, auxiliary_weight)
         self.given: dict[str, Tensor] = {}
         self.wanted: dict[str, Tensor] = {}
@@ -114,7 +120,8 @@ class ImitationLoss:
                 wanted = self.teacher.logits(inputs)
             kept = self.teacher.channels()
             inside = torch.stack([_inside(self.given[name], self.wanted[name], kept.get(name)) for name in POINTS])
-            loss = loss + self.share * (_distance(logits, wanted) + inside.mean())
+            scores = relative_error(logits.float(), wanted.float())
+            loss = loss + self.share * ((scores + self.near).log() + (inside + self.near).log().mean())
             self.given.clear()
             self.wanted.clear()
         return loss
@@ -135,13 +142,9 @@ def _inside(given: Tensor, wanted: Tensor, kept: Tensor | None) -> Tensor:
     if kept is not None:
         wanted = wanted[:, kept.to(wanted.device)]
     if given.shape == wanted.shape:
-        return _distance(given, wanted)
+        return relative_error(given.float(), wanted.float())
     height, width = (min(sides) for sides in zip(given.shape[2:], wanted.shape[2:], strict=True))
-    return _distance(attention(given, (height, width)), attention(wanted, (height, width)))
-
-
-def _distance(values: Tensor, wanted: Tensor) -> Tensor:
-    return relative_error(values.float(), wanted.float()).clamp_min(SMALLEST).log()
+    return relative_error(attention(given, (height, width)), attention(wanted, (height, width)))
 
 
 def _note_output(model: GoogLeNet, name: str, noted: dict[str, Tensor], *, only_in_training: bool) -> None:

@@ -33,7 +33,7 @@ with requires("train"):
 
     from googlenet_deploy.model.architecture import ARCHITECTURES
     from googlenet_deploy.model.googlenet import GoogLeNet
-    from googlenet_deploy.training.distillation import ImitationLoss, Teacher, load_teacher, relabelled
+    from googlenet_deploy.training.distillation import SMALLEST, ImitationLoss, Teacher, load_teacher, relabelled
     from googlenet_deploy.training.network import TrainedNetwork, set_dropout, stated_short_side
     from googlenet_deploy.training.qat.insert import extract, insert_fake_quantization, plain_layer
     from googlenet_deploy.training.qat.onnx_network import OnnxNetwork, open_network
@@ -131,7 +131,7 @@ def _task(
     def write(path: Path, model: GoogLeNet, record: dict[str, Any]) -> None:
         _write(path, model, record, start, qat)
 
-    criterion = ImitationLoss(network.model, imitated, options.distillation, options.label_smoothing)
+    criterion = ImitationLoss(network.model, imitated, options.distillation, options.label_smoothing, near=SMALLEST)
     score = _closeness if options.distillation == 1.0 and options.distill_from is None else None
     return Task(trained, data, write, criterion, qat_optimizer, reference=teacher, score=score)
 
