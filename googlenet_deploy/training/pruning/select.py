@@ -74,6 +74,7 @@ def select_widths(widths: Widths, scores: Mapping[str, Tensor], measure: Measure
     order = itertools.count()
     size = measure(widths)
     waiting: list[tuple[float, int, str]] = []
+    made: list[tuple[float, str, int]] = []
     for name in full:
         cut = _next_cut(name, widths, size, losses[name], full[name], measure, rounding)
         if cut is not None:
@@ -86,9 +87,36 @@ def select_widths(widths: Widths, scores: Mapping[str, Tensor], measure: Measure
         if waiting and cut.rate > waiting[0][0]:
             heapq.heappush(waiting, (cut.rate, next(order), name))
             continue
+        made.append((cut.rate, name, widths.channels[name]))
         widths = widths.with_channels({name: cut.channels})
         size = measure(widths)
         heapq.heappush(waiting, (cut.rate, next(order), name))
+    return _without_surplus(widths, made, measure, goal)
+
+
+def _without_surplus(widths: Widths, made: list[tuple[float, str, int]], measure: Measure, goal: float) -> Widths:
+    """Takes back cuts that were not needed after all, the worst first: the last cut may have saved far too much.
+
+    Args:
+        widths: After all cuts.
+        made: Rate, layer and former channels of every cut, in their order.
+        measure: The size of widths.
+        goal: The largest size that is allowed.
+    """
+    left: dict[str, list[tuple[float, int]]] = {}
+    for rate, name, channels in made:
+        left.setdefault(name, []).append((rate, channels))
+    while left:
+        # A layer's later cuts are its worse ones, so it gets them back first.
+        name = max(left, key=lambda each: left[each][-1][0])
+        _, channels = left[name].pop()
+        wider = widths.with_channels({name: channels})
+        if measure(wider) > goal:
+            del left[name]
+            continue
+        widths = wider
+        if not left[name]:
+            del left[name]
     return widths
 
 

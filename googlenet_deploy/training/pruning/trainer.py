@@ -61,8 +61,9 @@ class ChannelPruning:
 
     def describe(self, widths: Widths) -> str:
         """How much of the unpruned network is left."""
-        before, after = self.measure(self.unpruned), self.measure(widths)
-        return f"{after:,.4g} of {before:,.4g} {self.options.by} left ({after / before:.1%})"
+        share = self.measure(widths) / self.measure(self.unpruned)
+        left, channels = (sum(each.channels.values()) for each in (widths, self.unpruned))
+        return f"{share:.1%} of the {self.options.by} left, {left:,} of {channels:,} channels"
 
     def to_record(self, widths: Widths) -> dict[str, Any]:
         """For the training record of a checkpoint."""
@@ -92,6 +93,9 @@ class PruningTrainer(Trainer):
         step = pruning.options.step_at(self.epoch)
         if not step:
             return
+        if step == 1:
+            accuracy = self.evaluate(self.model, control.while_measuring).accuracy
+            control.note(f"unpruned: {accuracy.percent:.2f} % in validation")
         scores = self._scores()
         goal = pruning.options.remaining(step) * pruning.measure(pruning.unpruned)
         widths = select_widths(self.model.widths, scores, pruning.measure, goal, pruning.rounding)

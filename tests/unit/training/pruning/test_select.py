@@ -46,6 +46,15 @@ def test_a_layer_is_cut_down_to_a_multiple_and_never_below_one() -> None:
     assert {name for name, count in found.channels.items() if count != WIDTHS.channels[name]} == {"inception3b.conv3x3"}
 
 
+def test_a_last_cut_that_saves_far_too_much_gives_others_back() -> None:
+    """The two conv3 cuts are the cheapest but do not suffice; the one that does saves them as well."""
+    measure = by_count(conv3=1.0, inception5b__conv1x1=6.0)  # 48 + 6 x 96 = 624, in cuts of 16 and of 96
+    scores = scores_of(WIDTHS, conv3=0.01)
+    found = select_widths(WIDTHS, scores, measure, 624.0 - 40.0, 16)
+    assert found.channels["inception5b.conv1x1"] == 80
+    assert found.channels["conv3"] == 48
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_greedy_cuts_are_as_good_as_an_exhaustive_search_on_three_layers(seed: int) -> None:
     names = ("conv3", "inception4e.conv3x3", "inception5b.conv1x1")
@@ -65,7 +74,7 @@ def test_greedy_cuts_are_as_good_as_an_exhaustive_search_on_three_layers(seed: i
     best = min(lost(widths) for widths in every if measure(widths) <= goal)
     assert measure(found) <= goal
     # Every score list is convex once sorted, so greedy is optimal but for the last cut.
-    assert lost(found) <= best * 1.35
+    assert lost(found) <= best * 1.2
 
 
 def test_a_plateau_of_the_measure_is_crossed_in_one_cut() -> None:

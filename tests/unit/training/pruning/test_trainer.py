@@ -96,7 +96,8 @@ def test_the_network_shrinks_step_by_step_to_the_share(make: Any) -> None:
     assert 0.6**0.5 - 0.05 < left[0] <= 0.6**0.5
     assert 0.55 < left[1] <= 0.6
     assert left[2] == left[1]
-    assert [line.partition(":")[0] for line in notes.lines] == ["pruning step 1 of 2", "pruning step 2 of 2"]
+    headings = [line.partition(":")[0] for line in notes.lines]
+    assert headings == ["unpruned", "pruning step 1 of 2", "pruning step 2 of 2"]
     changed = {n: c for n, c in trainer.model.widths.channels.items() if c != pruning.unpruned.channels[n]}
     assert changed
     assert all(count % 8 == 0 for count in changed.values())
