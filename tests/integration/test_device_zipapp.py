@@ -116,6 +116,19 @@ def test_it_serves_until_it_is_told_to_stop(
     assert "Traceback" not in rest
 
 
+def test_it_tunes_and_runs_the_choice(run: Run, colour_model: Path, colour_images: Path, tmp_path: Path) -> None:
+    brief = ("--first-seconds", 0.02, "--seconds", 0.05, "--rounds", 3, "--warm-up", 0.1, "--quiet")
+    result = run("tune", colour_model, "--images", colour_images, "--threads", 1, "--batch", "1,2", *brief)
+    assert result.returncode == 0, result.stderr
+    assert "chosen: " in result.stdout
+    tuned = json.loads((tmp_path / "tuned.json").read_text())
+    assert {each["setting"]["batch"] for each in tuned["results"]} == {1, 2}
+    assert {each["agreement"] for each in tuned["results"]} == {100.0}
+    result = run("infer", colour_model, colour_images, "--tuned", "tuned.json", "--csv", "answers.csv")
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) > 3
+
+
 def test_it_measures(run: Run, colour_model: Path, tmp_path: Path) -> None:
     brief = ("--rounds", 2, "--seconds", 0, "--min-runs", 3, "--warm-up", 0, "--power", "none", "--quiet")
     result = run("benchmark", colour_model, *brief, "--json", "b.json", "--backend", "onnxruntime")

@@ -5,7 +5,7 @@ things are added. A setting just beyond the cut stays while the rounds are short
 with room to spare, since the best ones are often near a limit. With INT8 in the race the best setting in floating point
 stays to the end, because INT8 has to be held against it. The last stage measures its few settings in turn, in an order
 that rotates, and drops one when the 95 % interval of its cost over the best one's, round by round, lies above 1 twice
-in a row; it ends when one is left, when those left are the same within 1 %, or after the most rounds.
+in a row; it ends when one is left, when those left are the same within 2 %, or after the most rounds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MARGINS = (0.10, 0.05)  # beyond the cut, in the first stage and in later ones
 SLACK = 0.10  # for limits, while rounds are short
 ROOM = 0.10  # from a limit, of the setting that is kept for safety
 FIRST_RUNS, LAST_RUNS = 3, 7
-FIRST_WARM_UP = 1.0
+FIRST_WARM_UP = 0.5
 MIN_ROUNDS = 3
 MOST_FINALISTS = FINALISTS + 2  # with those that stay anyway
 

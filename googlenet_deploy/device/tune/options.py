@@ -91,7 +91,7 @@ class TuneOptions:
         1.0, "length of a round in the last stage", group=STAGES, metavar="S", above=0, most=MAX_SECONDS
     )
     rounds: int = option(
-        12, "most rounds of the last stage, for the best that are hard to tell apart", group=STAGES, metavar="N",
+        8, "most rounds of the last stage, for the best that are hard to tell apart", group=STAGES, metavar="N",
         least=3, most=MAX_ROUNDS,
     )  # fmt: skip
     warm_up: float = option(5.0, "longest warm-up of a setting", group=STAGES, metavar="S", least=0, most=MAX_SECONDS)

@@ -17,7 +17,7 @@ from googlenet_deploy.errors import DeviceError
 
 P95 = 95.0
 # Settings whose ratio lies in this band for certain are the same for every purpose.
-SAME = 0.01
+SAME = 0.02
 _WIDTHS = {"fp32": 0, "bf16": 1, "fp16": 2}  # the wider type is preferred where nothing else decides
 
 

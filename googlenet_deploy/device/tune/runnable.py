@@ -125,7 +125,8 @@ class ModelProbe:
         """Opens a model, runs it once, and classifies the images where there are some."""
         self._check()
         request = self._request
-        setting = TuneSetting(entry.model.path, backend, "?", 1)
+        # Opened for several images, a CPU's runner tells whether it shares them out although the model takes one.
+        setting = TuneSetting(entry.model.path, backend, "?", 1 if entry.engine else 2)
         with request.open_file(entry.file, setting, 1) as runner:
             spec = request.resolve(runner)
             inputs = self._inputs_for(spec)

@@ -220,6 +220,16 @@ def test_the_same_content_is_tried_once(models: Path, tmp_path: Path) -> None:
     assert [(item.what, item.reason) for item in tuned.left_out] == [("models/b.onnx", "is the same file as a.onnx")]
 
 
+def test_batches_of_a_model_of_one_image_are_shared_out(tmp_path: Path) -> None:
+    write_model(tmp_path / "one.onnx", build_tiny(batch=1))
+    path = tmp_path / "tuned.json"
+    words = ["tune", str(tmp_path / "one.onnx"), "--objective", "rate", "--threads", "1", "--batch", "1,3"]
+    assert main([*words, "--output", str(path), *QUICK]) == 0
+    tuned = load_tuned(path)
+    assert {each.setting.batch for each in tuned.results if each.setting.backend == "onnxruntime"} == {1, 3}
+    assert not tuned.left_out
+
+
 def test_a_fixed_batch_is_the_only_one(tmp_path: Path) -> None:
     write_model(tmp_path / "three.onnx", build_tiny(batch=3))
     path = tmp_path / "tuned.json"
