@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", metavar="MODEL", help="the model whose classes count as FP32's (default: the FP32 one of them)"
     )
     parser.add_argument(
-        "--output", default="tuned.json", metavar="FILE", help="what was measured and chosen (default tuned.json)"
+        "--output",
+        metavar="FILE",
+        help="what was measured and chosen (default tuned.json; of an unpacked bundle in its on-device/)",
     )
     add_options(parser, TuneOptions)
     add_options(parser, BenchmarkOptions, leave_out=_OTHERS)
@@ -72,12 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Searches, prints, writes."""
     from googlenet_deploy.device.files import check_writable
     from googlenet_deploy.device.signals import SIGNALS, StopSignals
+    from googlenet_deploy.device.tune.models import default_output
     from googlenet_deploy.device.tune.run import Tuner
     from googlenet_deploy.device.tune.table import nearest_text, tuned_lines
     from googlenet_deploy.device.tune.tuned_file import save_tuned
 
     request = _request(arguments)
-    check_writable(arguments.output)
+    output = arguments.output or default_output(arguments.places)
+    check_writable(output)
     stop = threading.Event()
     with StopSignals(stop, insistent=SIGNALS) as signals:
         tuner = Tuner(request, stop=stop, report=_report(quiet=arguments.quiet))
@@ -89,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             if tuner.tuned is not None:  # also where the power mode could not be put back
                 print(printable_lines(tuned_lines(tuner.tuned)), flush=True)
-                save_tuned(arguments.output, tuner.tuned)
-                print(f"written: {printable(arguments.output)}", file=sys.stderr)
+                save_tuned(output, tuner.tuned)
+                print(f"written: {printable(str(output))}", file=sys.stderr)
     if tuned.choice is None:
         raise GateError(nearest_text(tuned), "relax a limit, or try more settings (--batch, --streams, --threads)")
     return 0

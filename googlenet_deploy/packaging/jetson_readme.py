@@ -107,7 +107,7 @@ def _tune() -> list[str]:
         "",
         "    ./build.sh --candidates         # an engine of each precision",
         "    sudo python3 googlenet-device.pyz tune . --power-modes --max-latency 20 --min-agreement 98 \\",
-        "        --images photos/ --output on-device/tuned.json",
+        "        --images photos/",
         "    python3 googlenet-device.pyz infer . photos/ --tuned on-device/tuned.json",
         "",
         "tune finds what takes the least energy per image within the limits (--objective latency, rate or size for",

@@ -24,6 +24,7 @@ _SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
 # Tried for ONNX models unless the user names others: the packages that must be installed.
 _USUAL_BACKENDS = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 INT8 = "int8"
+NAME = "tuned.json"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def find_models(
     """
     found: List[FoundModel] = []
     left_out: List[LeftOut] = []
-    chosen = tuple(backends) or tuple(name for name, package in _USUAL_BACKENDS.items() if find_spec(package))
+    installed = tuple(name for name, package in _USUAL_BACKENDS.items() if find_spec(package))
+    chosen = tuple(backends) or installed or tuple(_USUAL_BACKENDS)[:1]  # which then says how to install it
     for place in map(Path, places):
         if not place.is_dir():
             found.append(_read(place, place.name, chosen, checked=checked))
@@ -75,8 +77,18 @@ def find_models(
     return _different(found, left_out), left_out
 
 
+def default_output(places: Sequence[PathLike]) -> Path:
+    """Where the result goes: into a bundle's ``on-device``, since another new file would count as an alteration."""
+    bundles = [place for place in map(Path, places) if _is_bundle(place)]
+    return bundles[0] / DEVICE_FOLDER / NAME if bundles else Path(NAME)
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file() and (folder / SUMS).is_file()
+
+
 def _files(folder: Path) -> List[Path]:
-    if (folder / MANIFEST).is_file() and (folder / SUMS).is_file():
+    if _is_bundle(folder):
         verify_folder(folder)
     try:
         places = [folder / name for name in _FOLDERS if (folder / name).is_dir()]
@@ -154,6 +166,6 @@ def golden_images(places: Sequence[PathLike]) -> List[ImageSource]:
         BadBundleError: The bundle's list of them is damaged.
     """
     for place in map(Path, places):
-        if (place / MANIFEST).is_file() and (place / GOLDEN).is_file():
+        if _is_bundle(place) and (place / GOLDEN).is_file():
             return [ImageSource(str(place / image.file)) for image in read_golden(place).images]
     return []

@@ -1,10 +1,11 @@
 """Switching a Jetson's power modes with ``nvpmodel``, and putting back the one that was found.
 
 A mode that was set lasts across power cycles, so it must be put back whatever ends this process. A shell in a session
-of its own waits for the end of a pipe that this process holds: when the pipe closes, by an orderly end or because the
-process was killed, the shell puts the mode back. ``nvpmodel`` asks where a mode needs a reboot; it gets "NO" as the
-answer, and the mode is left out. A few modes can be entered but not left without a reboot (of the Orin Nano 4 GB with
-early JetPacks); that is an error at the end, which names the mode to set.
+of its own waits for the end of a pipe that this process holds. When the pipe closes, by an orderly end or because the
+process was killed (then after two seconds, in which a change that is under way ends), the shell puts the mode back.
+``nvpmodel`` asks where a mode needs a reboot; it gets "NO" as the answer, and the mode is left out. A few modes can be
+entered but not left without a reboot (of the Orin Nano 4 GB with early JetPacks); that is an error at the end, which
+names the mode to set.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SETTLE_SECONDS = 1.0  # for clocks and voltages after a change
 _NO = "NO\n"
 _GUARD = """\
 trap '' INT TERM HUP
-cat >/dev/null
+[ "$(cat)" = done ] || sleep 2
 "$0" -q </dev/null 2>/dev/null | grep -qx "$1" || printf 'NO\\n' | "$0" -m "$1" >/dev/null 2>&1
 """
 
@@ -119,11 +120,12 @@ class PowerModeSwitch:
         """
         assert self._guard is not None
         assert self._guard.stdin is not None
-        self._guard.stdin.close()
         try:
+            self._guard.stdin.write(b"done")
+            self._guard.stdin.close()
             self._guard.wait(SECONDS)
             self.current = self._query()
-        except (subprocess.TimeoutExpired, DeviceError):
+        except (OSError, subprocess.TimeoutExpired, DeviceError):
             self.current = -1
         if self.current == self.found:
             return

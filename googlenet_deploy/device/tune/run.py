@@ -14,6 +14,7 @@ from googlenet_deploy.device.benchmark.run import check_memory, open_nvml, other
 from googlenet_deploy.device.power.meter import NotMeasured
 from googlenet_deploy.device.power.none import NoSampler
 from googlenet_deploy.device.power.select import AnySampler, open_sampler
+from googlenet_deploy.device.system.clocks import gpu_clock
 from googlenet_deploy.device.system.jetson import find_jetson
 from googlenet_deploy.device.system.machine import describe_machine, read_state
 from googlenet_deploy.device.system.processor import available_cores
@@ -83,6 +84,7 @@ class Tuner:
             self._notes += other_load(read_state(self._root, nvml, quick=True))
             probe = ModelProbe(self._request, self._check_stop)
             models = probe.runnable()
+            self._notes += self._advice(models, switch)
             modes = self._usable_modes(switch)
             sampler = self._sampler(models)
             stack.enter_context(sampler)
@@ -111,6 +113,20 @@ class Tuner:
             )
             self.tuned = _with_results(made, trials, outcome)
         return self.tuned
+
+    def _advice(self, models: Sequence[RunnableModel], switch: Optional[PowerModeSwitch]) -> List[str]:
+        """What a user of a Jetson should know of what is tried."""
+        notes = []
+        if find_jetson(self._root) is not None and all(model.device == "CPU" for model in models):
+            notes.append(
+                "no engine is here, so the GPU stays unused: ./build.sh --candidates builds a bundle's engines"
+            )
+        clock = gpu_clock(self._root)
+        if switch is not None and clock is not None and clock.locked:
+            notes.append(
+                "the GPU's clock was locked; a change of the power mode may have released it: sudo jetson_clocks"
+            )
+        return notes
 
     def _power_modes(self, stack: ExitStack) -> Optional[PowerModeSwitch]:
         if not self._options.power_modes:

@@ -90,7 +90,7 @@ mkdir -p on-device
 if [ "$builder" = candidates ]; then
     build_candidates
     [ -n "$built" ] || fail "not one engine could be built"
-    say "done:$built; choose among them: python3 googlenet-device.pyz tune . --output on-device/tuned.json"
+    say "done:$built; choose among them: python3 googlenet-device.pyz tune ."
     exit 0
 fi
 if [ "$builder" = auto ] && python_has_tensorrt; then

@@ -16,8 +16,10 @@ from mini_googlenet import SIZE, Net, build_tiny
 from PIL import Image
 
 from googlenet_deploy.cli.main import main
+from googlenet_deploy.device.bundle.golden import Golden, GoldenImage, GoldenModel
 from googlenet_deploy.device.tune.tuned_file import load_tuned
 from googlenet_deploy.graph.files import write_model
+from googlenet_deploy.packaging.content import BundleContent, verify_bundle, write_bundle
 
 pytest.importorskip("onnxruntime")
 QUICK = ["--first-seconds", "0.02", "--seconds", "0.05", "--rounds", "3", "--warm-up", "0.1", "--quiet"]
@@ -218,6 +220,32 @@ def test_the_same_content_is_tried_once(models: Path, tmp_path: Path) -> None:
     tuned = load_tuned(path)
     assert [model.path for model in tuned.models] == ["a.onnx"]
     assert [(item.what, item.reason) for item in tuned.left_out] == [("models/b.onnx", "is the same file as a.onnx")]
+
+
+def test_the_result_of_a_bundle_does_not_count_as_an_alteration(models: Path, tmp_path: Path) -> None:
+    """The golden images serve where none are given."""
+    content = BundleContent()
+    content.add_model("models/model.onnx", models / "model.onnx")
+    for index in range(2):
+        content.add_file(f"golden/{index}.png", models / "photos" / f"{index}.png", "golden image")
+    golden = Golden(
+        tuple(GoldenImage(f"golden/{index}.png", 0, "") for index in range(2)),
+        (GoldenModel("models/model.onnx", "fp32", "golden/0.png", 45.0),),
+        45.0,
+        1.0,
+        "",
+    )
+    content.add_text("golden/golden.json", golden.to_text(), "golden outputs")
+    write_bundle(tmp_path / "bundle", content, content.manifest("jetson", "orin-nano", "fp32", {}))
+    words = ["tune", str(tmp_path / "bundle"), "--backend", "onnxruntime", "--threads", "1", "--batch", "1"]
+    assert main([*words, *QUICK]) == 0
+    tuned = load_tuned(tmp_path / "bundle" / "on-device" / "tuned.json")
+    assert tuned.images == 2
+    assert tuned.choice is not None
+    assert tuned.choice.setting.model == "models/model.onnx"
+    verify_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle/models/model.onnx").write_bytes(b"altered")
+    assert main([*words, *QUICK]) == 1
 
 
 def test_batches_of_a_model_of_one_image_are_shared_out(tmp_path: Path) -> None:
