@@ -224,15 +224,16 @@ def test_a_round_that_throttles_is_repeated_after_a_pause(
     make_tuner: MakeTuner, tmp_path: Path, clock: FakeClock
 ) -> None:
     root = tmp_path / "root"
-    throttle, start = Throttle(root), clock.now
-    hot = [0]
+    throttle, start, runs = Throttle(root), clock.now, itertools.count()
+    hot_until = 0.0
 
     def factor(setting: TuneSetting) -> float:
-        if setting.model == "int8.engine" and hot[0] in range(25, 60):  # once, while INT8 is measured
+        nonlocal hot_until
+        if setting.model == "int8.engine" and next(runs) == 20:  # in its first round: hot for two seconds
+            hot_until = clock.now + 2
+        if clock.now < hot_until:
             throttle.event()
-            hot[0] += 1
             return 5.0
-        hot[0] += setting.model == "int8.engine"
         return 1.0
 
     tuned = make_tuner(SPEED, LATENCY, root=root, factor=factor).run()
