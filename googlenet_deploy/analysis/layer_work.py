@@ -12,14 +12,20 @@ from googlenet_deploy.graph.files import load_model, read_metadata
 from googlenet_deploy.graph.graph import element_type, runtime_inputs
 
 with requires("export"):
-    from onnx import NodeProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 # TensorRT computes these inside the layer before or after them, or only reinterprets memory.
 _FUSED = (
-    "Relu", "Clip", "LeakyRelu", "QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Cast", "Flatten",
-    "Reshape", "Squeeze", "Unsqueeze", "BatchNormalization",
+    "QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze",
 )  # fmt: skip
+# These join the layer that makes their input, unless that layer computes nothing: after a pool or a Concat, as in
+# DenseNet, they are a kernel of their own.
+_POINTWISE = ("Relu", "Clip", "LeakyRelu", "BatchNormalization")
+# These work in the type of their input: they move values, or add them in the layer before.
+_KEEPING = ("MaxPool", "Concat", "Add", "Sum")
+_AVERAGES = ("AveragePool", "GlobalAveragePool")
+_MOVING = ("MaxPool", "AveragePool", "Concat", "Slice", "Transpose", "Pad")
 # Branches write straight into the concatenated tensor.
 _FREE = ("Concat",)
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -50,13 +56,15 @@ class ModelWork:
     """The layers of a model, with fused ones merged and every tensor in the type of the layer that makes it.
 
     Args:
-        path: An ONNX model.
+        model: An ONNX model, or its file.
         types: What the GPU computes in.
         batch: Images per batch, where the model leaves it open.
         precision: Type of the layers that are FP32 in the model; None takes FP16 in a Q/DQ model that has no types of
-            16 bits itself, and FP32 in any other.
+            16 bits itself, and FP32 in any other. "int8" takes the model as an INT8 engine from a calibration cache:
+            layers with multiply-adds in INT8, as if each had Q/DQ, the others in FP16.
 
     Attributes:
+        path: The file; "model" where none was given.
         batch: Images per batch.
         layers: What each layer has to do.
         weight_bytes: Bytes of all weights.
@@ -66,22 +74,28 @@ class ModelWork:
         BadModelError: The model cannot be read, or the shape of a layer cannot be inferred.
     """
 
-    def __init__(self, path: PathLike, types: Collection[str], batch: int, precision: str | None) -> None:
-        model = load_model(path)
-        self.costs = CostModel(model, batch, read_metadata(path, model).preprocessing, path)
+    def __init__(self, model: ModelProto | PathLike, types: Collection[str], batch: int, precision: str | None) -> None:
+        self.path: PathLike = "model" if isinstance(model, ModelProto) else model
+        loaded = model if isinstance(model, ModelProto) else load_model(model)
+        self.costs = CostModel(loaded, batch, read_metadata(self.path, loaded).preprocessing, self.path)
         self.graph = self.costs.model.graph
         self.batch = self._batch(batch)
         self.notes: list[str] = []
         quantized = any(node.op_type == "DequantizeLinear" for node in self.graph.node)
         self.int8 = "int8" in types
-        if quantized and not self.int8:
+        if (quantized or precision == "int8") and not self.int8:
             self.notes.append("the GPU has no INT8: quantised layers count as FP16")
         halved = any(tensor.data_type in _HALF for tensor in self.graph.initializer)
+        self.calibrated = precision == "int8"
+        if self.calibrated:
+            precision = "fp16"
+            self.notes.append("every layer with multiply-adds counts as INT8, as with a calibration cache")
         self.wide = precision or ("fp16" if quantized and not halved else "fp32")
         if quantized and not halved:
             self.notes.append(f"layers without Q/DQ count as {self.wide.upper()}")
         self.aliases: dict[str, str] = {}
         self.kinds: dict[str, str] = {}
+        self.makers: dict[str, str] = {}
         self.steps: list[tuple[str, list[str], list[str], bool]] = []
         self.layers: list[LayerWork] = []
         self.weight_bytes = 0
@@ -96,18 +110,27 @@ class ModelWork:
         for node in self.graph.node:
             if all(name in self.costs.constants for name in node.output):
                 continue
-            inputs = [name for name in dict.fromkeys(map(self._root, node.input)) if name and self._is_activation(name)]
-            if node.op_type in _FUSED and len(inputs) == 1:
+            inputs = [name for name in dict.fromkeys(map(self.root, node.input)) if name and self._is_activation(name)]
+            if self._is_fused(node, inputs):
                 self.aliases.update(dict.fromkeys(node.output, inputs[0]))
             else:
                 self._add(node, costs[node.name], inputs)
 
+    def _is_fused(self, node: NodeProto, inputs: list[str]) -> bool:
+        if len(inputs) != 1:
+            return False
+        if node.op_type in _POINTWISE:
+            maker = self.makers.get(inputs[0])
+            return maker is not None and maker not in _MOVING
+        return node.op_type in _FUSED
+
     def _add(self, node: NodeProto, cost: NodeCost, inputs: list[str]) -> None:
         kind = self._kind(cost)
         outputs = [name for name in node.output if name]
-        if node.op_type in ("MaxPool", *_FREE) and inputs:
-            kind = self._tensor_kind(inputs[0])  # they only move values
+        if inputs and (node.op_type in _KEEPING or (self.calibrated and node.op_type in _AVERAGES)):
+            kind = self._tensor_kind(inputs[0])
         self.kinds.update(dict.fromkeys(outputs, kind))
+        self.makers.update(dict.fromkeys(outputs, node.op_type))
         free = node.op_type in _FREE
         self.steps.append((node.name, inputs, outputs, free))
         traffic = 0 if free else sum(self.bytes_of(name) for name in [*inputs, *outputs])
@@ -122,12 +145,13 @@ class ModelWork:
         return None
 
     def _kind(self, cost: NodeCost) -> str:
-        if cost.quantized:
+        if cost.quantized or (self.calibrated and cost.multiply_adds):
             return "int8" if self.int8 else "fp16"
         own = element_type(cost.element_type) if cost.element_type else ""
         return {"float16": "fp16", "bfloat16": "bf16"}.get(own, self.wide)
 
-    def _root(self, name: str) -> str:
+    def root(self, name: str) -> str:
+        """The tensor that a fused layer's output is, as far as memory goes."""
         while name in self.aliases:
             name = self.aliases[name]
         return name
@@ -147,14 +171,12 @@ class ModelWork:
     def io_bytes(self) -> int:
         """Bytes of the network's inputs and outputs."""
         names = [value.name for value in runtime_inputs(self.graph)]
-        return sum(map(self.bytes_of, names)) + sum(
-            self.bytes_of(self._root(value.name)) for value in self.graph.output
-        )
+        return sum(map(self.bytes_of, names)) + sum(self.bytes_of(self.root(value.name)) for value in self.graph.output)
 
     def schedule(self) -> list[tuple[str, int]]:
         """Bytes of the activations that live while each layer runs; nothing is written over its input."""
         last = {name: position for position, (_, inputs, _, _) in enumerate(self.steps) for name in inputs}
-        last.update({self._root(value.name): len(self.steps) for value in self.graph.output})
+        last.update({self.root(value.name): len(self.steps) for value in self.graph.output})
         live = {value.name: self.bytes_of(value.name) for value in runtime_inputs(self.graph)}
         found = []
         for position, (layer, inputs, outputs, free) in enumerate(self.steps):

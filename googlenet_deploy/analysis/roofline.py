@@ -5,7 +5,8 @@ A layer takes at least as long as its arithmetic at the GPU's peak rate, and as 
 gets (all arithmetic, or weights, input and output through memory once, whichever takes longer), and the *roofline*,
 where every layer reads its inputs from memory and writes its outputs there. Real engines lie above the floor, and
 mostly above the roofline: launches, shapes that do not fill the GPU, and clocks below the mode's largest are in
-neither.
+neither. What is to be expected is the prediction, which `analysis.prediction` makes of the same layers and published
+measurements; the bounds stand behind it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from googlenet_deploy.analysis.layer_work import LayerWork, ModelWork
+from googlenet_deploy.analysis.prediction.predict import (
+    ModePrediction,
+    PredictedValue,
+    Prediction,
+    predict_work,
+    require_rates,
+)
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.targets.target import Module, PowerMode, Target, load_target
 from googlenet_deploy.device.text import columns
-from googlenet_deploy.errors import DeviceError, UsageError
 
 __all__ = ["Estimate", "LayerWork", "ModeBound", "estimate"]
 
@@ -35,6 +42,7 @@ class ModeBound:
         joules: Energy per image if the mode's power cap were drawn for `roofline_ms`; None without a stated power. It
             is no bound: the board may draw less, and an engine may take longer.
         limits: For every layer, milliseconds and "arithmetic" or "memory".
+        prediction: What is to be expected, per batch; None in records that were written without it.
     """
 
     mode: PowerMode
@@ -43,11 +51,12 @@ class ModeBound:
     compute_share: float
     joules: float | None
     limits: tuple[tuple[float, str], ...]
+    prediction: ModePrediction | None = None
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bounds for a model on a module.
+    """Prediction and bounds for a model on a module.
 
     Attributes:
         path: The model.
@@ -59,6 +68,7 @@ class Estimate:
         activation_bytes: Largest sum of activations that live at once.
         schedule: (layer, bytes of activations that live while it runs), in the graph's order.
         notes: Assumptions, and what is left out.
+        prediction: What an engine is expected to take.
     """
 
     path: str
@@ -70,6 +80,7 @@ class Estimate:
     activation_bytes: int
     schedule: tuple[tuple[str, int], ...]
     notes: tuple[str, ...]
+    prediction: Prediction
 
     @property
     def memory_bytes(self) -> int:
@@ -85,9 +96,11 @@ class Estimate:
             "memory_bytes": self.memory_bytes,
             "weight_bytes": self.weight_bytes,
             "activation_bytes": self.activation_bytes,
+            "predicted_memory_bytes": {**asdict(self.prediction.memory), "total": self.prediction.memory.total},
             "modes": [
                 {
                     **asdict(bound.mode),
+                    **_predicted_dict(bound.prediction),
                     "floor_ms": bound.floor_ms,
                     "roofline_ms": bound.roofline_ms,
                     "arithmetic_share": bound.compute_share,
@@ -97,20 +110,21 @@ class Estimate:
                 for bound in self.modes
             ],
             "layers": [asdict(layer) for layer in self.layers],
+            "kernels": [asdict(kernel) for kernel in self.prediction.kernels],
             "notes": list(self.notes),
             "sources": list(self.target.module.sources) if self.target.module else [],
         }
 
 
 def estimate(path: PathLike, target: Target | str, batch: int = 1, precision: str | None = None) -> Estimate:
-    """Bounds for a model on a module.
+    """Prediction and bounds for a model on a module.
 
     Args:
         path: An ONNX model.
         target: A module or its name, such as "orin-nano"; a bare software version has no speed.
         batch: Images per batch, where the model leaves it open.
-        precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; None takes FP16 in a quantised
-            model and FP32 in any other.
+        precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; "int8" takes the model as an INT8
+            engine from a calibration cache; None takes FP16 in a quantised model and FP32 in any other.
 
     Raises:
         BadModelError: The model cannot be read.
@@ -118,41 +132,21 @@ def estimate(path: PathLike, target: Target | str, batch: int = 1, precision: st
         DeviceError: The module's profile does not have the rates.
     """
     target = load_target(target) if isinstance(target, str) else target
-    module = _module(target)
+    module = require_rates(target)
     work = ModelWork(path, module.types, batch, precision)
-    if not module.power_modes or not module.bus_bits or not module.sms:
-        raise DeviceError(
-            f"the profile of {target.name} has no published figures for: {', '.join(module.missing)}",
-            "estimate another module, or measure on the device",
-        )
-    _check_rates(work, target)
-    modes = tuple(_bound(work, module, mode) for mode in module.power_modes)
-    notes = (*work.notes, *(f"not in the profile, for want of a source: {item}" for item in module.missing))
+    found = predict_work(work, target, precision)
+    modes = tuple(_bound(work, module, mode) for mode in found.modes)
+    missing = (f"not in the profile, for want of a source: {item}" for item in module.missing)
+    notes = (*work.notes, *found.notes, *missing)
     schedule = tuple(work.schedule())
     peak = max(size for _, size in schedule)
-    return Estimate(str(path), target, work.batch, tuple(work.layers), modes, work.weight_bytes, peak, schedule, notes)
+    return Estimate(
+        str(path), target, work.batch, tuple(work.layers), modes, work.weight_bytes, peak, schedule, notes, found
+    )
 
 
-def _module(target: Target) -> Module:
-    if target.module is None:
-        raise UsageError(
-            f"{target.name} is software, which has no speed of its own", "name a module, such as orin-nano"
-        )
-    return target.module
-
-
-def _check_rates(work: ModelWork, target: Target) -> None:
-    """Refuses where the profile has no rate for a type that the model needs."""
-    needed = {layer.kind for layer in work.layers if layer.multiply_adds}
-    lacking = sorted(needed - set(_module(target).operations))
-    if lacking:
-        raise DeviceError(
-            f"the profile of {target.name} has no published {' or '.join(lacking)} rate",
-            "estimate the FP16 model, or measure on the device",
-        )
-
-
-def _bound(work: ModelWork, module: Module, mode: PowerMode) -> ModeBound:
+def _bound(work: ModelWork, module: Module, expected: ModePrediction) -> ModeBound:
+    mode = expected.mode
     bandwidth = module.bandwidth(mode)
     assert bandwidth is not None
     limits = []
@@ -167,9 +161,23 @@ def _bound(work: ModelWork, module: Module, mode: PowerMode) -> ModeBound:
     floor = 1e3 * max(arithmetic, (work.weight_bytes + work.io_bytes()) / bandwidth)
     compute_time = sum(time for time, limit in limits if limit == "arithmetic")
     joules = mode.watts * roofline / 1e3 / work.batch if mode.watts else None
-    return ModeBound(mode, floor, roofline, compute_time / roofline if roofline else 0.0, joules, tuple(limits))
+    return ModeBound(mode, floor, roofline, compute_time / roofline if roofline else 0.0, joules, tuple(limits), expected)
 
 
+def _predicted_dict(expected: ModePrediction | None) -> dict[str, Any]:
+    if expected is None:
+        return {}
+    return {
+        "predicted_ms": asdict(expected.latency),
+        "predicted_millijoules_per_image": asdict(expected.energy),
+        "predicted_watts": expected.watts,
+    }
+
+
+_PREDICTION = (
+    "prediction: of TensorRT engines, fitted to published measurements; nine of ten lay in the range (docs/prediction.md).",
+    "ms from the GPU's memory to it, of a batch; mJ and W of the whole board, one batch after the other.",
+)
 _ASSUMPTIONS = (
     "no engine is faster than the floor; in the roofline every layer reads and writes memory, at peak rates;",
     "launches, shapes that do not fill the GPU and lower clocks come on top.",
@@ -184,19 +192,54 @@ def estimate_lines(result: Estimate, *, layers: bool = False) -> list[str]:
     module = result.target.module
     assert module is not None
     lines = [
-        f"{result.path} on {result.target.title}, batch {result.batch}: bounds from published rates, no measurement",
+        f"{result.path} on {result.target.title}, batch {result.batch}: predicted, not measured",
         f"  {total / 1e9:.3f} G multiply-adds; {', '.join(_work_by_kind(result.layers, total))}",
-        f"  memory: at least {result.memory_bytes / 1e6:.1f} MB ({result.weight_bytes / 1e6:.1f} MB weights, "
-        f"{result.activation_bytes / 1e6:.1f} MB activations)"
-        + (f" of {module.memory_bytes / 2**30:.0f} GiB" if module.memory_bytes else "")
-        + ", beside what CUDA and TensorRT take",
+        *_memory_lines(result, module),
         "",
+        *_prediction_lines(result),
+        "",
+        *_PREDICTION,
+        "",
+        "bounds from published rates, no measurement:",
+        *_mode_lines(result),
     ]
-    lines += _mode_lines(result)
     if layers:
         lines += ["", *_layer_lines(result)]
     lines += ["", *_ASSUMPTIONS]
     return [*lines, *(f"note: {note}" for note in result.notes)]
+
+
+def _memory_lines(result: Estimate, module: Module) -> list[str]:
+    memory = result.prediction.memory
+    parts = f"engine {memory.engine / 1e6:.0f}, context {memory.context / 1e6:.0f}, CUDA and TensorRT"
+    return [
+        f"  memory: {memory.total / 1e6:,.0f} MB predicted ({memory.low / 1e6:,.0f} to {memory.high / 1e6:,.0f}; {parts} "
+        f"{memory.libraries / 1e6:.0f})"
+        + (f" of {module.memory_bytes / 2**30:.0f} GiB" if module.memory_bytes else ""),
+        f"  at least {result.memory_bytes / 1e6:.1f} MB of it: {result.weight_bytes / 1e6:.1f} MB weights, "
+        f"{result.activation_bytes / 1e6:.1f} MB activations",
+    ]
+
+
+def _prediction_lines(result: Estimate) -> list[str]:
+    rows = [("power mode", "predicted ms", "range", "images/s", "mJ/image", "range", "W")]
+    rows += [
+        (
+            each.mode.name,
+            f"{each.latency.value:.3g}",
+            _range_text(each.latency),
+            f"{1e3 * result.batch / each.latency.value:,.0f}",
+            f"{each.energy.value:.3g}",
+            _range_text(each.energy),
+            f"{each.watts:.1f}",
+        )
+        for each in result.prediction.modes
+    ]
+    return columns(rows)
+
+
+def _range_text(value: PredictedValue) -> str:
+    return f"{value.low:.3g} to {value.high:.3g}"
 
 
 def _work_by_kind(layers: Sequence[LayerWork], total: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""What TensorRT engines take on a module: latency, energy and memory, predicted from published measurements."""
