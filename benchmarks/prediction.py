@@ -317,7 +317,7 @@ def main() -> int:
         figures = [
             {
                 **point.row,
-                "predicted_ms": {name: 1e3 * found[index] for name, found in seconds.items()},
+                "predicted_ms": {name: 1e3 * found[index] for name, found in seconds.items() if index in found},
                 "predicted_joules": {name: found[index] for name, found in joules.items() if index in found},
             }
             for index, point in enumerate(points)

@@ -161,7 +161,9 @@ def _bound(work: ModelWork, module: Module, expected: ModePrediction) -> ModeBou
     floor = 1e3 * max(arithmetic, (work.weight_bytes + work.io_bytes()) / bandwidth)
     compute_time = sum(time for time, limit in limits if limit == "arithmetic")
     joules = mode.watts * roofline / 1e3 / work.batch if mode.watts else None
-    return ModeBound(mode, floor, roofline, compute_time / roofline if roofline else 0.0, joules, tuple(limits), expected)
+    return ModeBound(
+        mode, floor, roofline, compute_time / roofline if roofline else 0.0, joules, tuple(limits), expected
+    )
 
 
 def _predicted_dict(expected: ModePrediction | None) -> dict[str, Any]:
@@ -175,7 +177,8 @@ def _predicted_dict(expected: ModePrediction | None) -> dict[str, Any]:
 
 
 _PREDICTION = (
-    "prediction: of TensorRT engines, fitted to published measurements; nine of ten lay in the range (docs/prediction.md).",
+    "prediction: of TensorRT engines, fitted to published measurements, nine of ten of which lay in the range",
+    "(docs/prediction.md);",
     "ms from the GPU's memory to it, of a batch; mJ and W of the whole board, one batch after the other.",
 )
 _ASSUMPTIONS = (
@@ -211,13 +214,14 @@ def estimate_lines(result: Estimate, *, layers: bool = False) -> list[str]:
 
 def _memory_lines(result: Estimate, module: Module) -> list[str]:
     memory = result.prediction.memory
-    parts = f"engine {memory.engine / 1e6:.0f}, context {memory.context / 1e6:.0f}, CUDA and TensorRT"
+    parts = f"engine {memory.engine / 1e6:.0f}, context {memory.context / 1e6:.0f}"
+    parts += f", CUDA and TensorRT {memory.libraries / 1e6:.0f}"
+    available = f" of {module.memory_bytes / 2**30:.0f} GiB" if module.memory_bytes else ""
+    least = f"{result.weight_bytes / 1e6:.1f} MB weights, {result.activation_bytes / 1e6:.1f} MB activations"
+    sure = f"{memory.low / 1e6:,.0f} to {memory.high / 1e6:,.0f}"
     return [
-        f"  memory: {memory.total / 1e6:,.0f} MB predicted ({memory.low / 1e6:,.0f} to {memory.high / 1e6:,.0f}; {parts} "
-        f"{memory.libraries / 1e6:.0f})"
-        + (f" of {module.memory_bytes / 2**30:.0f} GiB" if module.memory_bytes else ""),
-        f"  at least {result.memory_bytes / 1e6:.1f} MB of it: {result.weight_bytes / 1e6:.1f} MB weights, "
-        f"{result.activation_bytes / 1e6:.1f} MB activations",
+        f"  memory: {memory.total / 1e6:,.0f} MB predicted{available} ({sure}; {parts})",
+        f"  at least {result.memory_bytes / 1e6:.1f} MB of it: {least}",
     ]
 
 

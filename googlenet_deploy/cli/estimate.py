@@ -1,7 +1,10 @@
-"""Estimate latency and memory on a module that is not available, and the energy at its power cap.
+"""Predict latency, energy and memory on a module that is not available, with intervals, and give bounds.
 
-Computed from each layer's multiply-adds and bytes and the module's published peak rates, per power mode (the roofline
-model). The figures are lower bounds, not predictions: real engines are slower. Measure with benchmark on the device.
+The prediction fits published measurements of TensorRT engines: per kernel the larger of arithmetic and memory at fitted
+efficiencies, plus a launch; energy above the idle board's; memory of engine, context and libraries. Nine of ten
+measurements that the fit had not seen lay in the range that is printed beside it (docs/prediction.md). The bounds
+beneath come from the module's published peak rates alone (the roofline model): no engine is faster than the floor.
+Measure with benchmark on the device.
 
 Examples:
   googlenet-deploy estimate model.int8.onnx --target orin-nano
@@ -24,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="for a dynamic model (default: 1)")
     parser.add_argument(
         "--precision",
-        choices=("fp32", "fp16"),
-        help="type of layers that are FP32 in the model (default: fp16 in a quantised model, else fp32)",
+        choices=("fp32", "fp16", "int8"),
+        help="type of layers that are FP32 in the model; int8: as with a calibration cache (default: fp16 in a "
+        "quantised model, else fp32)",
     )
     parser.add_argument("--layers", action="store_true", help="list every layer, in the last power mode")
     parser.add_argument("--json", metavar="FILE", help="write everything to a file")

@@ -222,8 +222,8 @@ def _spread(value: float, known: str, spreads: Mapping[str, Spread]) -> Predicte
 
 _EVIDENCE = {
     "network": "",
-    "module": "no {what} of this module is published: the interval is that of modules left out",
-    "generation": "no {what} of this GPU generation is published: the interval is that of generations left out",
+    "module": "{what} of this module is published for one network at most: the interval is that of modules left out",
+    "generation": "{what} of this GPU generation is not published: the interval is that of generations left out",
 }
 
 
