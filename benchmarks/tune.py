@@ -31,7 +31,8 @@ from googlenet_deploy.device.tune.runnable import ModelProbe, TuneRequest
 from googlenet_deploy.device.tune.settings import settings_of
 from googlenet_deploy.device.tune.tuned_file import TuneSetting
 
-SECONDS, RUNS, WARM_UP = 2.0, 10, 20.0  # benchmark's own defaults
+SECONDS, RUNS = 2.0, 10  # benchmark's own defaults
+WARM_UP = 5.0  # at most, as tune's own; it ends earlier when the latency has settled
 AHEAD = 3  # of the grid's rounds
 WORST_LOSS, LARGEST_SHARE = 5.0, 0.25
 DUEL_ROUNDS = 6
@@ -102,6 +103,7 @@ def main() -> int:
     )
     load = os.getloadavg()[0]
     grid = Grid(request)
+    print(f"{len(grid.rates)} settings; load {load:.2f}", flush=True)
     grid.measure(AHEAD, count_warm_up=True)
     start = time.perf_counter()
     tuned = Tuner(request, report=say).run()

@@ -88,7 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             tuned = tuner.run()
         except KeyboardInterrupt:
-            print("note: interrupted; nothing was written", file=sys.stderr)
+            what = "nothing was written" if tuner.tuned is None else "the result is complete"
+            print(f"note: interrupted; {what}", file=sys.stderr)
             return SIGNALLED + (signals.received or SIGNALS[1])
         finally:
             if tuner.tuned is not None:  # also where the power mode could not be put back

@@ -16,7 +16,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 from googlenet_deploy.device.tune.measure import SettingRound
 from googlenet_deploy.device.tune.models import INT8
-from googlenet_deploy.device.tune.options import ENERGY, SIZE, TuneOptions
+from googlenet_deploy.device.tune.options import ENERGY, SIZE, TuneBudget, TuneOptions
 from googlenet_deploy.device.tune.ranking import (
     Ranking,
     TuneTrial,
@@ -199,10 +199,7 @@ class Halving:
     def _choose(self, best: TuneTrial, tied: List[TuneTrial], holding: List[TuneTrial]) -> TuneOutcome:
         objective = self._ranking.objective
         chosen = preferred([best, *tied]) if tied else best
-        reason = (
-            f"ties with {len(tied)} other setting{'s' if len(tied) > 1 else ''}" if tied else "the best, told apart"
-        )
-        reason = "the only one that holds the limits" if len(holding) == 1 and self._ranking.budget.text() else reason
+        reason = _reason(tied, holding, self._ranking.budget)
         rivals = floating_rivals([trial for trial in holding if trial.model.precision != INT8])
         if chosen.model.precision == INT8 and objective != SIZE and rivals:
             rival = self._ranking.best(rivals)
@@ -222,3 +219,11 @@ class Halving:
         nearest = self._ranking.best(ran)
         nearest.verdict = "nearest to the limits"
         return TuneOutcome(None, nearest)
+
+
+def _reason(tied: Sequence[TuneTrial], holding: Sequence[TuneTrial], budget: TuneBudget) -> str:
+    if tied:
+        return f"ties with {len(tied)} other setting{'s' if len(tied) > 1 else ''}"
+    if len(holding) > 1:
+        return "the best, told apart from the others of the last stage"
+    return "the only one of the last stage that holds the limits" if budget.text() else "the only one of the last stage"

@@ -88,7 +88,12 @@ class TuneOptions:
         above=0, most=MAX_SECONDS,
     )  # fmt: skip
     seconds: float = option(
-        1.0, "length of a round in the last stage", group=STAGES, metavar="S", above=0, most=MAX_SECONDS
+        0.5,
+        "length of a round in the last stage; a slow power meter lengthens it",
+        group=STAGES,
+        metavar="S",
+        above=0,
+        most=MAX_SECONDS,
     )
     rounds: int = option(
         8, "most rounds of the last stage, for the best that are hard to tell apart", group=STAGES, metavar="N",

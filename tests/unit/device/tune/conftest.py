@@ -42,7 +42,8 @@ case "$1" in
             echo "NVPM ERROR: Error writing 2 to /sys/devices/gpu.0/fbp_pg_mask: 19"
             exit 255
         fi
-        printf '%s\\n' "$2" >mode ;;
+        printf '%s\\n' "$2" >new
+        mv new mode ;;
 esac
 """
 

@@ -70,7 +70,7 @@ def test_the_fastest_is_found_in_a_fraction_of_a_grids_time() -> None:
     outcome = search(bench, trials)
     assert outcome.chosen is not None
     assert outcome.chosen.setting.batch == 41
-    assert outcome.reason == "the best, told apart"
+    assert outcome.reason == "the best, told apart from the others of the last stage"
     assert outcome.chosen.verdict == "chosen"
     assert not outcome.ties
     # A grid of five rounds of two seconds each; warm-up apart.

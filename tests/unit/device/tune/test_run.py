@@ -168,7 +168,7 @@ def test_a_rate_that_only_the_fast_mode_reaches(make_tuner: MakeTuner, jetson: J
     assert tuned.choice is not None
     # 1 / (1.1 * 15 * 0.8 ms) = 75.8 images/s; 60.6 in 15W.
     assert tuned.choice.setting.power_mode == "MAXN"
-    assert tuned.reason == "the only one that holds the limits"
+    assert tuned.reason == "the only one of the last stage that holds the limits"
     assert jetson.mode == 0
 
 
