@@ -1,1 +1,31 @@
-"""PyTorch to ONNX: export, graph passes, simplification and verification."""
+"""PyTorch or ONNX to a verified, simplified ONNX model; `googlenet_deploy.export(...)` calls `export_model.export`.
+
+The package has the name of that function, so it can be called: whichever of its modules is imported first, the name
+means the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from inspect import Signature, signature
+from types import ModuleType
+from typing import Any
+
+
+class _CallablePackage(ModuleType):
+    """The package, which passes a call on."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as the function declares them
+        """See `export_model.export`."""
+        from googlenet_deploy.export.export_model import export  # noqa: PLC0415 - needs the extra "export"
+
+        return export(*arguments, **options)
+
+    @property
+    def __signature__(self) -> Signature:
+        from googlenet_deploy.export.export_model import export  # noqa: PLC0415
+
+        return signature(export)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from googlenet_deploy.analysis.roofline import Estimate, estimate
+    from googlenet_deploy.calibration.calibrate import CalibrationResult
+    from googlenet_deploy.calibration.calibrate_model import calibrate
+    from googlenet_deploy.calibration.options import CacheOptions, CalibrationOptions
     from googlenet_deploy.deployment.config import DeployConfig
     from googlenet_deploy.deployment.pipeline import Deployment, deploy
     from googlenet_deploy.device.benchmark.benchmark import benchmark
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.device.stream.answers import Answer, RankedClass
     from googlenet_deploy.device.stream.options import FrameOptions
+    from googlenet_deploy.export.export_model import export
+    from googlenet_deploy.export.options import ExportOptions
+    from googlenet_deploy.export.pipeline import ExportResult
     from googlenet_deploy.model.weights import load_weights
 
 __version__ = "0.1.0"
@@ -34,10 +40,15 @@ __all__ = [
     "BenchmarkOptions",
     "BuildOptions",
     "BuiltEngine",
+    "CacheOptions",
+    "CalibrationOptions",
+    "CalibrationResult",
     "Classifier",
     "DeployConfig",
     "Deployment",
     "Estimate",
+    "ExportOptions",
+    "ExportResult",
     "FrameOptions",
     "GpuOptions",
     "Preprocessing",
@@ -48,8 +59,10 @@ __all__ = [
     "__version__",
     "benchmark",
     "build",
+    "calibrate",
     "deploy",
     "estimate",
+    "export",
     "load_weights",
     "serve",
 ]
@@ -59,10 +72,15 @@ _HOMES = {
     "BenchmarkOptions": "device.benchmark.options",
     "BuildOptions": "device.builder.options",
     "BuiltEngine": "device.builder.build",
+    "CacheOptions": "calibration.options",
+    "CalibrationOptions": "calibration.options",
+    "CalibrationResult": "calibration.calibrate",
     "Classifier": "device.classifier",
     "DeployConfig": "deployment.config",
     "Deployment": "deployment.pipeline",
     "Estimate": "analysis.roofline",
+    "ExportOptions": "export.options",
+    "ExportResult": "export.pipeline",
     "FrameOptions": "device.stream.options",
     "GpuOptions": "device.runner.select",
     "Preprocessing": "device.specification",
@@ -72,8 +90,10 @@ _HOMES = {
     "ServeOptions": "device.serve.options",
     "benchmark": "device.benchmark.benchmark",
     "build": "device.builder.build",
+    "calibrate": "calibration.calibrate_model",
     "deploy": "deployment.pipeline",
     "estimate": "analysis.roofline",
+    "export": "export",
     "load_weights": "model.weights",
     "serve": "device.serve.run",
 }
@@ -83,7 +103,8 @@ def __getattr__(name: str) -> object:
     """Imports a public name on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = import_module(f"{__name__}.{_HOMES[name]}")
+    return home if _HOMES[name] == name else getattr(home, name)  # the package `export` can be called
 
 
 def __dir__() -> list[str]:

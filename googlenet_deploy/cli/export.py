@@ -22,23 +22,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Callable, Optional, Tuple
 
 from googlenet_deploy.cli.arguments import (
     add_preprocessing_options,
+    print_note,
     refuse_unused,
 )
-from googlenet_deploy.cli.stated_metadata import state_metadata
 from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.text import printable_lines
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.export.options import FORMAT, GRAPH, ExportOptions, HalfOptions
-
-if TYPE_CHECKING:
-    from googlenet_deploy.device.specification import Preprocessing
-    from googlenet_deploy.export.pipeline import ExportResult
-    from googlenet_deploy.export.samples import Samples
+from googlenet_deploy.export.options import FORMAT, GRAPH, ExportOptions
 
 DEFAULT_IMAGE_COUNT = 16
 
@@ -114,32 +108,48 @@ def _add_format_arguments(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     _check_source(arguments)
-    if arguments.image_count < 1:
-        raise UsageError("--image-count must be at least 1")
-    if arguments.input_of:
-        from googlenet_deploy.device.hosts import find_host
-
-        find_host(arguments.input_of)
-        if hasattr(arguments, "frame_input"):
-            raise UsageError(f"--frame-input: {arguments.input_of} resizes the frame itself", "leave one of them out")
-    note: Callable[[str], None] = _ignore if arguments.quiet else _note
-    options = _options(arguments)
     from googlenet_deploy.device.files import check_writable, write_json
 
     check_writable(arguments.output, arguments.json)
-    load = _from_onnx if arguments.onnx else _from_module if arguments.module else _from_weights
-    source, result = load(arguments, options, note)
-    if arguments.input_of:
-        result = _for_host(arguments, result)
+    from googlenet_deploy.export.export_model import export
     from googlenet_deploy.export.summary import summary_json, summary_lines
-    from googlenet_deploy.graph.files import write_model
 
-    write_model(arguments.output, result.model)
+    result = export(
+        arguments.weights,
+        arguments.output,
+        module=arguments.module,
+        module_args=arguments.module_args or "",
+        onnx=arguments.onnx,
+        weights_key=arguments.weights_key,
+        num_classes=arguments.num_classes,
+        class_names=arguments.class_names,
+        preprocessing=read_options(arguments, PreprocessingOptions),
+        options=read_options(arguments, ExportOptions),
+        target=arguments.target,
+        half="fp16" if arguments.fp16 else "bf16" if arguments.bf16 else None,
+        keep_fp32=arguments.keep_fp32,
+        host=arguments.input_of,
+        images=arguments.images,
+        image_count=arguments.image_count,
+        report=print_note,
+        say=None if arguments.quiet else _say,
+    )
+    source = _source_text(arguments)
     if arguments.json:
         write_json(arguments.json, summary_json(result, source, arguments.output))
     if not arguments.quiet:
         print(printable_lines(summary_lines(result, source, arguments.output)))
     return 0
+
+
+def _source_text(arguments: argparse.Namespace) -> str:
+    if arguments.module and arguments.weights:
+        return f"{arguments.module} with {arguments.weights}"
+    return str(arguments.onnx or arguments.module or arguments.weights)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _check_source(arguments: argparse.Namespace) -> None:
@@ -157,113 +167,3 @@ def _check_source(arguments: argparse.Namespace) -> None:
         refuse_unused(arguments, {"class_names": None}, why)
         refuse_given(arguments, PreprocessingOptions, why)
     read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
-
-
-def _options(arguments: argparse.Namespace) -> ExportOptions:
-    from googlenet_deploy.device.targets.target import load_target
-
-    target = load_target(arguments.target) if arguments.target else None
-    return read_options(arguments, ExportOptions, target=target, half=_half(arguments))
-
-
-def _half(arguments: argparse.Namespace) -> Optional[HalfOptions]:
-    if not arguments.fp16 and not arguments.bf16:
-        if arguments.keep_fp32:
-            raise UsageError("--keep-fp32 belongs to --fp16 or --bf16")
-        return None
-    from googlenet_deploy.export.half_precision.types import BF16, FP16
-
-    return HalfOptions(FP16 if arguments.fp16 else BF16, tuple(arguments.keep_fp32))
-
-
-def _from_weights(
-    arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
-) -> Tuple[str, ExportResult]:
-    from googlenet_deploy.export.pipeline import export_checkpoint
-    from googlenet_deploy.model.weights import load_weights
-
-    note(f"reading {arguments.weights}")
-    checkpoint = load_weights(arguments.weights, num_classes=arguments.num_classes, key=arguments.weights_key)
-    samples = _samples(arguments, checkpoint.preprocessing)
-    note("recording the graph and verifying it; this takes some seconds")
-    frames = _frames(arguments, options, checkpoint.preprocessing)
-    return str(arguments.weights), export_checkpoint(checkpoint, options, samples, frames)
-
-
-def _from_module(
-    arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
-) -> Tuple[str, ExportResult]:
-    from googlenet_deploy.device.preprocessing_options import module_preprocessing
-    from googlenet_deploy.export.pipeline import export_checkpoint
-    from googlenet_deploy.model.module import ModuleRequest, load_module
-
-    note(f"importing {arguments.module}, whose code runs as you named it")
-    request = ModuleRequest(
-        arguments.module, arguments.module_args or "", arguments.weights, arguments.weights_key, arguments.class_names
-    )
-    stated = read_options(arguments, PreprocessingOptions)
-    classifier = load_module(request, lambda declared: module_preprocessing(stated, declared, arguments.module))
-    if arguments.num_classes not in (None, classifier.num_classes):
-        raise UsageError(f"{arguments.module} has {classifier.num_classes} classes, not {arguments.num_classes}")
-    samples = _samples(arguments, classifier.preprocessing)
-    note("recording the graph and verifying it; this takes some seconds")
-    source = f"{arguments.module} with {arguments.weights}" if arguments.weights else str(arguments.module)
-    frames = _frames(arguments, options, classifier.preprocessing)
-    return source, export_checkpoint(classifier, options, samples, frames)
-
-
-def _from_onnx(
-    arguments: argparse.Namespace, options: ExportOptions, note: Callable[[str], None]
-) -> Tuple[str, ExportResult]:
-    from googlenet_deploy.export.pipeline import export_onnx
-    from googlenet_deploy.graph.files import input_specification, load_classifier, load_model
-
-    note(f"reading {arguments.onnx}")
-    model = load_classifier(arguments.onnx)
-    state_metadata(arguments, arguments.onnx, model)
-    preprocessing = input_specification(arguments.onnx, model)
-    samples, frames = _samples(arguments, preprocessing), _frames(arguments, options, preprocessing)
-    stored = load_model(arguments.onnx)
-    return str(arguments.onnx), export_onnx(arguments.onnx, model, options, samples, stored, frames)
-
-
-def _for_host(arguments: argparse.Namespace, result: ExportResult) -> ExportResult:
-    from dataclasses import replace
-
-    from googlenet_deploy.device.hosts import find_host
-    from googlenet_deploy.export.host import model_for_host
-    from googlenet_deploy.graph.files import read_metadata
-
-    model, comparison = model_for_host(arguments.output, result.model, find_host(arguments.input_of))
-    metadata = read_metadata(arguments.output, model)
-    return replace(result, model=model, metadata=metadata, comparisons=(*result.comparisons, comparison))
-
-
-def _samples(arguments: argparse.Namespace, preprocessing: Preprocessing) -> Samples:
-    """The images to verify with: the user's, else seeded pictures."""
-    if arguments.images:
-        from googlenet_deploy.export.samples import folder_samples
-
-        return folder_samples(arguments.images, preprocessing, arguments.image_count)
-    from googlenet_deploy.export.samples import seeded_samples
-
-    return seeded_samples(preprocessing)
-
-
-def _frames(arguments: argparse.Namespace, options: ExportOptions, preprocessing: Preprocessing) -> Optional[Samples]:
-    """The user's images as frames, where the model is to take frames and there are images."""
-    if options.frame_input is None or not arguments.images:
-        return None
-    from googlenet_deploy.export.frames import frame_count, frame_specification
-    from googlenet_deploy.export.samples import folder_samples
-
-    specification = frame_specification(preprocessing, options.frame_input, options.frame_format)
-    return folder_samples(arguments.images, specification, min(arguments.image_count, frame_count(specification)))
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _ignore(text: str) -> None:
-    del text

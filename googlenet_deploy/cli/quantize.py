@@ -28,8 +28,8 @@ from googlenet_deploy.calibration.options import (
     ImageOptions,
     PlacementOptions,
 )
-from googlenet_deploy.cli.arguments import add_preprocessing_options, report_skipped
-from googlenet_deploy.cli.calibrate import cache_options, open_model, print_table, resumable, write_cache
+from googlenet_deploy.cli.arguments import add_preprocessing_options, print_note, report_skipped
+from googlenet_deploy.cli.calibrate import cache_options, print_table
 from googlenet_deploy.cli.lint import lint_or_repair, print_findings
 from googlenet_deploy.cli.mixed_precision import (
     apply_budget,
@@ -39,6 +39,7 @@ from googlenet_deploy.cli.mixed_precision import (
     write_sensitivity,
 )
 from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
+from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import GateError, UsageError
 from googlenet_deploy.quantization.options import (
@@ -123,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.lint or arguments.repair:
         return lint_or_repair(arguments)
     request = _request(arguments)
+    from googlenet_deploy.calibration.calibrate_model import resumable, stated_source, write_cache
     from googlenet_deploy.calibration.images import choose_images
     from googlenet_deploy.device.files import check_writable
     from googlenet_deploy.graph.files import write_model
@@ -137,14 +139,14 @@ def run(arguments: argparse.Namespace) -> int:
         request.calibration.state,
     )
     names = chosen_refinements(arguments)
-    source = open_model(arguments)
+    source = stated_source(arguments.model, read_options(arguments, PreprocessingOptions), print_note)
     placement = read_options(arguments, PlacementOptions)
     _check_target(arguments, source, placement)
     before, after = refinement_steps(names, threads=request.calibration.threads, quiet=request.calibration.quiet)
     table = _table(arguments, source)
     selection = choose_images(request.images) if request.images.images else None
     hold_out = hold_out_images(arguments, request, source)
-    with resumable(request.calibration):
+    with resumable(request.calibration, print_note):
         options = _options(arguments, request, placement)
         result = quantize(source, table, selection, options, before=before, after=after, hold_out=hold_out)
         write_model(arguments.output, result.model)
@@ -152,7 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_sensitivity(request.budget.sensitivity, arguments.model, result)
     if arguments.save_table:
         result.table.save(arguments.save_table)
-    write_cache(request.cache, source, result.table)
+    write_cache(request.cache, source, result.table, print_note)
     apply_budget(result.precision)
     _apply_gates(request.check.require, result)
     return 0

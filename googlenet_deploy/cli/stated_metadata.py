@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from googlenet_deploy.cli.arguments import (
-    add_preprocessing_options,
-    class_names,
-    resolve_preprocessing,
-)
-from googlenet_deploy.device.options import flag_of, given_options
+from googlenet_deploy.cli.arguments import add_preprocessing_options, print_note
+from googlenet_deploy.device.options import flag_of, given_options, read_options
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
-from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,22 +33,7 @@ def state_metadata(arguments: argparse.Namespace, path: str, model: ModelProto) 
     Raises:
         UsageError: The options make no sense, or the names are not one for each class.
     """
-    if not metadata_options(arguments):
-        return False
-    from dataclasses import replace
+    from googlenet_deploy.graph import stated_metadata
 
-    from googlenet_deploy.device.runner.select import open_runner
-    from googlenet_deploy.graph.files import read_metadata, store_metadata
-
-    metadata = read_metadata(path, model)
-    with open_runner(path, "onnxruntime", as_is=True) as runner:
-        spec = resolve_preprocessing(arguments, runner)
-        shape = runner.outputs[0].shape
-    names = class_names(arguments, metadata.class_names)
-    count = shape[-1] if len(shape) == 2 else None
-    if names and count is not None and len(names) != count:
-        raise UsageError(f"{path} has {count} classes, {arguments.class_names} names {len(names)}")
-    ids = metadata.class_ids if names == metadata.class_names else ()
-    store_metadata(model, replace(metadata, preprocessing=spec, class_names=names, class_ids=ids))
-    print(f"note: {path}: images are prepared as the options say, which is stored in the model", file=sys.stderr)
-    return True
+    stated = read_options(arguments, PreprocessingOptions)
+    return stated_metadata.state_metadata(path, model, stated, arguments.class_names, print_note)

@@ -8,16 +8,31 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 import googlenet_deploy
+from googlenet_deploy.errors import UsageError
 
-TYPES = {"Answer", "BuiltEngine", "Classifier", "Deployment", "Estimate", "Preprocessing", "RankedClass"}
+TYPES = {
+    "Answer",
+    "BuiltEngine",
+    "CalibrationResult",
+    "Classifier",
+    "Deployment",
+    "Estimate",
+    "ExportResult",
+    "Preprocessing",
+    "RankedClass",
+}
 OPTIONS = {
     "BenchmarkOptions",
     "BuildOptions",
+    "CacheOptions",
+    "CalibrationOptions",
     "DeployConfig",
+    "ExportOptions",
     "FrameOptions",
     "GpuOptions",
     "PreprocessingOptions",
@@ -28,13 +43,20 @@ OPTIONS = {
 FUNCTIONS = {
     "benchmark": "model * images= options= running= gpu= preprocessing= image_backend= quiet= report=",
     "build": "model output= * options= backend= target= require= rebuild= quiet= report=",
+    "calibrate": "model images= output= * count= seed= options= preprocessing= cache= report=",
     "deploy": "config say= * quiet= steps=",
     "estimate": "path target batch= precision=",
+    "export": "weights= output= * module= module_args= onnx= weights_key= num_classes= class_names= preprocessing= "
+    "options= target= half= keep_fp32= host= images= image_count= report= say=",
     "load_weights": "source * auxiliary= num_classes= key=",
     "serve": "model *sources * address= options= running= frames= gpu= preprocessing= class_names= top_k= reconnect= "
     "stop= report=",
 }
-DEVICE = sorted({"Classifier", "benchmark", "build", "serve", *OPTIONS} - {"DeployConfig"})
+WORKSTATION = {"CacheOptions", "CalibrationOptions", "DeployConfig", "ExportOptions"}
+DEVICE = sorted({"Classifier", "benchmark", "build", "serve", *OPTIONS} - WORKSTATION)
+    {"Classifier", "benchmark", "build", "serve", *OPTIONS}
+    - {"CacheOptions", "CalibrationOptions", "DeployConfig", "ExportOptions"}
+)
 
 
 def shape_of(function: object) -> str:
@@ -47,6 +69,21 @@ def shape_of(function: object) -> str:
         star = "*" if item.kind is item.VAR_POSITIONAL else ""
         words.append(f"{star}{item.name}{'' if item.default is item.empty else '='}")
     return " ".join(words)
+
+
+def function_of(name: str) -> object:
+    """The function; `export` is the package of that name, which can be called."""
+    found = getattr(googlenet_deploy, name)
+    return import_module("googlenet_deploy.export.export_model").export if inspect.ismodule(found) else found
+
+
+def test_export_is_the_same_whatever_was_imported_before() -> None:
+    import googlenet_deploy.export.options
+
+    assert callable(googlenet_deploy.export)
+    assert googlenet_deploy.export is import_module("googlenet_deploy.export")
+    with pytest.raises(UsageError, match="give one source"):
+        googlenet_deploy.export()
 
 
 def test_the_public_names_are_these() -> None:
@@ -65,7 +102,7 @@ def test_signatures_stay_as_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *TYPES, *OPTIONS])
 def test_everything_is_documented(name: str) -> None:
-    text = inspect.getdoc(getattr(googlenet_deploy, name))
+    text = inspect.getdoc(function_of(name) if name in FUNCTIONS else getattr(googlenet_deploy, name))
     assert text
     if name in FUNCTIONS:
         for parameter in FUNCTIONS[name].replace("*", "").replace("=", "").split():
