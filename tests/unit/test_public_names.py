@@ -54,9 +54,6 @@ FUNCTIONS = {
 }
 WORKSTATION = {"CacheOptions", "CalibrationOptions", "DeployConfig", "ExportOptions"}
 DEVICE = sorted({"Classifier", "benchmark", "build", "serve", *OPTIONS} - WORKSTATION)
-    {"Classifier", "benchmark", "build", "serve", *OPTIONS}
-    - {"CacheOptions", "CalibrationOptions", "DeployConfig", "ExportOptions"}
-)
 
 
 def shape_of(function: object) -> str:
