@@ -33,16 +33,21 @@ if TYPE_CHECKING:
     from googlenet_deploy.export.options import ExportOptions
     from googlenet_deploy.export.pipeline import ExportResult
     from googlenet_deploy.model.weights import load_weights
+    from googlenet_deploy.quantization.options import BudgetOptions, CheckOptions
+    from googlenet_deploy.quantization.quantize import QuantizationResult
+    from googlenet_deploy.quantization.quantize_model import quantize
 
 __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "BenchmarkOptions",
+    "BudgetOptions",
     "BuildOptions",
     "BuiltEngine",
     "CacheOptions",
     "CalibrationOptions",
     "CalibrationResult",
+    "CheckOptions",
     "Classifier",
     "DeployConfig",
     "Deployment",
@@ -53,6 +58,7 @@ __all__ = [
     "GpuOptions",
     "Preprocessing",
     "PreprocessingOptions",
+    "QuantizationResult",
     "RankedClass",
     "RunnerOptions",
     "ServeOptions",
@@ -64,17 +70,20 @@ __all__ = [
     "estimate",
     "export",
     "load_weights",
+    "quantize",
     "serve",
 ]
 
 _HOMES = {
     "Answer": "device.stream.answers",
     "BenchmarkOptions": "device.benchmark.options",
+    "BudgetOptions": "quantization.options",
     "BuildOptions": "device.builder.options",
     "BuiltEngine": "device.builder.build",
     "CacheOptions": "calibration.options",
     "CalibrationOptions": "calibration.options",
     "CalibrationResult": "calibration.calibrate",
+    "CheckOptions": "quantization.options",
     "Classifier": "device.classifier",
     "DeployConfig": "deployment.config",
     "Deployment": "deployment.pipeline",
@@ -85,6 +94,7 @@ _HOMES = {
     "GpuOptions": "device.runner.select",
     "Preprocessing": "device.specification",
     "PreprocessingOptions": "device.preprocessing_options",
+    "QuantizationResult": "quantization.quantize",
     "RankedClass": "device.stream.answers",
     "RunnerOptions": "device.runner.select",
     "ServeOptions": "device.serve.options",
@@ -95,6 +105,7 @@ _HOMES = {
     "estimate": "analysis.roofline",
     "export": "export",
     "load_weights": "model.weights",
+    "quantize": "quantization.quantize_model",
     "serve": "device.serve.run",
 }
 

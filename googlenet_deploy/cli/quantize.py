@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, List, Mapping, Optional
+from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.options import (
     IMAGES,
@@ -31,32 +31,22 @@ from googlenet_deploy.calibration.options import (
 from googlenet_deploy.cli.arguments import add_preprocessing_options, print_note, report_skipped
 from googlenet_deploy.cli.calibrate import cache_options, print_table
 from googlenet_deploy.cli.lint import lint_or_repair, print_findings
-from googlenet_deploy.cli.mixed_precision import (
-    apply_budget,
-    budgets_of,
-    hold_out_images,
-    print_precision,
-    write_sensitivity,
-)
+from googlenet_deploy.cli.mixed_precision import print_precision
 from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.text import LONGEST_LINE, printable
-from googlenet_deploy.errors import GateError, UsageError
+from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.options import (
     CHECK,
     MIXED,
     PLACEMENT,
     BudgetOptions,
     CheckOptions,
-    QuantizeRequest,
     WeightOptions,
 )
-from googlenet_deploy.quantization.refine.registry import DEFAULT, EQUALIZE, SETS, need_images, parse_refinements
 
 if TYPE_CHECKING:
-    from googlenet_deploy.calibration.calibrate import CalibrationSource
-    from googlenet_deploy.calibration.table import CalibrationTable
-    from googlenet_deploy.quantization.quantize import QuantizationOptions, QuantizationResult
+    from googlenet_deploy.quantization.quantize import QuantizationResult
 
 
 HELP = (
@@ -71,28 +61,6 @@ HELP = (
 def add_refinement_options(group: argparse._ArgumentGroup) -> None:
     """The option --refine."""
     group.add_argument("--refine", metavar="LIST", help=HELP)
-
-
-def chosen_refinements(arguments: argparse.Namespace) -> List[str]:
-    """What is applied, checked against what else was given.
-
-    Raises:
-        UsageError: A name is unknown, or a refinement cannot be applied to what is at hand.
-    """
-    if arguments.refine is None:
-        return [] if arguments.table else list(SETS[DEFAULT])
-    names = parse_refinements(arguments.refine)
-    if EQUALIZE in names:
-        for option in ("table", "save_table", "cache"):
-            if getattr(arguments, option, None):
-                raise UsageError(
-                    f"--refine equalize changes the model before calibration, so --{option.replace('_', '-')} would "
-                    "belong to another model",
-                    "leave one of them out",
-                )
-    if not getattr(arguments, "images", None) and need_images(names):
-        raise UsageError("--refine bias and rounding need --images", "give the images of the calibration too")
-    return names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,116 +91,42 @@ def run(arguments: argparse.Namespace) -> int:
     """Quantises, lints or repairs."""
     if arguments.lint or arguments.repair:
         return lint_or_repair(arguments)
-    request = _request(arguments)
-    from googlenet_deploy.calibration.calibrate_model import resumable, stated_source, write_cache
-    from googlenet_deploy.calibration.images import choose_images
-    from googlenet_deploy.device.files import check_writable
-    from googlenet_deploy.graph.files import write_model
-    from googlenet_deploy.quantization.quantize import quantize
-    from googlenet_deploy.quantization.refine.registry import refinement_steps
-
-    check_writable(
-        arguments.output,
-        arguments.save_table,
-        request.cache.cache,
-        request.budget.sensitivity,
-        request.calibration.state,
-    )
-    names = chosen_refinements(arguments)
-    source = stated_source(arguments.model, read_options(arguments, PreprocessingOptions), print_note)
-    placement = read_options(arguments, PlacementOptions)
-    _check_target(arguments, source, placement)
-    before, after = refinement_steps(names, threads=request.calibration.threads, quiet=request.calibration.quiet)
-    table = _table(arguments, source)
-    selection = choose_images(request.images) if request.images.images else None
-    hold_out = hold_out_images(arguments, request, source)
-    with resumable(request.calibration, print_note):
-        options = _options(arguments, request, placement)
-        result = quantize(source, table, selection, options, before=before, after=after, hold_out=hold_out)
-        write_model(arguments.output, result.model)
-    _report(arguments, result)
-    write_sensitivity(request.budget.sensitivity, arguments.model, result)
-    if arguments.save_table:
-        result.table.save(arguments.save_table)
-    write_cache(request.cache, source, result.table, print_note)
-    apply_budget(result.precision)
-    _apply_gates(request.check.require, result)
-    return 0
-
-
-def _request(arguments: argparse.Namespace) -> QuantizeRequest:
-    """What was asked for, where it fits together."""
     if not arguments.model or not arguments.output:
         raise UsageError("give the FP32 model, and --output for the INT8 one")
-    request = QuantizeRequest(
-        read_options(arguments, ImageOptions),
-        read_options(arguments, CalibrationOptions),
-        cache_options(arguments),
-        read_options(arguments, BudgetOptions),
-        read_options(arguments, CheckOptions),
-    )
-    if not request.images.images and not arguments.table:
-        raise UsageError("give --images to calibrate on, or --table with a calibration")
-    if arguments.save_table and arguments.table:
-        raise UsageError("--save-table keeps the table of --images; there is a --table already")
     if arguments.table:
         why = "is for calibrating, but --table has a calibration"
         refuse_given(arguments, CalibrationOptions, why, only=("percentile", "every_tensor", "state"))
-    for name in request.check.require:
-        if not request.has_hold_out:
-            raise UsageError(f"--require {name} needs --images, to compare with FP32")
-    if request.budget.wanted and not request.has_hold_out:
-        none = "--check-images 0 leaves none" if request.check.check_images == 0 else "give --images or --check-from"
-        raise UsageError(f"--budget and --sensitivity need images: {none}")
-    budgets_of(request.budget)
-    return request
+    images, budget = read_options(arguments, ImageOptions), read_options(arguments, BudgetOptions)
+    check, cache = read_options(arguments, CheckOptions), cache_options(arguments)
+    calibration = read_options(arguments, CalibrationOptions)
+    from googlenet_deploy.quantization.quantize_model import check_result, quantize
 
-
-def _weights(arguments: argparse.Namespace) -> str:
-    from googlenet_deploy.device.targets.target import load_target
-    from googlenet_deploy.quantization.qdq_insert import weights_for
-
-    chosen = read_options(arguments, WeightOptions).weights
-    return chosen or weights_for(load_target(arguments.target) if arguments.target else None)
-
-
-def _check_target(arguments: argparse.Namespace, source: CalibrationSource, placement: PlacementOptions) -> None:
-    if not arguments.target:
-        return
-    from googlenet_deploy.calibration.placement import check_target
-    from googlenet_deploy.device.targets.target import load_target
-    from googlenet_deploy.graph.graph import opset_of
-
-    for note in check_target(load_target(arguments.target), opset_of(source.model), dla=placement.dla):
-        print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
-
-
-def _options(
-    arguments: argparse.Namespace, request: QuantizeRequest, placement: PlacementOptions
-) -> QuantizationOptions:
-    from googlenet_deploy.quantization.qdq_insert import QdqOptions
-    from googlenet_deploy.quantization.quantize import QuantizationOptions
-
-    return QuantizationOptions(
-        placement=placement,
-        qdq=QdqOptions(weights=_weights(arguments)),
-        calibration=request.calibration,
-        method=request.calibration.method,
-        checked=request.hold_out_count,
-        budgets=budgets_of(request.budget),
-        ranked=bool(request.budget.sensitivity),
-        keep_doubtful=request.check.keep_doubtful,
+    result = quantize(
+        arguments.model,
+        arguments.output,
+        images=images.images,
+        table=arguments.table,
+        count=images.count,
+        seed=images.seed,
+        refine=arguments.refine,
+        target=arguments.target,
+        placement=read_options(arguments, PlacementOptions),
+        weights=read_options(arguments, WeightOptions).weights,
+        calibration=calibration,
+        budget=budget,
+        check=check,
+        class_names=arguments.class_names,
+        preprocessing=read_options(arguments, PreprocessingOptions),
+        save_table=arguments.save_table,
+        cache=cache,
+        enforce=False,
+        report=print_note,
     )
-
-
-def _table(arguments: argparse.Namespace, source: CalibrationSource) -> Optional[CalibrationTable]:
-    if not arguments.table:
-        return None
-    from googlenet_deploy.calibration.table import check_matches, load_table
-
-    table = load_table(arguments.table)
-    check_matches(table, arguments.table, source.sha256, source.preprocessing)
-    return table
+    _report(arguments, result)
+    if budget.sensitivity:
+        print(f"sensitivity: {budget.sensitivity}")
+    check_result(result, check.require)
+    return 0
 
 
 def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
@@ -269,12 +163,3 @@ def _print_measure(result: QuantizationResult) -> None:
             f"{agreement.proportion.percent:.1f} %, {quantity} SQNR {agreement.sqnr:.2f} dB, "
             f"KL {agreement.mean_divergence:.4f}"
         )
-
-
-def _apply_gates(gates: Mapping[str, float], result: QuantizationResult) -> None:
-    assert result.measure is not None or not gates
-    for name, wanted in gates.items():
-        assert result.measure is not None
-        value = result.measure.percent if name == "agreement" else result.measure.sqnr
-        if value < wanted:
-            raise GateError(f"{name} is {value:.2f}, required was {wanted}")

@@ -24,13 +24,16 @@ TYPES = {
     "Estimate",
     "ExportResult",
     "Preprocessing",
+    "QuantizationResult",
     "RankedClass",
 }
 OPTIONS = {
     "BenchmarkOptions",
+    "BudgetOptions",
     "BuildOptions",
     "CacheOptions",
     "CalibrationOptions",
+    "CheckOptions",
     "DeployConfig",
     "ExportOptions",
     "FrameOptions",
@@ -49,10 +52,12 @@ FUNCTIONS = {
     "export": "weights= output= * module= module_args= onnx= weights_key= num_classes= class_names= preprocessing= "
     "options= target= half= keep_fp32= host= images= image_count= report= say=",
     "load_weights": "source * auxiliary= num_classes= key=",
+    "quantize": "model output= * images= table= count= seed= refine= target= placement= weights= calibration= budget= "
+    "check= class_names= preprocessing= save_table= cache= enforce= report=",
     "serve": "model *sources * address= options= running= frames= gpu= preprocessing= class_names= top_k= reconnect= "
     "stop= report=",
 }
-WORKSTATION = {"CacheOptions", "CalibrationOptions", "DeployConfig", "ExportOptions"}
+WORKSTATION = {"BudgetOptions", "CacheOptions", "CalibrationOptions", "CheckOptions", "DeployConfig", "ExportOptions"}
 DEVICE = sorted({"Classifier", "benchmark", "build", "serve", *OPTIONS} - WORKSTATION)
 
 

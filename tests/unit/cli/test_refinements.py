@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
-from googlenet_deploy.cli.quantize import add_refinement_options, chosen_refinements
+from googlenet_deploy.calibration.options import CacheOptions, CalibrationOptions, ImageOptions
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.errors import UsageError
+from googlenet_deploy.quantization.options import BudgetOptions, CheckOptions, QuantizeRequest
+from googlenet_deploy.quantization.quantize_model import chosen_refinements
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
 from googlenet_deploy.quantization.refine.bias_correction import correct_biases
 from googlenet_deploy.quantization.refine.cross_layer_equalization import equalize_channels
 from googlenet_deploy.quantization.refine.registry import SETS, parse_refinements, refinement_steps
 
 
-def arguments(*words: str, **given: object) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_refinement_options(parser.add_argument_group())
-    values = {"images": "photos/", "table": None, "save_table": None, "cache": None, **given}
-    return argparse.Namespace(**{**vars(parser.parse_args(words)), **values})
+def chosen(
+    text: str | None = None, images: str | None = "photos/", cache: str | None = None, **files: str
+) -> list[str]:
+    request = QuantizeRequest(
+        ImageOptions(images),
+        CalibrationOptions(),
+        CacheOptions(cache, "8.5.2" if cache else None),
+        BudgetOptions(),
+        CheckOptions(),
+    )
+    return chosen_refinements(text, request, table=files.get("table"), save_table=files.get("save_table"))
 
 
 @pytest.mark.parametrize(
@@ -43,22 +49,22 @@ def test_unknown_name_lists_what_there_is() -> None:
 
 
 def test_default_is_fast_and_nothing_with_a_table() -> None:
-    assert chosen_refinements(arguments()) == list(SETS["fast"])
-    assert chosen_refinements(arguments(table="t.json")) == []
-    assert chosen_refinements(arguments("--refine", "bias", table="t.json")) == ["bias"]
+    assert chosen() == list(SETS["fast"])
+    assert chosen(table="t.json") == []
+    assert chosen("bias", table="t.json") == ["bias"]
 
 
 @pytest.mark.parametrize("option", ["table", "save_table", "cache"])
 def test_equalisation_leaves_no_artefact_of_another_model(option: str) -> None:
     with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} would belong to another model"):
-        chosen_refinements(arguments("--refine", "equalize", **{option: "file"}))
+        chosen("equalize", **{option: "file"})
 
 
 def test_what_learns_from_images_needs_them() -> None:
     for name in ("bias", "rounding"):
         with pytest.raises(UsageError, match="need --images"):
-            chosen_refinements(arguments("--refine", name, images=None, table="t.json"))
-    assert chosen_refinements(arguments("--refine", "offset", images=None, table="t.json")) == ["offset"]
+            chosen(name, images=None, table="t.json")
+    assert chosen("offset", images=None, table="t.json") == ["offset"]
 
 
 def test_steps_are_changes_of_the_model_and_then_of_the_draft() -> None:
