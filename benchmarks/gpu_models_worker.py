@@ -48,6 +48,14 @@ def make_models(folder: Path, count: int, version: str) -> None:
     run("export", "--onnx", int8, "--fp16", "--output", folder / "int8-over-fp16.onnx", "--images", IMAGES)
 
 
+def make_frame_models(folder: Path, sizes: str) -> None:
+    """The FP32 and INT8 net that take a camera's frames, for ``gpu_frames.py``."""
+    for size in filter(None, sizes.split(",")):
+        for base in ("fp32", "int8"):
+            command = ("export", "--onnx", folder / f"{base}.onnx", "--frame-input", size)
+            run(*command, "--output", folder / f"frames-{base}-{size}.onnx")
+
+
 def make_sparse_models(folder: Path, count: int) -> None:
     """The pruned net, whose accuracy no training has brought back, in FP32 and INT8."""
     checkpoint, weights = load_weights(WEIGHTS), folder / "sparse.safetensors"
@@ -99,11 +107,15 @@ def main() -> int:
     parser.add_argument("--calibrate", type=int, default=256, metavar="N", help="images to calibrate on")
     parser.add_argument("--check", type=int, default=128, metavar="N", help="images to check with")
     parser.add_argument("--tensorrt-version", default="8.5.2", metavar="V", help="of the calibration cache")
+    parser.add_argument(
+        "--frames", default="", metavar="HxW,HxW", help="sizes of frames, for gpu_frames.py (default: none)"
+    )
     arguments = parser.parse_args()
     folder: Path = arguments.output
     copy_images(folder, arguments.calibrate, arguments.check)
     make_models(folder, arguments.calibrate, arguments.tensorrt_version)
     make_sparse_models(folder, arguments.calibrate)
+    make_frame_models(folder, arguments.frames)
     images = prepare(folder)
     np.savez(folder / "answers.npz", **{kind: answer(folder, kind, images) for kind in ANSWERED})
     print(f"everything lies in {folder}")

@@ -105,6 +105,8 @@ def test_mean_and_std_of_scaled_pixels_become_offsets_of_pixels() -> None:
 def test_uint8_input_is_refused() -> None:
     with pytest.raises(BadModelError, match="nvinfer gives NCHW float32"):
         split_normalisation(SPECIFICATION.with_uint8_input(), "m")
+    with pytest.raises(BadModelError, match="nvinfer does that on the GPU"):
+        split_normalisation(SPECIFICATION.with_frame_input((720, 1280)), "m")
 
 
 def test_a_factor_for_every_channel_is_needed(classifier: Classifier) -> None:

@@ -21,7 +21,7 @@ from googlenet_deploy.graph.files import load_model, write_model
 from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.packaging.content import verify_bundle
 from googlenet_deploy.packaging.protobuf_text import Enum, to_text
-from googlenet_deploy.packaging.triton import TritonRequest, _config, write_triton
+from googlenet_deploy.packaging.triton import TritonRequest, _config, _input_advice, write_triton
 from tests.unit.packaging.conftest import NAMES, SPECIFICATION, Classifier
 
 
@@ -209,3 +209,10 @@ def test_labels_belong_to_the_output_of_classes() -> None:
     ranked = (Value("top_k_values", "float32", (None, 10)), Value("top_k_indices", "int64", (None, 10)))
     config = _config("m", "onnxruntime_onnx", "model.onnx", 8, outputs[:1], ranked, names=10)
     assert not any("label_filename" in tensor for tensor in config["output"])
+
+
+def test_the_readme_says_that_clients_send_frames() -> None:
+    frames = " ".join(_input_advice(SPECIFICATION.with_frame_input((1080, 1920), "nv12")))
+    assert "NV12 (BT.601) frames of 1080 x 1920" in frames
+    assert "3,110,400 bytes" in frames, "one and a half bytes a pixel"
+    assert "--frame-input" in " ".join(_input_advice(SPECIFICATION))

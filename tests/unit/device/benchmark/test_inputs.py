@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from googlenet_deploy.device.benchmark.inputs import SYNTHETIC_COUNT, make_batches, real_inputs, synthetic_inputs
+from googlenet_deploy.device.benchmark.inputs import (
+    SYNTHETIC_COUNT,
+    frame_inputs,
+    make_batches,
+    real_inputs,
+    synthetic_inputs,
+)
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.specification import BVLC, Preprocessing
-from googlenet_deploy.errors import GoogLeNetDeployError
+from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
 from .conftest import SMALL
 
@@ -84,3 +90,22 @@ def test_batches_repeat_images_where_there_are_too_few(size: int, count: int, tm
     assert [len(images) for images, _ in batches] == [size] * count
     if size == 12:
         np.testing.assert_array_equal(batches[0][1][:5], batches[0][1][5:10])
+
+
+def test_raw_frames_show_the_network_the_same_images() -> None:
+    spec = Preprocessing(resize=40, crop=(32, 32))
+    encoded = synthetic_inputs(3, spec)
+    frames = frame_inputs(encoded, spec, (90, 160), "pillow")
+    assert {image.pixels.shape for image in frames.images if image.pixels is not None} == {(90, 160, 3)}
+    described = frames.to_dict()
+    assert described["frame"] == [90, 160]
+    assert described["bytes"] == len(frames.images) * 90 * 160 * 3
+    assert described["sha256"] != encoded.to_dict()["sha256"]
+    ((_, direct),) = make_batches(encoded._replace(images=encoded.images[:1]), spec, "pillow", 1)
+    ((_, through),) = make_batches(frames._replace(images=frames.images[:1]), spec, "pillow", 1)
+    assert np.abs(direct - through).mean() < 0.25, "in units of the standard deviation"
+    taken = spec.with_frame_input((90, 160))
+    ((sources, batch),) = make_batches(frame_inputs(encoded, taken, (90, 160), "pillow"), taken, "pillow", 8)
+    np.testing.assert_array_equal(batch[3], sources[3].pixels)
+    with pytest.raises(UsageError, match="the model takes RGB frames of 90 x 160"):
+        frame_inputs(encoded, taken, (72, 128), "pillow")
