@@ -12,9 +12,8 @@ from googlenet_deploy.analysis.layer_work import LayerWork
 from googlenet_deploy.calibration.histogram import Outline
 from googlenet_deploy.evaluation.summary import AccuracyFigures
 
-# What a quantity is. A roofline has its floor as lower end; a memory bound is what the model needs at least; energy
-# from a power mode's watts is an assumption, since a mode caps the board's power and promises nothing below.
-MEASURED, ROOFLINE, LOWER_BOUND, ASSUMED = "measured", "roofline", "bound", "assumed"
+# What a quantity is: measured, or predicted from published measurements of other networks and modules.
+MEASURED, PREDICTED = "measured", "predicted"
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,10 @@ class Quantity:
     Attributes:
         value: The number.
         unit: "ms", "mJ", "MB".
-        kind: "measured", "roofline", "bound" (a lower bound) or "assumed" (a mode's watts for the roofline's time).
+        kind: "measured" or "predicted".
         where: On what, in which power mode.
-        low: Lower end of its 95 % interval, or the floor of a roofline; None without one.
+        low: Lower end of its 95 % interval, or of the range in which nine of ten measurements lie that are predicted
+            so; None without one.
         high: Upper end.
     """
 

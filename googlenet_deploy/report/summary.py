@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from googlenet_deploy.report.figures import ASSUMED, LOWER_BOUND, MEASURED, Quantity, Variant
+from googlenet_deploy.report.figures import MEASURED, Quantity, Variant
 from googlenet_deploy.report.results import Doubt, Results
 from googlenet_deploy.report.text import THIN, fixed, number, plural, precision, signed, size
 
@@ -174,17 +174,16 @@ def _quantity_tile(question: str, results: Results, quantity: Quantity | None, p
 
 
 def amount(quantity: Quantity) -> str:
-    """A quantity as it is written; a lower bound says so."""
-    sign = f"\N{GREATER-THAN OR EQUAL TO}{THIN}" if quantity.kind == LOWER_BOUND else ""
+    """A quantity as it is written; a prediction says so."""
+    sign = "" if quantity.kind == MEASURED else f"\N{ALMOST EQUAL TO}{THIN}"
     return f"{sign}{number(quantity.value)}{THIN}{quantity.unit}"
 
 
 def origin(quantity: Quantity) -> str:
-    """Where a quantity comes from, so that nobody takes a model for a measurement."""
+    """Where a quantity comes from, so that nobody takes a prediction for a measurement."""
     if quantity.kind == MEASURED:
         return f"measured on {quantity.where}"
-    if quantity.kind == ASSUMED:
-        return f"not measured: the power limit of {quantity.where} over the roofline's time; neither least nor most"
-    if quantity.kind == LOWER_BOUND:
-        return f"at least, on {quantity.where}: weights and live activations"
-    return f"not measured: the roofline of {quantity.where}, which engines rarely reach"
+    text = f"predicted, not measured, for {quantity.where}"
+    if quantity.low is None or quantity.high is None:
+        return text
+    return f"{text}: {number(quantity.low)} to {number(quantity.high)}{THIN}{quantity.unit} in nine of ten cases"

@@ -1,4 +1,4 @@
-"""The roofline of latency and memory on the target, from published rates."""
+"""What an engine is predicted to take on the target, with the bounds from published rates behind it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from googlenet_deploy.device.files import write_json
 from googlenet_deploy.device.json_decode import encode
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import DeviceError
-from googlenet_deploy.report.figures import ASSUMED, LOWER_BOUND, ROOFLINE, Layer, MemoryStep, Quantity
+from googlenet_deploy.report.figures import PREDICTED, Layer, MemoryStep, Quantity
 from googlenet_deploy.report.text import number
 
 if TYPE_CHECKING:
+    from googlenet_deploy.analysis.prediction.predict import ModePrediction, PredictedValue
     from googlenet_deploy.analysis.roofline import Estimate, ModeBound
 
 # Whose rates are used where the target has none published: only what does not depend on them is kept.
@@ -23,7 +24,7 @@ SUBSTITUTE = "agx-orin"
 
 
 class EstimateBounds(Step):
-    """``estimate.json``: the roofline of every precision, the deployed model's layers, memory over the schedule."""
+    """``estimate.json``: prediction and bounds of every precision, the deployed model's layers, memory by layer."""
 
     name = "estimate"
 
@@ -64,31 +65,42 @@ def bounds_per_image(estimate: Estimate) -> tuple[ModeBound, ...]:
     """The bounds in every power mode per image, without those of single layers."""
     return tuple(
         replace(
-            bound, floor_ms=bound.floor_ms / estimate.batch, roofline_ms=bound.roofline_ms / estimate.batch, limits=()
+            bound,
+            floor_ms=bound.floor_ms / estimate.batch,
+            roofline_ms=bound.roofline_ms / estimate.batch,
+            limits=(),
+            prediction=_per_image(bound.prediction, estimate.batch),
         )
         for bound in estimate.modes
     )
 
 
-def quantities_of(estimate: Estimate) -> dict[str, Quantity]:
-    """Latency, energy and memory per image, in the largest power mode that has a stated power.
+def _per_image(expected: ModePrediction | None, batch: int) -> ModePrediction | None:
+    if expected is None:
+        return None
+    latency = expected.latency
+    shared = replace(latency, value=latency.value / batch, low=latency.low / batch, high=latency.high / batch)
+    return replace(expected, latency=shared, layers_ms=())
 
-    The energy is the mode's watts over the roofline's time. It is no bound: a mode caps the power of the board, which
-    may draw less, and an engine may take longer.
-    """
-    bounds = bounds_per_image(estimate)
-    stated = [bound for bound in bounds if bound.mode.watts is not None] or list(bounds)
-    if not stated:
+
+def quantities_of(estimate: Estimate) -> dict[str, Quantity]:
+    """Latency, energy and memory per image, predicted, in the largest power mode that has a stated power."""
+    expected = [bound.prediction for bound in bounds_per_image(estimate) if bound.prediction is not None]
+    if not expected:
         return {}
-    bound = stated[-1]
-    where = f"{estimate.target.title}, {bound.mode.name}"
-    quantities = {
-        "latency": Quantity(bound.roofline_ms, "ms", ROOFLINE, where, bound.floor_ms, bound.roofline_ms),
-        "memory": Quantity(estimate.memory_bytes / 1e6, "MB", LOWER_BOUND, where),
+    largest = max(expected, key=lambda each: (each.mode.watts or 0.0, -each.latency.value))
+    where = f"{estimate.target.title}, {largest.mode.name}"
+    memory = estimate.prediction.memory
+    module = f"{estimate.target.title}, which has {memory.available / 2**30:.0f} GiB" if memory.available else where
+    return {
+        "latency": _predicted(largest.latency, "ms", where),
+        "energy": _predicted(largest.energy, "mJ", where),
+        "memory": Quantity(memory.total / 1e6, "MB", PREDICTED, module, memory.low / 1e6, memory.high / 1e6),
     }
-    if bound.joules is not None:
-        quantities["energy"] = Quantity(1e3 * bound.joules, "mJ", ASSUMED, where)
-    return quantities
+
+
+def _predicted(value: PredictedValue, unit: str, where: str) -> Quantity:
+    return Quantity(value.value, unit, PREDICTED, where, value.low, value.high)
 
 
 def layers_of(estimate: Estimate, *, bounded: bool) -> tuple[Layer, ...]:
@@ -123,6 +135,11 @@ def type_shares(estimate: Estimate) -> dict[str, float]:
 
 def _sentence(deployed: Estimate, why: str) -> str:
     if why:
-        return f"no roofline: {why}"
+        return f"no prediction: {why}"
     latency = quantities_of(deployed)["latency"]
-    return f"roofline {number(latency.value)} ms per image on {latency.where} (from published rates, not measured)"
+    assert latency.low is not None
+    assert latency.high is not None
+    return (
+        f"predicted {number(latency.value)} ms per image on {latency.where}, not measured "
+        f"({number(latency.low)} to {number(latency.high)} in nine of ten cases)"
+    )

@@ -1,9 +1,10 @@
-"""How times are distributed, and what the target's rates allow."""
+"""How times are distributed, what is predicted for the target, and what its rates allow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from googlenet_deploy.analysis.prediction.predict import ModePrediction
 from googlenet_deploy.report.charts.intervals import Range, ranges
 from googlenet_deploy.report.charts.quantiles import Distribution, quantiles
 from googlenet_deploy.report.charts.svg import style_of
@@ -19,8 +20,8 @@ _SCOPES = {"run": "the network", "end_to_end": "image file to class", "compute":
 def section(results: Results) -> ReportSection:
     """The section "Latency and energy"."""
     lead = (
-        "Measured times, and what the target's published rates allow (the roofline model): no engine is faster than "
-        "the floor, and engines rarely reach the roofline."
+        "Measured times; what is predicted for the target from published measurements; and what its published rates "
+        "allow (the roofline model): no engine is faster than the floor."
     )
     blocks: list[Block] = []
     if results.latencies:
@@ -97,22 +98,48 @@ def _bounds(results: Results) -> Chart:
     ]
     label = "Floor and roofline of each power mode"
     drawing = ranges(rows, "ms per image", label, lambda value: number(value, 2), ("floor", "roofline"))
-    columns = ("power mode", "model", "W at most", "roofline ms", "images/s", "floor ms", "mJ at that power")
+    columns = (
+        "power mode",
+        "model",
+        "W at most",
+        "predicted ms",
+        "range",
+        "mJ",
+        "range",
+        "W",
+        "roofline ms",
+        "floor ms",
+    )
     lines = [
         (
             bound.mode.name,
             precision(variant),
             plain(bound.mode.watts) if bound.mode.watts is not None else EMPTY,
+            *_expected(bound.prediction),
             number(bound.roofline_ms),
-            number(1e3 / bound.roofline_ms),
             number(bound.floor_ms),
-            number(1e3 * bound.joules) if bound.joules is not None else EMPTY,
         )
         for variant, bound in bounds
     ]
     caption = (
-        f"{results.subject.target_title}, one image at a time: from the floor (filled) to the roofline (ring). A "
-        "mode's watts cap the power of the board. The energy is that cap for the roofline's time: the board may draw "
-        "less, and an engine may take longer, so it is no bound in either direction."
+        f"{results.subject.target_title}, one image at a time. Drawn: from the floor (filled) to the roofline (ring), "
+        "which published rates allow. In the table before them: what is predicted for a TensorRT engine from published "
+        "measurements, with the range in which nine of ten measurements lie that are predicted so, and the board's "
+        "energy and mean power likewise. A mode's watts cap the power of the board."
     )
-    return Chart((Drawing("", drawing),), caption, table("Roofline per power mode", columns, lines, (0, 1)))
+    return Chart(
+        (Drawing("", drawing),), caption, table("Prediction and bounds per power mode", columns, lines, (0, 1))
+    )
+
+
+def _expected(prediction: ModePrediction | None) -> tuple[str, ...]:
+    if prediction is None:
+        return (EMPTY,) * 5
+    latency, energy = prediction.latency, prediction.energy
+    return (
+        number(latency.value),
+        f"{number(latency.low)} to {number(latency.high)}",
+        number(energy.value),
+        f"{number(energy.low)} to {number(energy.high)}",
+        number(prediction.watts),
+    )

@@ -6,7 +6,7 @@ from googlenet_deploy.evaluation.statistics import Proportion
 from googlenet_deploy.report.charts.scatter import Point, pareto, scatter
 from googlenet_deploy.report.charts.svg import style_of
 from googlenet_deploy.report.document import Absent, Block, Chart, Drawing, ReportSection, Table, table
-from googlenet_deploy.report.figures import ASSUMED, MEASURED, ROOFLINE, Quantity, Variant
+from googlenet_deploy.report.figures import MEASURED, PREDICTED, Quantity, Variant
 from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.summary import amount
@@ -48,14 +48,14 @@ def _chart(variants: list[Variant]) -> str:
                 precision(variant.name), cost, share.percent, share.low, share.high, energy, style_of(variant.name), tip
             )
         )
-    bound = any(variant.latency is not None and variant.latency.kind == ROOFLINE for variant in variants)
-    cost_title = "milliseconds per image" + (" by the roofline" if bound else "")
+    predicted = any(variant.latency is not None and variant.latency.kind == PREDICTED for variant in variants)
+    cost_title = "milliseconds per image" + (", predicted" if predicted else "")
     worth_title = "top-1, %" if accuracy else "top-1, or agreement with FP32, %"
     return scatter(points, cost_title, worth_title, "Accuracy against latency of each precision")
 
 
 def _caption(variants: list[Variant]) -> str:
-    places = {"measured on": MEASURED, "by the roofline model, not measured, for": ROOFLINE}
+    places = {"measured on": MEASURED, "predicted, not measured, for": PREDICTED}
     latencies = [variant.latency for variant in variants if variant.latency is not None]
     how = [
         f"{words} {where}"
@@ -65,7 +65,7 @@ def _caption(variants: list[Variant]) -> str:
     text = f"Up and to the left is better. Latency: {'; others '.join(how)}. "
     text += "Whiskers are 95 % intervals of the accuracy."
     if len({each.kind for each in latencies}) > 1:
-        text += " A measured latency and a roofline are not comparable: measure the others on the device too."
+        text += " A measured and a predicted latency are not comparable: measure the others on the device too."
     if any(variant.energy is not None for variant in variants):
         text += " A circle's area is the energy per image, as far as the table says where it comes from."
     names = [point.label for point in pareto(_plain(variants))]
@@ -102,6 +102,6 @@ def _text(quantity: Quantity | None) -> str:
     if quantity is None:
         return EMPTY
     text = amount(quantity)
-    if quantity.kind == ROOFLINE and quantity.low is not None:
-        return f"{text} (roofline; floor {number(quantity.low)})"
-    return f"{text} (at the mode's power)" if quantity.kind == ASSUMED else text
+    if quantity.kind == PREDICTED and quantity.low is not None and quantity.high is not None:
+        return f"{text} (predicted; {number(quantity.low)} to {number(quantity.high)})"
+    return text

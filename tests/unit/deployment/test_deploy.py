@@ -122,7 +122,7 @@ def test_the_device_s_own_figures_come_into_the_report(
     fp32 = results.variant("fp32")
     assert fp32 is not None
     assert fp32.latency is not None
-    assert fp32.latency.kind == "roofline"
+    assert fp32.latency.kind == "predicted"
     assert "measured on" in results.device
     assert not [entry for entry in results.missing if entry.part == "latency on the device"]
     assert str(tmp_path) not in (folder / "report.html").read_text(encoding="utf-8")

@@ -9,15 +9,14 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from googlenet_deploy.analysis.prediction.predict import ModePrediction, PredictedValue
 from googlenet_deploy.analysis.roofline import ModeBound
 from googlenet_deploy.device.targets.target import PowerMode
 from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
 from googlenet_deploy.quantization.mixed_precision.sensitivity import LayerSensitivity
 from googlenet_deploy.report.figures import (
-    ASSUMED,
-    LOWER_BOUND,
     MEASURED,
-    ROOFLINE,
+    PREDICTED,
     ActivationHistogram,
     Confusion,
     Disagreement,
@@ -52,8 +51,14 @@ def picture() -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
+FIFTEEN_WATTS = PowerMode("15W", 15.0, 625.0, 2133.0, None)
+PREDICTION = ModePrediction(
+    FIFTEEN_WATTS, PredictedValue(0.412, 0.3, 0.7, "network"), PredictedValue(7.77, 5.0, 9.0, "module"), 9.5, ()
+)
+
+
 def variants() -> tuple[Variant, ...]:
-    bound = Quantity(0.26, "ms", ROOFLINE, "Jetson Orin Nano 8 GB, 25W", 0.1, 0.26)
+    bound = Quantity(0.26, "ms", PREDICTED, "Jetson Orin Nano 8 GB, 25W", 0.1, 0.31)
     fp32 = Variant(
         name="fp32",
         file="model.onnx",
@@ -72,8 +77,8 @@ def variants() -> tuple[Variant, ...]:
         sqnr=29.37,
         divergence=0.0023,
         latency=bound,
-        energy=Quantity(6.55, "mJ", ASSUMED, bound.where),
-        memory=Quantity(8.83, "MB", LOWER_BOUND, bound.where),
+        energy=Quantity(6.55, "mJ", PREDICTED, bound.where, 5.1, 8.2),
+        memory=Quantity(823.0, "MB", PREDICTED, bound.where, 255.0, 939.0),
         shares={"int8": 0.98, "fp16": 0.02},
     )
     measured = Quantity(22.7, "ms", MEASURED, "this machine", 22.1, 23.2)
@@ -141,7 +146,7 @@ def full() -> Results:
         ),
         bounds={
             "int8": (
-                ModeBound(PowerMode("15W", 15.0, 625.0, 2133.0, None), 0.15, 0.4, 0.5, 5.9e-3, ()),
+                ModeBound(FIFTEEN_WATTS, 0.15, 0.4, 0.5, 5.9e-3, (), PREDICTION),
                 ModeBound(PowerMode("MAXN", None, 1020.0, 3199.0, None), 0.09, 0.25, 0.5, None, ()),
             )
         },

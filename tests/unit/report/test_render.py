@@ -87,7 +87,7 @@ def test_tables_can_be_read_by_keyboard_and_ear(full: Results) -> None:
 def test_every_chart_has_its_numbers_below(full: Results) -> None:
     page = Page(render_html(full))
     words = " ".join(page.text)
-    for number in ("75.0", "98.4", "29.4", "0.260", "22.0", "33.0", "35.0", "2.40", "5.90", "18\u202fs"):
+    for number in ("75.0", "98.4", "29.4", "0.260", "22.0", "33.0", "35.0", "2.40", "0.412", "7.77", "18\u202fs"):
         assert number in words, number
     assert "inception29/conv" in words
 
@@ -184,12 +184,14 @@ def test_cells_are_styled_by_what_they_hold(full: Results) -> None:
     assert '<td class="n">' in text
 
 
-def test_a_roofline_is_told_as_such_and_the_floor_is_no_headline(full: Results) -> None:
+def test_a_prediction_is_named_as_such_with_its_range(full: Results) -> None:
     text = render_markdown(full)
-    assert "0.260\N{NARROW NO-BREAK SPACE}ms (roofline; floor 0.100)" in text
-    assert "\N{GREATER-THAN OR EQUAL TO}\N{NARROW NO-BREAK SPACE}8.83\N{NARROW NO-BREAK SPACE}MB |" in text
-    assert "| How fast? | 0.260\N{NARROW NO-BREAK SPACE}ms |" in text
-    assert "6.55\N{NARROW NO-BREAK SPACE}mJ (at the mode's power)" in text
+    assert "0.260\N{NARROW NO-BREAK SPACE}ms (predicted; 0.100 to 0.310)" in text
+    assert (
+        "\N{ALMOST EQUAL TO}\N{NARROW NO-BREAK SPACE}823\N{NARROW NO-BREAK SPACE}MB (predicted; 255 to 939) |" in text
+    )
+    assert "| How fast? | \N{ALMOST EQUAL TO}\N{NARROW NO-BREAK SPACE}0.260\N{NARROW NO-BREAK SPACE}ms |" in text
+    assert "6.55\N{NARROW NO-BREAK SPACE}mJ (predicted; 5.10 to 8.20)" in text
 
 
 def test_backticks_become_code_and_hostile_code_stays_text(full: Results) -> None:

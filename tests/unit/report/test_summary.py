@@ -23,11 +23,11 @@ def test_all_holds(full: Results) -> None:
     assert right.answer == "75.0\u202f%"
     assert "\u22120.4 points against FP32" in right.detail
     assert right.state == GOOD
-    assert fast.answer == "0.260\u202fms"  # the roofline, never the floor
-    assert "not measured: the roofline" in fast.detail
-    assert energy.answer == "6.55\u202fmJ"
-    assert "neither least nor most" in energy.detail
-    assert memory.answer == "\u2265\u202f8.83\u202fMB"
+    assert fast.answer == "\u2248\u202f0.260\u202fms"
+    assert "predicted, not measured, for Jetson Orin Nano 8 GB, 25W: 0.100 to 0.310\u202fms" in fast.detail
+    assert energy.answer == "\u2248\u202f6.55\u202fmJ"
+    assert "5.10 to 8.20\u202fmJ in nine of ten cases" in energy.detail
+    assert memory.answer == "\u2248\u202f823\u202fMB"
     assert summary.unchecked == (("layer times", "no engine ran here"),)
 
 
