@@ -143,7 +143,7 @@ class TrainingOptions:
     learning_rate: float | None = option(
         None, "highest learning rate", group=OPTIMISATION, flag="--lr", metavar="X", above=0,
         shown_default="bvlc and plain 0.01, torchvision 0.05; with adam 0.0001 and 0.001; a tenth when fine-tuning "
-        "more than a new classifier",
+        "more than a new classifier, four tenths with --prune",
     )  # fmt: skip
     optimizer: str = option(
         "sgd", "sgd with momentum, or adam, which implies --schedule constant, and 0 for --warmup, --weight-decay, "

@@ -26,6 +26,7 @@ with requires("train"):
 
     from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
     from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.model.widths import scaled_widths
     from googlenet_deploy.training.data.augmentation import kept_form
     from googlenet_deploy.training.data.shards import (
         VALIDATION,
@@ -196,7 +197,8 @@ def _summary(network: TrainedNetwork, supply: Supply, processes: Processes) -> l
     parameters = sum(p.numel() for name, p in network.model.named_parameters() if not name.startswith("aux"))
     size = options.input_size
     images = f"of short side {options.resize}" if options.resize_mode != "stretch" else "stretched"
-    shape = f"width {options.width:g}, {parameters:,} parameters, input {size}x{size} {images}"
+    pruned = ", pruned" if network.model.widths != scaled_widths(network.model.width) else ""
+    shape = f"width {options.width:g}{pruned}, {parameters:,} parameters, input {size}x{size} {images}"
     rate = f"{options.optimizer}, learning rate {options.learning_rate:g} ({options.schedule})"
     where = f"{processes.count} processes on {processes.device.type}" if processes.count > 1 else processes.device
     measured = f" and {used['validation_images']} validation" if "validation_images" in used else ""

@@ -27,7 +27,7 @@ from googlenet_deploy.device.targets.target import load_target, target_names
 from googlenet_deploy.quantization.refine.registry import REFINEMENTS, RefinementEntry, need_images, refinement_steps
 from googlenet_deploy.report.sections.all import SECTIONS
 from googlenet_deploy.training.options import AUGMENTATIONS, AugmentationEntry
-from googlenet_deploy.training.pruning.options import IMPORTANCES
+from googlenet_deploy.training.pruning.options import IMPORTANCES, MEASURES
 
 PACKAGE = Path(__file__).parents[2] / "googlenet_deploy"
 # By registry: its own file, and the places of its members.
@@ -40,6 +40,7 @@ REGISTRIES: dict[str, tuple[str, list[str]]] = {
     "augmentations": ("training/options.py", [entry.transform for entry in AUGMENTATIONS.values() if entry.transform]),
     "report sections": ("report/sections/all.py", list(SECTIONS)),
     "importance of channels": ("training/pruning/options.py", list(IMPORTANCES.values())),
+    "sizes for pruning": ("training/pruning/options.py", list(MEASURES.values())),
 }
 # Members whose files other files use as well, with what they use.
 ALSO_USED = {

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 
-# By name, the place of a function that scores channels; see `importance.ScoreChannels`.
+# By name, the place of a function that scores channels; see `taylor.score_channels`.
 IMPORTANCES: dict[str, str] = {
     "taylor": "googlenet_deploy.training.pruning.taylor:score_channels",
     "magnitude": "googlenet_deploy.training.pruning.magnitude:score_channels",
 }
-# By name, the place of a function that opens a measure of a network's size; see `sizes.OpenMeasure`.
+# By name, the place of a function that opens a measure of a network's size; see `multiply_adds.open_measure`.
 MEASURES: dict[str, str] = {
     "multiply-adds": "googlenet_deploy.training.pruning.multiply_adds:open_measure",
+    "latency": "googlenet_deploy.training.pruning.prediction:open_latency",
+    "energy": "googlenet_deploy.training.pruning.prediction:open_energy",
 }
 PRUNING = "pruning"
 DEFAULT_ROUNDING, INT8_ROUNDING = 16, 32
@@ -30,7 +32,8 @@ class PruningOptions:
         shown_default="",
     )  # fmt: skip
     by: str = option(
-        "multiply-adds", "what --prune is a share of", group=PRUNING, flag="--prune-by", metavar="SIZE",
+        "multiply-adds", "what --prune is a share of: multiply-adds, or latency or energy as predicted for --target in "
+        "FP16", group=PRUNING, flag="--prune-by", metavar="SIZE",
         choices=tuple(MEASURES),
     )  # fmt: skip
     importance: str = option(

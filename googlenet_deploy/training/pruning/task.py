@@ -14,7 +14,7 @@ from googlenet_deploy.training.pruning.options import DEFAULT_ROUNDING, INT8_ROU
 
 with requires("train"):
     from googlenet_deploy.training.distillation import ImitationLoss, Teacher, load_teacher
-    from googlenet_deploy.training.network import TrainedNetwork, build_network
+    from googlenet_deploy.training.network import LEARNING_RATES, TrainedNetwork, build_network
     from googlenet_deploy.training.pruning.select import check_reachable
     from googlenet_deploy.training.pruning.trainer import ChannelPruning, PruningTrainer, all_channels
     from googlenet_deploy.training.setup import Task, write_checkpoint
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.data.dataset import TrainingData
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.pruning.options import PruningOptions
+
+
+# Of the rate from scratch: more than fine-tuning takes, since what is left has to learn what was removed (Renda et al.
+# 2020, "Comparing Rewinding and Fine-tuning in Neural Network Pruning").
+LEARNING_RATE_SHARE = 0.4
 
 
 def pruning_task(options: TrainingOptions, data: TrainingData) -> Task:
@@ -43,6 +48,9 @@ def pruning_task(options: TrainingOptions, data: TrainingData) -> Task:
             f"--prune: {options.weights} was trained on other classes, so nothing says which channels these need",
             "fine-tune it to them first (`train --weights`), then prune the result",
         )
+    if options.learning_rate is None:
+        rate = LEARNING_RATE_SHARE * LEARNING_RATES[options.optimizer][network.architecture.name]
+        network = replace(network, options=replace(network.options, learning_rate=rate))
     pruning = open_pruning(options.pruning, network)
     teacher = _teacher(network, data, pruning)
     network = replace(

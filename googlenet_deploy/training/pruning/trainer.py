@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.errors import requires
+from googlenet_deploy.training.meter import require_finite
 from googlenet_deploy.training.pruning.options import IMPORTANCES
 
 with requires("train"):
@@ -133,6 +134,7 @@ class PruningTrainer(Trainer):
             self.model, self._losses()
         )
         joined = self.processes.sum(torch.cat(list(scores.values())).to(self.device)).cpu()
+        require_finite(float(joined.sum()), f"the importance of the channels ahead of epoch {self.epoch}")
         parts = torch.split(joined, [len(part) for part in scores.values()])
         return dict(zip(scores, parts, strict=True))
 
@@ -141,8 +143,9 @@ class PruningTrainer(Trainer):
         loss = ClassifierLoss(self.options.label_smoothing, 0.0)
         batches = max(1, min(self.steps, SCORING_IMAGES // self.feed.size))
         for batch in itertools.islice(self.feed.batches(self.epoch), batches):
-            inputs, labels = self.prepare(batch), batch.labels.to(self.device)
-            yield loss(self.model(inputs).float(), inputs, Targets(labels))
+            for part in batch.parts(self.options.accumulate):
+                inputs, labels = self.prepare(part), part.labels.to(self.device)
+                yield loss(self.model(inputs).float(), inputs, Targets(labels))
 
 
 def _check_channels(name: str, channels: Tensor, count: int) -> None:

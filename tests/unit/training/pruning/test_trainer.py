@@ -185,15 +185,17 @@ def test_other_classes_are_not_pruned_for(weights: str) -> None:
 
 
 def test_channels_for_int8_come_in_multiples_of_32(weights: str) -> None:
-    roundings = {}
+    roundings, rates = {}, set()
     for target in (None, "nano", "orin-nano"):
         options = TrainingOptions(
             weights=weights, input_size=32, pruning=PruningOptions(share=0.02, target=target), epochs=4
         )
         task = pruning_task(options, DATA)
         assert task.trainer is not None
+        rates.add(task.network.options.learning_rate)
         roundings[target] = task.trainer.keywords["pruning"].rounding  # type: ignore[attr-defined]
     assert roundings == {None: 16, "nano": 16, "orin-nano": 32}
+    assert rates == {0.4 * 0.05}
 
 
 @pytest.mark.parametrize(
