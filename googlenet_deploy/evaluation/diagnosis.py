@@ -7,6 +7,7 @@ dB) and what the faults do, as measured on the BVLC net with each fault made on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -202,7 +203,7 @@ def _ranges(evidence: Evidence) -> Iterator[Verdict]:
     wrong_image = evidence.image is not None and evidence.image.sqnr < IMAGE_DECIBELS
     known = evidence.calibration_images
     few = 0 < known < FEW_CALIBRATION_IMAGES
-    if not few and (wrong_image or _broken_layer(evidence) is not None or any(map(_is_sliver, inner))):
+    if not few and (wrong_image or _broken_layer(evidence) is not None or _slivers(evidence)):
         return  # nothing behind it is as it was
     over = sorted((use for use in inner if _leaves_its_range(use)), key=lambda use: use.sqnr)
     worst = ", ".join(f"{use.tensor} ({100 * use.saturated:.2g} % clipped, {use.sqnr:.0f} dB)" for use in over[:SHOWN])
@@ -235,7 +236,7 @@ def _leaves_its_range(use: TensorRange) -> bool:
 
 def _wide_ranges(evidence: Evidence) -> Iterator[Verdict]:
     """An activation uses a sliver of its range, so that its steps are too coarse."""
-    coarse = [use for use in evidence.ranges if not use.is_input and _is_sliver(use)]
+    coarse = _slivers(evidence)
     if coarse and not evidence.is_sound:
         worst = min(coarse, key=lambda use: use.sqnr)
         others = f" ({len(coarse) - 1} other tensors likewise)" if len(coarse) > 1 else ""
@@ -247,8 +248,12 @@ def _wide_ranges(evidence: Evidence) -> Iterator[Verdict]:
         )
 
 
-def _is_sliver(use: TensorRange) -> bool:
-    return use.used < SLIVER and use.sqnr < POOR_DECIBELS
+def _slivers(evidence: Evidence) -> list[TensorRange]:
+    """Activations that use a sliver of their range; none where a clipped one is worse, which left them so little."""
+    inner = [use for use in evidence.ranges if not use.is_input]
+    found = [use for use in inner if use.used < SLIVER and use.sqnr < POOR_DECIBELS]
+    clipped = min((use.sqnr for use in inner if _leaves_its_range(use)), default=math.inf)
+    return [] if any(clipped < use.sqnr for use in found) else found
 
 
 def _float_operators(evidence: Evidence) -> Iterator[Verdict]:

@@ -60,7 +60,8 @@ def test_the_table_holds_every_tensors_range(mini: Mini, pictures: Callable, cal
         assert record.amax["max"] == pytest.approx(np.abs(value).max(), rel=1e-4)
         assert set(record.amax) == set(record.errors) == set(record.saturated) == {*METHODS, AUTO}
         assert record.saturated["max"] == 0.0
-        assert all(0 < amax <= record.amax["max"] for amax in record.amax.values())
+        assert all(0 < record.amax[name] <= record.amax["max"] for name in METHODS)
+        assert 0 < record.amax[AUTO] <= 2 * record.amax["max"]  # with headroom where there are few values
     assert table.images.count == 9
     assert table.images.sha256 == ""
 

@@ -218,6 +218,24 @@ def test_auto_applies_its_rule_to_all_images() -> None:
     assert all(choice.amax[name] == METHODS[name](whole) for name in METHODS)
 
 
+@pytest.mark.parametrize(
+    ("folds", "factor"),
+    [
+        ([[1.0] * 128, [1.0] * 128], 2.0),  # 1 + 16 / sqrt(256)
+        ([[1.0] * 512, [1.0] * 512], 1.5),  # 1 + 16 / sqrt(1024)
+        ([[1.0] * 512, [1.8] * 512], 1.8),  # one fold exceeds the other
+        ([[1.0] * 512, [9.0] * 512], 2.0),  # at most one bit
+        ([[-1.0] * 50, [1.0] * 50], 2.0),
+        ([[1.0] * 1024, [1.0] * 1024], 1.0),  # enough values
+    ],
+)
+def test_few_values_have_headroom(folds: list[list[float]], factor: float) -> None:
+    choice = choose_threshold([histogram_of(np.asarray(fold, np.float32)) for fold in folds])
+    largest = max(abs(value) for fold in folds for value in fold)
+    assert choice.amax["auto"] == pytest.approx(factor * largest, rel=2e-3)
+    assert choice.amax["max"] == pytest.approx(largest, rel=1e-6)
+
+
 def test_auto_judges_on_the_fold_that_the_rule_did_not_see() -> None:
     # Clipping at the narrow fold's largest value would ruin the wide one, which only the other fold can tell.
     narrow, wide = histogram_of(sample("uniform", scale=1.0)), histogram_of(sample("uniform", scale=4.0))

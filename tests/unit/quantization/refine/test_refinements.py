@@ -104,7 +104,7 @@ def test_grouped_and_dilated_layers_keep_their_weights_and_get_a_bias(
     net.add("Conv", ["grouped", "wide.weight"], "wide", kernel_shape=[3, 3], dilations=[2, 2], pads=[2] * 4)
     net.classifier("wide")
     model = net.model()
-    quantized = round_to_nearest(model, calibrated(model).table)
+    quantized = round_to_nearest(model, calibrated(model).table, method="max")
     result = correct_biases(quantized, ArrayBatches(images[:8]), quiet=True)
     assert {node.name for node in quantized.plan.nodes} == set(result.biases)
     for name in ("grouped", "wide"):
