@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CLIPPING_WEIGHT = 6.0
-# Among so few values there is hardly one that is large, so what the folds say of the rules is chance, and images to come
-# may well exceed what was seen: by as much as one fold exceeds the other, or by 16 over the root of their number, up to a
-# factor of 2 (one bit). On three small networks with 16 calibration images, 256 values in the pooled tensor, the logits'
-# SQNR was 18.4, 23.2 and 33.0 dB by the rules below, 36.5, 29.8 and 31.7 dB so.
+# Among so few values there is hardly one that is large: what the folds say of the rules is chance, and images to come
+# may well exceed what was seen: by as much as one fold exceeds the other, or by 16 over the root of their number, up to
+# a factor of 2 (one bit). On three small networks with 16 calibration images, 256 values in the pooled tensor, the SQNR
+# of the logits was 18.4, 23.2 and 33.0 dB by the rules below, 36.5, 29.8 and 31.7 dB so.
 FEW_VALUES = 2048
 MOST_HEADROOM = 2.0
 HEADROOM = "max and headroom"
