@@ -181,20 +181,21 @@ class Tuner:
 
     def _trials(self, models: Sequence[RunnableModel], objective: str, modes: Sequence[str]) -> List[TuneTrial]:
         settings, left_out = settings_of(models, self._options, objective, available_cores(), modes)
-        self._left_out += left_out
-        if not settings:
-            raise UsageError(
-                "no setting is left to try: " + "; ".join(f"{item.what}: {item.reason}" for item in left_out),
-                "choose another --batch",
-            )
         by_name = {(model.found.model.path, model.backend): model for model in models}
-        largest = max(settings, key=lambda setting: setting.batch * setting.streams)
-        check_memory(largest.batch, largest.streams, by_name[largest.model, largest.backend].spec, self._root)
-        return [
-            TuneTrial(setting, model.found.model, model.agreement)
-            for setting in settings
-            for model in [by_name[setting.model, setting.backend]]
-        ]
+        trials = []
+        for setting in settings:
+            model = by_name[setting.model, setting.backend]
+            try:
+                check_memory(setting.batch, setting.streams, model.spec, self._root)
+            except UsageError as error:
+                left_out.append(LeftOut(setting.text(), error.message))
+            else:
+                trials.append(TuneTrial(setting, model.found.model, model.agreement))
+        self._left_out += left_out
+        if not trials:
+            reasons = "; ".join(f"{item.what}: {item.reason}" for item in left_out)
+            raise UsageError(f"no setting is left to try: {reasons}", "choose another --batch or fewer --streams")
+        return trials
 
     def _search(
         self,

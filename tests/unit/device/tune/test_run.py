@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -269,3 +270,16 @@ def test_the_busy_machine_is_noted(make_tuner: MakeTuner, tmp_path: Path) -> Non
     (root / "proc/loadavg").write_text("99.00 90.00 80.00 1/100 1\n")
     tuned = make_tuner({"fp16": 20.0}, LATENCY, root=root).run()
     assert "99.0 runnable processes" in " ".join(tuned.notes)
+
+
+def test_batches_that_do_not_fit_in_memory_are_left_out(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    """A batch of 8 takes 5 * 8 * 3 * 8 * 8 * 4 bytes, which is 30 kB; 20 kB are free."""
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/meminfo").write_text("MemAvailable:   20 kB\n")
+    options = TuneOptions(objective="rate", batch_sizes=(1, 8), **ONE)  # type: ignore[arg-type]
+    tuned = make_tuner({"fp16": 20.0}, options, root=root).run()
+    assert [each.setting.batch for each in tuned.results] == [1]
+    assert [item.what for item in tuned.left_out] == ["fp16.engine, tensorrt, batch 8"]
+    with pytest.raises(UsageError, match=r"no setting is left to try: fp16\.engine, tensorrt, batch 8: batches of 8"):
+        make_tuner({"fp16": 20.0}, replace(options, batch_sizes=(8,)), root=root).run()
