@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.export.options import ExportOptions
     from googlenet_deploy.export.pipeline import ExportResult
     from googlenet_deploy.model.weights import load_weights
+    from googlenet_deploy.quantization.evaluate_model import EvaluationReport, evaluate
     from googlenet_deploy.quantization.options import BudgetOptions, CheckOptions
     from googlenet_deploy.quantization.quantize import QuantizationResult
     from googlenet_deploy.quantization.quantize_model import quantize
@@ -52,6 +53,7 @@ __all__ = [
     "DeployConfig",
     "Deployment",
     "Estimate",
+    "EvaluationReport",
     "ExportOptions",
     "ExportResult",
     "FrameOptions",
@@ -68,6 +70,7 @@ __all__ = [
     "calibrate",
     "deploy",
     "estimate",
+    "evaluate",
     "export",
     "load_weights",
     "quantize",
@@ -88,6 +91,7 @@ _HOMES = {
     "DeployConfig": "deployment.config",
     "Deployment": "deployment.pipeline",
     "Estimate": "analysis.roofline",
+    "EvaluationReport": "quantization.evaluate_model",
     "ExportOptions": "export.options",
     "ExportResult": "export.pipeline",
     "FrameOptions": "device.stream.options",
@@ -103,6 +107,7 @@ _HOMES = {
     "calibrate": "calibration.calibrate_model",
     "deploy": "deployment.pipeline",
     "estimate": "analysis.roofline",
+    "evaluate": "quantization.evaluate_model",
     "export": "export",
     "load_weights": "model.weights",
     "quantize": "quantization.quantize_model",

@@ -22,6 +22,7 @@ TYPES = {
     "Classifier",
     "Deployment",
     "Estimate",
+    "EvaluationReport",
     "ExportResult",
     "Preprocessing",
     "QuantizationResult",
@@ -49,6 +50,8 @@ FUNCTIONS = {
     "calibrate": "model images= output= * count= seed= options= preprocessing= cache= report=",
     "deploy": "config say= * quiet= steps=",
     "estimate": "path target batch= precision=",
+    "evaluate": "model images * labels= reference= class_names= layers= host= limit= running= frames= preprocessing= "
+    "quiet= report=",
     "export": "weights= output= * module= module_args= onnx= weights_key= num_classes= class_names= preprocessing= "
     "options= target= half= keep_fp32= host= images= image_count= report= say=",
     "load_weights": "source * auxiliary= num_classes= key=",
