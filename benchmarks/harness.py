@@ -172,10 +172,9 @@ def bvlc_onnx() -> Path:
     """``build/bvlc.onnx``, exported from the published weights where it is not there yet."""
     path = ROOT / "build" / "bvlc.onnx"
     if not path.exists():
-        from googlenet_deploy.cli.main import main
+        import googlenet_deploy as gd
 
-        if main(["export", "--weights", str(WEIGHTS), "--output", str(path)]) != 0:
-            raise SystemExit(f"the export of {WEIGHTS} failed")
+        gd.export(WEIGHTS, path)
     return path
 
 
@@ -183,10 +182,9 @@ def bvlc_int8_onnx() -> Path:
     """``build/bvlc.int8.onnx``, quantised from `bvlc_onnx` where it is not there yet."""
     path = ROOT / "build" / "bvlc.int8.onnx"
     if not path.exists():
-        from googlenet_deploy.cli.main import main
+        import googlenet_deploy as gd
 
-        if main(["quantize", str(bvlc_onnx()), "--images", str(IMAGES), "--output", str(path)]) != 0:
-            raise SystemExit("the quantisation failed")
+        gd.quantize(bvlc_onnx(), path, images=IMAGES)
     return path
 
 

@@ -1,8 +1,8 @@
 """Takes an image classifier from PyTorch to an NVIDIA Jetson, and proves every step.
 
 The names below are imported when they are first used; each needs the optional extra of its step. Those of a device
-(`Classifier`, `benchmark`, `build`, `serve` and their options) need NumPy, Pillow and what runs the model. Notes go to
-the logger "googlenet_deploy" where a function is given no `report`.
+(`Classifier`, `benchmark`, `build`, `serve`, `tune` and their options) need NumPy, Pillow and what runs the model.
+Notes go to the logger "googlenet_deploy" where a function is given no `report`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.device.stream.answers import Answer, RankedClass
     from googlenet_deploy.device.stream.options import FrameOptions
+    from googlenet_deploy.device.tune.options import TuneOptions
+    from googlenet_deploy.device.tune.tune import tune
+    from googlenet_deploy.device.tune.tuned_file import Tuned
     from googlenet_deploy.export.export_model import export
     from googlenet_deploy.export.options import ExportOptions
     from googlenet_deploy.export.pipeline import ExportResult
@@ -64,6 +67,8 @@ __all__ = [
     "RankedClass",
     "RunnerOptions",
     "ServeOptions",
+    "TuneOptions",
+    "Tuned",
     "__version__",
     "benchmark",
     "build",
@@ -75,6 +80,7 @@ __all__ = [
     "load_weights",
     "quantize",
     "serve",
+    "tune",
 ]
 
 _HOMES = {
@@ -102,6 +108,8 @@ _HOMES = {
     "RankedClass": "device.stream.answers",
     "RunnerOptions": "device.runner.select",
     "ServeOptions": "device.serve.options",
+    "TuneOptions": "device.tune.options",
+    "Tuned": "device.tune.tuned_file",
     "benchmark": "device.benchmark.benchmark",
     "build": "device.builder.build",
     "calibrate": "calibration.calibrate_model",
@@ -112,6 +120,7 @@ _HOMES = {
     "load_weights": "model.weights",
     "quantize": "quantization.quantize_model",
     "serve": "device.serve.run",
+    "tune": "device.tune.tune",
 }
 
 

@@ -19,15 +19,14 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Callable, List, Optional
+from typing import TYPE_CHECKING, Callable
 
 from googlenet_deploy.cli.arguments import (
     add_gpu_options,
     add_preprocessing_options,
     add_runner_options,
     engine_options,
-    resolve_preprocessing,
+    print_note,
 )
 from googlenet_deploy.device.benchmark.options import BenchmarkOptions
 from googlenet_deploy.device.options import add_options, declared, given_options, read_options
@@ -38,10 +37,7 @@ from googlenet_deploy.device.tune.options import TuneOptions
 from googlenet_deploy.errors import GateError
 
 if TYPE_CHECKING:
-    from googlenet_deploy.device.images.sources import ImageSource
-    from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.tune.runnable import TuneRequest
-    from googlenet_deploy.device.tune.tuned_file import TuneSetting
 
 SIGNALLED = 128  # a shell's exit status of a program that a signal ended
 # Of the benchmark's options, those that mean the same here.
@@ -102,47 +98,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> TuneRequest:
-    from dataclasses import replace
+    from googlenet_deploy.device.tune.tune import tune_request
 
-    from googlenet_deploy.device.runner.select import open_runner
-    from googlenet_deploy.device.tune.runnable import TuneRequest
-
-    options, gpu = read_options(arguments, TuneOptions), engine_options(arguments)
-    read_options(arguments, PreprocessingOptions)  # refuses what is out of range before a model is opened
     others = given_options(arguments, BenchmarkOptions)
     measuring = BenchmarkOptions(**{name: value for name, value in others.items() if name in _SHARED})
-
-    def open_file(file: Path, setting: TuneSetting, slots: int) -> Runner:
-        return open_runner(
-            file,
-            setting.backend,
-            threads=setting.threads,
-            batch=setting.batch,
-            gpu=replace(gpu, streams=slots, cuda_graph=setting.cuda_graph),
-        )
-
-    return TuneRequest(
-        places=arguments.places,
-        options=options,
-        open_file=open_file,
-        resolve=lambda runner: resolve_preprocessing(arguments, runner),
-        sources=_sources(arguments),
+    return tune_request(
+        arguments.places,
+        images=arguments.images,
         reference=arguments.reference,
+        options=read_options(arguments, TuneOptions),
+        gpu=engine_options(arguments),
+        preprocessing=read_options(arguments, PreprocessingOptions),
         image_backend=read_options(arguments, FrameOptions).image_backend,
         seed=measuring.seed,
         power=measuring.power,
         power_rails=measuring.power_rails,
-        checked=gpu.checked,
+        report=print_note,
     )
-
-
-def _sources(arguments: argparse.Namespace) -> Optional[List[ImageSource]]:
-    from googlenet_deploy.device.images.sources import find_images
-    from googlenet_deploy.device.tune.models import golden_images
-
-    if arguments.images is not None:
-        return find_images(arguments.images).images
-    return golden_images(arguments.places) or None
 
 
 def _report(*, quiet: bool) -> Callable[[str], None]:

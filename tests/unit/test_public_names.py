@@ -27,6 +27,7 @@ TYPES = {
     "Preprocessing",
     "QuantizationResult",
     "RankedClass",
+    "Tuned",
 }
 OPTIONS = {
     "BenchmarkOptions",
@@ -42,6 +43,7 @@ OPTIONS = {
     "PreprocessingOptions",
     "RunnerOptions",
     "ServeOptions",
+    "TuneOptions",
 }
 # Parameters by function; a star for those that are keywords alone, and = for those with a default.
 FUNCTIONS = {
@@ -59,9 +61,11 @@ FUNCTIONS = {
     "check= class_names= preprocessing= save_table= cache= enforce= report=",
     "serve": "model *sources * address= options= running= frames= gpu= preprocessing= class_names= top_k= reconnect= "
     "stop= report=",
+    "tune": "places output= * images= reference= options= gpu= preprocessing= image_backend= seed= power= power_rails= "
+    "stop= report=",
 }
 WORKSTATION = {"BudgetOptions", "CacheOptions", "CalibrationOptions", "CheckOptions", "DeployConfig", "ExportOptions"}
-DEVICE = sorted({"Classifier", "benchmark", "build", "serve", *OPTIONS} - WORKSTATION)
+DEVICE = sorted({"Classifier", "benchmark", "build", "serve", "tune", *OPTIONS} - WORKSTATION)
 
 
 def shape_of(function: object) -> str:
