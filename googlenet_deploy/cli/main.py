@@ -118,6 +118,17 @@ def _main(argv: Optional[Sequence[str]], commands: Dict[str, Command], program: 
 
 
 def _parse_and_run(name: str, argv: List[str], program: str) -> int:
+    arguments = command_parser(name, program).parse_args(argv)
+    return int(import_module(f"googlenet_deploy.cli.{name}").run(arguments))
+
+
+def command_parser(name: str, program: str) -> argparse.ArgumentParser:
+    """The parser of a command, with all of its options.
+
+    Args:
+        name: A key of `COMMANDS`.
+        program: What ``--help`` calls it.
+    """
     module = import_module(f"googlenet_deploy.cli.{name}")
     parser = argparse.ArgumentParser(
         prog=program,
@@ -126,7 +137,7 @@ def _parse_and_run(name: str, argv: List[str], program: str) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(argv)))
+    return parser
 
 
 def _allow_any_file_name() -> None:
