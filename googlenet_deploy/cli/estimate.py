@@ -3,8 +3,8 @@
 The prediction fits published measurements of TensorRT engines: per kernel the larger of arithmetic and memory at fitted
 efficiencies, plus a launch; energy above the idle board's; memory of engine, context and libraries. Nine of ten
 measurements that the fit had not seen lay in the range that is printed beside it (docs/prediction.md). The bounds
-beneath come from the module's published peak rates alone (the roofline model): no engine is faster than the floor.
-Measure with benchmark on the device.
+beneath come from the module's published peak rates alone (the roofline model): no engine in FP16 or INT8 is faster than
+the floor. Measure with benchmark on the device.
 
 Examples:
   googlenet-deploy estimate model.int8.onnx --target orin-nano

@@ -21,7 +21,7 @@ def section(results: Results) -> ReportSection:
     """The section "Latency and energy"."""
     lead = (
         "Measured times; what is predicted for the target from published measurements; and what its published rates "
-        "allow (the roofline model): no engine is faster than the floor."
+        "allow (the roofline model): no engine in FP16 or INT8 is faster than the floor."
     )
     blocks: list[Block] = []
     if results.latencies:
