@@ -27,12 +27,12 @@ from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import BadModelError, UsageError, requires
 from googlenet_deploy.graph.graph import (
     AVERAGE_POOLS,
-    DEFAULT_DOMAINS,
     SHAPE_OPERATORS,
     GraphView,
     all_inputs,
     attribute,
     feeds_lrn,
+    refuse_foreign_operators,
     subgraphs,
 )
 
@@ -48,7 +48,6 @@ QUANTIZED_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # They multiply and add too, but have no form with pairs that TensorRT runs in INT8.
 FLOAT_OPERATORS = frozenset({"Einsum", "LSTM", "GRU", "RNN", "DeformConv", "Attention"})
 QUANTIZATION_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-FOREIGN_REMEDY = "give the model as it was before ONNX Runtime or another tool optimised and fused it"
 
 
 @dataclass(frozen=True)
@@ -161,14 +160,7 @@ def _check_graph(graph: GraphView, options: PlacementOptions) -> None:
             f"is already quantised: it holds {quantised.op_type} ({graph.name_of(quantised)})",
             "give the FP32 model that `export` wrote",
         )
-    foreign = next((node for node in graph.nodes if node.domain not in DEFAULT_DOMAINS), None)
-    if foreign is not None:
-        raise BadModelError(
-            graph.path,
-            f"holds {foreign.op_type} of the domain {foreign.domain} ({graph.name_of(foreign)}), which TensorRT does "
-            "not know",
-            FOREIGN_REMEDY,
-        )
+    refuse_foreign_operators(graph)
     half = [tensor.name for tensor in graph.initializers.values() if tensor.data_type == onnx.TensorProto.FLOAT16]
     if half:
         raise BadModelError(graph.path, f"holds FP16 constants ({half[0]})", "give the FP32 model that `export` wrote")

@@ -36,7 +36,8 @@ from googlenet_deploy.export.targets import choose_opset, ir_version_for
 from googlenet_deploy.export.verify import Comparison, Reference, reference_of
 from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.files import read_metadata, store_metadata
-from googlenet_deploy.graph.graph import opset_of
+from googlenet_deploy.graph.graph import GraphView, opset_of, refuse_foreign_operators
+from googlenet_deploy.graph.inference_mode import to_inference_mode
 from googlenet_deploy.graph.opset import ConvertOpset
 from googlenet_deploy.graph.pass_manager import Pass, PassManager, PassRecord
 from googlenet_deploy.graph.shapes import restate_shapes
@@ -335,6 +336,7 @@ def export_onnx(
             it or gives a model that computes something else.
         UsageError: The options do not fit the classifier.
     """
+    refuse_foreign_operators(GraphView(original, str(path)))
     metadata = read_metadata(path, original)
     metadata = replace(metadata, source_sha256=metadata.source_sha256 or model_sha256(path))
     if options.frame_input is not None:
@@ -361,6 +363,10 @@ def _reference_of_file(stored: ModelProto, original: ModelProto, samples: Sample
     """What the file computes as it is; what its float32 form computes where it is in float64."""
     if to_single_precision(copy_model(stored)):
         notes.append("the file is in float64, which became float32; it was verified against its float32 form")
+        stored = original
+    changes = to_inference_mode(copy_model(stored))
+    if changes:
+        notes += [*changes, "it was verified against its inference form"]
         stored = original
     return reference_of(_rounding_form(stored), samples)
 

@@ -17,6 +17,7 @@ from googlenet_deploy.graph.graph import (
     describe_value,
     integer,
     known_shapes,
+    refuse_foreign_operators,
     runtime_inputs,
 )
 from googlenet_deploy.graph.inline import inline_functions
@@ -84,7 +85,7 @@ class CostModel:
             raise BadModelError(path, error.message) from error
         fold_constants(self.model)
         infer_shapes(self.model)
-        self.view = GraphView(self.model)
+        self.view = GraphView(self.model, str(path))
         self.shapes: dict[str, Shape] = known_shapes(self.model)
         graph = self.model.graph
         self.element_types = {
@@ -127,6 +128,7 @@ class CostModel:
         layer = first_unknown(self.model, self.constants)
         if layer is None:
             return
+        refuse_foreign_operators(self.view)
         inputs = ", ".join(describe_value(value) for value in runtime_inputs(self.model.graph))
         raise BadModelError(
             path,

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from googlenet_deploy.device.text import printable
-from googlenet_deploy.errors import requires
+from googlenet_deploy.errors import BadModelError, requires
 
 with requires("export"):
     import onnx
@@ -338,3 +338,18 @@ def inferred(model: ModelProto) -> ModelProto:
     except INFERENCE_ERRORS:
         return model
     return found
+
+
+FOREIGN_REMEDY = "give the model as it was before ONNX Runtime or another tool optimised and fused it"
+
+
+def refuse_foreign_operators(graph: GraphView) -> None:
+    """Refuses operators that are not ONNX's own, such as those that ONNX Runtime's optimiser writes.
+
+    Raises:
+        BadModelError: There is one.
+    """
+    foreign = next((node for node in graph.nodes if node.domain not in DEFAULT_DOMAINS), None)
+    if foreign is not None:
+        what = f"holds {foreign.op_type} of the domain {foreign.domain} ({graph.name_of(foreign)})"
+        raise BadModelError(graph.path, f"{what}, which is not ONNX's: TensorRT does not know it", FOREIGN_REMEDY)

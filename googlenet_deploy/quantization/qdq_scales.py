@@ -79,15 +79,20 @@ def has_dead_channels(graph: GraphView, node: onnx.NodeProto) -> bool:
 def repair_zero_scales(model: onnx.ModelProto) -> list[str]:
     """Gives channels of weights that are all 0 the scale 1 where theirs is 0."""
     graph, taken = GraphView(model), tensor_names(model.graph)
+    # All are found before any is changed: a pair's nodes share a scale, and each is judged with the other one.
+    found = [
+        node
+        for node in graph.nodes
+        if node.op_type in (QUANTIZE, DEQUANTIZE)
+        and graph.is_constant(node.input[1])
+        and (graph.constant(node.input[1]) == 0).any()
+        and has_dead_channels(graph, node)
+    ]
     renamed: dict[str, str] = {}
     count = 0
-    for node in graph.nodes:
-        if node.op_type not in (QUANTIZE, DEQUANTIZE) or not graph.is_constant(node.input[1]):
-            continue
-        values = graph.constant(node.input[1])
-        if not (values == 0).any() or not has_dead_channels(graph, node):
-            continue
+    for node in found:
         if node.input[1] not in renamed:
+            values = graph.constant(node.input[1])
             name = renamed[node.input[1]] = unique_name(f"{node.input[1]}/positive", taken)
             model.graph.initializer.append(to_tensor(np.where(values == 0, values.dtype.type(1), values), name))
             count += int((values == 0).sum())

@@ -10,8 +10,8 @@ from googlenet_deploy.device.builder.plan import BuildPlan, BuildRequest, BuildR
 from googlenet_deploy.device.builder.report import check_gates
 from googlenet_deploy.device.builder.run import Here, build_engine, find_here, make_request
 from googlenet_deploy.device.files import PathLike, write_bytes
-from googlenet_deploy.device.onnx_model.header import read_model
 from googlenet_deploy.device.onnx_model.strip_qdq import strip_quantization
+from googlenet_deploy.device.onnx_model.training_mode import read_inference_model
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.targets.target import Target, load_target
 from googlenet_deploy.device.text import Report, log_note
@@ -99,7 +99,7 @@ def write_parsed_onnx(model: PathLike, plan: BuildPlan, output: PathLike) -> Non
         BadModelError: The model cannot be read.
         OutputError: It cannot be written.
     """
-    content = read_model(model).content
+    content = read_inference_model(model).content
     if plan.strip_qdq:
         content, _ = strip_quantization(content, str(model))
     write_bytes(output, content)

@@ -12,8 +12,8 @@ from googlenet_deploy.device.builder.inspection import inspect_engine
 from googlenet_deploy.device.builder.manifest import make_manifest
 from googlenet_deploy.device.builder.plan import BuildRequest, BuildResult
 from googlenet_deploy.device.builder.timing_cache import describe_change
-from googlenet_deploy.device.onnx_model.header import read_model
 from googlenet_deploy.device.onnx_model.strip_qdq import strip_quantization
+from googlenet_deploy.device.onnx_model.training_mode import read_inference_model
 from googlenet_deploy.device.signals import cancellation, deferred, interruptible
 from googlenet_deploy.device.tensorrt.log import BuildLog
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
@@ -57,7 +57,7 @@ class BuildSession:
 
     def _parse(self) -> None:
         request, path = self.request, self.request.model
-        content = read_model(path).content
+        content = read_inference_model(path).content
         if request.plan.strip_qdq:
             content, removed = strip_quantization(content, path)
             request.notes.append(f"{removed} Q/DQ nodes removed")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 from googlenet_deploy.device.cpu_graph.forms import onnxruntime_form
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
+from googlenet_deploy.device.onnx_model.header import OnnxFile
+from googlenet_deploy.device.onnx_model.training_mode import read_inference_model
 from googlenet_deploy.device.runner.exact_integers import start_exact
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores
@@ -92,7 +93,7 @@ class OnnxRuntimeRunner:
         _check_providers(wanted)
         on_cpu = wanted[0] == CPU
         self._pool: Optional[ThreadPoolExecutor] = None
-        model = model or read_model(path)
+        model = model or read_inference_model(path)
         self.metadata = model.header.metadata
         self._session = self._start(model, wanted, threads, alone=on_cpu and batch > 1, as_is=as_is or not on_cpu)
         self.input = image_input([_spec(value) for value in self._session.get_inputs()], self.path)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
 from googlenet_deploy.device.files import PathLike, cache_folder, write_bytes
-from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
+from googlenet_deploy.device.onnx_model.header import OnnxFile
 from googlenet_deploy.device.onnx_model.messages import Value
+from googlenet_deploy.device.onnx_model.training_mode import read_inference_model
 from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, by_image, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores, instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.device.text import reason_line
@@ -100,7 +101,7 @@ class OpenVinoRunner:
     ) -> None:
         self.path = str(path)
         self.notes: List[str] = []
-        model = model or read_model(path)
+        model = model or read_inference_model(path)
         header = model.header
         self.metadata = header.metadata
         self.input = image_input([_spec(value) for value in header.inputs], self.path)

@@ -165,9 +165,9 @@ def open_runner(
         return _open("tensorrt" if backend == "auto" else backend, request)
     if as_is and backend != "auto" and REGISTRY[backend].changes_graph:
         raise UsageError(f"--as-is is for ONNX Runtime: {REGISTRY[backend].changes_graph}", "leave one of them out")
-    from googlenet_deploy.device.onnx_model.header import read_model  # noqa: PLC0415 - needs NumPy
+    from googlenet_deploy.device.onnx_model.training_mode import read_inference_model  # noqa: PLC0415 - needs NumPy
 
-    model = read_model(path)
+    model = read_inference_model(path)
     request = request._replace(model=model)
     if backend != "auto":
         return _open(backend, request)
