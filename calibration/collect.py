@@ -73,9 +73,17 @@ class Collection:
                 for offset, part in enumerate(_by_fold(values[tensor], len(names))):
                     folds[(first + offset) % FOLDS].add(part)
             except FloatingPointError as error:
-                raise FloatingPointError(f"tensor {tensor!r} {error}") from None
+                raise FloatingPointError(f"tensor {tensor!r} {error}{_where(values[tensor], names)}") from None
         self.images += len(names)
         self.names.extend(names)
+
+
+def _where(values: NDArray[Any], names: Sequence[str]) -> str:
+    """The first image whose values are not all finite, as the end of a sentence."""
+    if len(values) != len(names):
+        return ""
+    name = next((name for name, own in zip(names, values, strict=True) if not np.isfinite(own).all()), None)
+    return "" if name is None else f", first with the image {name}"
 
 
 def count_uniform(batch: NDArray[Any], layout: str) -> int:

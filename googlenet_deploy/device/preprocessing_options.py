@@ -122,7 +122,10 @@ def runner_preprocessing(stated: StatedPreprocessing, runner: Runner, report: Re
     Raises:
         UsageError: See there.
     """
-    spec = choose_preprocessing(stated, runner.path, runner.metadata.preprocessing, runner.input.shape, report)
+    model = runner.input
+    spec = choose_preprocessing(
+        stated, runner.path, runner.metadata.preprocessing, model.shape, report, dtype=model.dtype
+    )
     if spec.frame is not None:
         report(f"the model takes {spec.describe_frame()}; images of another size are resized to it first")
     return spec
@@ -143,11 +146,18 @@ def file_preprocessing(stated: StatedPreprocessing, path: str, report: Report = 
     shape = tuple(side if isinstance(side, int) else None for side in header.inputs[0].shape) if header.inputs else ()
     if len(shape) != 4:
         raise BadModelError(path, "has no input of rank 4, so it takes no images")
-    return choose_preprocessing(stated, path, header.metadata.preprocessing, shape, report)
+    return choose_preprocessing(
+        stated, path, header.metadata.preprocessing, shape, report, dtype=header.inputs[0].dtype
+    )
 
 
 def choose_preprocessing(
-    stated: StatedPreprocessing, path: str, own: Optional[Preprocessing], shape: Shape, report: Report = log_note
+    stated: StatedPreprocessing,
+    path: str,
+    own: Optional[Preprocessing],
+    shape: Shape,
+    report: Report = log_note,
+    dtype: str = "float32",
 ) -> Preprocessing:
     """The model's own preprocessing, or what is stated; where both speak the latter wins, and that is reported.
 
@@ -160,13 +170,15 @@ def choose_preprocessing(
         own: What the model says.
         shape: Of its input, with None for open dimensions.
         report: Takes a line about each difference.
+        dtype: Of the model's input. One of uint8 takes pixels as they are, so that only their geometry has to be
+            stated.
 
     Raises:
         UsageError: The model says nothing and nothing is stated, or it makes no sense.
     """
     if own is not None and own.frame is not None:
         _refuse_for_frames(stated, path, own)
-    spec = stated if isinstance(stated, Preprocessing) else _from_stated(_as_options(stated), path, own, shape)
+    spec = stated if isinstance(stated, Preprocessing) else _from_stated(_as_options(stated), path, own, shape, dtype)
     for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
         report(f"{key} is {chosen} as the options say; the model was made for {models}")
     return spec
@@ -215,7 +227,9 @@ def _as_options(stated: Union[PreprocessingOptions, str, None]) -> Preprocessing
     return stated if isinstance(stated, PreprocessingOptions) else PreprocessingOptions(preprocessing=stated)
 
 
-def _from_stated(options: PreprocessingOptions, path: str, own: Optional[Preprocessing], shape: Shape) -> Preprocessing:
+def _from_stated(
+    options: PreprocessingOptions, path: str, own: Optional[Preprocessing], shape: Shape, dtype: str
+) -> Preprocessing:
     changes = options.changes()
     if options.preprocessing:
         named, stated = preprocessing_fields(options.preprocessing)
@@ -232,10 +246,23 @@ def _from_stated(options: PreprocessingOptions, path: str, own: Optional[Preproc
         return Preprocessing.from_dict({**asdict(own), **changes})
     if {"scale", "mean", "std"} & set(changes):
         return _from_options({**_geometry(shape, changes.get("resize_mode", "short-side")), **changes})
+    if dtype == "uint8":
+        return _raw_pixels(changes, path, shape)
     raise UsageError(
         f"{path}: the model does not say how its images are prepared",
         "give --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
     )
+
+
+def _raw_pixels(changes: Dict[str, Any], path: str, shape: Shape) -> Preprocessing:
+    """Of a model that normalises inside."""
+    if not {"resize", "crop", "resize_mode"} & set(changes):
+        raise UsageError(
+            f"{path}: the model takes uint8 pixels as they are, but does not say how images are resized",
+            "give --resize, --crop or --resize-mode",
+        )
+    geometry = _geometry(shape, changes.get("resize_mode", "short-side"))
+    return _from_options({**geometry, "dtype": "uint8", **changes})
 
 
 def _geometry(shape: Shape, resize_mode: str) -> Dict[str, Any]:

@@ -46,7 +46,7 @@ def test_images_are_dealt_alternately_whatever_the_batches() -> None:
 
 
 def test_a_value_that_is_no_number_names_its_tensor() -> None:
-    with pytest.raises(FloatingPointError, match="tensor 't' holds NaN or infinite values"):
+    with pytest.raises(FloatingPointError, match="tensor 't' holds NaN or infinite values, first with the image "):
         collected(np.array([[1.0], [np.nan]], np.float32), [2])
 
 

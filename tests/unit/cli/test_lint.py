@@ -18,12 +18,15 @@ NetOf = Callable[..., Any]
 DEAD = 2
 
 
-def written(net: NetOf, folder: Path, scales: list[float], dead: tuple[int, ...] = ()) -> Path:
-    """A convolution with a scale per channel, in a file; the weights of some channels are 0."""
+def written(net: NetOf, folder: Path, scales: list[float], dead: tuple[int, ...] = (), form: str = "codes") -> Path:
+    """A convolution with a scale per channel, in a file; the weights of some channels are 0.
+
+    The weights are codes behind DequantizeLinear, or floats behind a pair whose two nodes share the scale.
+    """
     graph = net()
     weights = np.random.default_rng(1).integers(-127, 128, (4, 3, 1, 1)).astype(np.int8)
     weights[list(dead)] = 0
-    weight = graph.stored("weight", weights, scales)
+    weight = graph.stored("weight", weights, scales) if form == "codes" else paired(graph, weights, scales)
     graph.channels["conv1"] = 4
     top = graph.add("Conv", [graph.pair("input", scale=1.5), weight], "conv1", kernel_shape=[1, 1])
     graph.channels["flat"] = 1
@@ -33,14 +36,25 @@ def written(net: NetOf, folder: Path, scales: list[float], dead: tuple[int, ...]
     return path
 
 
+def paired(graph: Any, codes: np.ndarray, scales: list[float]) -> str:
+    """Float weights behind QuantizeLinear and DequantizeLinear."""
+    steps = np.asarray(scales, np.float32)
+    graph.constant("weight", codes.astype(np.float32) * steps[:, None, None, None])
+    graph.constant("steps", steps)
+    graph.constant("zeros", np.zeros(4, np.int8))
+    graph.add("QuantizeLinear", ["weight", "steps", "zeros"], "weight/codes", axis=0)
+    return str(graph.add("DequantizeLinear", ["weight/codes", "steps", "zeros"], "weight/values", axis=0))
+
+
+@pytest.mark.parametrize("form", ["codes", "pair"])
 def test_the_zero_scale_of_a_dead_channel_is_named_and_repaired(
-    net: NetOf, tmp_path: Path, pictures: Callable, capsys: pytest.CaptureFixture[str]
+    net: NetOf, tmp_path: Path, pictures: Callable, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
-    path, repaired = written(net, tmp_path, [0.01, 0.02, 0, 0.03], (DEAD,)), tmp_path / "repaired.onnx"
+    path, repaired = written(net, tmp_path, [0.01, 0.02, 0, 0.03], (DEAD,), form), tmp_path / "repaired.onnx"
     assert main(["quantize", "--lint", str(path)]) == 3
     said = capsys.readouterr()
     assert f"has the scale 0 (channel {DEAD})" in said.out
-    assert "--repair repairs 1" in said.out
+    assert f"--repair repairs {1 if form == 'codes' else 2}" in said.out
     assert main(["quantize", "--repair", str(path), "--output", str(repaired)]) == 0
     assert "1 channels of zeros given the scale 1 in place of 0, exactly" in capsys.readouterr().out
     model = onnx.load(repaired)
@@ -48,7 +62,7 @@ def test_the_zero_scale_of_a_dead_channel_is_named_and_repaired(
     assert any(np.allclose(array, [0.01, 0.02, 1, 0.03]) for array in scales)
     alive = tmp_path / "alive"
     alive.mkdir()
-    sound = onnx.load(written(net, alive, [0.01, 0.02, 0.5, 0.03], (DEAD,)))
+    sound = onnx.load(written(net, alive, [0.01, 0.02, 0.5, 0.03], (DEAD,), form))
     images = pictures(4)
     wanted, got = (TensorSession(each).run(images)["logits"] for each in (sound, model))
     assert np.array_equal(wanted, got)
