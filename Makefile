@@ -2,6 +2,7 @@
 # make test   set up and run the tests
 # make triton install a real Triton server for the tests that want one, in an environment of its own
 # make check  linters, formatter, type checker and import contract
+# make docs   build the documentation site strictly, in an environment of its own
 # make fuzz   damaged files through the commands: make fuzz N=10000
 # make bench  measure, and print ratios against peers
 
@@ -14,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 TEST_THREADS := OMP_NUM_THREADS=1
 PYTEST_ARGUMENTS ?=
 
-.PHONY: install demo test triton check fuzz bench clean
+.PHONY: install demo test triton check docs fuzz bench clean
 
 install: $(INSTALLED)
 
@@ -43,6 +44,16 @@ $(TRITON)/.installed: pyproject.toml
 
 check: $(INSTALLED)
 	scripts/check $(BIN)
+
+DOCS := build/docs-venv
+docs: $(DOCS)/.installed
+	$(DOCS)/bin/python scripts/site_source.py
+	$(DOCS)/bin/mkdocs build --strict --quiet
+
+$(DOCS)/.installed: pyproject.toml
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	touch $@
 
 N ?= 1000
 fuzz: $(INSTALLED)
