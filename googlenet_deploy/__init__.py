@@ -128,7 +128,13 @@ def __getattr__(name: str) -> object:
     """Imports a public name on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES[name]}")
+    try:
+        home = import_module(f"{__name__}.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(f"{__name__}."):
+            raise
+        why = "is not part of googlenet-device.pyz: install googlenet-deploy on a workstation"
+        raise AttributeError(f"{__name__}.{name} {why}") from error
     return home if _HOMES[name] == name else getattr(home, name)  # the package `export` can be called
 
 
