@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,9 +34,20 @@ class _Cut:
     channels: int
 
 
-def smallest_widths(widths: Widths, rounding: int) -> Widths:
-    """The narrowest network: a layer keeps `rounding` channels, or all where it has no more than that."""
-    return widths.with_channels({name: min(count, rounding) for name, count in widths.channels.items()})
+def smallest_widths(widths: Widths, rounding: int, share: float = 0.0) -> Widths:
+    """The narrowest network.
+
+    Args:
+        widths: The unpruned ones.
+        rounding: A layer keeps a multiple of this, or all where it has no more than that.
+        share: And this share of its channels at least, rounded up.
+    """
+    return widths.with_channels(
+        {
+            name: min(count, max(1, math.ceil(share * count / rounding)) * rounding)
+            for name, count in widths.channels.items()
+        }
+    )
 
 
 def check_reachable(widths: Widths, measure: Measure, share: float, by: str, rounding: int) -> None:
@@ -59,7 +71,14 @@ def check_reachable(widths: Widths, measure: Measure, share: float, by: str, rou
         )
 
 
-def select_widths(widths: Widths, scores: Mapping[str, Tensor], measure: Measure, goal: float, rounding: int) -> Widths:
+def select_widths(
+    widths: Widths,
+    scores: Mapping[str, Tensor],
+    measure: Measure,
+    goal: float,
+    rounding: int,
+    least: Widths | None = None,
+) -> Widths:
     """Widths whose size is at most `goal`.
 
     Args:
@@ -68,7 +87,9 @@ def select_widths(widths: Widths, scores: Mapping[str, Tensor], measure: Measure
         measure: The size of widths.
         goal: The largest size that is allowed; `check_reachable` has found it possible.
         rounding: Channels that a layer keeps are a multiple of this, unless it keeps all.
+        least: What every layer keeps at least; `rounding` channels where None.
     """
+    floor = (least or smallest_widths(widths, rounding)).channels
     losses = {name: [0.0, *score.sort().values.cumsum(0).tolist()] for name, score in scores.items()}
     full = widths.channels
     order = itertools.count()
@@ -76,12 +97,12 @@ def select_widths(widths: Widths, scores: Mapping[str, Tensor], measure: Measure
     waiting: list[tuple[float, int, str]] = []
     made: list[tuple[float, str, int]] = []
     for name in full:
-        cut = _next_cut(name, widths, size, losses[name], full[name], measure, rounding)
+        cut = _next_cut(name, widths, size, losses[name], full[name], measure, rounding, floor[name])
         if cut is not None:
             heapq.heappush(waiting, (cut.rate, next(order), name))
     while size > goal and waiting:
         _, _, name = heapq.heappop(waiting)
-        cut = _next_cut(name, widths, size, losses[name], full[name], measure, rounding)
+        cut = _next_cut(name, widths, size, losses[name], full[name], measure, rounding, floor[name])
         if cut is None:
             continue
         if waiting and cut.rate > waiting[0][0]:
@@ -121,11 +142,18 @@ def _without_surplus(widths: Widths, made: list[tuple[float, str, int]], measure
 
 
 def _next_cut(
-    name: str, widths: Widths, size: float, losses: list[float], full: int, measure: Measure, rounding: int
+    name: str,
+    widths: Widths,
+    size: float,
+    losses: list[float],
+    full: int,
+    measure: Measure,
+    rounding: int,
+    least: int,
 ) -> _Cut | None:
     """The smallest cut of a layer that saves anything; None where there is none."""
     now = widths.channels[name]
-    for channels in range((now - 1) // rounding * rounding, 0, -rounding):
+    for channels in range((now - 1) // rounding * rounding, least - 1, -rounding):
         saved = size - measure(widths.with_channels({name: channels}))
         if saved > 0.0:
             return _Cut((losses[full - channels] - losses[full - now]) / saved, channels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from googlenet_deploy.training.pruning.options import DEFAULT_ROUNDING, INT8_ROU
 with requires("train"):
     from googlenet_deploy.training.distillation import ImitationLoss, Teacher, load_teacher
     from googlenet_deploy.training.network import LEARNING_RATES, TrainedNetwork, build_network
-    from googlenet_deploy.training.pruning.select import check_reachable
+    from googlenet_deploy.training.pruning.select import check_reachable, smallest_widths
     from googlenet_deploy.training.pruning.trainer import ChannelPruning, PruningTrainer, all_channels
     from googlenet_deploy.training.setup import Task, write_checkpoint
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from googlenet_deploy.model.googlenet import GoogLeNet
+    from googlenet_deploy.model.widths import Widths
     from googlenet_deploy.training.data.dataset import TrainingData
     from googlenet_deploy.training.options import TrainingOptions
     from googlenet_deploy.training.pruning.options import PruningOptions
+    from googlenet_deploy.training.pruning.select import Measure
 
 
 # Of the rate from scratch: more than fine-tuning takes, since what is left has to learn what was removed (Renda et al.
@@ -88,7 +91,18 @@ def open_pruning(options: PruningOptions, network: TrainedNetwork) -> ChannelPru
     widths = network.model.widths
     measure = load_member(MEASURES[options.by])(network.model, size, target)
     check_reachable(widths, measure, options.share, options.by, rounding)
-    return ChannelPruning(options, rounding, measure, widths, all_channels(widths))
+    least = _least(options, measure, widths, rounding)
+    return ChannelPruning(options, rounding, measure, widths, least, all_channels(widths))
+
+
+def _least(options: PruningOptions, measure: Measure, widths: Widths, rounding: int) -> Widths:
+    """Keeps every layer above half of what an even cut would leave, where the share can be removed so.
+
+    Neither importance sees that a layer of few channels becomes a bottleneck for all that follow.
+    """
+    least = smallest_widths(widths, rounding, 0.5 * math.sqrt(1.0 - options.share))
+    reaches = measure(least) <= (1.0 - options.share) * measure(widths)
+    return least if reaches else smallest_widths(widths, rounding)
 
 
 def _rounding(target: Target | None) -> int:

@@ -41,6 +41,7 @@ class ChannelPruning:
         rounding: Channels that a layer keeps are a multiple of this.
         measure: The size of a network of some widths.
         unpruned: The widths that the run begins with.
+        least: What every layer keeps at least.
         kept: By layer, the channels of the unpruned network that are left, int64.
     """
 
@@ -48,6 +49,7 @@ class ChannelPruning:
     rounding: int
     measure: Measure
     unpruned: Widths
+    least: Widths
     kept: dict[str, Tensor]
 
     def module_channels(self) -> dict[str, Tensor]:
@@ -99,7 +101,7 @@ class PruningTrainer(Trainer):
             control.note(f"unpruned: {accuracy.percent:.2f} % in validation")
         scores = self._scores()
         goal = pruning.options.remaining(step) * pruning.measure(pruning.unpruned)
-        widths = select_widths(self.model.widths, scores, pruning.measure, goal, pruning.rounding)
+        widths = select_widths(self.model.widths, scores, pruning.measure, goal, pruning.rounding, pruning.least)
         kept = {name: kept_channels(scores[name], count) for name, count in widths.channels.items()}
         self._remove(kept)
         pruning.kept = {name: channels[kept[name]] for name, channels in pruning.kept.items()}

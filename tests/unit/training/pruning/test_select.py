@@ -46,6 +46,16 @@ def test_a_layer_is_cut_down_to_a_multiple_and_never_below_one() -> None:
     assert {name for name, count in found.channels.items() if count != WIDTHS.channels[name]} == {"inception3b.conv3x3"}
 
 
+def test_no_layer_goes_below_what_it_is_to_keep() -> None:
+    least = smallest_widths(WIDTHS, 8, 0.35)  # 48 x 0.35 = 16.8, so 24; 96 x 0.35 = 33.6, so 40; 16 keep 8
+    assert [least.channels[key] for key in ("conv3", "inception5b.conv1x1", "conv1")] == [24, 40, 8]
+    measure = by_count(conv3=1.0, inception5b__conv1x1=1.0)
+    scores = scores_of(WIDTHS, conv3=0.01)
+    found = select_widths(WIDTHS, scores, measure, 24.0 + 64.0, 8, least)
+    assert found.channels["conv3"] == 24
+    assert found.channels["inception5b.conv1x1"] == 64
+
+
 def test_a_last_cut_that_saves_far_too_much_gives_others_back() -> None:
     """The two conv3 cuts are the cheapest but do not suffice; the one that does saves them as well."""
     measure = by_count(conv3=1.0, inception5b__conv1x1=6.0)  # 48 + 6 x 96 = 624, in cuts of 16 and of 96
