@@ -82,7 +82,8 @@ def _for_onnxruntime(graph: EditableGraph) -> List[str]:
         move_quantize(graph)
         fused = fuse_convolutions(graph)
         fold_weights(graph)
-        changes.append(f"{fused} convolutions as QLinearConv with unsigned activations")
+        if fused:
+            changes.append(f"{fused} convolutions as QLinearConv with unsigned activations")
     normalised = decompose_lrn(graph)
     return changes + ([f"{normalised} LRN as elementary operators"] if normalised else [])
 
