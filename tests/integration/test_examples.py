@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -71,7 +75,8 @@ def settings(ground: Ground, tmp_path: Path) -> dict[str, str]:
 def test_pages_are_listed_and_tested(repository: Path) -> None:
     pages = {path.name for path in (repository / "examples").glob("*.md")} - {"README.md"}
     listed = set(re.findall(r"\(([a-z0-9-]+\.md)\)", (repository / "examples/README.md").read_text(encoding="utf-8")))
-    assert pages == listed == {"imagenet-to-orin-nano.md", "own-classes.md", "int8-diagnosed.md"}
+    tested = {"imagenet-to-orin-nano.md", "own-classes.md", "int8-diagnosed.md", "your-own-module.md", "cifar10.md"}
+    assert pages == listed == tested
 
 
 def test_imagenet_to_an_orin_nano(repository: Path, settings: dict[str, str], tmp_path: Path) -> None:
@@ -121,3 +126,45 @@ def test_int8_diagnosed(repository: Path, settings: dict[str, str], ground: Grou
     printed = run_page(repository / "examples/int8-diagnosed.md", settings, tmp_path)
     assert "problem: the model and its reference prepare images differently" in printed
     assert (tmp_path / "work/diagnosis.txt").read_text().count("problem:") >= 1
+
+
+def test_your_own_module(repository: Path, settings: dict[str, str], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    text = (repository / "examples/your-own-module.md").read_text(encoding="utf-8")
+    page.write_text(text.replace("channels=32", "channels=8"))
+    numbers = tmp_path / "numbers.csv"  # a module has no names of its classes
+    numbers.write_text(Path(settings["LABELS"]).read_text(encoding="utf-8").replace(",class ", ","))
+    run_page(page, {**settings, "LABELS": str(numbers)}, tmp_path)
+    results = load_results(tmp_path / "work/deployment/results.json")
+    assert results.subject.classes == 10
+    answers = (tmp_path / "work/answers.csv").read_text().splitlines()
+    assert len(answers) == 1 + len(list(Path(settings["IMAGES"]).rglob("*.png")))
+
+
+def test_cifar10(repository: Path, settings: dict[str, str], tmp_path: Path) -> None:
+    settings["CIFAR"] = str(write_cifar10(tmp_path / "cifar-10-binary.tar.gz", 4))
+    settings["FAST_TRAINING"] = "--width 0.0625 --input-size 64 --epochs 1 --batch-size 10 --augmentation none"
+    run_page(repository / "examples/cifar10.md", settings, tmp_path)
+    assert len(list((tmp_path / "work/pictures").iterdir())) == 40
+    agreement = json.loads((tmp_path / "work/agreement.json").read_text())
+    assert agreement["images"] == 40
+    assert (tmp_path / "work/training.html").read_text().startswith("<!doctype html>")
+
+
+def write_cifar10(path: Path, per_class: int) -> Path:
+    """An archive like CIFAR-10's binary one: classes are brightnesses, with noise."""
+    random = np.random.default_rng(3)
+    labels = np.tile(np.arange(10, dtype=np.uint8), per_class)
+    with tarfile.open(path, "w:gz") as archive:
+        for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+            pixels = random.integers(0, 25, (len(labels), 3072)) + 23 * labels[:, None]
+            content = np.concatenate([labels[:, None], pixels.astype(np.uint8)], axis=1).tobytes()
+            add_member(archive, f"{name}.bin", content)
+        add_member(archive, "batches.meta.txt", "".join(f"class{index}\n" for index in range(10)).encode())
+    return path
+
+
+def add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
