@@ -37,7 +37,7 @@ class Export(Step):
         data = {
             "comparisons": comparisons(result),
             "architecture": checkpoint.architecture.name,
-            "classes": checkpoint.model.num_classes,
+            "classes": checkpoint.num_classes,
             "crop": list(checkpoint.preprocessing.crop),
             "weights_sha256": checkpoint.source_sha256,
             "opset": opset,
