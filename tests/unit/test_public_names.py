@@ -109,7 +109,7 @@ def test_signatures_stay_as_they_are(name: str) -> None:
     assert shape_of(getattr(googlenet_deploy, name)) == FUNCTIONS[name]
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *TYPES, *OPTIONS])
+@pytest.mark.parametrize("name", sorted({*FUNCTIONS, *TYPES, *OPTIONS}))
 def test_everything_is_documented(name: str) -> None:
     text = inspect.getdoc(function_of(name) if name in FUNCTIONS else getattr(googlenet_deploy, name))
     assert text
