@@ -23,11 +23,12 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Dict, Iterator, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, Tuple
 
 from googlenet_deploy.cli.arguments import positive
 from googlenet_deploy.cli.stated_metadata import add_metadata_options, metadata_options, state_metadata
 from googlenet_deploy.device.builder.options import MODEL_PRECISIONS
+from googlenet_deploy.device.bundle.manifest import KINDS
 from googlenet_deploy.device.options import add_options, option_group, read_options
 from googlenet_deploy.device.text import LONGEST_LINE, printable
 from googlenet_deploy.errors import UsageError
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.packaging.content import BundleResult
     from googlenet_deploy.packaging.deepstream_text import Detector
 
-KINDS = ("jetson", "triton", "deepstream", "jetson-inference")
 DEVICE_FILE = "googlenet-device.pyz"
 SMALLEST_FIRST = MODEL_PRECISIONS[::-1]  # what is deployed where nothing is said: the first that there is
 _DEEPSTREAM = "deepstream_"  # ahead of its options in the namespace: a Jetson bundle has a batch too
@@ -107,17 +107,11 @@ def run(arguments: argparse.Namespace) -> int:
         _tell(arguments.output, unpack_bundle(arguments.unpack, arguments.output), "was verified and unpacked")
         return 0
     with _described_models(arguments):
-        result = _pack(arguments)
+        result = PACKERS[arguments.kind](arguments)
     for note in result.notes:
         print(f"note: {printable(note, LONGEST_LINE)}", file=sys.stderr)
     _tell(arguments.output, result.manifest, "was packed")
     return 0
-
-
-def _pack(arguments: argparse.Namespace) -> BundleResult:
-    return {"jetson": _jetson, "triton": _triton, "deepstream": _deepstream, "jetson-inference": _jetson_inference}[
-        arguments.kind
-    ](arguments)
 
 
 @contextmanager
@@ -247,6 +241,15 @@ def _jetson_inference(arguments: argparse.Namespace) -> BundleResult:
     assert fp32 is not None
     images, labels = _labelled_images(arguments, fp32)
     return write_jetson_inference(arguments.output, JetsonInferenceRequest(fp32, images, labels))
+
+
+# The one registry of what packs: a function for each of `KINDS`.
+PACKERS: Dict[str, Callable[[argparse.Namespace], BundleResult]] = {
+    "jetson": _jetson,
+    "triton": _triton,
+    "deepstream": _deepstream,
+    "jetson-inference": _jetson_inference,
+}
 
 
 def _labelled_images(arguments: argparse.Namespace, model: Path) -> Tuple[Tuple[ImageSource, ...], Tuple[int, ...]]:

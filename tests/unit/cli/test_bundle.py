@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from googlenet_deploy.cli.bundle import PACKERS
 from googlenet_deploy.cli.main import main
+from googlenet_deploy.device.bundle.manifest import KINDS
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,7 @@ def test_what_packs_no_model_takes_nothing_to_pack(
     assert main(["bundle", *options]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_kind_of_bundle_has_a_packer() -> None:
+    assert tuple(PACKERS) == KINDS
