@@ -1,12 +1,12 @@
-"""ONNX Runtime's sessions that compute a quantised model as it is written, the same on every processor.
+"""ONNX Runtime sessions that compute a quantised model exactly as written, with the same result on every processor.
 
-On x86 processors without VNNI its uint8 x int8 kernels add two products in 16 bits, which overflow: a quantised model
-answers otherwise there than on any other device. `session.x64quantprecision` turns int8 weights into uint8, whose
+On x86 processors without VNNI, its uint8 x int8 kernels add two products in 16 bits, which overflows: a quantised model
+then answers differently from every other device. `session.x64quantprecision` turns int8 weights into uint8, whose
 kernels are exact, and changes nothing on other processors
 (onnxruntime_session_options_config_keys.h, kOrtSessionOptionsAvx2PrecisionMode).
 
-Its optimiser also rounds weights that are float to INT8 steps of its own where their layer lies between Q/DQ pairs
-(optimizer/qdq_transformer/weight_bias_quantization.cc); that is off too.
+Its optimiser also quantises the float weights of layers between Q/DQ pairs to INT8 with scales of its own
+(optimizer/qdq_transformer/weight_bias_quantization.cc); that is disabled too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ROUNDING = ["WeightBiasQuantization"]
 
 
 def start_exact(model: bytes, options: Callable[[], Any], providers: List[str]) -> Any:  # noqa: ANN401 - has no types
-    """A session whose integer kernels are exact and whose float weights stay what they are.
+    """Starts a session whose integer kernels are exact and whose float weights are not changed.
 
-    ONNX Runtime also rewrites int8 x int8 QGemm, for which it then has no kernel; as it stands that operator is exact
-    already, so that a model with it is opened without the rewriting.
+    The option also rewrites int8 x int8 QGemm into a form for which ONNX Runtime has no kernel. That operator is exact
+    as it is, so models that contain it are opened without the option.
 
     Args:
         model: The model, serialised.
-        options: Makes the session's other options.
+        options: Creates the session's other options.
         providers: ONNX Runtime's execution providers.
 
     Raises:

@@ -1,8 +1,8 @@
 """ONNX Runtime: runs any ONNX model on a CPU, and on GPUs where its packages have a provider for them.
 
-On a CPU the model is first put into the form of `cpu_graph`, which computes the same in less time. A batch is shared
-out image by image among threads that compute alone: that takes half the processor time of all threads on one image, and
-an answer does not depend on what else is in its batch. A runner for single images uses all threads for each.
+On a CPU the model is first put into the form of `cpu_graph`, which computes the same in less time. The images of a
+batch are divided among single-threaded workers: that takes half the processor time of running all threads on one image,
+and an answer does not depend on the rest of its batch. A runner for single images uses all threads for each.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PROVIDERS = {
     "onnxruntime-tensorrt": "TensorrtExecutionProvider",
 }
 _GPU_PROVIDERS = ("CUDA", "Tensorrt", "NvTensorRTRTX")
-# ONNX Runtime raises its errors too; what it logs of them goes to stderr past Python.
+# ONNX Runtime raises its errors as well as logging them to stderr, which bypasses Python.
 FATAL_ONLY = 4
 _DTYPES = {
     "tensor(float)": "float32",
@@ -66,15 +66,15 @@ class OnnxRuntimeRunner:
 
     Args:
         path: An ONNX file with one image input.
-        providers: Execution providers by their names, best first, all of which must be there; None takes the CPU.
-        threads: CPU threads; None takes one per core.
-        batch: Images that usually come at once: 1 for the shortest time of one image, more for the most images/s.
-        as_is: Run the model's graph as it stands.
-        model: The file, where it has been read already.
+        providers: Names of execution providers, best first, all of which must be available; None selects the CPU.
+        threads: CPU threads; None uses one per core.
+        batch: Usual batch size: 1 for the lowest latency, more for the highest throughput.
+        as_is: Run the model's graph unchanged.
+        model: The file, if it has been read already.
 
     Raises:
         BadModelError: The file is missing, damaged, has several inputs, or uses what ONNX Runtime does not support.
-        DeviceError: A provider is not there, or does not start.
+        DeviceError: A provider is not available, or does not start.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class OnnxRuntimeRunner:
             if self.input.shape[0] in (None, 1):
                 self.batch_range = (1, None)
                 self._pool = ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="network")
-            else:  # the model's own batch cannot be shared out
+            else:  # the model's fixed batch cannot be divided
                 self._session = self._start(model, wanted, threads, alone=False, as_is=as_is)
         used = self._session.get_providers()[0].replace("ExecutionProvider", "")
         self.backend = f"ONNX Runtime {onnxruntime.__version__} ({used})"
@@ -148,7 +148,7 @@ class OnnxRuntimeRunner:
         return dict(zip(names, values))
 
     def _start(self, model: OnnxFile, providers: List[str], threads: Optional[int], *, alone: bool, as_is: bool) -> Any:  # noqa: ANN401
-        """A session; `alone` gives every run one thread."""
+        """Starts a session; with `alone` each run uses one thread."""
         onnxruntime.set_default_logger_severity(FATAL_ONLY)
 
         def options() -> Any:  # noqa: ANN401 - ONNX Runtime has no types
@@ -163,7 +163,7 @@ class OnnxRuntimeRunner:
             if form is not None:
                 try:
                     return start_exact(form, options, providers)
-                except Exception as error:  # noqa: BLE001 - the form is an offer, the model itself decides
+                except Exception as error:  # noqa: BLE001 - the form is optional, the model itself is tried next
                     self.notes = [f"the model runs as it stands: its form for CPUs is refused ({reason_line(error)})"]
         return _open(model, options, providers)
 
@@ -180,7 +180,7 @@ class OnnxRuntimeRunner:
 
 
 def _check_providers(providers: List[str]) -> None:
-    """ONNX Runtime itself would only warn and take the CPU."""
+    """Checks the providers: ONNX Runtime itself would only warn and use the CPU."""
     available = onnxruntime.get_available_providers()
     missing = [provider for provider in providers if provider not in available]
     if missing:

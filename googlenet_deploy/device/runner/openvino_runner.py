@@ -1,8 +1,8 @@
-"""OpenVINO: the fastest way on x86 processors, for FP32 and for INT8 models.
+"""OpenVINO: the fastest runner on x86 processors, for FP32 and for INT8 models.
 
-OpenVINO computes float models in bfloat16 by default where the processor has it, which changes answers; here they are
-computed in float32. INT8 models get unsigned activations first, see `cpu_graph.unsigned`. Each image is a run of its
-own: single images use all threads, batches are shared out among as many streams as there are threads.
+By default OpenVINO computes float models in bfloat16 on processors that have it, which changes answers; here they are
+computed in float32. INT8 models get unsigned activations first, see `cpu_graph.unsigned`. Each image is a separate
+run: single images use all threads, batches are divided among one stream per thread.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.select import RunnerRequest
 
 
-MOST_KEPT = 16  # of some megabytes each
+MOST_KEPT = 16  # files of a few megabytes each
 _DIGEST_SIZE = 32
 
 
 class CompiledCache:
-    """The place of one compiled model; where the cache cannot be read or written, nothing is kept.
+    """The cache entry of one compiled model; if the cache cannot be read or written, nothing is cached.
 
     Args:
-        model: The whole ONNX model as it is compiled, with the values of its data files.
-        properties: How it is compiled.
-        version: OpenVINO's.
+        model: The complete ONNX model that is compiled, including the values of its external data files.
+        properties: The properties that it is compiled with.
+        version: OpenVINO's version.
     """
 
     def __init__(self, model: bytes, properties: Dict[str, Any], version: str) -> None:
@@ -55,7 +55,7 @@ class CompiledCache:
         self.path = cache_folder() / "openvino" / f"{key[:32]}.compiled"
 
     def load(self) -> Optional[bytes]:
-        """What was kept; None where there is nothing, or it is damaged."""
+        """Returns the cached model; None if there is no entry or it is damaged."""
         try:
             content = self.path.read_bytes()
         except OSError:
@@ -64,7 +64,7 @@ class CompiledCache:
         return blob if hashlib.sha256(blob).digest() == content[:_DIGEST_SIZE] else None
 
     def save(self, blob: bytes) -> None:
-        """Keeps a compiled model, and drops the oldest of too many."""
+        """Caches a compiled model, and deletes the oldest entries over the limit."""
         with suppress(OutputError, OSError):
             write_bytes(self.path, hashlib.sha256(blob).digest() + blob)
             kept = sorted(self.path.parent.glob("*.compiled"), key=_time)
@@ -86,9 +86,9 @@ class OpenVinoRunner:
 
     Args:
         path: An ONNX file with one image input.
-        threads: CPU threads; None takes one per core.
-        batch: Images that usually come at once: 1 for the shortest time of one image, more for the most images/s.
-        model: The file, where it has been read already.
+        threads: CPU threads; None uses one per core.
+        batch: Usual batch size: 1 for the lowest latency, more for the highest throughput.
+        model: The file, if it has been read already.
 
     Raises:
         BadModelError: The file is missing or damaged, has several inputs, or uses what OpenVINO does not support.
@@ -187,17 +187,17 @@ class OpenVinoRunner:
             "ENABLE_CPU_PINNING": False,  # the decoding threads share the cores
         }
         if self._in_float:
-            properties["LP_TRANSFORMS_MODE"] = "OFF"  # quantised layers multiply what Q/DQ rounded, in float32
+            properties["LP_TRANSFORMS_MODE"] = "OFF"  # quantised layers multiply Q/DQ-rounded values in float32
         core = openvino.Core()
         cache = CompiledCache(content, properties, openvino.__version__)
         kept = cache.load()
         if kept is not None:
-            with suppress(RuntimeError):  # of another machine after all: it is compiled again
+            with suppress(RuntimeError):  # cached on a different machine after all: compile again
                 return core.import_model(kept, "CPU", properties)
         try:
             model = core.read_model(content)
             if self._alone:
-                # What the file leaves open, the prepared images decide.
+                # Dimensions that the file leaves open are set by the prepared images.
                 model.reshape([1, *(-1 if size is None else size for size in self.input.shape[1:])])
             compiled = core.compile_model(model, "CPU", properties)
         except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""Runs batches so that decoding, copying, computing and what is done with the answers go on at the same time.
+"""Runs batches so that decoding, copying, computing and processing of the answers overlap.
 
-A GPU's runner has slots: a batch is begun in one while the answers of another are used. A CPU's runner computes in a
-thread of its own, which holds no lock of Python's while it does.
+A GPU runner has slots: a batch starts in one slot while the answers of another are processed. A CPU runner computes in
+its own thread, which does not hold Python's GIL meanwhile.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ AHEAD = 2
 
 @runtime_checkable
 class AsyncRunner(Protocol):
-    """A runner that begins with a batch without waiting for it.
+    """A runner that can start a batch without waiting for its result.
 
     Attributes:
-        slots: How many batches may be under way at once.
+        slots: How many batches may be in progress at once.
     """
 
     @property
     def slots(self) -> int:
-        """How many batches may be under way at once."""
+        """How many batches may be in progress at once."""
         ...
 
     def submit(self, batch: NDArray[np.generic]) -> int:
-        """Begins with a batch; gives a ticket."""
+        """Starts a batch; returns a ticket."""
         ...
 
     def collect(self, ticket: int) -> Dict[str, NDArray[np.generic]]:
-        """Waits for a batch; gives its outputs."""
+        """Waits for a batch; returns its outputs."""
         ...
 
 
 def run_overlapped(
     runner: Runner, batches: Iterable[Optional[Batch]]
 ) -> Iterator[Tuple[Batch, Dict[str, NDArray[np.generic]]]]:
-    """Every batch with its outputs by name, in order.
+    """Yields every batch with its outputs by name, in order.
 
     Args:
         runner: The model.
-        batches: Prepared batches; None where the next is not ready, upon which the answers that are under way are
-            waited for and handed out instead of being held back until the next batch comes.
+        batches: Prepared batches; None means that the next batch is not ready yet: the pending answers are then
+            waited for and yielded at once, instead of being held back until the next batch arrives.
 
     Raises:
         UsageError: The images do not fit the model's input.
         BadModelError: No output has one row per image.
-        Exception: What the batches raise, once the answers to those before have been handed out.
+        Exception: Whatever the iterator of batches raises, after the answers to earlier batches have been yielded.
     """
     failures: List[Exception] = []
     given = _until_failure(batches, failures)
@@ -79,7 +79,7 @@ def _until_failure(batches: Iterable[Optional[Batch]], failures: List[Exception]
 def _in_slots(
     runner: Runner, slots: AsyncRunner, batches: Iterable[Optional[Batch]]
 ) -> Iterator[Tuple[Batch, Dict[str, NDArray[np.generic]]]]:
-    """A batch that does not fit the slots is computed alone, while nothing is under way."""
+    """A batch that does not fit the slots is computed alone, while no other batch is in progress."""
     smallest, largest = runner.batch_range
 
     def fits(batch: Batch) -> bool:

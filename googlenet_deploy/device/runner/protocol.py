@@ -1,4 +1,4 @@
-"""What every runner offers, whatever executes the model."""
+"""The interface of every runner, whatever executes the model."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class TensorSpec(NamedTuple):
 
 
 class Runner(Protocol):
-    """A model that is ready to run: a context manager that frees everything when it is left.
+    """A model that is ready to run; a context manager that frees everything on exit.
 
     Attributes:
-        backend: What executes the model, for people: "ONNX Runtime 1.32.0 (CPU)".
-        device: "CPU", "GPU" or "DLA": whose clocks, memory and power a measurement looks at.
+        backend: Human-readable name of what executes the model: "ONNX Runtime 1.32.0 (CPU)".
+        device: "CPU", "GPU" or "DLA": the device whose clocks, memory and power are measured.
         path: The model's file.
         input: The one image input.
         outputs: All outputs.
-        metadata: What the model says about itself.
-        batch_range: Smallest and largest batch that `run` takes; the largest is None where there is no limit.
-        notes: What the user should know: fallbacks, and how answers may differ. It may grow while the model runs.
+        metadata: The model's own metadata.
+        batch_range: Smallest and largest batch that `run` accepts; the largest is None if there is no limit.
+        notes: Notes for the user: fallbacks, and how answers may differ. The list may grow while the model runs.
     """
 
     backend: str
@@ -84,9 +84,9 @@ class ScopedTimes(NamedTuple):
     """Seconds that one run spent in each scope.
 
     Attributes:
-        copy_in: Input from host to device memory; None where there is no copy (a CPU, zero-copy memory).
+        copy_in: Input from host to device memory; None without a copy (CPU, zero-copy memory).
         compute: The network alone: on the GPU by CUDA events, on a CPU by the host's clock.
-        copy_out: Outputs from device to host memory; None where there is no copy.
+        copy_out: Outputs from device to host memory; None without a copy.
     """
 
     copy_in: Optional[float]
@@ -96,25 +96,25 @@ class ScopedTimes(NamedTuple):
 
 @runtime_checkable
 class TimedRun(Protocol):
-    """A runner that can tell its scopes apart has this method; `run_timed` below serves every other."""
+    """A runner that can time its scopes separately has this method; the function `run_timed` handles all others."""
 
     def run_timed(self, batch: NDArray[np.generic]) -> Tuple[Dict[str, NDArray[np.generic]], ScopedTimes]:
-        """What `Runner.run` gives, and the seconds of each scope."""
+        """Returns what `Runner.run` returns, and the seconds of each scope."""
         ...
 
 
 def run_timed(
     runner: Runner, batch: NDArray[np.generic], clock: Callable[[], float] = time.perf_counter
 ) -> Tuple[Dict[str, NDArray[np.generic]], ScopedTimes]:
-    """Runs one batch and says how long each scope took.
+    """Runs one batch and measures how long each scope took.
 
-    A runner with a `run_timed` of its own (see `TimedRun`) measures by itself; of any other the whole of `run` counts
+    A runner with its own `run_timed` method (see `TimedRun`) measures itself; for all others the whole of `run` counts
     as compute.
 
     Args:
         runner: The model.
         batch: As for `Runner.run`.
-        clock: Seconds, for runners that cannot time themselves.
+        clock: Returns seconds; used for runners that cannot time themselves.
     """
     if isinstance(runner, TimedRun):
         return runner.run_timed(batch)
@@ -124,12 +124,12 @@ def run_timed(
 
 
 def fixed_batch(runner: Runner) -> Optional[int]:
-    """The batch size that the model was made for; None where it may vary."""
+    """The model's fixed batch size; None if it may vary."""
     return runner.input.shape[0]
 
 
 def batch_range(input_spec: TensorSpec) -> Tuple[int, Optional[int]]:
-    """Smallest and largest batch that a model's input takes by its shape alone."""
+    """Smallest and largest batch that the shape of a model's input allows."""
     size = input_spec.shape[0]
     return (1, None) if size is None else (size, size)
 
@@ -138,7 +138,7 @@ def image_input(inputs: Sequence[TensorSpec], path: str) -> TensorSpec:
     """The one image input of a classifier.
 
     Raises:
-        BadModelError: There is not exactly one input, or it does not take images.
+        BadModelError: There is not exactly one input, or it is not an image input.
     """
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
@@ -150,10 +150,10 @@ def image_input(inputs: Sequence[TensorSpec], path: str) -> TensorSpec:
 
 
 def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
-    """Runs a batch of any size: in parts that the model takes, the last one filled up with zeros where it must be.
+    """Runs a batch of any size in parts that the model accepts; the last part is zero-padded if necessary.
 
     Returns:
-        The outputs that have one row per image, by name.
+        The outputs with one row per image, by name.
 
     Raises:
         UsageError: The images do not fit the model's input.
@@ -175,21 +175,21 @@ def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArr
 
 
 def concatenate(parts: Sequence[Dict[str, NDArray[np.generic]]]) -> Dict[str, NDArray[np.generic]]:
-    """The outputs of several batches as those of one."""
+    """Concatenates the outputs of several batches."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def by_image(runner: Runner, outputs: Dict[str, NDArray[np.generic]], count: int) -> Dict[str, NDArray[np.generic]]:
-    """The outputs of one run that have a row for each image, by name.
+    """Returns the outputs of one run that have one row per image, by name.
 
-    A model of one image may leave its batch out: where no output has a row, one-dimensional ones are that image's row,
-    (classes,) becomes (1, classes). Beside an output with a row, or where the batch varies, such an output is a
-    constant.
+    A model with a batch of one may omit the batch dimension in its outputs: if no output has a row per image,
+    one-dimensional outputs are taken as the row of that image, and (classes,) becomes (1, classes). If another output
+    has rows, or the batch size varies, a one-dimensional output is a constant.
 
     Args:
-        runner: What ran.
-        outputs: What it gave.
-        count: Images of the run.
+        runner: The runner.
+        outputs: Its outputs.
+        count: Number of images in the run.
 
     Raises:
         BadModelError: No output has one row per image.
@@ -204,7 +204,7 @@ def by_image(runner: Runner, outputs: Dict[str, NDArray[np.generic]], count: int
 
 
 def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
-    """Refuses a batch that does not fit the model's input.
+    """Rejects a batch that does not fit the model's input.
 
     Raises:
         UsageError: It does not.

@@ -1,8 +1,8 @@
-"""Chooses the runner for a model by its file and by what the user asks for.
+"""Chooses the runner for a model by its file and the user's request.
 
-"auto" takes TensorRT for an engine. For an ONNX model it takes OpenVINO where that is installed and the processor
-gains by it, which is on x86-64 with AVX2 for float models, and with VNNI or AMX for INT8 ones (without, OpenVINO's INT8
-sums may saturate); ONNX Runtime everywhere else, and where OpenVINO refuses a model. Both compute float models in
+"auto" selects TensorRT for an engine. For an ONNX model it selects OpenVINO if that is installed and faster on this
+processor: on x86-64 with AVX2 for float models, and with VNNI or AMX for INT8 models (without these, OpenVINO's INT8
+sums may saturate). Otherwise, and if OpenVINO rejects the model, it selects ONNX Runtime. Both compute float models in
 float32.
 """
 
@@ -31,9 +31,9 @@ class BackendEntry(NamedTuple):
     """One backend.
 
     Attributes:
-        opener: The place of its function, see `device.registry`: takes a `RunnerRequest` and gives a `Runner`.
-        engines: Whether it runs engines; else it runs ONNX models.
-        changes_graph: Why it cannot run a graph as it stands; empty where it can.
+        opener: Path of its function, see `device.registry`; the function turns a `RunnerRequest` into a `Runner`.
+        engines: Whether it runs engines; otherwise it runs ONNX models.
+        changes_graph: Why it cannot run a graph unchanged; empty if it can.
     """
 
     opener: str
@@ -59,7 +59,7 @@ RUNNING, ENGINES = "running", "engines"  # headings of --help
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What runs a model; see `open_runner`.
+    """Which runner to use, and how; see `open_runner`.
 
     Raises:
         UsageError: A value is out of range.
@@ -80,11 +80,11 @@ class GpuOptions:
     """How an engine runs; see `tensorrt_runner.TensorRTRunner`.
 
     Attributes:
-        cuda_backend: "cuda-bindings" or "pycuda"; None takes what is installed.
-        streams: Batches that are worked on at once.
+        cuda_backend: "cuda-bindings" or "pycuda"; None uses whichever is installed.
+        streams: Number of batches in progress at once.
         cuda_graph: Whether to run the network as a CUDA graph.
-        zero_copy: Whether the GPU reads the host's memory; None does on integrated GPUs only.
-        checked: Whether an engine needs its manifest.
+        zero_copy: Whether the GPU accesses host memory directly; None enables it on integrated GPUs only.
+        checked: Whether an engine must have its manifest.
 
     Raises:
         UsageError: A value is out of range.
@@ -108,16 +108,16 @@ class GpuOptions:
 
 
 class RunnerRequest(NamedTuple):
-    """What an opener is asked for; see `open_runner` for the meaning of each.
+    """The request that an opener gets; see `open_runner` for the meaning of each attribute.
 
     Attributes:
         path: The model's file.
-        backend: As the user named it: "auto", or one of the registry.
+        backend: The user's choice: "auto", or a name from the registry.
         threads: CPU threads.
-        batch: Images that usually come at once.
-        as_is: Whether to run the graph as it stands.
+        batch: Usual batch size.
+        as_is: Whether to run the graph unchanged.
         gpu: How an engine runs.
-        model: The ONNX file, read; None for an engine.
+        model: The loaded ONNX file; None for an engine.
     """
 
     path: PathLike
@@ -138,18 +138,18 @@ def open_runner(
     as_is: bool = False,
     gpu: Optional[GpuOptions] = None,
 ) -> Runner:
-    """A runner for a model; use it as a context manager.
+    """Opens a runner for a model; use it as a context manager.
 
     Args:
         path: The model: an ``.onnx`` file, or an engine that `build` made.
         backend: One of `BACKENDS`; for "auto" see the module.
-        threads: CPU threads; None takes one per core.
-        batch: Images that usually come at once; on a CPU 1 makes one image fast, more make the most images/s.
-        as_is: Run an ONNX model's graph as it stands, in ONNX Runtime.
+        threads: CPU threads; None uses one per core.
+        batch: Usual batch size; on a CPU 1 gives the lowest latency, more the highest throughput.
+        as_is: Run an ONNX model's graph unchanged, in ONNX Runtime.
         gpu: How an engine runs.
 
     Raises:
-        UsageError: The backend is unknown, or does not run such a file.
+        UsageError: The backend is unknown, or does not run this kind of file.
         BadModelError: The model cannot be loaded, or does not fit this machine.
         MissingExtraError: The backend is not installed.
         DeviceError: TensorRT, CUDA or a GPU is missing.
@@ -175,7 +175,7 @@ def open_runner(
     if not as_is and gains_by_openvino(model.header):
         try:
             return _open("openvino", request)
-        except BadModelError as error:  # ONNX Runtime may run it, and says what is wrong where it does not
+        except BadModelError as error:  # ONNX Runtime may run it, or else reports what is wrong
             refused = error.problem
     runner = _open("onnxruntime", request)
     if refused:
@@ -189,7 +189,7 @@ def _open(name: str, request: RunnerRequest) -> Runner:
 
 
 def runs_engine(path: PathLike, backend: str) -> bool:
-    """Whether `open_runner` takes this file as an engine."""
+    """Whether `open_runner` treats this file as an engine."""
     return _runs_engines(backend) or _is_engine(path)
 
 
@@ -202,7 +202,7 @@ def _is_engine(path: PathLike) -> bool:
 
 
 def gains_by_openvino(header: OnnxHeader) -> bool:
-    """Whether "auto" runs an ONNX model in OpenVINO here; see the module."""
+    """Whether "auto" selects OpenVINO for an ONNX model on this machine; see the module."""
     if find_spec("openvino") is None or not is_x86() or "avx2" not in instructions():
         return False
     return sums_int8_exactly() or not header.quantized

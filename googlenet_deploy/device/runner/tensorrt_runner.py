@@ -1,7 +1,7 @@
-"""TensorRT and TensorRT-RTX: runs an engine that `build` made, after holding it against its manifest.
+"""TensorRT and TensorRT-RTX: runs an engine that `build` made, after checking it against its manifest.
 
-JetPack 4.6 has TensorRT 8.2, whose engines trtexec builds, without a manifest; its Python is 3.6, so there this needs a
-Python 3.8 or later with TensorRT's bindings built for it (NVIDIA/TensorRT, python/README.md).
+JetPack 4.6 has TensorRT 8.2, for which trtexec builds the engines, without a manifest. Its Python is 3.6, so this
+module needs Python 3.8 or later there, with TensorRT's bindings built for it (NVIDIA/TensorRT, python/README.md).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def open_tensorrt(request: RunnerRequest) -> TensorRTRunner:
-    """Opens an engine, by its manifest where the backend is "auto"; see `TensorRTRunner`."""
+    """Opens an engine; the backend "auto" follows the engine's manifest. See `TensorRTRunner`."""
     return TensorRTRunner(
         request.path,
         backend=None if request.backend == "auto" else request.backend,
@@ -46,20 +46,20 @@ def open_tensorrt(request: RunnerRequest) -> TensorRTRunner:
 class TensorRTRunner:
     """An engine in TensorRT; see `protocol.Runner`, `protocol.TimedRun` and `overlap.AsyncRunner`.
 
-    It is to be used in the thread that made it. Memory for a batch is taken when the first of that size comes.
+    Use it only in the thread that created it. Memory is allocated when the first batch of a size arrives.
 
     Args:
         path: An engine with its manifest beside it.
-        backend: "tensorrt" or "tensorrt-rtx"; None goes by the manifest.
-        cuda_backend: "cuda-bindings" or "pycuda"; None takes what is installed.
-        slots: Batches that are worked on at once, each with memory of its own, and with an execution
-            context where the engine can have several.
-        cuda_graph: Whether to run the network as a CUDA graph; falls back with a note where that is impossible.
-        zero_copy: Whether the GPU reads the host's memory; None does on integrated GPUs only.
-        checked: False runs an engine without a manifest, such as trtexec's; nothing is then known of its images.
+        backend: "tensorrt" or "tensorrt-rtx"; None follows the manifest.
+        cuda_backend: "cuda-bindings" or "pycuda"; None uses whichever is installed.
+        slots: Number of batches in progress at once, each with its own memory, and with its own execution
+            context if the engine can have several.
+        cuda_graph: Whether to run the network as a CUDA graph; falls back with a note if that is impossible.
+        zero_copy: Whether the GPU accesses host memory directly; None enables it on integrated GPUs only.
+        checked: False runs an engine without a manifest, such as trtexec's; its preprocessing is then unknown.
 
     Raises:
-        BadModelError: The engine is missing, cut short, altered, of another version or GPU, or refused by TensorRT.
+        BadModelError: The engine is missing, truncated, altered, for another version or GPU, or rejected by TensorRT.
         DeviceError: TensorRT, CUDA or a GPU is missing, or there is not enough device memory.
     """
 
@@ -96,26 +96,26 @@ class TensorRTRunner:
         """Outputs by name for one batch of the input's shape and dtype.
 
         Raises:
-            DeviceError: The engine was not built for such a batch, there is no memory, or the GPU failed.
+            DeviceError: The engine was not built for this batch, memory is exhausted, or the GPU failed.
         """
         return self.collect(self.submit(batch))
 
     def run_timed(self, batch: NDArray[np.generic]) -> Tuple[Dict[str, NDArray[np.generic]], ScopedTimes]:
-        """The same, and the seconds of each scope by CUDA events."""
+        """Like `run`, but also returns the seconds of each scope, measured by CUDA events."""
         ticket = self.submit(batch)
         slot = self._running[ticket]
         return self.collect(ticket), slot.times()
 
     @property
     def slots(self) -> int:
-        """How many batches may be under way at once."""
+        """How many batches may be in progress at once."""
         return len(self._slots)
 
     def submit(self, batch: NDArray[np.generic]) -> int:
-        """Begins with a batch and does not wait; `collect` takes the ticket that this gives.
+        """Starts a batch without waiting; returns a ticket for `collect`.
 
         Raises:
-            UsageError: As many batches as there are slots are under way already.
+            UsageError: All slots are already in use.
             DeviceError: As for `run`.
         """
         if not self._idle:
@@ -130,7 +130,7 @@ class TensorRTRunner:
         return index
 
     def collect(self, ticket: int) -> Dict[str, NDArray[np.generic]]:
-        """Waits for a batch and gives its outputs."""
+        """Waits for a batch and returns its outputs."""
         slot = self._running.pop(ticket)
         try:
             return slot.finish()
@@ -180,7 +180,7 @@ class TensorRTRunner:
         try:
             self._cuda = open_cuda(cuda_backend)
         except DeviceError:
-            # Where the engine would not run with a GPU either, that is what the user should hear.
+            # If the engine would not run even with a GPU, report that first.
             if self.manifest is not None:
                 check_fit(self.path, self.manifest, backend, library.version_text, None)
             raise

@@ -1,9 +1,9 @@
-"""Places in which one batch each is worked on, with buffers and CUDA graphs of their own.
+"""Slots: each processes one batch at a time, with its own buffers and CUDA graphs.
 
 Two slots make double buffering: while one computes, the other's input is copied in and its outputs are read. A slot
-works on a lane, an execution context with its stream. Where TensorRT lets contexts share the engine's optimisation
-profile, each slot has a lane; before TensorRT 10 a second context of an engine with open dimensions has no profile and
-fails (PreviewFeature.kPROFILE_SHARING_0806, NvInfer.h), so there all slots take turns on one.
+runs on a lane: an execution context and its stream. If TensorRT lets contexts share the engine's optimisation
+profile, each slot has its own lane. Before TensorRT 10 a second context of an engine with open dimensions has no
+profile and fails (PreviewFeature.kPROFILE_SHARING_0806, NvInfer.h), so all slots then take turns on one lane.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from googlenet_deploy.device.runner.protocol import ScopedTimes
 from googlenet_deploy.device.tensorrt.execution import Context, EngineTensor
 from googlenet_deploy.errors import DeviceError
 
-_EVENTS = 4  # before the copy in, behind it, behind the network, behind the copy out
+_EVENTS = 4  # before the copy in, after it, after the network, after the copy out
 
 
 class _Buffer:
-    """A tensor's memory: page-locked on the host, and on the device unless the GPU reads the host's."""
+    """A tensor's memory: page-locked on the host, and on the device unless the GPU accesses host memory directly."""
 
     def __init__(self, cuda: Cuda, size: int, *, zero_copy: bool) -> None:
         self.cuda, self.size = cuda, size
@@ -37,7 +37,7 @@ class _Buffer:
         self.address = self.host.device_address if zero_copy else self.device
 
     def view(self, shape: Sequence[int], dtype: str) -> NDArray[Any]:
-        """The host's side as an array."""
+        """The host memory as an array."""
         assert self.host is not None
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return self.host.array[:count].view(dtype).reshape(shape)
@@ -52,7 +52,7 @@ class _Buffer:
 
 
 class Lane:
-    """An execution context, the stream that it runs on, and the slot whose shape and addresses it has at present."""
+    """An execution context, the stream it runs on, and the slot whose shape and addresses are currently set."""
 
     def __init__(self, cuda: Cuda, context: Context) -> None:
         self.cuda, self.context = cuda, context
@@ -65,7 +65,7 @@ class Lane:
             raise
 
     def close(self) -> None:
-        """Frees both, once the slots are closed; may be called again."""
+        """Frees the stream and the context, after the slots are closed; may be called again."""
         if self.stream:
             self.cuda.destroy_stream(self.stream)
             self.stream = 0
@@ -77,11 +77,11 @@ class Slot:
 
     Args:
         cuda: CUDA.
-        lane: What its batches run on.
+        lane: The lane that its batches run on.
         tensors: The engine's tensors.
-        zero_copy: Whether the GPU reads and writes the host's memory, as integrated ones can.
+        zero_copy: Whether the GPU accesses host memory directly, as integrated GPUs can.
         graphs: Whether to capture the network as a CUDA graph from the second batch of a shape on.
-        notes: Where fallbacks are reported.
+        notes: List to which notes about fallbacks are added.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class Slot:
             raise
 
     def start(self, batch: NDArray[Any]) -> None:
-        """Puts a batch on the stream: copy in, network, copy out. Nothing is waited for.
+        """Enqueues a batch on the stream without waiting: copy in, network, copy out.
 
         Raises:
-            DeviceError: The engine does not take this shape, there is no memory, or TensorRT refuses.
+            DeviceError: The engine does not accept this shape, memory is exhausted, or TensorRT reports an error.
         """
         if self.shape != batch.shape:
             self._fit(batch.shape)
@@ -136,12 +136,12 @@ class Slot:
         self._mark(3)
 
     def finish(self) -> Dict[str, NDArray[np.generic]]:
-        """Waits for what `start` began and gives the outputs, as arrays of their own."""
+        """Waits for the batch that `start` enqueued and returns copies of its outputs."""
         self.cuda.wait(self._events[-1])
         return {tensor.name: self._output(tensor).copy() for tensor in self.outputs}
 
     def times(self) -> ScopedTimes:
-        """Seconds of each scope of the batch that is finished."""
+        """Seconds of each scope of the finished batch."""
         spans = [self.cuda.elapsed(first, second) for first, second in zip(self._events, self._events[1:])]
         return ScopedTimes(None, spans[1], None) if self.zero_copy else ScopedTimes(spans[0], spans[1], spans[2])
 
@@ -167,14 +167,14 @@ class Slot:
         self.shape = shape
 
     def _take_lane(self) -> None:
-        """Gives the context this slot's shape and addresses, where another slot or shape had it."""
+        """Sets this slot's shape and addresses in the context after another slot or shape used it."""
         self.context.set_shape(self.input.name, self.shape)
         for tensor in (self.input, *self.outputs):
             self.context.set_address(tensor.name, self._buffers[tensor.name].address)
         self.lane.user = self
 
     def _reserve(self, tensor: EngineTensor, shape: Sequence[int]) -> None:
-        """Memory for a tensor; what is there is kept as long as it is large enough."""
+        """Allocates memory for a tensor; an existing buffer is kept if it is large enough."""
         size = int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize
         present = self._buffers.get(tensor.name)
         if present is None or present.size < size:
@@ -190,7 +190,7 @@ class Slot:
         self.cuda.record(self._events[index], self._stream)
 
     def _enqueue(self, *, capture: bool) -> None:
-        """TensorRT wants one plain run of a shape before it is captured, so a graph begins with the second."""
+        """Runs the network; TensorRT needs one plain run of a shape before capture, so the second run is captured."""
         if self.graphs and capture and self.shape not in self._graphs:
             self._capture()
         graph = self._graphs.get(self.shape)
