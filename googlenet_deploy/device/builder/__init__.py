@@ -1,1 +1,1 @@
-"""From a model to an engine: request, plan, build, and what is said about it."""
+"""From a model to an engine: request, plan, build and report."""

@@ -26,7 +26,7 @@ class BuiltEngine(NamedTuple):
         path: Its file; the manifest is beside it.
         request: What was asked for, with the plan.
         here: The TensorRT and GPU that it was built with.
-        result: What came of it, with the manifest.
+        result: The result of the build, with the manifest.
     """
 
     path: str
@@ -51,22 +51,22 @@ def build(
 
     Args:
         model: An ONNX file.
-        output: Where the engine goes, with its manifest beside it; None takes the model's name with ``.engine``.
+        output: Path of the engine, with its manifest beside it; None uses the model's name with ``.engine``.
         options: Precision, batch sizes, calibration, timing cache, ...
-        backend: "tensorrt" or "tensorrt-rtx"; None goes by the target.
-        target: A module, JetPack or TensorRT that this machine must be; None for any.
+        backend: "tensorrt" or "tensorrt-rtx"; None follows the target.
+        target: Module, JetPack or TensorRT that this machine must have; None for any.
         require: Smallest share of the layers by type, such as ``{"int8": 0.95}``.
         rebuild: The command that builds it again, for the manifest.
         quiet: Show no progress.
-        report: Takes notes and TensorRT's warnings, a line at a time.
+        report: Called with each line of notes and TensorRT warnings.
 
     Raises:
-        BadModelError: The model cannot be read, does not fit the options, or TensorRT refuses it.
+        BadModelError: The model cannot be read, does not fit the options, or is rejected by TensorRT.
         BadTableError: The calibration cache is damaged.
         UsageError: Options contradict each other.
-        DeviceError: TensorRT or the GPU is missing or another one, or the build failed.
+        DeviceError: TensorRT or the GPU is missing or does not match, or the build failed.
         InputError: The timing cache or the calibration images cannot be read.
-        OutputError: The engine cannot be written; what was there before still is.
+        OutputError: The engine cannot be written; an existing file is left unchanged.
         GateError: The engine is written, but a share of `require` is not reached.
     """
     chosen = options or BuildOptions()
@@ -88,12 +88,12 @@ def build(
 
 
 def write_parsed_onnx(model: PathLike, plan: BuildPlan, output: PathLike) -> None:
-    """Writes the model as TensorRT gets it, for trtexec on a device whose Python is too old for this toolkit.
+    """Writes the model as passed to TensorRT, for trtexec on a device whose Python is too old for this toolkit.
 
     Args:
         model: The ONNX file.
-        plan: Says whether Q/DQ nodes are removed.
-        output: Where it goes.
+        plan: The plan; decides whether Q/DQ nodes are removed.
+        output: Path of the new file.
 
     Raises:
         BadModelError: The model cannot be read.

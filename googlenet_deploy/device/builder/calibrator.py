@@ -1,4 +1,4 @@
-"""INT8 calibrators for implicit quantisation (TensorRT 8.5 to 10): from a cache file, or live from images."""
+"""INT8 calibrators for implicit quantisation (TensorRT 8.5 to 10): from a cache file, or live on images."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ALGORITHMS = {"EntropyCalibration2": "entropy", "MinMaxCalibration": "minmax"}
 def read_calibration_cache(path: PathLike) -> Tuple[bytes, str, int]:
     """Reads and checks a TensorRT calibration cache.
 
-    TensorRT itself takes an unreadable cache for none and calibrates anew, so it's refused here.
+    TensorRT itself ignores an unreadable cache and calibrates again, so such a cache is rejected here.
 
     Returns:
         (content, algorithm, number of tensors); the algorithm is "entropy" or "minmax".
 
     Raises:
-        BadTableError: It cannot be read, or is no cache of an algorithm that TensorRT 8.5 and later have.
+        BadTableError: It cannot be read, or is not a cache of an algorithm that TensorRT 8.5 and later have.
     """
     try:
         content = Path(path).read_bytes()
@@ -50,15 +50,15 @@ def read_calibration_cache(path: PathLike) -> Tuple[bytes, str, int]:
 
 
 def missing_scales(content: bytes, tensors: List[str]) -> List[str]:
-    """Which of the tensors a cache says nothing of; their layers fall back to a wider type."""
+    """The tensors that have no scale in a cache; their layers fall back to a wider type."""
     found = {match.group(1).decode("utf-8", "replace") for match in map(_ENTRY.match, content.splitlines()) if match}
     return [name for name in tensors if name not in found]
 
 
 def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any:  # noqa: ANN401 - TensorRT has no types
-    """A calibrator that hands TensorRT a cache and refuses to calibrate.
+    """Creates a calibrator that passes a cache to TensorRT and refuses to calibrate.
 
-    Its `failure` is always None; its `conclude` raises `DeviceError` where TensorRT did not read or take the cache.
+    Its `failure` is always None; its `conclude` raises `DeviceError` if TensorRT did not read or accept the cache.
     """
     base = library.calibrator_base(algorithm)
     version = ".".join(map(str, library.version[:3]))
@@ -75,7 +75,7 @@ def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any: 
 
         def get_batch(self, names: List[str]) -> Optional[List[int]]:
             del names
-            self.was_rejected = True  # TensorRT would not ask for images if it had taken the cache
+            self.was_rejected = True  # TensorRT would not ask for images if it had accepted the cache
             return None
 
         def read_calibration_cache(self) -> bytes:
@@ -101,18 +101,18 @@ def cache_calibrator(library: TensorRT, content: bytes, algorithm: str) -> Any: 
 def live_calibrator(
     library: TensorRT, algorithm: str, images: ImageBatches, cuda: Cuda, advance: Callable[[int], None]
 ) -> Any:  # noqa: ANN401 - TensorRT has no types
-    """A calibrator that feeds prepared images.
+    """Creates a calibrator that passes prepared images to TensorRT.
 
     Args:
         library: TensorRT.
         algorithm: "entropy" or "minmax".
-        images: The images in batches; TensorRT takes full ones only.
+        images: The images in batches; TensorRT uses full batches only.
         cuda: Device memory.
-        advance: Called with the number of images of each batch that was handed over.
+        advance: Called with the number of images of each batch passed to TensorRT.
 
     Returns:
-        The calibrator. After the build its `failure` is what went wrong while images were fed, `cache` what TensorRT
-        found, and `conclude` gives what the manifest says of it.
+        The calibrator. After the build its `failure` is the error that occurred while reading images, `cache` is the
+        calibration cache that TensorRT computed, and `conclude` returns the manifest's entry.
     """
     base = library.calibrator_base(algorithm)
     feed = _Feed(images, cuda, advance)
@@ -153,9 +153,9 @@ def live_calibrator(
 
 
 class _Feed:
-    """Puts one prepared batch after another into device memory.
+    """Copies one prepared batch after another into device memory.
 
-    An exception must not cross TensorRT's C++ frames, so it is kept in `error` and the builder raises it.
+    An exception must not cross TensorRT's C++ frames, so it is stored in `error` and raised by the builder.
     """
 
     def __init__(self, batches: ImageBatches, cuda: Cuda, advance: Callable[[int], None]) -> None:
@@ -166,7 +166,7 @@ class _Feed:
         self.images = self.left_out = 0
 
     def next_batch(self) -> Optional[int]:
-        """Address of the next batch; None behind the last full one and after an error."""
+        """Address of the next batch; None after the last full batch and after an error."""
         try:
             self.source = iter(self.batches) if self.source is None else self.source
             batch = next(self.source, None)
@@ -192,7 +192,7 @@ class _Feed:
             )
 
     def release(self) -> None:
-        """Gives the device memory back; the calibrator may ask for it as long as TensorRT works."""
+        """Frees the device memory; the calibrator may need it until TensorRT has finished."""
         if self.address is not None:
             self.cuda.free(self.address)
             self.address = None

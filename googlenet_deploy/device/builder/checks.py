@@ -1,4 +1,4 @@
-"""What cannot be built, found before TensorRT is asked: the model, the options and the site held against each other."""
+"""Finds what cannot be built before TensorRT runs, by checking model, options and site against each other."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from googlenet_deploy.device.targets.target import largest_opset
 from googlenet_deploy.device.tensorrt.names import Version
 from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
 
-# DLA: last TensorRT 10 with it is 10.7, and TensorRT 11 has it again from 11.4 on, then with explicit quantisation.
+# DLA: 10.7 is the last TensorRT 10 with it; TensorRT 11 has it again from 11.4 on, with explicit quantisation.
 _NO_DLA: Tuple[Version, Version] = ((10, 8), (11, 4))
 # First compute capability with BF16.
 _BF16: Tuple[int, int] = (8, 0)
-# What an input's type is called where TensorRT has none for it.
+# Names of input types that TensorRT does not have.
 _NO_NUMBERS = ("string", "other")
-# TensorRT-RTX 1.x carries TensorRT 11's parser.
+# TensorRT-RTX 1.x includes TensorRT 11's parser.
 _PARSER_OF_RTX: Version = (11, 0)
 
 
 def check_request(header: OnnxHeader, path: str, options: BuildOptions, site: Site) -> None:
-    """Refuses what cannot be built.
+    """Rejects what cannot be built.
 
     Args:
         header: The model.
         path: Its file.
         options: What was asked for.
-        site: Where it is to run.
+        site: Where the engine is to run.
 
     Raises:
         BadModelError: The model does not fit the request.

@@ -1,7 +1,7 @@
-"""What a deep learning accelerator (DLA) takes of a model, by NVIDIA's rules, where no device can be asked.
+"""Which layers of a model a deep learning accelerator (DLA) supports, by NVIDIA's rules, without a device.
 
-Rules: TensorRT developer guide, "Working with DLA", supported layers and restrictions. On the device itself TensorRT is
-asked instead (``can_run_on_DLA``).
+Rules: TensorRT developer guide, "Working with DLA", supported layers and restrictions. On the device itself TensorRT's
+``can_run_on_DLA`` is used instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from googlenet_deploy.device.onnx_model.header import Node, OnnxHeader
 _LARGEST_WINDOW = {"Conv": 32, "MaxPool": 8, "AveragePool": 8}
 LRN_WINDOWS = (3, 5, 7, 9)
 _ORIN = (8, 7)
-# Fused into the layers around them, or only types.
+# Fused into the layers around them, or only a change of type.
 _FREE = ("Relu", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear")
 _TAKEN = ("Add", "Concat", "BatchNormalization", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "ConvTranspose")
 _REFUSED = {
@@ -28,9 +28,9 @@ class Placement(NamedTuple):
     """Where a node runs.
 
     Attributes:
-        name: The node, or its operator where it has no name.
+        name: The node's name, or its operator if it has no name.
         operator: Its operator.
-        reason: Why it goes to the GPU; "" where the DLA takes it.
+        reason: Why it runs on the GPU; "" if the DLA supports it.
     """
 
     name: str
@@ -45,7 +45,7 @@ def dla_placements(
 
     Args:
         header: The model.
-        capability: The module's compute capability, which tells the generation of its DLA; None where it is not known.
+        capability: The module's compute capability, which determines the generation of its DLA; None if unknown.
         fp32: Operators and nodes that are kept in FP32.
     """
     kept = frozenset(fp32)
@@ -76,7 +76,7 @@ def _window(sizes: Tuple[int, ...], largest: int) -> str:
 
 
 def placement_lines(placements: List[Placement]) -> List[str]:
-    """The coverage as text: one line with the sum, then what goes to the GPU."""
+    """The coverage as text: one line with the total, then the nodes that run on the GPU."""
     left = [entry for entry in placements if entry.reason]
     lines = [f"the DLA takes {len(placements) - len(left)} of {len(placements)} nodes"]
     return lines + [f"  on the GPU: {entry.name} ({entry.operator}): {entry.reason}" for entry in left]

@@ -1,4 +1,4 @@
-"""TensorRT's refusals in words that say which node they are about, and what to do."""
+"""Error messages for models that TensorRT rejects: the node concerned, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from googlenet_deploy.errors import BadModelError, DeviceError, GoogLeNetDeployE
 
 
 def parse_error(path: str, header: OnnxHeader, label: str, problems: List[ParseProblem]) -> BadModelError:
-    """TensorRT's refusal of a model, with the node that it is about.
+    """The error for a model that TensorRT's parser rejected, with the node concerned.
 
     Args:
         path: The model.
-        header: What is in it.
+        header: Its header.
         label: TensorRT's name and version.
-        problems: What its parser says.
+        problems: The parser's messages.
     """
     if not problems:
         return BadModelError(path, f"{label} refuses it and gives no reason", "export it again, or check the download")
@@ -32,14 +32,14 @@ def parse_error(path: str, header: OnnxHeader, label: str, problems: List[ParseP
 
 
 def _plain(text: str, operator: str) -> str:
-    """The parser states what should hold where it fails; of an operator that it lacks it only says ``false``."""
+    """The parser prints the assertion that failed; for an unsupported operator that is only ``false``."""
     if text.lower().rpartition(":")[2].strip() != "false":
         return text
     return f"{operator or 'the operator'} is unsupported (the parser says: {text})"
 
 
 def build_error(path: str, label: str, log: BuildLog) -> GoogLeNetDeployError:
-    """A build that ended without an engine."""
+    """The error for a build that ended without an engine."""
     if log.out_of_memory:
         return DeviceError(
             f"{label} ran out of memory: {log.reason}",
@@ -49,7 +49,7 @@ def build_error(path: str, label: str, log: BuildLog) -> GoogLeNetDeployError:
 
 
 def remedy(text: str, operator: str = "") -> str:
-    """What to do about a refusal, by its words and its operator."""
+    """The remedy for a rejection, chosen by its message and operator."""
     lowered = text.lower()
     if operator in ("QLinearConv", "ConvInteger", "DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear"):
         return "googlenet-deploy quantize --repair fixes it, or quantise the FP32 model with googlenet-deploy quantize"

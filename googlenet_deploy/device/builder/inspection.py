@@ -1,4 +1,4 @@
-"""What a new engine is made of, by TensorRT's engine inspector, or by TensorRT-RTX's program where there is no GPU."""
+"""The contents of a new engine, from TensorRT's engine inspector, or without a GPU from TensorRT-RTX's program."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class Inspection(NamedTuple):
-    """What is known of an engine's inside, and from where.
+    """What is known about an engine's contents, and its source.
 
     Attributes:
-        layers: None where nothing could tell them.
+        layers: The layers; None if no source was available.
         source: "engine inspector" or "program"; "" without layers.
         note: Why there are no layers.
         memory: Bytes of device memory of one context.
-        remark: What is to be said of the engine beside its layers.
+        remark: A further remark about the engine.
     """
 
     layers: Optional[List[EngineLayer]] = None
@@ -31,7 +31,7 @@ class Inspection(NamedTuple):
 
 
 def inspect_engine(library: TensorRT, logger: Any, engine: bytes, request: BuildRequest) -> Inspection:  # noqa: ANN401 - TensorRT has no types
-    """Looks into an engine that was just built.
+    """Inspects an engine that was just built.
 
     Args:
         library: TensorRT.
@@ -53,7 +53,7 @@ def inspect_engine(library: TensorRT, logger: Any, engine: bytes, request: Build
 
 
 def _read_program(engine: bytes, request: BuildRequest) -> Inspection:
-    """Without a GPU there is no inspector; what TensorRT-RTX will run stands in the engine itself."""
+    """Reads the program that a TensorRT-RTX engine contains, since the inspector needs a GPU."""
     products = [node.name for node in request.header.nodes if node.operator in PRODUCTS]
     program = read_program(engine, products)
     if program is not None:

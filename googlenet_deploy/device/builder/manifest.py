@@ -1,4 +1,4 @@
-"""Writes down what a build did."""
+"""Makes the manifest of a build."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def make_manifest(
     cache: Optional[bytes],
     seconds: float,
 ) -> EngineManifest:
-    """Everything about a new engine.
+    """Makes the manifest of a new engine.
 
     Args:
         library: TensorRT.
         request: What was built.
         engine: The serialised engine.
-        inspection: What it is made of.
+        inspection: Its contents.
         dla: What runs on the DLA; see `EngineManifest`.
         cache: The timing cache after the build; None without one.
         seconds: How long the build took.

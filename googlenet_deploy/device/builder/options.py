@@ -1,4 +1,4 @@
-"""What a user asks of an engine."""
+"""The user's options for an engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse_size(text: str) -> int:
     """``512M`` or ``2GiB`` in bytes; k, M and G are powers of 1024, as in trtexec.
 
     Raises:
-        UsageError: It is no size.
+        UsageError: It is not a size.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", text.strip().lower())
     if match is None or float(match.group(1)) <= 0:
@@ -36,7 +36,7 @@ def parse_batch(text: str) -> Tuple[int, int, int]:
     """``8`` or ``1,8,32`` as (smallest, usual, largest).
 
     Raises:
-        UsageError: These are not one or three ascending numbers from 1 on.
+        UsageError: The text is not one number, or three ascending numbers, of at least 1.
     """
     try:
         sizes = [int(part) for part in text.split(",")]
@@ -50,10 +50,10 @@ def parse_batch(text: str) -> Tuple[int, int, int]:
 
 
 def parse_capabilities(text: str) -> Tuple[Tuple[int, int], ...]:
-    """``8.6,8.9`` as ((8, 6), (8, 9)), in the order given, each once.
+    """``8.6,8.9`` as ((8, 6), (8, 9)), in the given order, without duplicates.
 
     Raises:
-        UsageError: One of them is no compute capability.
+        UsageError: One of them is not a compute capability.
     """
     found = []
     for part in text.split(","):
@@ -71,7 +71,7 @@ PRECISION, BUILD, PORTABILITY = "precision", "shape, memory and speed of the bui
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Options of an engine; everything left out keeps TensorRT's own default."""
+    """Options of an engine; whatever is not set keeps TensorRT's default."""
 
     precision: Optional[str] = option(
         None, "what layers compute in", group=PRECISION, choices=LAYER_PRECISIONS, shown_default="the model's own"

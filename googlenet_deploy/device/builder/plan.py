@@ -1,8 +1,9 @@
-"""Decides how an engine is built: dialect, flags, what is refused, what is changed and said aloud.
+"""Decides how an engine is built: dialect, flags, changes to the model, notes and errors.
 
-Two dialects: a weakly typed build takes an FP32 (or Q/DQ) model and precision flags, which allow types that TensorRT
-may or may not use; a strongly typed build (TensorRT 10.12 and later; the only one in 11 and TensorRT-RTX) computes each
-layer in the type that the model states. Nothing here imports TensorRT, so a plan for another machine is made anywhere.
+There are two dialects. A weakly typed build uses an FP32 (or Q/DQ) model and precision flags, which allow types that
+TensorRT may or may not use. A strongly typed build (TensorRT 10.12 and later; the only dialect in 11 and TensorRT-RTX)
+computes each layer in the type that the model states. Nothing here imports TensorRT, so a plan for another machine can
+be made anywhere.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class BuildPlan:
         flags: Precision flags of a weakly typed build, by their common names ("FP16", "INT8", "BF16").
         calibration: "cache" or "live" for implicit INT8; "" otherwise.
         strip_qdq: Remove QuantizeLinear and DequantizeLinear first, since the GPU has no INT8.
-        keep_fp32: Operators and layers that stay in FP32, as far as the model has them.
-        notes: Everything that the user should know.
+        keep_fp32: Those operators and layers of the model that stay in FP32.
+        notes: Notes for the user.
     """
 
     strongly_typed: bool
@@ -49,7 +50,7 @@ class BuildPlan:
 
     @property
     def dialect(self) -> str:
-        """For people."""
+        """Human-readable name of the dialect."""
         return "strongly typed" if self.strongly_typed else "weakly typed"
 
 
@@ -88,7 +89,7 @@ def _is_strong(header: OnnxHeader, options: BuildOptions, site: Site, *, strip: 
                 "leave --typing out",
             )
         return True
-    # A model that states its own 16-bit types is built with them where that's possible.
+    # A model with 16-bit types of its own is built with them if possible.
     own_types = header.float_type != "float32" and options.precision in (None, _SHORT[header.float_type], "int8")
     return options.typing == "auto" and site.version >= FIRST_STRONGLY_TYPED and own_types and not strip
 
@@ -185,15 +186,15 @@ class BuildRequest:
 
     Attributes:
         model: The ONNX file.
-        header: What `read_onnx` found in it.
-        options: What was asked for.
-        plan: What `plan_build` decided.
-        gpu: Where it is built; None where it is built ahead of time on a machine without one.
+        header: The header that `read_onnx` returned.
+        options: The user's options.
+        plan: The plan from `plan_build`.
+        gpu: The GPU that builds it; None if it is built ahead of time on a machine without a GPU.
         rebuild: The command that builds it again.
-        timing_cache: Serialised timing cache to start from; empty for a new one, None for none.
+        timing_cache: Serialised timing cache to start from; empty for a new one, None to use no timing cache.
         calibrator: Calibrator for implicit INT8.
-        calibration: What the manifest says of the calibration.
-        notes: Said so far, beside the plan's own.
+        calibration: The manifest's entry on the calibration.
+        notes: Further notes, in addition to the plan's.
     """
 
     model: str
@@ -210,14 +211,14 @@ class BuildRequest:
 
 @dataclass
 class BuildResult:
-    """What came of it.
+    """The result of a build.
 
     Attributes:
         engine: The serialised engine.
         manifest: Its manifest.
-        layers: The layers; None where nothing could tell them.
+        layers: The layers; None if no source was available.
         timing_cache: The timing cache after the build; None without one.
-        warnings: TensorRT's own.
+        warnings: TensorRT's warnings.
     """
 
     engine: bytes

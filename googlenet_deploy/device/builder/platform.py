@@ -1,4 +1,4 @@
-"""Where an engine is to run: the TensorRT there, and what is known of the GPU."""
+"""Where an engine is to run: the TensorRT version, and what is known about the GPU."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Site:
 
     Attributes:
         label: For messages: ``TensorRT 8.5 of jetpack-5.1``.
-        version: TensorRT version; of TensorRT-RTX its own.
+        version: Version of TensorRT or TensorRT-RTX.
         rtx: Whether it is TensorRT-RTX.
-        compute_capability: None where it is not known.
-        dla_cores: None where it is not known.
+        compute_capability: None if unknown.
+        dla_cores: None if unknown.
     """
 
     label: str
@@ -29,22 +29,22 @@ class Site:
 
     @property
     def has_int8(self) -> bool:
-        """Whether the GPU computes in INT8, as far as it is known."""
+        """Whether the GPU computes in INT8, as far as is known."""
         return self.compute_capability not in NO_INT8
 
     @property
     def capability_text(self) -> str:
-        """``compute capability 8.7``; for GPUs that are known."""
+        """``compute capability 8.7``; for known GPUs."""
         return "compute capability {}.{}".format(*self.compute_capability) if self.compute_capability else "this GPU"
 
     @property
     def strong_only(self) -> bool:
-        """Whether there are only strongly typed networks."""
+        """Whether this TensorRT has strongly typed networks only."""
         return self.rtx or self.version >= ONLY_STRONGLY_TYPED
 
 
 def site_of(target: Target) -> Site:
-    """The site that a target stands for; of a module, its oldest TensorRT."""
+    """The site of a target; for a module, the site with its oldest TensorRT."""
     module = target.module
     return Site(
         label=f"{target.reader} of {target.name}",

@@ -1,4 +1,4 @@
-"""What a build, or a plan for one, says to the user."""
+"""The text that a build or a build plan prints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def result_lines(output: str, result: BuildResult) -> List[str]:
 
     Args:
         output: The engine's file.
-        result: What came of the build.
+        result: The result of the build.
     """
     manifest = result.manifest
     capabilities = ", ".join(manifest.compute_capabilities)
@@ -36,7 +36,7 @@ def result_lines(output: str, result: BuildResult) -> List[str]:
 
 
 def precision_lines(manifest: EngineManifest) -> List[str]:
-    """What the convolutions compute in, and who says so."""
+    """The types that the convolutions compute in, and the source of this information."""
     if not manifest.layers:
         return [f"precision per layer: not known; {manifest.layers_note}"]
     source = "the engine's own program" if manifest.layers_from == "program" else "the engine inspector"
@@ -54,14 +54,14 @@ def precision_lines(manifest: EngineManifest) -> List[str]:
 
 
 def check_gates(result: BuildResult, gates: Mapping[str, float]) -> None:
-    """Holds the layers against the shares that the user requires.
+    """Checks the layers against the shares that the user requires.
 
     Args:
-        result: What came of the build.
+        result: The result of the build.
         gates: Smallest share by type.
 
     Raises:
-        GateError: One does not hold, or nothing can be said of the layers; the remedy lists what fell back and why.
+        GateError: A share is not reached, or the layers are unknown; the remedy lists what fell back and why.
     """
     if not gates:
         return
@@ -87,12 +87,12 @@ def _why(result: BuildResult, failed: Dict[str, str]) -> List[str]:
 
 
 def plan_lines(model: str, run: DryRun, options: BuildOptions) -> List[str]:
-    """What would be built, and for what.
+    """What would be built, and for which target.
 
     Args:
         model: The ONNX file.
         run: The plan.
-        options: What was asked for.
+        options: The user's options.
     """
     header, site, plan = run.header, run.site, run.plan
     counts = ", ".join(

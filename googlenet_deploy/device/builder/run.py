@@ -1,4 +1,4 @@
-"""A whole build: plan it, attach what it needs, build, write engine, manifest and timing cache. Or only plan it."""
+"""A complete build: plan, attach the INT8 scales, build, write engine, manifest and timing cache. Or a dry run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 
 
 class Here(NamedTuple):
-    """The TensorRT of this machine, and what it builds for.
+    """The TensorRT of this machine, and the GPU that it builds for.
 
     Attributes:
         library: TensorRT.
-        gpu: The GPU that it builds for; None where it builds ahead of time for others.
-        site: The same for the plan.
+        gpu: The GPU that it builds for; None if it builds ahead of time for others.
+        site: The same information for the plan.
     """
 
     library: TensorRT
@@ -44,12 +44,12 @@ class DryRun:
     Attributes:
         header: The model.
         plan: What the builder would do.
-        site: Where.
-        target: The target that was named; None for this machine.
-        placements: What a DLA takes; None where it was not asked for one.
-        parser: The library that parsed the model; "" where there was none.
-        layers: Layers that it found.
-        notes: What was noticed beside the plan.
+        site: Where the engine would run.
+        target: The requested target; None for this machine.
+        placements: What a DLA supports; None if no DLA was requested.
+        parser: The library that parsed the model; "" if none was installed.
+        layers: Number of layers that it found.
+        notes: Further notes, in addition to the plan's.
     """
 
     header: OnnxHeader
@@ -62,7 +62,7 @@ class DryRun:
     notes: Tuple[str, ...] = ()
 
     def sites(self) -> List[Site]:
-        """The site, and for a module one for each of its other TensorRT versions."""
+        """The site, and for a module one more site for each of its other TensorRT versions."""
         others = self.target.tensorrt[1:] if self.target is not None else ()
         name = self.target.name if self.target is not None else ""
         more = [
@@ -83,23 +83,23 @@ class DryRun:
 
 
 def find_here(backend: Optional[str], options: BuildOptions, target: Optional[Target]) -> Here:
-    """The TensorRT and GPU of this machine.
+    """Finds the TensorRT and GPU of this machine.
 
     Args:
-        backend: "tensorrt" or "tensorrt-rtx"; None goes by the target.
-        options: What was asked for.
-        target: The target that was named.
+        backend: "tensorrt" or "tensorrt-rtx"; None follows the target.
+        options: The user's options.
+        target: The requested target.
 
     Raises:
         UsageError: Backend and target contradict each other.
-        DeviceError: There is no such TensorRT, no GPU where one is needed, or another one than the target has.
+        DeviceError: TensorRT or a required GPU is missing, or does not match the target.
     """
     wants_rtx = target is not None and target.rtx
     chosen = backend or (RTX if wants_rtx else TENSORRT)
     if target is not None and target.rtx != (chosen == RTX):
         raise UsageError(f"--target {target.name} and --backend {chosen} contradict each other")
     library = load_tensorrt(chosen)
-    # What is built ahead of time is for other GPUs than the one that may be here.
+    # An engine built ahead of time is for other GPUs than this machine's, if it has one.
     gpu = None if options.compute_capabilities else _needed_gpu()
     site = Site(library.label, library.version, library.rtx, gpu.compute_capability if gpu else None)
     if target is not None and not target.rtx:
@@ -135,14 +135,14 @@ def make_request(model: str, options: BuildOptions, here: Here, rebuild: str = "
 
     Args:
         model: The ONNX file.
-        options: What is asked for.
+        options: The user's options.
         here: This machine.
         rebuild: The command that builds it again, for the manifest.
 
     Raises:
         BadModelError: The model cannot be read, or does not fit the request.
         UsageError: Options contradict each other.
-        DeviceError: This TensorRT or GPU cannot do what is asked.
+        DeviceError: This TensorRT or GPU does not support the options.
         InputError: The timing cache cannot be read.
     """
     header = read_onnx(model)
@@ -167,18 +167,18 @@ def build_engine(
     """Builds an engine and writes it with its manifest and timing cache.
 
     Args:
-        request: What `make_request` gave.
+        request: The request from `make_request`.
         library: TensorRT.
-        output: Where the engine goes; the manifest goes beside it.
+        output: Path of the engine; the manifest is written beside it.
         step: Called with (phase, steps done, steps in all) as the builder advances.
         calibrated: Called with the number of images as live calibration advances.
 
     Raises:
-        BadModelError: TensorRT refuses the model.
-        BadTableError: The calibration cache is none.
+        BadModelError: TensorRT rejects the model.
+        BadTableError: The file is not a calibration cache.
         InputError: There are no images to calibrate with.
         DeviceError: The build failed.
-        OutputError: The engine cannot be written; what stood there before still does.
+        OutputError: The engine cannot be written; an existing file is left unchanged.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
     attach_scales(library, request, calibrated or _ignore)
@@ -195,19 +195,19 @@ def _ignore(_count: int) -> None:
 
 
 def dry_run(model: str, options: BuildOptions, backend: Optional[str], target: Optional[Target]) -> DryRun:
-    """Plans and parses, and builds nothing.
+    """Plans the build and parses the model, but builds nothing.
 
     Args:
         model: The ONNX file.
-        options: What is asked for.
-        backend: "tensorrt" or "tensorrt-rtx"; None goes by the target.
+        options: The user's options.
+        backend: "tensorrt" or "tensorrt-rtx"; None follows the target.
         target: Where the engine is to run; None for this machine.
 
     Raises:
-        BadModelError: The model cannot be read, does not fit, or TensorRT's parser refuses it.
-        BadTableError: The calibration cache is none.
+        BadModelError: The model cannot be read, does not fit, or is rejected by TensorRT's parser.
+        BadTableError: The file is not a calibration cache.
         UsageError: Options contradict each other.
-        DeviceError: The target cannot do what is asked, or there is no TensorRT here and no target was named.
+        DeviceError: The target does not support the options, or neither TensorRT nor a target is available.
     """
     if target is None:
         here = find_here(backend, options, None)
@@ -234,7 +234,7 @@ def _parsed(library: TensorRT, request: BuildRequest) -> BuildSession:
 
 
 def _parse_with_rtx(model: str, header: OnnxHeader, options: BuildOptions, plan: BuildPlan) -> Tuple[str, int]:
-    """TensorRT-RTX's parser is NVIDIA's own and needs no GPU: where it is installed it reads for other targets too."""
+    """Parses with TensorRT-RTX if installed: it is NVIDIA's own parser and needs no GPU, so it serves all targets."""
     try:
         library = load_tensorrt(RTX)
     except DeviceError:

@@ -1,4 +1,4 @@
-"""INT8 scales for a weakly typed build: from a calibration cache, or from images that TensorRT calibrates on."""
+"""INT8 scales for a weakly typed build: from a calibration cache, or from TensorRT's calibration on images."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _QUANTISED = ("Conv", "Gemm", "MatMul")
 
 
 def attach_scales(library: TensorRT, request: BuildRequest, advance: Callable[[int], None]) -> None:
-    """Gives a request its calibrator, where its plan wants one.
+    """Attaches a calibrator to a request if its plan needs one.
 
     Args:
         library: TensorRT.
-        request: What is built; its calibrator, calibration and notes are set.
-        advance: Called with the number of images of each batch that live calibration hands over.
+        request: The request; its calibrator, calibration and notes are set.
+        advance: Called with the number of images of each batch that live calibration uses.
 
     Raises:
-        BadTableError: The calibration cache is none.
-        BadModelError: The model does not say how its images are prepared.
+        BadTableError: The file is not a calibration cache.
+        BadModelError: The model does not state its preprocessing.
         InputError: There are no images.
         DeviceError: Live calibration has no access to CUDA.
     """
@@ -44,10 +44,10 @@ def attach_scales(library: TensorRT, request: BuildRequest, advance: Callable[[i
 
 
 def cache_notes(header: OnnxHeader, path: str) -> List[str]:
-    """What a calibration cache lacks for a model.
+    """Notes on what a calibration cache lacks for a model.
 
     Raises:
-        BadTableError: It is none.
+        BadTableError: It is not a calibration cache.
     """
     inputs = [node.inputs[0] for node in header.nodes if node.operator in _QUANTISED and node.inputs]
     missing = missing_scales(read_calibration_cache(path)[0], inputs)

@@ -23,14 +23,14 @@ Step = Callable[[str, int, int], None]
 
 
 class BuildSession:
-    """A parsed network with its builder; `check` stops there, `build` goes on.
+    """A parsed network with its builder; `check` only configures it, `build` builds the engine.
 
     Args:
         library: TensorRT.
         request: What to build.
 
     Raises:
-        BadModelError: TensorRT refuses the model; the message has its own words.
+        BadModelError: TensorRT rejects the model; the message quotes TensorRT.
         DeviceError: No builder can be started, or TensorRT has no parser.
         KeyboardInterrupt: Ctrl-C was pressed.
     """
@@ -70,10 +70,10 @@ class BuildSession:
             request.notes.append(f"{self.library.label} says that this GPU has no fast INT8")
 
     def configure(self, step: Optional[Callable[[str, int, int], bool]] = None) -> Tuple[Any, Optional[Any]]:
-        """The builder's configuration, and the progress monitor where there is one.
+        """Makes the builder's configuration, and the progress monitor if this TensorRT has one.
 
         Raises:
-            DeviceError: This TensorRT does not have what is asked for.
+            DeviceError: This TensorRT does not support an option.
         """
         config = self.builder.create_builder_config()
         self._set_shapes(config)
@@ -157,7 +157,7 @@ class BuildSession:
             )
 
     def placements(self, config: Any) -> List[Placement]:  # noqa: ANN401 - TensorRT has no types
-        """Every layer of the network, and whether the DLA takes it, by TensorRT's own word."""
+        """Every layer of the network, and whether the DLA supports it according to TensorRT."""
         layers = (self.network.get_layer(index) for index in range(self.network.num_layers))
         return [
             Placement(
@@ -169,19 +169,19 @@ class BuildSession:
         ]
 
     def check(self) -> None:
-        """Configures without building, so that whatever this TensorRT does not have is found."""
+        """Configures without building, to find options that this TensorRT does not support."""
         self.configure()
 
     def build(self, step: Optional[Step] = None) -> BuildResult:
-        """Builds.
+        """Builds the engine.
 
         Args:
-            step: Called with (phase, steps done, steps in all); only from versions with a progress monitor.
+            step: Called with (phase, steps done, steps in all); only in versions with a progress monitor.
 
         Raises:
-            BadModelError: TensorRT refuses the model.
+            BadModelError: TensorRT rejects the model.
             DeviceError: The build failed.
-            KeyboardInterrupt: Ctrl-C was pressed; TensorRT has stopped in good order.
+            KeyboardInterrupt: Ctrl-C was pressed; TensorRT has stopped cleanly.
         """
         check_memory(self.request)
         with cancellation() as cancelled:
@@ -204,7 +204,7 @@ class BuildSession:
         return self._result(bytes(serialized), config, seconds)
 
     def _check_calibration(self) -> None:
-        """What went wrong in TensorRT's calls back, where an exception could not be raised, is raised now."""
+        """Raises the error of a TensorRT callback, which could not raise it itself."""
         calibrator = self.request.calibrator
         if calibrator is None:
             return
@@ -230,7 +230,7 @@ class BuildSession:
 
 
 def check_memory(request: BuildRequest) -> None:
-    """Says or refuses what will not fit, before minutes are spent.
+    """Notes or rejects what will not fit in memory, before minutes are spent on it.
 
     The builder holds the weights at least three times: as read, as parsed and on the device.
 

@@ -1,7 +1,7 @@
-"""TensorRT's timing cache on disk: kept between builds, hashed, and not used where it belongs to another TensorRT.
+"""TensorRT's timing cache on disk: kept between builds, hashed, and not used with another TensorRT version.
 
-TensorRT itself only warns about a cache of another version and then builds without it, so version, GPU and hash stand
-in a file beside it: ``X.json``.
+TensorRT itself only warns about a cache of another version and then builds without it, so version, GPU and hash are
+recorded in a file beside it: ``X.json``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class TimingCache:
     """A timing cache.
 
     Attributes:
-        data: As TensorRT serialised it; empty for a new one.
-        note: What to tell the user: reused, new, or why an existing one is of no use.
+        data: The cache serialised by TensorRT; empty for a new one.
+        note: Note for the user: reused, new, or why an existing cache is not used.
     """
 
     data: bytes
@@ -32,12 +32,12 @@ def load_timing_cache(path: PathLike, library: str, gpu: str) -> TimingCache:
     """Reads a timing cache, or starts an empty one.
 
     Args:
-        path: The file; it need not be there yet.
+        path: The file; it need not exist yet.
         library: TensorRT's name and version.
         gpu: Name of the GPU.
 
     Raises:
-        InputError: It is there and cannot be read, or is another file.
+        InputError: The file exists but cannot be read, or is not a timing cache.
     """
     file = Path(path)
     if not file.exists():
@@ -62,7 +62,7 @@ def load_timing_cache(path: PathLike, library: str, gpu: str) -> TimingCache:
 
 
 def describe_change(path: PathLike, before: bytes, after: bytes) -> str:
-    """What a build did to the timing cache: hits leave it as it was, every miss adds to it."""
+    """Describes what a build did to the timing cache: hits leave it unchanged, every miss adds to it."""
     if after == before:
         return f"timing cache {path}: every kernel was in it"
     if not before:
@@ -71,7 +71,7 @@ def describe_change(path: PathLike, before: bytes, after: bytes) -> str:
 
 
 def save_timing_cache(path: PathLike, data: bytes, library: str, gpu: str) -> None:
-    """Writes a timing cache and what it belongs to.
+    """Writes a timing cache, and the file with its version, GPU and hash.
 
     Raises:
         OutputError: It cannot be written.

@@ -1,4 +1,4 @@
-"""The trtexec command that builds the same engine, for each version's own options.
+"""The trtexec command that builds the same engine, with the options of each version.
 
 Option names are those of ``trtexec --help``: ``--workspace`` (MiB) until 8.3 and ``--memPoolSize`` from 8.4 on,
 ``--explicitBatch`` implied by ONNX, ``--fp16``/``--int8`` until 10, ``--stronglyTyped`` from 9 to 10.
@@ -22,10 +22,10 @@ def trtexec_command(
     Args:
         header: The model.
         model: Its file.
-        output: Where the engine goes.
-        options: What was asked for.
-        plan: What the builder does.
-        site: The version that the line is for.
+        output: Path of the engine.
+        options: The user's options.
+        plan: The plan.
+        site: The site, whose version decides the options' names.
     """
     words = ["tensorrt_rtx" if site.rtx else "trtexec", f"--onnx={model}", f"--saveEngine={output}", "--skipInference"]
     if site.version < (8, 6) and not site.rtx:
