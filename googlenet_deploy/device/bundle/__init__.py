@@ -1,1 +1,1 @@
-"""What an unpacked bundle holds, and the test of it on the device."""
+"""The contents of an unpacked bundle, and its self-test on the device."""

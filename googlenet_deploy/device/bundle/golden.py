@@ -1,7 +1,7 @@
-"""Golden inputs and outputs: what a bundle's models answered on the workstation, to be held against the device.
+"""Golden inputs and outputs: the answers of a bundle's models on the workstation, for comparison on the device.
 
-``golden/golden.json`` names a few image files with their classes, the pixels that the workstation made of them, and per
-model the scores that ONNX Runtime gave there with the distance that is tolerated on the device.
+``golden/golden.json`` lists a few image files with their classes, the preprocessed pixels from the workstation, and for
+each model the scores that ONNX Runtime computed there with the tolerance for the device.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 GOLDEN = "golden/golden.json"
 PIXELS = "golden/pixels.npy"
-# Signal over difference that the scores must keep, in dB. ONNX Runtime in FP32 stays above 100 between machines; an
-# engine may use TF32 (10 bits of mantissa, about 60); FP16 has 11 bits but sums in it where TensorRT chooses to; INT8
-# kernels round ties and rescale branches in their own ways, and lie about as far from the Q/DQ model as that from FP32.
+# Lowest signal-to-difference ratio of the scores, in dB. ONNX Runtime in FP32 stays above 100 between machines; an
+# engine may use TF32 (10 bits of mantissa, about 60); FP16 has 11 bits, but TensorRT may also accumulate in FP16; INT8
+# kernels round ties and rescale branches differently, and differ from the Q/DQ model about as much as that from FP32.
 MIN_SQNR = {"fp32": 45.0, "fp16": 30.0, "int8": 20.0}
-# Decoders and resizers differ by a level here and there between versions.
+# Decoders and resizers differ by one level in some pixels between versions.
 PIXEL_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
 class GoldenImage:
-    """One image: its file in the bundle, the class that every model gave it, and that class's name."""
+    """One image: its file in the bundle, the class that every model predicted, and that class's name."""
 
     file: str
     index: int
@@ -52,7 +52,7 @@ class GoldenModel:
         model: Its file in the bundle.
         precision: "fp32", "fp16" or "int8".
         scores: File of its scores, float32 (images, classes).
-        min_sqnr: What their signal over difference must be on the device, in dB.
+        min_sqnr: Lowest signal-to-difference ratio of the scores on the device, in dB.
     """
 
     model: str
@@ -63,14 +63,14 @@ class GoldenModel:
 
 @dataclass(frozen=True)
 class Golden:
-    """Everything that the self-test compares with.
+    """The reference data of the self-test.
 
     Attributes:
         images: The images, in the order of the arrays.
-        models: The models, the one that is deployed first.
-        engine_min_sqnr: What the scores of the engine that the device builds from it must keep, in dB.
-        pixel_tolerance: Largest mean difference of the prepared pixels, in levels of 255.
-        made_with: What ran the models on the workstation, with versions.
+        models: The models, the deployed model first.
+        engine_min_sqnr: The same limit for the engine that the device builds from the deployed model, in dB.
+        pixel_tolerance: Largest mean difference of the preprocessed pixels, in levels of 255.
+        made_with: The software that ran the models on the workstation, with versions.
     """
 
     images: Tuple[GoldenImage, ...]
@@ -89,10 +89,10 @@ def read_golden(folder: PathLike, manifest: Optional[BundleManifest] = None) -> 
 
     Args:
         folder: The unpacked bundle.
-        manifest: Its manifest, where it has been read.
+        manifest: Its manifest, if it has been read already.
 
     Raises:
-        BadBundleError: It is missing or damaged, or names a file that the manifest does not.
+        BadBundleError: It is missing or damaged, or lists a file that the manifest does not.
     """
     path = Path(folder) / GOLDEN
     packed = {item.path for item in (manifest or read_manifest(folder)).files}
@@ -107,7 +107,7 @@ def read_golden(folder: PathLike, manifest: Optional[BundleManifest] = None) -> 
 
 
 class _Fields:
-    """An object of JSON whose fields are asked for by type."""
+    """A JSON object with typed access to its fields."""
 
     def __init__(self, values: Any, where: str) -> None:  # noqa: ANN401 - from JSON
         if not isinstance(values, dict):
@@ -129,7 +129,7 @@ class _Fields:
         return value
 
     def file(self, key: str, packed: Container[str]) -> str:
-        """A path in the bundle; nothing outside of it is ever opened."""
+        """A path in the bundle; nothing outside the bundle is ever opened."""
         name = str(self.get(key, str))
         if name not in packed:
             raise ValueError(f"{key} in {self.where} is {name!r:.80}, which is no file of the bundle")
@@ -210,14 +210,14 @@ def read_array(folder: PathLike, name: str) -> NDArray[Any]:
     """Reads a ``.npy`` file of an unpacked bundle; nothing in it is executed.
 
     Raises:
-        BadBundleError: It is missing or no array.
+        BadBundleError: It is missing or not an array.
     """
     path = Path(folder) / name
     try:
         array = np.load(str(path), allow_pickle=False)
     except OSError as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
-    except Exception as error:  # damaged headers raise what the parser of their text raises
+    except Exception as error:  # damaged headers raise whatever their text parser raises
         raise BadBundleError(path, f"is no array: {one_line(error)}") from error
     if not isinstance(array, np.ndarray):
         array.close()
@@ -226,7 +226,7 @@ def read_array(folder: PathLike, name: str) -> NDArray[Any]:
 
 
 def sqnr(expected: NDArray[np.float32], given: NDArray[np.float32]) -> float:
-    """Power of the expected scores over that of the difference, in dB; infinite where they are equal."""
+    """Power of the expected scores over that of the difference, in dB; infinite if they are equal."""
     signal = float((expected.astype(np.float64) ** 2).sum())
     noise = float(((expected.astype(np.float64) - given) ** 2).sum())
     return decibels(signal, noise)

@@ -1,9 +1,10 @@
-"""A bundle's manifest: which files belong to it, byte for byte, and what they were made from.
+"""A bundle's manifest: the hashes of its files, and what they were made from.
 
 ``manifest.json`` is UTF-8 JSON in one fixed form: two spaces of indentation, keys in the order of `BundleManifest`, a
 newline at the end. Its last key, ``sha256``, is the SHA-256 of the same text without that key, so that a change of
-the manifest shows like a change of any other file. Files are named by POSIX paths relative to the bundle's folder.
-``SHA256SUMS`` beside it says the same in the form of ``sha256sum``, the manifest included, for devices without Python.
+the manifest is detected like a change of any other file. Files have POSIX paths relative to the bundle's folder.
+``SHA256SUMS`` beside it lists the same hashes and the manifest's in the format of ``sha256sum``, for devices without
+Python.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 FORMAT = "googlenet-deploy bundle"
 VERSION = 1
-# What the device itself writes into the unpacked folder: engines, timing caches, results.
+# The folder for what the device itself writes into the unpacked bundle: engines, timing caches, results.
 DEVICE_FOLDER = "on-device"
 KINDS = ("jetson", "triton", "deepstream", "jetson-inference")
 SHOWN = 3
@@ -38,8 +39,8 @@ class BundleFile:
         path: POSIX path relative to the bundle's folder.
         bytes: Size.
         sha256: Hash of the content, as hexadecimal digits.
-        role: What it is for: "model", "engine script", ...
-        executable: Whether it is a program.
+        role: Its purpose: "model", "engine script", ...
+        executable: Whether it is executable.
     """
 
     path: str
@@ -51,12 +52,12 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class BundleManifest:
-    """What a bundle holds.
+    """The contents of a bundle.
 
     Attributes:
         kind: One of `KINDS`.
         target: Where it is to run, such as "orin-nano"; "" for any.
-        precision: What its main model computes in: "fp32", "fp16" or "int8".
+        precision: Precision of its main model: "fp32", "fp16" or "int8".
         tool_version: Version of googlenet-deploy that wrote it.
         made_from: Hashes and names of what went into it.
         files: Every file but the manifest and ``SHA256SUMS``, sorted by path.
@@ -70,13 +71,13 @@ class BundleManifest:
     files: Tuple[BundleFile, ...] = ()
 
     def to_text(self) -> str:
-        """The manifest's file; the same manifest gives the same bytes."""
+        """The text of the manifest's file; equal manifests have equal bytes."""
         values = self._values()
         values["sha256"] = hashlib.sha256(_text(self._values()).encode("utf-8")).hexdigest()
         return _text(values)
 
     def file(self, path: str) -> BundleFile:
-        """A file by its path.
+        """Looks up a file by its path.
 
         Raises:
             BadBundleError: The bundle has no such file.
@@ -103,7 +104,7 @@ def parse_manifest(text: str, path: PathLike) -> BundleManifest:
     """Reads a manifest.
 
     Raises:
-        BadBundleError: It is no manifest, of a newer version, damaged or altered.
+        BadBundleError: It is not a manifest, or of a newer version, damaged or altered.
     """
     try:
         values = json.loads(text, parse_constant=_refuse_constant)
@@ -131,7 +132,7 @@ def parse_manifest(text: str, path: PathLike) -> BundleManifest:
 
 
 def read_manifest(folder: PathLike) -> BundleManifest:
-    """Reads the manifest of an unpacked bundle without looking at the other files; see `parse_manifest`."""
+    """Reads the manifest of an unpacked bundle without checking the other files; see `parse_manifest`."""
     path = Path(folder) / MANIFEST
     try:
         return parse_manifest(path.read_bytes().decode("utf-8"), path)
@@ -143,9 +144,9 @@ def read_manifest(folder: PathLike) -> BundleManifest:
 
 
 def verify_folder(folder: PathLike) -> BundleManifest:
-    """Holds every file of an unpacked bundle against the manifest.
+    """Checks every file of an unpacked bundle against the manifest.
 
-    What the device wrote into `DEVICE_FOLDER` is not the bundle's and is left alone.
+    Files that the device wrote into `DEVICE_FOLDER` are not part of the bundle and are ignored.
 
     Raises:
         BadBundleError: The manifest is damaged or altered, or files are missing, altered, or do not belong there.
@@ -157,12 +158,12 @@ def verify_folder(folder: PathLike) -> BundleManifest:
 
 
 def problems_of(manifest: BundleManifest, present: Mapping[str, int], digest: Callable[[str], str]) -> List[str]:
-    """What is wrong with the files that are there; empty where nothing is.
+    """Lists the problems of the files that exist; empty if there are none.
 
     Args:
-        manifest: What should be there.
-        present: Size of every file that is there, by path, manifest and ``SHA256SUMS`` included.
-        digest: The SHA-256 of a file that is there.
+        manifest: The files that should exist.
+        present: Size of every existing file by path, manifest and ``SHA256SUMS`` included.
+        digest: Returns the SHA-256 of an existing file.
     """
     found = []
     sums = sums_text(manifest).encode("utf-8")
@@ -180,17 +181,17 @@ def problems_of(manifest: BundleManifest, present: Mapping[str, int], digest: Ca
 
 
 def sums_text(manifest: BundleManifest) -> str:
-    """``SHA256SUMS`` of a bundle: what ``sha256sum --check`` reads, sorted by path, the manifest first."""
+    """``SHA256SUMS`` of a bundle, for ``sha256sum --check``: sorted by path, the manifest first."""
     digest = hashlib.sha256(manifest.to_text().encode("utf-8")).hexdigest()
     lines = [f"{digest}  {MANIFEST}\n", *(f"{item.sha256}  {item.path}\n" for item in manifest.files)]
     return "".join(lines)
 
 
 def refuse_problems(place: PathLike, problems: List[str]) -> None:
-    """Refuses a bundle with problems; the message names the first few.
+    """Rejects a bundle with problems; the message lists the first few.
 
     Raises:
-        BadBundleError: There are some.
+        BadBundleError: There are problems.
     """
     if problems:
         rest = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
@@ -246,14 +247,14 @@ def _file(entry: Any) -> BundleFile:  # noqa: ANN401 - from JSON
 
 
 def _typed(values: Mapping[str, Any], key: str, kind: type) -> Any:  # noqa: ANN401 - from JSON
-    """A value of exactly this type; True is no number."""
+    """Returns a value of exactly this type; True is not a number."""
     if type(values[key]) is not kind:
         raise TypeError(f"{key} is no {kind.__name__}")
     return values[key]
 
 
 def _refuse_constant(name: str) -> None:
-    """JSON has no NaN and no Infinity; Python's reader takes them."""
+    """JSON has no NaN and no Infinity, but Python's reader accepts them."""
     raise ValueError(f"{name} is no number")
 
 
@@ -261,7 +262,7 @@ def _safe_path(path: Any) -> str:  # noqa: ANN401 - from JSON
     """A path that stays inside the bundle's folder.
 
     Raises:
-        ValueError: It does not, or is no path in the plain form that bundles use.
+        ValueError: It does not, or is not in the normalised form that bundles use.
     """
     if not is_safe_path(path):
         raise ValueError(f"{path!r} is no path inside the bundle")
@@ -269,7 +270,7 @@ def _safe_path(path: Any) -> str:  # noqa: ANN401 - from JSON
 
 
 def is_safe_path(path: Any) -> bool:  # noqa: ANN401 - whatever an archive or a manifest says
-    """Whether a path is relative, has no ``.`` or ``..`` in it, and would mean the same on every system."""
+    """Whether a path is relative, contains no ``.`` or ``..``, and means the same on every system."""
     if not isinstance(path, str) or not path or len(path) > 1024 or re.search(r"[\x00-\x1f\x7f\\:]", path):
         return False
     return all(part not in ("", ".", "..") for part in path.split("/"))

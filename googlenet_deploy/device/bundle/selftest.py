@@ -1,8 +1,8 @@
-"""The self-test of an unpacked bundle: what runs here gives the answers that the workstation gave.
+"""The self-test of an unpacked bundle: checks that this device gives the same answers as the workstation.
 
-Four kinds of checks, in order: every file is the one that was packed; images are prepared here as they were there; each
-model, and the engine that was built here, gives the recorded scores on the recorded pixels within the stated distance;
-and from an image file to its class the answer is the same.
+There are four kinds of checks, in this order: every file is unchanged; images are preprocessed here as on the
+workstation; each model, and the engine that was built here, reproduces the recorded scores on the recorded pixels
+within the tolerance; and each image file gets the same class end to end.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ NOTHING_RUNS = "build the engine with ./build.sh, or install ONNX Runtime: pip3 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was held against the workstation.
+    """The result of one check.
 
     Attributes:
-        name: What.
-        ok: Whether it holds; None where it could not be checked, which `text` explains.
-        text: What was found.
+        name: What was checked.
+        ok: Whether it passed; None if it could not be checked, as `text` explains.
+        text: The finding.
     """
 
     name: str
@@ -61,11 +61,11 @@ def self_test(folder: PathLike, *, files_only: bool = False, engine: Optional[st
 
     Args:
         folder: The unpacked bundle.
-        files_only: Check the files and the preparation of images, and run no model.
-        engine: The engine that was built here; ``on-device/model.engine`` where None, if there is one.
+        files_only: Check the files and the preprocessing only, without running a model.
+        engine: The engine that was built here; None uses ``on-device/model.engine`` if that exists.
 
     Returns:
-        The checks in their order; the test has failed where one of them is not `ok`, None apart.
+        The checks in order; the test has failed if `ok` is False for one of them.
 
     Raises:
         BadBundleError: A file is missing or altered, or the bundle has no self-test.
@@ -93,7 +93,7 @@ def self_test(folder: PathLike, *, files_only: bool = False, engine: Optional[st
 
 
 def failed(checks: List[Check]) -> List[Check]:
-    """The checks that do not hold."""
+    """The checks that failed."""
     return [check for check in checks if check.ok is False]
 
 
@@ -157,7 +157,7 @@ def _check_model(root: Path, model: GoldenModel, file: str, golden: Golden, pixe
 def _scores(
     runner: Runner, root: Path, golden: Golden, pixels: NDArray[np.uint8]
 ) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scores on the recorded pixels, and on those that are prepared here from the files."""
+    """Scores on the recorded pixels, and on pixels preprocessed here from the files."""
     spec = runner.metadata.preprocessing
     if spec is None:
         raise BadBundleError(runner.path, "does not say how its images are prepared")
