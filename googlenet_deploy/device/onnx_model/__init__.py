@@ -1,1 +1,1 @@
-"""ONNX files without the onnx package: read, edited, and what they say about themselves."""
+"""ONNX files without the onnx package: reading, checking, editing and metadata."""

@@ -1,4 +1,4 @@
-"""Scales per channel: how a vector multiplies an array along one of its axes."""
+"""Per-channel scales: multiplying an array by a vector along one of its axes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 
 def along_axis(values: NDArray[Any], rank: int, axis: int) -> NDArray[Any]:
-    """A vector shaped so that it broadcasts along one axis of an array; a single value broadcasts everywhere.
+    """Reshapes a vector so that it broadcasts along one axis of an array; a single value broadcasts everywhere.
 
     Args:
-        values: One value per position on the axis, or a single one.
+        values: One value per position on the axis, or a single value.
         rank: Number of dimensions of the array.
         axis: The axis; may be negative.
     """

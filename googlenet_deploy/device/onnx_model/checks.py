@@ -1,8 +1,8 @@
-"""The gate: a model's structure is checked before any library or rewriting sees it.
+"""The gate: checks a model's structure before any library or rewriting sees it.
 
-Libraries hang on a cycle, follow a recursive function until the stack ends, or allocate whatever a dimension asks for.
-What passes here is sorted, has the inputs and outputs that its operators have, bounded sizes, and constants whose bytes
-fit their shapes.
+Libraries hang on a cycle, follow a recursive function until the stack overflows, or allocate whatever a dimension asks
+for. A model that passes has sorted nodes, the right number of inputs and outputs for every operator, bounded sizes and
+constants whose bytes fit their shapes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from googlenet_deploy.device.specification import LARGEST_SIDE
 from googlenet_deploy.device.text import printable
 
 OLDEST_OPSET = 7
-# Far above what classifiers have, and far below what fills a memory.
+# Far above what classifiers need, and far below what exhausts memory.
 LARGEST_DIMENSION = 2**31 - 1
 LARGEST_INPUT = 2**28  # values of one batch
 LARGEST_SPARSE = 2**28
-LARGEST_RANK = 32  # NumPy's before 2.0
+LARGEST_RANK = 32  # NumPy's limit before 2.0
 LARGEST_NODES = 200_000  # with functions expanded
 LONGEST_LIST = 100_000
 NEWEST_CUSTOM_OPSET = 10_000
-# Least and most of attributes that decide how much memory an operator takes.
+# Minimum and maximum of attributes that determine how much memory an operator uses.
 _BOUNDS = {
     "kernel_shape": (1, LARGEST_SIDE),
     "strides": (1, LARGEST_SIDE),
@@ -59,10 +59,10 @@ _WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
 
 
 def check_structure(model: Model) -> None:
-    """Checks all that does not depend on the purpose of the model.
+    """Checks everything that does not depend on the model's purpose.
 
     Raises:
-        ValueError: It is damaged; the message says in which respect.
+        ValueError: The model is damaged; the message explains how.
     """
     if model.graph is None:
         raise ValueError("it has no graph")
@@ -102,7 +102,7 @@ def _functions(functions: Iterable[Function]) -> Dict[str, Function]:
 
 
 def _check_recursion(graph: Graph, functions: Dict[str, Function]) -> None:
-    """Refuses functions that call themselves, and expansions to more nodes than any model has."""
+    """Rejects functions that call themselves, and functions that expand to more nodes than any model has."""
     sizes: Dict[str, int] = {}
     pending: Set[str] = set()
 
@@ -136,7 +136,7 @@ def all_nodes(graph: Graph) -> Iterator[NodeMessage]:
 
 
 def all_tensors(graph: Graph) -> Iterator[TensorMessage]:
-    """The constants of a graph and of its subgraphs, those in attributes too."""
+    """The constants of a graph and of its subgraphs, including those in attributes."""
     yield from graph.initializers
     for node in graph.nodes:
         for attribute in node.attributes:
@@ -148,7 +148,7 @@ def all_tensors(graph: Graph) -> Iterator[TensorMessage]:
 def _check_graph(
     graph: Graph, outer: Set[str], outputs: Sequence[str], opset: int, functions: Dict[str, Function]
 ) -> None:
-    """Checks names and edges, each node, constants and stated shapes; subgraphs with their nodes."""
+    """Checks names, edges, nodes, constants and stated shapes; subgraphs are checked with their nodes."""
     _check_constants(graph)
     own = _named(graph)
     known = outer | own
@@ -194,7 +194,7 @@ def _explain_missing(graph: Graph, known: Set[str], node: NodeMessage, missing: 
     reads = f"node {printable(node.label)} reads {printable(missing)}"
     if missing not in makers:
         return f"{reads}, which nothing makes"
-    # What is left when all that can be computed has been computed is on a cycle, or reads what is.
+    # Nodes that remain after everything computable has been computed are on a cycle, or depend on one.
     left, known = list(graph.nodes), set(known)
     while True:
         ready = [item for item in left if all(not name or name in known or name not in makers for name in item.inputs)]
@@ -215,7 +215,7 @@ def _check_node(node: NodeMessage, opset: int, functions: Dict[str, Function]) -
         _check_count(label, "inputs", len(node.inputs), (0, len(function.inputs)))
         _check_count(label, "outputs", len(node.outputs), (1, len(function.outputs)))
     elif ":" not in node.operator:
-        # TensorRT's plugins have no domain of their own, so an unknown operator is left to the libraries.
+        # TensorRT's plugins are in the default domain, so unknown operators are left to the libraries.
         arity = arity_of(node.operator, opset) or ANY_ARITY
         _check_count(label, "inputs", len(node.inputs), arity.inputs)
         _check_count(label, "outputs", len(node.outputs), arity.outputs)
@@ -262,7 +262,7 @@ def _check_attributes(node: NodeMessage, label: str) -> None:
 
 
 def _check_window(node: NodeMessage, label: str) -> None:
-    """Padding by more than the window only makes memory full of zeros."""
+    """Rejects padding larger than the window, which would only fill memory with zeros."""
     values = {item.name: item.integers for item in node.attributes}
     kernel, pads = values.get("kernel_shape", ()), values.get("pads", ())
     if not pads or not kernel:
@@ -276,7 +276,7 @@ def _check_window(node: NodeMessage, label: str) -> None:
 
 
 def check_tensor(tensor: TensorMessage, label: str = "") -> None:
-    """Checks that a constant's bytes fit its shape; what is in another file is checked where that is read.
+    """Checks that a constant's bytes fit its shape; external data is checked when it is read.
 
     Raises:
         ValueError: They do not.
@@ -304,7 +304,7 @@ def check_tensor(tensor: TensorMessage, label: str = "") -> None:
 
 
 def byte_size(tensor: TensorMessage) -> int:
-    """Bytes of a constant's values by its shape and type; types of less than a byte are packed."""
+    """Size of a constant's values in bytes, by its shape and type; types smaller than a byte are packed."""
     return -(-_product(tensor.dims) * _BITS[tensor.data_type] // 8)
 
 

@@ -1,4 +1,4 @@
-"""Changing an ONNX graph without the onnx package: nodes and constants can be read, replaced and added.
+"""Edits an ONNX graph without the onnx package: nodes and constants can be read, replaced and added.
 
 Everything that is not changed keeps its bytes. Field numbers are those of ``onnx/onnx.proto`` (onnx 1.x).
 """
@@ -34,7 +34,7 @@ _CODES = {"<f4": 1, "|u1": 2, "|i1": 3, "<i4": 6, "<i8": 7, "<f2": 10}
 
 @dataclass
 class EditableNode:
-    """A node; its attributes stay as they are in the file."""
+    """A node; its attributes are kept as they are in the file."""
 
     operator: str
     inputs: List[str]
@@ -43,16 +43,16 @@ class EditableNode:
     parts: List[Attribute] = field(default_factory=list)
 
     def attribute(self, name: str, default: AttributeValue) -> AttributeValue:
-        """An attribute that is an integer, a number, or a list of integers."""
+        """The value of an attribute that is an integer, a float or a list of integers."""
         value = next((part.value for part in self.parts if part.name == name), None)
         return default if value is None else value
 
     def attributes(self) -> List[Attribute]:
-        """The attributes alone, to be given to another node."""
+        """The serialised attributes, for another node."""
         return list(self.parts)
 
     def all_inputs(self) -> List[str]:
-        """The tensors that it reads, those that its subgraphs read from outside too."""
+        """The tensors that it reads, including the outer tensors that its subgraphs read."""
         return [*self.inputs, *(name for part in self.parts for graph in part.graphs for name in _read_in(graph))]
 
 
@@ -63,10 +63,10 @@ class EditableGraph:
         model: A valid ONNX model, as bytes or parsed.
 
     Attributes:
-        nodes: In an order in which they can be executed.
+        nodes: The nodes in execution order.
         opset: Version of the default operator set.
         outputs: Names of the graph's outputs.
-        external: Whether constants are in other files, so that the model's bytes are not all of it.
+        external: Whether constants are in other files, so that the model's bytes are incomplete.
 
     Raises:
         ValueError: It is damaged.
@@ -84,7 +84,7 @@ class EditableGraph:
         self.external = any(tensor.external is not None for tensor in graph.initializers)
 
     def constant(self, name: str) -> Optional[NDArray[np.generic]]:
-        """The value of an initializer; None where there is none of that name, or it is stored in another way."""
+        """The value of an initializer; None if there is none of that name, or it is stored in another way."""
         if name in self._added:
             return self._added[name]
         tensor = self._constants.get(name)
@@ -95,23 +95,23 @@ class EditableGraph:
         return name in self._added or name in self._constants
 
     def constant_shape(self, name: str) -> Tuple[int, ...]:
-        """The shape of an initializer; () where there is none of that name."""
+        """The shape of an initializer; () if there is none of that name."""
         if name in self._added:
             return self._added[name].shape
         tensor = self._constants.get(name)
         return () if tensor is None else tensor.dims
 
     def add_constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """Adds an initializer, or replaces the one of that name; gives the name."""
+        """Adds an initializer, or replaces the one of that name; returns the name."""
         self._added[name] = value
         return name
 
     def producers(self) -> Dict[str, EditableNode]:
-        """Each tensor's node."""
+        """The node that produces each tensor."""
         return {name: node for node in self.nodes for name in node.outputs if name}
 
     def consumers(self) -> Dict[str, List[EditableNode]]:
-        """Each tensor's readers, in the graph's order; a node that reads it twice is there twice."""
+        """The nodes that read each tensor, in the graph's order; a node that reads it twice is listed twice."""
         found: Dict[str, List[EditableNode]] = {}
         for node in self.nodes:
             for name in node.all_inputs():
@@ -119,12 +119,12 @@ class EditableGraph:
         return found
 
     def add_output(self, name: str) -> None:
-        """Makes a tensor an output too; its type is left to be inferred."""
+        """Makes a tensor an additional output; its type is left to inference."""
         self._others.append(Field(_OUTPUT, BYTES, memoryview(encode(1, name))))
         self.outputs.append(name)
 
     def serialize(self) -> bytes:
-        """The changed model; constants that nothing reads are left out, and so are types of inner tensors."""
+        """Serialises the changed model, without unused constants and without the types of inner tensors."""
         read = {name for node in self.nodes for name in node.all_inputs()} | set(self.outputs)
         parts = [encode(_NODE, _write_node(node)) for node in self.nodes]
         parts += [encode_field(part) for part in self._others]
@@ -143,14 +143,14 @@ def node(
     outputs: Iterable[str],
     attributes: Optional[Mapping[str, AttributeValue]] = None,
 ) -> EditableNode:
-    """A new node, named after its first output."""
+    """Makes a new node, named after its first output."""
     made = list(outputs)
     parts = [_new_attribute(name, value) for name, value in (attributes or {}).items()]
     return EditableNode(operator, list(inputs), made, f"{made[0]}/{operator}", parts)
 
 
 def write_tensor(name: str, value: NDArray[np.generic]) -> bytes:
-    """A TensorProto."""
+    """Serialises an array as a TensorProto."""
     dims = b"".join(encode(1, size) for size in value.shape)
     plain = np.ascontiguousarray(value, np.dtype(value.dtype).newbyteorder("<"))
     return dims + encode(2, _CODES[plain.dtype.str]) + encode(8, name) + encode(9, plain.tobytes())
@@ -161,7 +161,7 @@ def _editable(item: NodeMessage) -> EditableNode:
 
 
 def _read_in(graph: Graph) -> List[str]:
-    """Everything that a subgraph and those inside it read; names of their own do no harm."""
+    """Everything that a subgraph and those inside it read; names defined inside are included, which is harmless."""
     found = [value.name for value in graph.outputs]
     for item in graph.nodes:
         found += item.inputs

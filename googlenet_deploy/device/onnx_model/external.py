@@ -1,7 +1,7 @@
-"""A model whose weights are in other files, as one: PyTorch's exporter writes them to ``X.onnx.data`` by default.
+"""Loads external data into the model: PyTorch's exporter writes weights to ``X.onnx.data`` by default.
 
-Everything that follows works on the whole model's bytes, so no library looks for data files by itself: some of them
-would take a file of the same name in the current folder.
+All later steps work on the bytes of the complete model, so no library looks for data files itself: some libraries would
+read a file of the same name in the current folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from googlenet_deploy.device.onnx_model.protobuf import Field, encode, encode_fi
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
 
-# Protobuf's own limit for one message.
+# Protobuf's limit for one message.
 LARGEST_MODEL = 2**31 - 1
 _DIMENSION_VALUE = 1
 # The fields of each message that lead to tensors and to stated shapes.
@@ -41,26 +41,27 @@ _Change = Callable[[memoryview], bytes]
 
 
 def with_data(content: bytes, path: PathLike) -> bytes:
-    """The model with the values of all data files in it.
+    """Returns the model with the values of all its data files.
 
     Raises:
-        BadModelError: A data file is missing, too short, no file, or outside the model's folder; or all is too large.
+        BadModelError: A data file is missing, too short, not a file, or outside the model's folder; or the model with
+            all its data is too large.
     """
     reader = _DataFiles(path, len(content))
     return _rewritten(memoryview(content), "model", {"tensor": reader.inlined})
 
 
 def with_open_dimensions(content: bytes) -> bytes:
-    """The model with every dimension below 1 of its inputs and outputs, and below 0 elsewhere, left open."""
+    """Opens every dimension that is below 1 in the model's inputs and outputs, and below 0 elsewhere."""
     changes = {
         "dimension": lambda message: _opened(message, 1),
-        "inner dimension": lambda message: _opened(message, 0),  # tensors inside may be empty
+        "inner dimension": lambda message: _opened(message, 0),  # inner tensors may be empty
     }
     return _rewritten(memoryview(content), "model", changes)
 
 
 def data_file(path: PathLike, location: str) -> Path:
-    """Where a data file is: in the folder of the model, or of the file that the model is a link to.
+    """The path of a data file: in the folder of the model, or of the file that the model links to.
 
     Raises:
         BadModelError: The location is outside that folder.
@@ -79,7 +80,7 @@ class _DataFiles:
         self.path, self.total = path, size
 
     def inlined(self, message: memoryview) -> bytes:
-        """A TensorProto with its values."""
+        """A TensorProto with its external values stored in it."""
         tensor = parse_tensor(message)
         if tensor.external is None:
             return bytes(message)

@@ -1,7 +1,7 @@
-"""Reading an ONNX file without the onnx package: one gate, through which every model goes before anything else sees it.
+"""Reads ONNX files without the onnx package: the gate that every model must pass before anything else sees it.
 
-`read_model` gives a file's whole content, data files included, once it is checked; `read_onnx` what the engine builder
-and the bundles must know of it.
+`read_model` returns the checked content of a file, data files included; `read_onnx` returns what the engine builder and
+the bundles need to know about it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Node:
     """One node.
 
     Attributes:
-        name: Its name; "" where the exporter gave none.
-        operator: Its operator, with the domain where that is not the default one.
+        name: Its name; "" if the exporter set none.
+        operator: Its operator, with the domain unless that is the default one.
         inputs: Tensors that it reads.
-        outputs: Tensors that it makes.
-        integers: Its attributes that are integers or lists of them.
+        outputs: Tensors that it produces.
+        integers: Its attributes that are integers or lists of integers.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Node:
     integers: Tuple[Tuple[str, Tuple[int, ...]], ...] = ()
 
     def ints(self, attribute: str) -> Tuple[int, ...]:
-        """An attribute's integers; empty where the node does not have it."""
+        """An attribute's integers; empty if the node does not have the attribute."""
         return next((values for name, values in self.integers if name == attribute), ())
 
 
@@ -55,10 +55,10 @@ class OnnxHeader:
     Attributes:
         opset: Version of the default operator set.
         nodes: All nodes, in the graph's order.
-        inputs: Inputs that are no initializers.
+        inputs: Inputs that are not initializers.
         outputs: Outputs.
         initializers: Element type of every initializer, by name.
-        metadata: What the toolkit stored in it; empty for models of other tools.
+        metadata: The toolkit's metadata; empty for models from other tools.
     """
 
     opset: int
@@ -70,14 +70,14 @@ class OnnxHeader:
 
     @property
     def quantized(self) -> bool:
-        """Whether it holds QuantizeLinear or DequantizeLinear."""
+        """Whether it contains QuantizeLinear or DequantizeLinear."""
         return any(node.operator in ("QuantizeLinear", "DequantizeLinear") for node in self.nodes)
 
     @property
     def float_type(self) -> str:
-        """Type of the weights that compute in floating point: "float16" or "bfloat16" where there are some.
+        """Type of the floating-point weights: "float16" or "bfloat16" if the model has any.
 
-        Biases and scales of a quantised model count, since they decide the type that a strongly typed build uses.
+        Biases and scales of a quantised model count, since they determine the type that a strongly typed build uses.
         """
         for dtype in ("float16", "bfloat16"):
             if dtype in self.initializers.values():
@@ -96,8 +96,8 @@ class OnnxFile:
 
     Attributes:
         path: The file.
-        content: The whole model in one piece: with the values of its data files, and open dimensions where the file
-            has one below 1. The file's own bytes where neither is the case.
+        content: The complete model: with the values of its data files, and with open dimensions in place of those
+            below 1. If neither applies, the file's bytes.
         model: Its messages.
         external: Whether some of its values are in other files.
     """
@@ -109,10 +109,10 @@ class OnnxFile:
 
     @cached_property
     def header(self) -> OnnxHeader:
-        """What it says about itself.
+        """The model's header.
 
         Raises:
-            BadModelError: Its metadata is damaged, or its preprocessing makes other images than its input takes.
+            BadModelError: Its metadata is damaged, or its preprocessing does not fit its input.
         """
         return _header(self.model, self.path)
 
@@ -122,10 +122,10 @@ def read_model(path: PathLike, *, repairable: bool = False) -> OnnxFile:
 
     Args:
         path: The file.
-        repairable: Let scales pass that make no sense, for who reports and replaces them.
+        repairable: Accept invalid scales, for callers that report and replace them.
 
     Raises:
-        BadModelError: It cannot be read, is truncated, is no ONNX model or an inconsistent one, asks for more memory
+        BadModelError: It cannot be read, is truncated, is not an ONNX model or an inconsistent one, needs more memory
             than any classifier, or its external data is missing, too short or outside its folder.
     """
     content = _read(path)
@@ -141,19 +141,19 @@ def read_model(path: PathLike, *, repairable: bool = False) -> OnnxFile:
 
 
 def read_onnx(path: PathLike) -> OnnxHeader:
-    """The header of an ONNX file; see `read_model`."""
+    """Reads the header of an ONNX file; see `read_model`."""
     return read_model(path).header
 
 
 def parse_onnx(content: bytes, path: str) -> OnnxHeader:
-    """The same from bytes, whose external data is not looked at; `path` is for the messages."""
+    """Like `read_onnx`, but from bytes, and without reading external data; `path` is for messages."""
     model = _parse(content, path)
     _check_scales(model, path, repairable=False)
     return _header(model, path)
 
 
 def model_sha256(path: PathLike) -> str:
-    """Hash of a model: of its file, or of file and data where an ONNX file has its values in other files.
+    """Hash of a model: of its file, or of the file and its data for ONNX models with external data.
 
     Raises:
         BadModelError: Its external data cannot be read.
@@ -219,7 +219,7 @@ def _graphs(model: Model) -> Tuple[Graph, ...]:
 
 
 def _has_open_numbers(model: Model) -> bool:
-    """Whether a stated dimension is a number, but open: below 1 outside, below 0 inside, where tensors may be empty."""
+    """Whether a dimension is stated as a number that means open: below 1 for inputs and outputs, below 0 elsewhere."""
     return any(
         isinstance(size, int) and size < least
         for graph in _every_graph(_graphs(model))
@@ -252,7 +252,7 @@ def _node(item: NodeMessage) -> Node:
 
 
 def _check_preprocessing(inputs: Tuple[Value, ...], metadata: ModelMetadata, path: str) -> None:
-    """Refuses a stored preprocessing that makes other images than the model takes."""
+    """Rejects a stored preprocessing that does not fit the model's input."""
     spec = metadata.preprocessing
     if spec is None or len(inputs) != 1 or len(inputs[0].shape) != 4:
         return

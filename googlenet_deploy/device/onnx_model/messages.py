@@ -1,8 +1,8 @@
-"""The parser of ONNX files: a model's messages as plain values, without the onnx package.
+"""Parses ONNX files into plain values, without the onnx package.
 
-Every reader of ONNX bytes on the device uses it: the header, the checks, and the graph that can be edited. Field
-numbers are those of ``onnx/onnx.proto`` (onnx 1.x; they never change). Weights are not copied: tensors refer to the
-file's bytes.
+Everything on the device that reads ONNX files uses it: the header, the checks, and the editable graph. Field numbers
+are those of ``onnx/onnx.proto`` (onnx 1.x; they never change). Weights are not copied: tensors refer to the file's
+bytes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ DATA_TYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
     10: "float16", 11: "float64", 16: "bfloat16", 17: "float8_e4m3fn", 22: "int4",
 }  # fmt: skip
-DEEPEST = 16  # subgraphs in subgraphs; real models have two or three
+DEEPEST = 16  # levels of nested subgraphs; real models have two or three
 _EXTERNAL = 1  # TensorProto.DataLocation
 # AttributeProto.type
 FLOAT, INT, INTS = 1, 2, 7
 _LISTS = (6, 7, 8, 9, 10, 12, 14)
-# AttributeProto's fields with values, each of the type 1, 2, 3, ... in this order.
+# AttributeProto's value fields, for the types 1, 2, 3, ... in this order.
 _VALUE_FIELDS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 22, 23, 14, 15)
 Dimension = Union[int, str, None]
 
 
-_CONTINUED = bytes(range(0x80, 0x100))  # bytes of a varint that others follow
+_CONTINUED = bytes(range(0x80, 0x100))  # varint bytes that are followed by another
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class TensorMessage:
         name: Its name.
         dims: Its shape, as the file states it.
         data_type: Its type as a number; see `DATA_TYPES`.
-        raw: Its values as little-endian bytes; None where they are stored as numbers.
-        stored: The values' numbers, as ``(field, bytes or values)``, where they are not in `raw`.
-        external: Where its values are in another file, that place's entries (location, offset, length); else None.
-        message: The whole message.
+        raw: Its values as little-endian bytes; None if they are stored as numbers.
+        stored: Its values as ``(field, bytes or values)`` if they are stored as numbers.
+        external: The entries (location, offset, length) of external data; None if the values are in this file.
+        message: The complete message.
     """
 
     name: str
@@ -63,14 +63,14 @@ class Attribute:
 
     Attributes:
         name: Its name.
-        kind: Its type as a number, such as `FLOAT`, `INT` or `INTS`; 0 where the file does not say.
-        number: Its value where it is one number with a fraction.
-        integers: Its values where they are integers.
-        tensors: Its values where they are tensors.
-        graphs: Its values where they are graphs.
-        message: The whole message.
-        present: Numbers of the fields that hold values.
-        reference: The name of the function's attribute that it stands for; "" for one with a value.
+        kind: Its type as a number, such as `FLOAT`, `INT` or `INTS`; 0 if the file does not state it.
+        number: Its value if it is a float.
+        integers: Its values if they are integers.
+        tensors: Its values if they are tensors.
+        graphs: Its values if they are graphs.
+        message: The complete message.
+        present: Numbers of the fields that contain values.
+        reference: Name of the function attribute that it refers to; "" if it has a value of its own.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Attribute:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether its value is of the type that it states."""
+        """Whether its value has the stated type."""
         if self.reference:
             return not self.present
         if not 1 <= self.kind <= len(_VALUE_FIELDS):
@@ -95,7 +95,7 @@ class Attribute:
 
     @property
     def value(self) -> Optional[Union[int, float, Tuple[int, ...]]]:
-        """An integer, a number or a list of integers; None for all other types."""
+        """An integer, a float or a list of integers; None for all other types."""
         if self.kind == FLOAT:
             return self.number
         if self.kind == INT:
@@ -105,7 +105,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class NodeMessage:
-    """A NodeProto; `operator` has the domain in front where that is not the default one."""
+    """A NodeProto; `operator` is prefixed with the domain unless that is the default one."""
 
     name: str
     operator: str
@@ -119,16 +119,17 @@ class NodeMessage:
 
     @property
     def label(self) -> str:
-        """Its name, or its operator where it has none."""
+        """Its name, or its operator if it has no name."""
         return self.name or self.operator
 
 
 @dataclass(frozen=True)
 class Value:
-    """An input or output: name, element type as NumPy names it, and shape.
+    """An input or output: name, NumPy element type, and shape.
 
-    A dimension is a number of at least 1, the name of an open one, or None for any other open one. `stated` has the
-    numbers as the file states them; a file's dimension below 1 is an open one (Paddle, CNTK and MXNet wrote -1 or 0).
+    A dimension is a number of at least 1, the name of an open dimension, or None for an unnamed open dimension.
+    `stated` has the numbers as stated in the file; a stated dimension below 1 is open (Paddle, CNTK and MXNet wrote -1
+    or 0).
     """
 
     name: str
@@ -145,10 +146,10 @@ class Graph:
         nodes: In the file's order.
         initializers: Constants.
         sparse: Sparse constants: shape, values and indices.
-        inputs: All inputs, those that are initializers too.
+        inputs: All inputs, including those that are initializers.
         outputs: Outputs.
         values: Stated types of inner tensors.
-        others: All other fields, as they are.
+        others: All other fields, unchanged.
     """
 
     nodes: Tuple[NodeMessage, ...] = ()
@@ -176,11 +177,11 @@ class Model:
 
     Attributes:
         ir_version: Version of the file format.
-        graph: The graph; None where there is none.
+        graph: The graph; None if there is none.
         opsets: Each operator set's domain ("" for the default one) and version, in the file's order.
         properties: ``metadata_props``.
         functions: Model-local operators.
-        others: All fields but the graph, as they are.
+        others: All fields except the graph, unchanged.
     """
 
     ir_version: int
@@ -192,7 +193,7 @@ class Model:
 
     @property
     def opset(self) -> int:
-        """Version of the default operator set; 0 where there is none."""
+        """Version of the default operator set; 0 if there is none."""
         return next((version for domain, version in reversed(self.opsets) if not domain), 0)
 
 
@@ -200,7 +201,7 @@ def parse_model(content: Union[bytes, memoryview]) -> Model:
     """Parses a ModelProto.
 
     Raises:
-        ValueError: It is damaged, or is none.
+        ValueError: It is damaged, or not a ModelProto.
     """
     grouped = _grouped(memoryview(content))
     graph = _only(grouped, 7)
@@ -215,7 +216,7 @@ def parse_model(content: Union[bytes, memoryview]) -> Model:
 
 
 def values_of(tensor: TensorMessage) -> Optional[NDArray[np.generic]]:
-    """A tensor's values in its shape; None where they are in another file or of a type that NumPy does not have.
+    """A tensor's values in its shape; None if they are external or of a type that NumPy does not have.
 
     Raises:
         ValueError: Their number does not fit the shape.
@@ -233,7 +234,7 @@ def values_of(tensor: TensorMessage) -> Optional[NDArray[np.generic]]:
 
 
 def stored_count(tensor: TensorMessage) -> int:
-    """How many numbers a tensor stores one by one, not as `raw` bytes."""
+    """How many values a tensor stores as numbers, not as `raw` bytes."""
     return sum(_count(item) for _, item in tensor.stored)
 
 
@@ -254,13 +255,13 @@ def _typed_values(tensor: TensorMessage, dtype: np.dtype[np.generic]) -> NDArray
             parts.append(np.frombuffer(_packed(item), plain))
         elif number != _STRINGS:
             wide = np.array(list(integers(item)), np.int64)
-            # float16 and bfloat16 are stored as the integers of their bits.
+            # float16 and bfloat16 are stored as integers with their bit patterns.
             parts.append(wide.astype("<u2").view(dtype) if dtype.kind == "f" else wide.astype(dtype))
     return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros(0, dtype)
 
 
 def _packed(item: Field) -> bytes:
-    """Numbers of 32 or 64 bits, packed or one."""
+    """Numbers of 32 or 64 bits, packed or single."""
     if item.wire_type in (FIXED32, FIXED64):
         return struct.pack("<I" if item.wire_type == FIXED32 else "<Q", item.value)
     return bytes(item.bytes())
@@ -274,7 +275,7 @@ def _count(item: Field) -> int:
         if len(item.value) % size:
             raise ValueError("a list of numbers ends in the middle of one")
         return len(item.value) // size
-    # Each varint ends with the one byte below 128.
+    # Each varint ends with its only byte below 128.
     return len(bytes(item.value).translate(None, _CONTINUED))
 
 
@@ -286,7 +287,7 @@ def _grouped(message: memoryview) -> Dict[int, List[Field]]:
 
 
 def _only(grouped: Dict[int, List[Field]], number: int) -> Optional[Field]:
-    """A submessage that may be there once; protobuf would merge several, which no writer does on purpose."""
+    """A submessage that may occur only once; protobuf would merge several, but no writer does that on purpose."""
     found = grouped.get(number, [])
     if len(found) > 1:
         raise ValueError(f"field {number} is there {len(found)} times")
@@ -377,7 +378,7 @@ def _attribute(message: memoryview, depth: int) -> Attribute:
 
 
 def parse_tensor(message: memoryview) -> TensorMessage:
-    """A TensorProto.
+    """Parses a TensorProto.
 
     Raises:
         ValueError: It is damaged.
@@ -412,7 +413,7 @@ def _value(message: memoryview) -> Value:
 
 def _tensor_type(message: memoryview) -> Tuple[str, Tuple[Dimension, ...]]:
     kind = _only(_grouped(message), 1)
-    if kind is None:  # a sequence, map or optional: nothing that a classifier has
+    if kind is None:  # a sequence, map or optional, which classifiers do not have
         return "other", ()
     grouped = _grouped(kind.bytes())
     dtype = DATA_TYPES.get(_last_integer(grouped, 1), "other")
@@ -422,7 +423,7 @@ def _tensor_type(message: memoryview) -> Tuple[str, Tuple[Dimension, ...]]:
 
 
 def _dimension(message: memoryview) -> Dimension:
-    # A oneof: the last one that is written holds.
+    # A oneof: the last one written counts.
     found: Dimension = None
     for item in fields(message):
         if item.number == 1:

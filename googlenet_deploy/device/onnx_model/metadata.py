@@ -1,7 +1,7 @@
-"""What a model says about itself: the entries of ONNX ``metadata_props`` that the toolkit writes and reads.
+"""A model's metadata: the entries of ONNX ``metadata_props`` that the toolkit writes and reads.
 
-They are plain strings under the prefix ``googlenet_deploy.``, so any ONNX tool keeps them and ONNX Runtime
-hands them out without the onnx package.
+They are plain strings with the prefix ``googlenet_deploy.``, so any ONNX tool keeps them, and ONNX Runtime
+returns them without the onnx package.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError
 
 PREFIX = "googlenet_deploy."
-# The records that `train` leaves in a model: of the FP32 weights, and of quantisation-aware training.
+# The records that `train` stores in a model: on the FP32 weights, and on quantisation-aware training.
 TRAINING_RECORDS = ("training_record", "quantization_training")
 
-# What to do where a model that takes frames is not wanted: the resize goes in front of a finished model.
+# The remedy if a model that takes frames is not supported: the resize is added to a finished model.
 FRAMES_LAST = "use the model that it was made from; its INT8 form gets frames by export --onnx FILE --frame-input HxW"
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What travels inside a model.
+    """The toolkit's metadata in a model.
 
     Attributes:
-        architecture: Name of the network, such as "bvlc"; empty where it is not known.
-        preprocessing: How images are prepared; None for models of other tools.
-        class_names: One per logit; empty where they are not known.
-        class_ids: WordNet ids, one per logit, where the classes have them; else empty.
+        architecture: Name of the network, such as "bvlc"; empty if unknown.
+        preprocessing: How images are preprocessed; None for models from other tools.
+        class_names: One per logit; empty if unknown.
+        class_ids: WordNet ids, one per logit; empty if the classes have none.
         source_sha256: Hash of the weights that the model was made from.
-        extra: Further entries under the prefix (tool versions, verification, ...), without the prefix.
+        extra: Further entries with the prefix (tool versions, verification, ...); keys without the prefix.
     """
 
     architecture: str = ""
@@ -42,7 +42,7 @@ class ModelMetadata:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def to_properties(self) -> Dict[str, str]:
-        """The entries for ``metadata_props``, prefixed, sorted by key; empty ones are left out."""
+        """The entries for ``metadata_props``, prefixed and sorted by key; empty entries are left out."""
         values = dict(self.extra)
         values["architecture"] = self.architecture
         values["source_sha256"] = self.source_sha256
@@ -62,7 +62,7 @@ class ModelMetadata:
             path: The model's file, for the error message.
 
         Raises:
-            BadModelError: An entry is not what the toolkit writes.
+            BadModelError: An entry does not have the toolkit's format.
         """
         values = {key[len(PREFIX) :]: text for key, text in properties.items() if key.startswith(PREFIX)}
         preprocessing = values.pop("preprocessing", None)
@@ -80,7 +80,7 @@ class ModelMetadata:
 
 
 def trained_sparsity(entries: Mapping[str, str]) -> str:
-    """The pattern of zeros, such as "2:4", that training gave the weights; empty where there is none.
+    """The sparsity pattern, such as "2:4", that the weights were trained with; empty if there is none.
 
     Args:
         entries: `ModelMetadata.extra`.
@@ -100,7 +100,7 @@ def parse_names(text: str) -> Tuple[str, ...]:
     """Class names or ids from a JSON list of strings.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not such a list.
     """
     try:
         names = json.loads(text)

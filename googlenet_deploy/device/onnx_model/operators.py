@@ -1,8 +1,8 @@
-"""How many inputs and outputs each operator of the default operator set has, by version, and its attributes' types.
+"""Numbers of inputs and outputs of each operator in the default operator set, by version, and attribute types.
 
 Made from ``onnx.defs`` (onnx 1.23; a test compares them), since a device has no onnx package. An entry is the version
-from which it holds, then inputs and outputs as ``least..most``, most left out where there is no limit, and the
-attributes that it needs; "-" stands for an operator that this version no longer has.
+from which it applies, then inputs and outputs as ``least..most``, without ``most`` if there is no limit, and the
+required attributes; "-" means that the operator is removed in this version.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ NEWEST_OPSET, NEWEST_IR_VERSION = 28, 14
 
 
 class Arity(NamedTuple):
-    """Least and most inputs and outputs, None without a limit; and the attributes that it needs."""
+    """Least and most inputs and outputs, None without a limit; and the required attributes."""
 
     inputs: Tuple[int, Optional[int]]
     outputs: Tuple[int, Optional[int]]
@@ -24,7 +24,7 @@ ANY_ARITY = Arity((0, None), (1, None))
 
 
 def arity_of(operator: str, opset: int) -> Optional[Arity]:
-    """How many inputs and outputs an operator has in an operator set; None where the set does not have it."""
+    """How many inputs and outputs an operator has in an operator set; None if the set does not have it."""
     found: Optional[Arity] = None
     for version, arity in _table().get(operator, ()):
         if version <= opset:
@@ -33,7 +33,7 @@ def arity_of(operator: str, opset: int) -> Optional[Arity]:
 
 
 def attribute_kinds(name: str) -> Tuple[int, ...]:
-    """The types (``AttributeProto.type``) that an attribute of that name has; empty where no operator has it."""
+    """The types (``AttributeProto.type``) that an attribute of that name has; empty if no operator has it."""
     if not _KINDS:
         for line in _ATTRIBUTES.strip().splitlines():
             kinds, _, names = line.partition(": ")

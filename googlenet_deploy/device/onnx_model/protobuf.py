@@ -1,7 +1,7 @@
-"""Protocol Buffers' wire format, as far as ONNX needs it: read strictly, written in the order given.
+"""The part of the Protocol Buffers wire format that ONNX uses: strict reading, writing in the given order.
 
 Source: https://protobuf.dev/programming-guides/encoding/. A Jetson has neither onnx nor protobuf for Python, and
-nothing may disturb what JetPack installed, so the engine builder reads ONNX files with this.
+JetPack's installed packages must not be changed, so the engine builder reads ONNX files with this module.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Field(NamedTuple):
 
 
 def fields(message: memoryview) -> Iterator[Field]:
-    """The fields of a message, in the order in which they stand.
+    """Yields the fields of a message in the order of the file.
 
     Raises:
-        ValueError: The message is truncated or is none.
+        ValueError: The message is truncated or not a protobuf message.
     """
     position, end = 0, len(message)
     while position < end:
         key = message[position]
-        if key < 0x80:  # by far the most are of one byte
+        if key < 0x80:  # nearly all keys are a single byte
             position += 1
         else:
             key, position = _varint(message, position)
@@ -98,7 +98,7 @@ def integers(field: Field) -> Iterator[int]:
 
 
 def encode(number: int, value: Union[int, str, bytes, memoryview]) -> bytes:
-    """One field: an integer as varint, everything else as bytes."""
+    """Encodes one field: an integer as a varint, everything else as bytes."""
     if isinstance(value, int):
         return _encode_varint(number << 3 | VARINT) + _encode_varint(value & (1 << 64) - 1)
     data = value.encode("utf-8") if isinstance(value, str) else bytes(value)
@@ -106,7 +106,7 @@ def encode(number: int, value: Union[int, str, bytes, memoryview]) -> bytes:
 
 
 def encode_field(field: Field) -> bytes:
-    """The same bytes that a field was read from, but for varints that were longer than they need be."""
+    """Encodes a field to the bytes that it was read from, except that overlong varints become minimal."""
     if field.wire_type in _FIXED:
         return _encode_varint(field.number << 3 | field.wire_type) + struct.pack(_FIXED[field.wire_type], field.value)
     return encode(field.number, field.value)

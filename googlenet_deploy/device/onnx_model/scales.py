@@ -1,7 +1,7 @@
 """Scales and zero points of quantised operators, checked before anything computes with them.
 
-A scale of 0 divides by zero, a scale of another shape than the channels is taken for another axis: what libraries and
-rewritings make of such files differs from one to the next.
+A scale of 0 causes a division by zero, and a scale whose shape does not fit the channels is applied to another axis:
+libraries and rewritings handle such files differently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model
 from googlenet_deploy.device.text import printable
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-# Inputs that are scales, each with its zero point behind it; of both domains that have such operators.
+# Indices of scale inputs, each followed by its zero point; for both domains that have such operators.
 _SCALES = {
     QUANTIZE: (1,),
     DEQUANTIZE: (1,),
@@ -31,12 +31,12 @@ _SCALES = {
     "QLinearSigmoid": (1, 3),
 }
 _FLOATS, _DOUBLE = (1, 10, 16), 11
-# Opsets: scales of float16 and bfloat16; one per block; of another type than the values.
+# First opsets with float16 and bfloat16 scales; with one scale per block; with scales of another type than the values.
 _FIRST_HALF, _FIRST_BLOCKED, _FIRST_MIXED = 19, 21, 23
 
 
 class ScaleProblem(NamedTuple):
-    """A scale or zero point that makes no sense.
+    """An invalid scale or zero point.
 
     Attributes:
         node: The node that reads it.
@@ -56,7 +56,7 @@ class ScaleProblem(NamedTuple):
 
 
 def scale_problems(model: Model) -> Iterator[ScaleProblem]:
-    """All that is wrong with the scales and zero points that are constants, in the graph's order.
+    """Lists all problems of constant scales and zero points, in the graph's order.
 
     Raises:
         ValueError: A constant is damaged; see `checks.check_structure`.
@@ -68,7 +68,7 @@ def scale_problems(model: Model) -> Iterator[ScaleProblem]:
 
 
 def check_scales(model: Model) -> None:
-    """Refuses a model with such a problem.
+    """Rejects a model with an invalid scale or zero point.
 
     Raises:
         ValueError: It has one; the message names the first.
@@ -79,7 +79,7 @@ def check_scales(model: Model) -> None:
 
 
 def check_numbers(model: Model) -> None:
-    """Refuses constants that are NaN: one engine hands them on, another's Relu makes them 0.
+    """Rejects constants that are NaN: some engines propagate them, in others Relu turns them into 0.
 
     Raises:
         ValueError: There is one; the message names it.
@@ -127,7 +127,7 @@ def _scale_problems(
 def _type_problem(
     node: NodeMessage, index: int, scale: TensorMessage, constants: Dict[str, TensorMessage], opset: int
 ) -> str:
-    """A scale is float32, from opset 19 on of the values' type too; codes and zero point are of one type."""
+    """Checks that scales are float32, or from opset 19 the values' type, and zero points of the codes' type."""
     if scale.data_type not in (_FLOATS if opset >= _FIRST_HALF else _FLOATS[:1]):
         return f"is of type {DATA_TYPES.get(scale.data_type, 'unknown')}"
     values = constants.get(node.inputs[index - 1])
@@ -177,7 +177,7 @@ def _shape_problem(
 def _channel_problem(node: NodeMessage, index: int, size: int, shape: Optional[Tuple[int, ...]], *, pair: bool) -> str:
     if pair:
         return _axis_problem(node, size, shape)
-    # Of QLinearConv's inputs only the weights have a scale per channel; their axis is the first.
+    # Among QLinearConv's inputs only the weights have a scale per channel; their axis is the first.
     if node.operator == "QLinearConv" and (index != 4 or (shape is not None and shape[:1] != (size,))):
         return f"has {size} values, which its channels do not have"
     return ""
@@ -196,7 +196,7 @@ def _axis_problem(node: NodeMessage, size: int, shape: Optional[Sequence[int]]) 
 def _shape_of(
     node: NodeMessage, index: int, constants: Dict[str, TensorMessage], made: Dict[str, NodeMessage]
 ) -> Optional[Tuple[int, ...]]:
-    """Shape of the constant that the scale belongs to, through Q and DQ; None where it is not a constant."""
+    """Shape of the constant that the scale belongs to, traced through Q and DQ; None if it is not a constant."""
     name = node.inputs[index - 1]
     while name in made and made[name].operator in (QUANTIZE, DEQUANTIZE):
         name = made[name].inputs[0]

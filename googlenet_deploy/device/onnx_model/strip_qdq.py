@@ -1,8 +1,8 @@
-"""Takes QuantizeLinear and DequantizeLinear out of an ONNX model, for GPUs without INT8.
+"""Removes QuantizeLinear and DequantizeLinear from an ONNX model, for GPUs without INT8.
 
-TensorRT refuses such models there ("Networks with QuantizeLayer/DequantizeLayer layers require hardware with Int8
-support"). Stored INT8 weights become ``(value - zero point) * scale`` (ONNX's definition of DequantizeLinear);
-everything that is not about quantisation stays as it is.
+On such GPUs TensorRT rejects quantised models ("Networks with QuantizeLayer/DequantizeLayer layers require hardware
+with Int8 support"). Stored INT8 weights become ``(value - zero point) * scale`` (ONNX's definition of
+DequantizeLinear); everything else is unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def strip_quantization(model: bytes, path: str) -> Tuple[bytes, int]:
         The model without them, and how many nodes were removed.
 
     Raises:
-        BadModelError: A quantised constant is stored in a way that this does not read.
+        BadModelError: A quantised constant is stored in an unsupported way.
     """
     graph = EditableGraph(model)
     renamed: Dict[str, str] = {}
@@ -45,7 +45,7 @@ def strip_quantization(model: bytes, path: str) -> Tuple[bytes, int]:
     removed = len(graph.nodes) - len(kept)
     for item in kept:
         item.inputs = [renamed.get(name, name) for name in item.inputs]
-    # An output keeps its name, so what was dequantised for it is handed on.
+    # An output keeps its name, so the dequantised tensor is passed on to it.
     kept += [node("Identity", [renamed[name]], [name]) for name in graph.outputs if name in renamed]
     graph.nodes = kept
     return graph.serialize(), removed

@@ -1,4 +1,4 @@
-"""Models that were exported in training mode: their answers are random, or depend on the rest of the batch."""
+"""Detects models exported in training mode, whose answers are random or depend on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from googlenet_deploy.device.onnx_model.messages import Graph, Model, NodeMessag
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
 
-# From here on training is stated: by an attribute of BatchNormalization, by the third input of Dropout.
+# From these opsets on training mode is explicit: an attribute of BatchNormalization, the third input of Dropout.
 STATED_NORM, STATED_DROPOUT = 14, 12
 _REMEDY = "export the model after model.eval(), or let `export --onnx` write its inference form"
 
 
 def read_inference_model(path: PathLike) -> OnnxFile:
-    """Reads an ONNX file that is to be run or built; see `read_model`.
+    """Reads an ONNX file for running or building; see `read_model`.
 
     Raises:
-        BadModelError: See there; or the model was exported in training mode.
+        BadModelError: As for `read_model`; or the model was exported in training mode.
     """
     file = read_model(path)
     node = next(training_nodes(file.model), None)
@@ -31,7 +31,7 @@ def read_inference_model(path: PathLike) -> OnnxFile:
 
 
 def training_nodes(model: Model) -> Iterator[NodeMessage]:
-    """The nodes that compute as in training."""
+    """The nodes that are in training mode."""
     graph = model.graph
     for node in () if graph is None else graph.nodes:
         if node.operator == "BatchNormalization" and _norm_trains(node, model.opset):
