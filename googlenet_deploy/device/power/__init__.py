@@ -1,1 +1,1 @@
-"""Power meters behind one protocol, and energy integrated over a timed window, with its uncertainty."""
+"""Power meters with one interface, and energy integrated over a timed window, with its uncertainty."""

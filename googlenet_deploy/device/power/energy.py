@@ -1,7 +1,7 @@
 """Energy over a timed window, from the readings of a meter, with its uncertainty.
 
-Power readings are joined by straight lines and integrated (trapezoidal rule), cut exactly at the window's edges;
-readings of an energy counter are interpolated at the two edges and subtracted.
+Power readings are integrated by the trapezoidal rule, cut exactly at the window's edges; readings of an energy counter
+are interpolated at the two edges and subtracted.
 
 Uncertainty follows the Guide to the Expression of Uncertainty in Measurement (JCGM 100:2008): three standard
 uncertainties, added in quadrature and doubled (coverage factor 2, about 95 %).
@@ -11,9 +11,9 @@ uncertainties, added in quadrature and doubled (coverage factor 2, about 95 %).
   edge of the window is uncertain by up to that lag: a rectangular distribution each, together ``P * lag / sqrt(6)``.
 * Quantisation. A step q is a rectangular distribution of width q (4.3.7): ``q / sqrt(12) * T`` for power, without any
   gain from averaging, since a steady power always rounds the same way; ``q / sqrt(6)`` for a counter's two readings.
-* The meter's own error. A limit a without further knowledge is a rectangular distribution of half-width a:
-  ``a / sqrt(3)``, with a = relative limit * energy + absolute limit * T; limits of several rails are added linearly,
-  since like chips err alike.
+* The meter's own error. An error limit a, without further knowledge, is a rectangular distribution of half-width a:
+  ``a / sqrt(3)``, with a = relative limit * energy + absolute limit * T; the limits of several rails are added
+  linearly, since chips of one type have correlated errors.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.power.meter import Meter
 
 COVERAGE = 2.0
-# Fewer readings than this say little about the power between them.
+# With fewer readings than this, the power between them is hardly known.
 MIN_READINGS = 20
 # Over a window this many times the meter's lag, the edges are uncertain by 4 % (standard uncertainty).
 MIN_LAGS = 10
-# A pause longer than this many periods, and than half a second, leaves the power in it unknown.
+# In a pause longer than this many periods, and longer than half a second, the power is unknown.
 MAX_GAP_PERIODS = 5
 MAX_GAP_SECONDS = 0.5
 
 
 @dataclass
 class Trace:
-    """What a meter gave.
+    """The readings of a meter.
 
     Attributes:
         times: Seconds on one monotonic clock, ascending.
         values: One per time: watts or joules by rail.
-        lost: Readings that failed.
-        last_loss: Why the latest of them did.
-        ended: Why no further reading will come; "" while the meter works.
+        lost: Number of failed readings.
+        last_loss: Why the latest reading failed.
+        ended: Why there will be no further readings; "" while the meter works.
     """
 
     times: List[float] = field(default_factory=list)
@@ -62,20 +62,20 @@ class Trace:
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy of one window.
+    """The energy of one window.
 
     Attributes:
-        joules: Of the total.
+        joules: Energy of the total.
         seconds: Length of the window.
         sampling: Standard uncertainty in joules from sampling.
         quantisation: The same from the meter's steps.
-        accuracy: The same from the meter's error; None where its maker states no limits.
-        relative_limit: The relative part of the meter's limits, None as above.
+        accuracy: The same from the meter's error; None if its manufacturer states no limits.
+        relative_limit: The relative part of the meter's limits; None if not stated.
         readings: Readings inside the window.
         rate: Readings per second.
         lost: Readings that failed since the meter was opened.
-        rails: Joules by rail, those outside the total included that every reading has.
-        notes: What is odd about the readings.
+        rails: Joules by rail, including rails outside the total that are in every reading.
+        notes: Irregularities of the readings.
     """
 
     joules: float
@@ -97,7 +97,7 @@ class Energy:
 
     @property
     def uncertainty(self) -> float:
-        """Expanded uncertainty in joules, coverage factor 2; without the meter's error where nobody states it."""
+        """Expanded uncertainty in joules, coverage factor 2; without the meter's error if its limits are not stated."""
         return COVERAGE * math.sqrt(self.sampling**2 + self.quantisation**2 + (self.accuracy or 0.0) ** 2)
 
 
@@ -105,11 +105,11 @@ Measured = Union[Energy, NotMeasured]
 
 
 def energy_between(trace: Trace, meter: Meter, start: float, end: float) -> Measured:
-    """The energy from `start` to `end`, or why it is not known.
+    """The energy from `start` to `end`, or why it is unknown.
 
     Args:
         trace: Readings from before `start` until after `end`.
-        meter: What gave them.
+        meter: The meter that took them.
         start: Seconds on the trace's clock.
         end: The same.
     """
@@ -143,7 +143,7 @@ def energy_between(trace: Trace, meter: Meter, start: float, end: float) -> Meas
 
 
 def combine(parts: Sequence[Energy]) -> Energy:
-    """The energy of several windows of one meter together.
+    """The total energy of several windows of one meter.
 
     Sampling is independent from window to window and adds in quadrature; quantisation and the meter's error are the
     same each time and add linearly.
@@ -171,10 +171,10 @@ def combine(parts: Sequence[Energy]) -> Energy:
 
 
 def above_idle(energy: Energy, idle: Energy) -> Tuple[float, float]:
-    """(joules, expanded uncertainty) of the energy beyond what idling through the same seconds would have taken.
+    """(joules, expanded uncertainty) of the energy above the idle energy of the same duration.
 
     Sampling and quantisation of both measurements are added in quadrature; the meter's constant error cancels, and
-    its relative error counts on the difference.
+    its relative error applies to the difference.
     """
     scale = energy.seconds / idle.seconds
     joules = energy.joules - idle.joules * scale
@@ -184,12 +184,12 @@ def above_idle(energy: Energy, idle: Energy) -> Tuple[float, float]:
 
 
 def window_for(meter: Meter, seconds: float) -> float:
-    """The length that a window needs: `MIN_READINGS` readings and `MIN_LAGS` lags; `seconds` where that is enough."""
+    """The length that a window needs for `MIN_READINGS` readings and `MIN_LAGS` lags; at least `seconds`."""
     return max(seconds, MIN_READINGS * meter.period, MIN_LAGS * meter.lag)
 
 
 def max_gap(meter: Meter) -> float:
-    """The longest pause between readings, in seconds, across which power may be taken to run straight."""
+    """The longest pause between readings, in seconds, across which power may be interpolated linearly."""
     return max(MAX_GAP_PERIODS * meter.period, MAX_GAP_SECONDS)
 
 
@@ -203,7 +203,7 @@ def _problem(times: NDArray[np.float64], trace: Trace, meter: Meter, start: floa
     first = int(np.searchsorted(times, start, "right")) - 1
     last = int(np.searchsorted(times, end, "left"))
     used = times[first : last + 1]
-    # A counter goes on counting between two readings; only its edges must be near.
+    # A counter keeps counting between two readings; only the readings at the edges must be close.
     pauses = np.diff(used)[[0, -1]] if meter.counts_energy else np.diff(used)
     if float(pauses.max()) > max_gap(meter):
         return NotMeasured(f"{meter.name} gave no reading for {float(pauses.max()):.2f} s of the window{because}")
@@ -261,7 +261,7 @@ def _accuracy(
 
 
 def _notes(trace: Trace, meter: Meter, columns: Dict[str, NDArray[np.float64]]) -> Tuple[str, ...]:
-    # Without counts, so that the notes of several windows of one trace are the same.
+    # Without counts, so that several windows of one trace have the same note.
     notes = list(meter.notes)
     if trace.lost:
         notes.append(f"readings failed, the latest: {trace.last_loss}")

@@ -13,12 +13,12 @@ from googlenet_deploy.device.power.ina import ina238_limits
 from googlenet_deploy.device.power.sysfs_rails import SysfsRail
 from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try_int, try_text
 
-NAME = "VIN"  # as tegrastats names it, where the device tree gives no label
+NAME = "VIN"  # tegrastats' name, for device trees without a label
 LARGEST_MICROWATTS = 5_000_000_000
 
 
 def find_rails(root: Path = Path("/")) -> List[SysfsRail]:
-    """Every INA238."""
+    """Finds every INA238."""
     return [_rail(path) for path in sorted(root.glob("sys/bus/i2c/drivers/ina238/*/hwmon/hwmon*/power1_input"))]
 
 

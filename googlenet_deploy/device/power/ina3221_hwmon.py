@@ -1,7 +1,7 @@
-"""INA3221 monitors as JetPack 5 and later show them: ``inN_input`` in mV times ``currN_input`` in mA.
+"""INA3221 monitors in JetPack 5 and later: ``inN_input`` in mV times ``currN_input`` in mA.
 
 The mainline driver (Documentation/hwmon/ina3221.rst) has no power attribute. ``in4`` to ``in6`` are shunt voltages and
-``in7`` their sum; a channel that is connected to nothing is labelled NC.
+``in7`` their sum; an unconnected channel is labelled NC.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from googlenet_deploy.device.power.sysfs_rails import SysfsRail
 from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try_int, try_text
 
 CHANNELS = (1, 2, 3)
-LONGEST_INTERVAL = 60_000  # of the chip: three channels, 8.244 ms for each voltage, 1024 readings averaged
+LONGEST_INTERVAL = 60_000  # the chip's maximum: three channels, 8.244 ms for each voltage, 1024 readings averaged
 
 
 def find_rails(root: Path = Path("/")) -> List[SysfsRail]:
-    """Every labelled channel, in the order of the chips' addresses."""
+    """Finds every labelled channel, in the order of the chips' addresses."""
     rails: Dict[str, SysfsRail] = {}
     for folder in (*sorted(root.glob("sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*")), *_by_class(root)):
         for channel in CHANNELS:
@@ -36,7 +36,7 @@ def find_rails(root: Path = Path("/")) -> List[SysfsRail]:
 
 
 def _by_class(root: Path) -> List[Path]:
-    """The same chips where the driver's folder is hidden; their rails are already known where it is not."""
+    """Finds the chips if the driver's folder is hidden; otherwise their rails are already known."""
     return [name.parent for name in sorted(root.glob("sys/class/hwmon/hwmon*/name")) if try_text(name) == "ina3221"]
 
 

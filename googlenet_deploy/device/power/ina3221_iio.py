@@ -1,6 +1,6 @@
-"""INA3221 monitors as JetPack 4 shows them: ``rail_name_N`` and ``in_powerN_input`` in milliwatts.
+"""INA3221 monitors in JetPack 4: ``rail_name_N`` and ``in_powerN_input`` in milliwatts.
 
-NVIDIA's kernel 4.9 has a driver of its own, ``ina3221x``, under ``/sys/bus/i2c/drivers/ina3221x/B-00AA/iio:deviceD``
+NVIDIA's kernel 4.9 has its own driver, ``ina3221x``, under ``/sys/bus/i2c/drivers/ina3221x/B-00AA/iio:deviceD``
 (Tegra Linux Driver Package Development Guide 32.7, "Power Management").
 """
 
@@ -14,12 +14,12 @@ from googlenet_deploy.device.power.ina import UNCONNECTED, ina3221_limits
 from googlenet_deploy.device.power.sysfs_rails import SysfsRail
 from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try_int, try_text
 
-# 32.76 V of bus and 163.8 mV across 2 milliohms: nothing larger can be a reading.
+# 32.76 V of bus and 163.8 mV across 2 milliohms: no valid reading is larger.
 LARGEST_MILLIWATTS = 2_700_000
 
 
 def find_rails(root: Path = Path("/")) -> List[SysfsRail]:
-    """Every named channel, in the order of the chips' addresses."""
+    """Finds every named channel, in the order of the chips' addresses."""
     rails: Dict[str, SysfsRail] = {}
     folders = ("sys/bus/i2c/drivers/ina3221x/*/iio:device*", "sys/bus/iio/devices/iio:device*")
     for path in (path for folder in folders for path in sorted(root.glob(f"{folder}/rail_name_*"))):

@@ -1,4 +1,4 @@
-"""A Jetson's own power monitors: INA3221 by either driver, or INA238."""
+"""A Jetson's built-in power monitors: INA3221 with either driver, or INA238."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from googlenet_deploy.errors import UsageError
 
 
 def open_ina(chosen: Tuple[str, ...], root: Path) -> Opened:
-    """A meter of this module's monitors, or why there is none; see `meter.MeterEntry`.
+    """Opens a meter of this module's monitors, or returns why there is none; see `meter.MeterEntry`.
 
     Raises:
-        UsageError: One of the chosen rails is not there.
+        UsageError: One of the chosen rails does not exist.
     """
     found: List[SysfsRail] = [*ina3221_iio.find_rails(root), *ina3221_hwmon.find_rails(root), *ina238.find_rails(root)]
     if not found:

@@ -1,7 +1,7 @@
-"""What every power meter offers.
+"""The interface of every power meter.
 
-A meter knows its rails, which of them make the total, how often a new value is worth reading, and the limits of its
-error as its maker states them. Some give watts, some count joules; `sampler.py` reads both in one way.
+A meter knows its rails, which of them make up the total, how often a new value is available, and the error limits that
+its manufacturer states. Some meters return watts, some count joules; `sampler.py` handles both in the same way.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ class MeterEntry(NamedTuple):
     """One kind of meter.
 
     Attributes:
-        opener: The place of its function, see `device.registry`: takes the rails that make the total (empty for the
-            module's) and the root of the file system, and gives an open `Meter` or a `NotMeasured`.
-        auto: Where "auto" tries it: "Jetson", or elsewhere for work on a "GPU" or "CPU".
+        opener: Path of its function, see `device.registry`; its arguments are the rails that make up the total (empty
+            for the module's default) and the root of the file system; it returns an open `Meter` or a `NotMeasured`.
+        auto: When "auto" tries it: on a "Jetson", or elsewhere for work on a "GPU" or "CPU".
     """
 
     opener: str
@@ -35,15 +35,15 @@ METERS = ("auto", *REGISTRY, "none")
 
 
 class MeterGoneError(DeviceError):
-    """A meter has ended for good; no further reading will come."""
+    """A meter has ended permanently; there will be no further readings."""
 
 
 class Limits(NamedTuple):
-    """Limits of a rail's error, as its maker states them.
+    """A rail's error limits as stated by the manufacturer.
 
     Attributes:
-        relative: Share of the reading, 0.015 for 1.5 %; None where nobody states it.
-        watts: Error that does not grow with the reading.
+        relative: Fraction of the reading, 0.015 for 1.5 %; None if not stated.
+        watts: Error that is independent of the reading.
         step: Smallest step of a reading: watts, or joules for a meter that counts energy.
     """
 
@@ -53,10 +53,10 @@ class Limits(NamedTuple):
 
 
 class Rail(NamedTuple):
-    """One supply.
+    """One power rail.
 
     Attributes:
-        name: As the board names it.
+        name: The board's name for it.
         in_total: Whether it is part of the total.
         limits: Its error limits.
     """
@@ -67,26 +67,26 @@ class Rail(NamedTuple):
 
 
 class NotMeasured(NamedTuple):
-    """Why a figure was not measured, and what would change that; never stands for zero."""
+    """Why a figure was not measured, and the remedy; never a substitute for zero."""
 
     reason: str
     remedy: str = ""
 
 
 class Meter(Protocol):
-    """A power meter that is open.
+    """An open power meter.
 
     Attributes:
-        name: For people: "INA3221 (hwmon)".
-        covers: What the total is the power of: "module", "GPU board", ...
+        name: Human-readable name: "INA3221 (hwmon)".
+        covers: What the total covers: "module", "GPU board", ...
         rails: Every rail that is read.
-        counts_energy: Whether `read` gives joules counted since the meter was opened; else it gives watts.
-        period: Seconds between two readings that are worth taking.
-        lag: Seconds by which a reading may be behind the truth: a counter's own period, or the time that a power
-            reading averages over; 0 where that is below `period`.
+        counts_energy: Whether `read` returns joules counted since the meter was opened; otherwise it returns watts.
+        period: Useful interval between two readings, in seconds.
+        lag: Seconds by which a reading may be out of date: a counter's own period, or the time that a power
+            reading averages over; 0 if that is below `period`.
         paced: Whether `read` itself waits for the next value.
-        source: Where the error limits come from.
-        notes: What a reader of the figures should know.
+        source: Source of the error limits.
+        notes: Notes for readers of the figures.
     """
 
     name: str
@@ -100,16 +100,16 @@ class Meter(Protocol):
     notes: List[str]
 
     def read(self) -> Dict[str, float]:
-        """The present value of every rail: watts or joules.
+        """The current value of every rail: watts or joules.
 
         Raises:
-            LostReadingError: This value is lost; the next may come.
-            MeterGoneError: No further value will come.
+            LostReadingError: This reading failed; later ones may succeed.
+            MeterGoneError: There will be no further readings.
         """
         ...
 
     def close(self) -> None:
-        """Ends the meter; a `read` that waits returns or raises."""
+        """Closes the meter; a waiting `read` returns or raises."""
         ...
 
 
@@ -117,5 +117,5 @@ Opened = Union[Meter, NotMeasured]
 
 
 def total_name(rails: Tuple[Rail, ...]) -> str:
-    """How the total is made: ``VDD_IN``, or ``VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0``."""
+    """The rails of the total: ``VDD_IN``, or ``VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0``."""
     return " + ".join(rail.name for rail in rails if rail.in_total)

@@ -1,4 +1,4 @@
-"""No meter: the figures are not measured, and say why."""
+"""No meter: energy is reported as not measured, with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from googlenet_deploy.device.power.meter import NotMeasured
 
 
 class NoSampler:
-    """Takes the place of `sampler.Sampler` where there is no meter; gives the reason, never a number.
+    """Replaces `sampler.Sampler` if there is no meter; returns the reason, never a number.
 
     Args:
         reason: Why nothing is measured.
@@ -22,11 +22,11 @@ class NoSampler:
         self.reason, self.clock = reason, clock
 
     def __enter__(self) -> NoSampler:
-        """Itself."""
+        """Returns itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """There is nothing to end."""
+        """Does nothing."""
 
     def energy(self, start: float, end: float) -> NotMeasured:  # noqa: ARG002 - as Sampler's
         """The reason."""

@@ -1,9 +1,10 @@
-"""The power of a discrete GPU's board, by NVML: its energy counter, or else sampled power.
+"""The power of a discrete GPU's board, measured by NVML: its energy counter, or else sampled power.
 
 NVIDIA states 5 % for the power reading of Fermi and Kepler (NVML API Reference Guide, nvmlDeviceGetPowerUsage) and
-nothing for later GPUs; 5 % is taken for all. "Part-time Power Measurements" (Yang et al., arXiv:2312.02741) found that
-some GPUs look at their power for only a quarter of the time, so short or uneven loads can be off by more. From Ampere
-on (but GA100) the power reading is an average over one second, so that only the counter resolves short windows.
+nothing for later GPUs; 5 % is assumed for all. "Part-time Power Measurements" (Yang et al., arXiv:2312.02741) found
+that some GPUs sample their power for only a quarter of the time, so the error for short or uneven loads can be larger.
+From Ampere on (except GA100) the power reading is an average over one second, so only the counter resolves short
+windows.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class NvmlMeter:
         nvml: The opened GPU; closed with the meter.
 
     Raises:
-        DeviceError: The GPU gives neither energy nor power.
+        DeviceError: The GPU reports neither energy nor power.
     """
 
     covers = "GPU board"
@@ -71,8 +72,8 @@ class NvmlMeter:
         self._nvml.close()
 
 
-def open_nvml(chosen: Tuple[str, ...], root: Path) -> Opened:  # noqa: ARG001 - the driver's library has neither
-    """A meter of the GPU that CUDA uses, or why there is none; see `meter.MeterEntry`."""
+def open_nvml(chosen: Tuple[str, ...], root: Path) -> Opened:  # noqa: ARG001 - NVML has neither
+    """Opens a meter of the GPU that CUDA uses, or returns why there is none; see `meter.MeterEntry`."""
     try:
         nvml = Nvml(cuda_bus_id())
     except DeviceError as error:

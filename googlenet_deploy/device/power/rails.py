@@ -1,6 +1,7 @@
-"""Which rails make the total power of each module.
+"""Which rails make up the total power of each module.
 
-A rail that feeds others contains them, so adding every rail counts some energy twice. Sources: NVIDIA's Jetson Linux
+A rail that supplies other rails includes their power, so adding all rails counts some energy twice. Sources: NVIDIA's
+Jetson Linux
 Developer Guide, chapters on platform power of Nano, TX2, Xavier, Orin (r36.4.3: VDDQ_VDD2_1V8AO "is also included in
 VIN_SYS_5V0") and Thor; energymon's JetsonPowerRails.md for the device trees of L4T 32.6.1.
 """
@@ -11,18 +12,18 @@ from typing import Iterable, NamedTuple, Optional, Tuple
 
 
 class Total(NamedTuple):
-    """How a total is made.
+    """The definition of a total.
 
     Attributes:
         rails: Their sum is the total.
-        covers: What it is the power of.
+        covers: What the total covers.
     """
 
     rails: Tuple[str, ...]
     covers: str
 
 
-# The first whose rails are all there is taken.
+# The first entry whose rails all exist is used.
 TOTALS = (
     Total(("VIN",), "Thor with its carrier board"),
     Total(("VDD_IN",), "module"),  # Orin Nano, Orin NX, Xavier NX, TX2, TX2 NX, TX1
@@ -34,16 +35,16 @@ TOTALS = (
 
 
 def total_of(names: Iterable[str]) -> Optional[Total]:
-    """How the total of these rails is made; None for rails of no known module."""
+    """The definition of the total for these rails; None if they are not those of a known module."""
     present = set(names)
     return next((total for total in TOTALS if present.issuperset(total.rails)), None)
 
 
 def chosen_total(names: Iterable[str], chosen: Tuple[str, ...]) -> Total:
-    """The total that a user chose.
+    """The total that the user chose.
 
     Raises:
-        ValueError: One of the rails is not there.
+        ValueError: One of the rails does not exist.
     """
     present = tuple(names)
     missing = [name for name in chosen if name not in present]

@@ -1,8 +1,8 @@
 """RAPL: energy counters of processor packages and memory, through the kernel's powercap files.
 
-``energy_uj`` counts microjoules and wraps to zero behind ``max_energy_range_uj`` (Documentation/power/powercap). The
-kernel lets only root read it since CVE-2020-8694. The total is every package and its memory; "core" and "uncore" are
-parts of a package, and "psys" contains it. Nobody states the counters' error.
+``energy_uj`` counts microjoules and wraps to zero after ``max_energy_range_uj`` (Documentation/power/powercap). Since
+CVE-2020-8694 only root can read it. The total is every package and its memory; "core" and "uncore" are parts of a
+package, and "psys" includes it. No error limits of the counters are published.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from googlenet_deploy.device.system.sysfs import LostReadingError, read_int, try
 PERIOD = 0.05
 LAG = 0.001  # the counters are updated about every millisecond (Intel SDM, volume 3, 15.10)
 STEP_JOULES = 61e-6  # 2**-14 J, the usual energy unit (Intel SDM, volume 3, MSR_RAPL_POWER_UNIT)
-# No package takes more; behind a longer pause a counter may have wrapped unseen.
+# No package uses more; after a longer pause a counter may have wrapped unnoticed.
 LARGEST_WATTS = 1000.0
 
 
@@ -75,11 +75,11 @@ class RaplMeter:
         return dict(self._joules)
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Does nothing."""
 
 
 def find_rapl(root: Path = Path("/")) -> List[_Domain]:
-    """Packages and memory that this machine counts; empty where it counts nothing."""
+    """The packages and memory with counters on this machine; empty if there are none."""
     domains: Dict[str, _Domain] = {}
     for folder in sorted(root.glob("sys/class/powercap/intel-rapl:*")):
         name, largest = try_text(folder / "name"), try_int(folder / "max_energy_range_uj")
@@ -93,7 +93,7 @@ def find_rapl(root: Path = Path("/")) -> List[_Domain]:
 
 
 def why_not_rapl(root: Path = Path("/")) -> NotMeasured:
-    """Why RAPL gives nothing here."""
+    """Why RAPL is not available here."""
     counters = sorted(root.glob("sys/class/powercap/intel-rapl:*/energy_uj"))
     if not counters:
         return NotMeasured("the kernel shows no RAPL counters (virtual machines and containers seldom have them)")
@@ -102,8 +102,8 @@ def why_not_rapl(root: Path = Path("/")) -> NotMeasured:
     )
 
 
-def open_rapl(chosen: Tuple[str, ...], root: Path) -> Opened:  # noqa: ARG001 - the package's counters make the total
-    """A meter, or why there is none; see `meter.MeterEntry`."""
+def open_rapl(chosen: Tuple[str, ...], root: Path) -> Opened:  # noqa: ARG001 - packages and memory are the total
+    """Opens a meter, or returns why there is none; see `meter.MeterEntry`."""
     domains = find_rapl(root)
     if not domains:
         return why_not_rapl(root)

@@ -1,4 +1,4 @@
-"""Reads a meter in a thread beside the work, and answers what any window since then has cost.
+"""Samples a meter in a background thread, and computes the energy of any window since the start.
 
 For example::
 
@@ -26,14 +26,14 @@ SECONDS_TO_STOP = 3.0
 
 
 class Sampler:
-    """A context manager that reads `meter` until it is left, and closes it then.
+    """A context manager that reads `meter` and closes it on exit.
 
-    Every reading gets one time, half-way between the clock before and after it; a reading that waits for its value
-    (tegrastats) gets the time at which the value came.
+    The time of a reading is half-way between the clock before and after it; for a reading that waits for its value
+    (tegrastats) it is the time at which the value arrived.
 
     Args:
-        meter: What to read.
-        clock: Seconds, monotonic; the clock that the windows are given in.
+        meter: The meter.
+        clock: Seconds, monotonic; the windows use the same clock.
     """
 
     def __init__(self, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -44,21 +44,21 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="power", daemon=True)
 
     def __enter__(self) -> Sampler:
-        """Starts to read."""
+        """Starts sampling."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the thread and the meter; a meter that does not answer is left behind after a few seconds."""
+        """Ends the thread and closes the meter; a meter that does not respond is abandoned after a few seconds."""
         self._stop.set()
         if self.meter.paced:
-            self.meter.close()  # a waiting read returns only so
+            self.meter.close()  # the only way to end a waiting read
         self._thread.join(SECONDS_TO_STOP)
         if not self.meter.paced:
             self.meter.close()
 
     def sample(self) -> bool:
-        """Takes one reading; False where the meter has ended."""
+        """Takes one reading; False if the meter has ended."""
         before = self.clock()
         try:
             values = self.meter.read()
@@ -79,12 +79,12 @@ class Sampler:
         return True
 
     def begin(self) -> float:
-        """The time now, as the start of a window: with a reading ahead of it, waited for where there is none yet."""
+        """The current time as the start of a window; waits until there is an earlier reading."""
         self.wait_for(self.clock())
         return self.clock()
 
     def wait_for(self, moment: float) -> None:
-        """Waits until a reading at or after `moment` is there, the meter has ended, or it stays silent too long."""
+        """Waits until there is a reading at or after `moment`, the meter has ended, or it is silent for too long."""
         if not self._thread.is_alive():
             return
         with self._changed:
@@ -94,7 +94,7 @@ class Sampler:
             )
 
     def energy(self, start: float, end: float) -> Measured:
-        """The energy from `start` to `end`, both on the sampler's clock; waits for the reading behind `end`."""
+        """The energy from `start` to `end`, both on the sampler's clock; waits for the reading after `end`."""
         self.wait_for(end)
         with self._changed:
             snapshot = Trace(
@@ -107,7 +107,7 @@ class Sampler:
         return energy_between(snapshot, self.meter, start, end)
 
     def forget(self, before: float) -> None:
-        """Drops the readings that no window from `before` on needs, so that a long run takes no more memory."""
+        """Drops the readings that no window from `before` on needs, so that memory stays bounded in a long run."""
         with self._changed:
             unneeded = max(0, bisect_right(self.trace.times, before) - 1)
             del self.trace.times[:unneeded]
@@ -118,6 +118,6 @@ class Sampler:
         while not self._stop.is_set() and self.sample():
             if self.meter.paced:
                 continue
-            # Missed turns are dropped, not made up for.
+            # Missed readings are skipped, not made up for.
             next_time = max(next_time + self.meter.period, self.clock())
             self._stop.wait(max(0.0, next_time - self.clock()))

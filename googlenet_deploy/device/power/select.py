@@ -1,4 +1,4 @@
-"""Chooses the power meter of this machine, or says why there is none."""
+"""Chooses the power meter of this machine, or explains why there is none."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ AnySampler = Union[Sampler, NoSampler]
 def open_sampler(
     choice: str = "auto", device: str = "GPU", rails: Tuple[str, ...] = (), root: Path = Path("/")
 ) -> AnySampler:
-    """A sampler of this machine's meter, or one that gives the reason why nothing is measured.
+    """Opens a sampler of this machine's meter, or one that returns the reason why nothing is measured.
 
     Args:
-        choice: One of `METERS`. "auto" takes a Jetson's own monitors, then tegrastats; elsewhere NVML for work on a
-            GPU and RAPL for work on a CPU, and never the one in place of the other.
+        choice: One of `METERS`. "auto" uses a Jetson's built-in monitors, then tegrastats; elsewhere NVML for work on a
+            GPU and RAPL for work on a CPU, and never one in place of the other.
         device: Where the work runs: "GPU", "DLA" or "CPU".
-        rails: Rails that make the total; empty takes the module's.
+        rails: Rails that make up the total; empty for the module's default.
         root: Root of the file system.
 
     Raises:
-        UsageError: The choice is unknown, or one of the rails is not there.
+        UsageError: The choice is unknown, or one of the rails does not exist.
     """
     meter = open_meter(choice, device, rails, root)
     return NoSampler(meter) if isinstance(meter, NotMeasured) else Sampler(meter)
@@ -37,7 +37,7 @@ def open_sampler(
 def open_meter(
     choice: str = "auto", device: str = "GPU", rails: Tuple[str, ...] = (), root: Path = Path("/")
 ) -> Opened:
-    """The meter alone; see `open_sampler`."""
+    """Opens the meter alone; see `open_sampler`."""
     if choice == "none":
         return NotMeasured("it was switched off (--power none)")
     openers = {name: _opener(name, rails, root) for name in REGISTRY}

@@ -1,4 +1,4 @@
-"""A meter made of rails that the kernel shows as files, whatever chip measures each."""
+"""A meter made of rails that the kernel exposes as files, whichever chip measures them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from googlenet_deploy.device.power.meter import Limits, Rail
 from googlenet_deploy.device.power.rails import Total
 from googlenet_deploy.device.system.sysfs import LostReadingError
 
-# Each reading keeps the bus and a core busy for a while, so more readings would change what they measure.
+# Each reading occupies the bus and a core for a while, so more readings would affect the result.
 DEFAULT_PERIOD = 0.05
 
 
 class SysfsRail(NamedTuple):
-    """One rail that is read from files.
+    """One power rail that is read from files.
 
     Attributes:
-        name: As the board names it.
-        chip: What measures it.
+        name: The board's name for it.
+        chip: The chip that measures it.
         limits: Its error limits.
-        period: Seconds between two of its values; None where the driver does not say.
-        watts: Reads the present power, which is below zero where the chip's offset exceeds an idle rail's power;
-            raises LostReadingError where a file has gone, does not answer, or holds no possible value.
+        period: Seconds between two of its values; None if the driver does not report it.
+        watts: Reads the current power, which is negative if the chip's offset exceeds an idle rail's power;
+            raises LostReadingError if a file is gone, cannot be read, or has an impossible value.
     """
 
     name: str
@@ -33,14 +33,15 @@ class SysfsRail(NamedTuple):
 
 
 class SysfsMeter:
-    """Reads rails one after the other; see `meter.Meter`.
+    """Reads rails one after another; see `meter.Meter`.
 
-    A rail outside the total that does not answer at first is left out, and later only missing from the reading.
+    A rail outside the total that cannot be read at first is left out; if it fails later, it is only missing from
+    that reading.
 
     Args:
         rails: At least one.
-        total: How their total is made.
-        period: Seconds between readings; None takes the slowest chip's own, at least `DEFAULT_PERIOD`.
+        total: Definition of their total.
+        period: Seconds between readings; None uses the slowest chip's period, at least `DEFAULT_PERIOD`.
     """
 
     counts_energy = False
@@ -60,7 +61,7 @@ class SysfsMeter:
         self.notes = [f"{name} is not measured, and not part of the total: {why}" for name, why in dead.items()]
 
     def read(self) -> Dict[str, float]:
-        """Watts of every rail that answers, those of the total always; see `meter.Meter.read`."""
+        """Watts of every rail that can be read, always including the total's; see `meter.Meter.read`."""
         values: Dict[str, float] = {}
         for rail in self._rails:
             try:
@@ -71,11 +72,11 @@ class SysfsMeter:
         return values
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Does nothing."""
 
 
 def _why_dead(rail: SysfsRail) -> List[str]:
-    """Why a rail does not answer; empty where it does."""
+    """Why a rail cannot be read; empty if it can."""
     try:
         rail.watts()
     except LostReadingError as error:

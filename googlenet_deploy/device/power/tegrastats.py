@@ -1,10 +1,11 @@
-"""tegrastats: NVIDIA's monitor as a subprocess, and the reading of its lines in every published form.
+"""tegrastats: runs NVIDIA's monitor as a subprocess and parses its lines in every published format.
 
-A supply stands as ``NAME now/average`` in milliwatts: bare until JetPack 4 (``POM_5V_IN 933/933``), with its unit since
-JetPack 5 (``VDD_IN 12479mW/12479mW``), with the peak behind since JetPack 7 (``VDD_GPU_SOC 5139mW/5139mW/5139mW``);
-temperatures as ``NAME@20.5C``, since JetPack 7 with the peak after it; the GPU's clock in MHz as ``GR3D_FREQ 0%@76``,
-one per cluster in brackets since Orin, without the load on Thor, and the load without a clock that cannot be read. The
-first number of a supply is the present one; the average runs since tegrastats began.
+A power rail is printed as ``NAME now/average`` in milliwatts: without a unit until JetPack 4 (``POM_5V_IN 933/933``),
+with a unit since JetPack 5 (``VDD_IN 12479mW/12479mW``), followed by the peak since JetPack 7 (``VDD_GPU_SOC
+5139mW/5139mW/5139mW``). Temperatures are printed as ``NAME@20.5C``, since JetPack 7 followed by the peak. The GPU's
+clock in MHz is printed as ``GR3D_FREQ 0%@76``, one per cluster in brackets since Orin, without the load on Thor; a
+clock that cannot be read is omitted after the load. The first number of a rail is the current value; the average runs
+since tegrastats started.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ _GPU_CLOCK = re.compile(r"(?<!\S)GR3D_FREQ (?:(\d+)%)?(?:@\[?([\d,]+)\]?)?(?!\S)
 
 
 class TegrastatsLine(NamedTuple):
-    """What one line says.
+    """The values in one line.
 
     Attributes:
-        watts: By supply.
+        watts: By rail.
         celsius: By sensor; sensors of powered-down units are left out.
-        gpu_mhz: One per cluster of the GPU; empty where the line gives none.
-        gpu_percent: The GPU's load; None where the line does not give it.
+        gpu_mhz: One per cluster of the GPU; empty if the line has none.
+        gpu_percent: The GPU's load; None if the line does not have it.
     """
 
     watts: Dict[str, float]
@@ -51,7 +52,7 @@ class TegrastatsLine(NamedTuple):
 
 
 def parse_line(line: str) -> TegrastatsLine:
-    """Reads one line; what it does not contain is empty."""
+    """Parses one line; values that it does not contain are empty."""
     celsius = {name: float(value) for name, value in _TEMPERATURE.findall(line)}
     clock = _GPU_CLOCK.search(line)
     return TegrastatsLine(
@@ -63,7 +64,7 @@ def parse_line(line: str) -> TegrastatsLine:
 
 
 class _Lines:
-    """The lines of a subprocess, without ever waiting for longer than `SECONDS_OF_SILENCE`."""
+    """The lines of a subprocess, read without ever waiting longer than `SECONDS_OF_SILENCE`."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command[0]
@@ -81,10 +82,10 @@ class _Lines:
         self._closed = False
 
     def next(self) -> str:
-        """The next whole line.
+        """The next complete line.
 
         Raises:
-            LostReadingError: None came in time.
+            LostReadingError: No line arrived in time.
             MeterGoneError: The process has ended.
         """
         deadline = time.monotonic() + SECONDS_OF_SILENCE
@@ -105,7 +106,7 @@ class _Lines:
             return b""
 
     def close(self) -> None:
-        """Ends the process, by force where it does not listen."""
+        """Terminates the process, and kills it if it does not respond."""
         if self._closed:
             return
         self._closed = True
@@ -129,15 +130,15 @@ class _Lines:
 
 
 class TegrastatsMeter:
-    """The supplies that tegrastats prints; see `meter.Meter`.
+    """The power rails that tegrastats prints; see `meter.Meter`.
 
     Args:
-        command: How it is started.
-        total: How the total is made; None goes by the names of the supplies.
+        command: The command that starts it.
+        total: Definition of the total; None derives it from the names of the rails.
         interval: Seconds between two of its lines.
 
     Raises:
-        MeterGoneError: It cannot be started, ends at once, or prints no supplies, or none of a known module.
+        MeterGoneError: It cannot be started, ends at once, or prints no rails, or none of a known module.
     """
 
     name = "tegrastats"
@@ -160,7 +161,7 @@ class TegrastatsMeter:
         self.notes: List[str] = []
 
     def read(self) -> Dict[str, float]:
-        """Watts of every supply in the next line; see `meter.Meter.read`."""
+        """Watts of every rail in the next line; see `meter.Meter.read`."""
         line = self._lines.next()
         watts = parse_line(line).watts
         missing = [rail.name for rail in self.rails if rail.name not in watts]
@@ -194,13 +195,13 @@ def _choose_total(names: List[str], chosen: Optional[Total]) -> Total:
 
 
 def find_tegrastats(root: Path = Path("/")) -> Optional[str]:
-    """Where tegrastats lies; None where it does not."""
+    """The path of tegrastats; None if it is not installed."""
     usual = root / "usr/bin/tegrastats"
     return str(usual) if usual.is_file() else (shutil.which("tegrastats") if root == Path("/") else None)
 
 
 def open_tegrastats(chosen: Tuple[str, ...], root: Path) -> Opened:
-    """A meter, or why there is none; see `meter.MeterEntry`."""
+    """Opens a meter, or returns why there is none; see `meter.MeterEntry`."""
     path = find_tegrastats(root)
     if path is None:
         return NotMeasured("tegrastats is not installed (it comes with Jetson Linux)")
