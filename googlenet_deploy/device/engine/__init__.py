@@ -1,1 +1,1 @@
-"""What is known of an engine that was built: its manifest, its layers, its contents."""
+"""Information about a built engine: its manifest, its layers and its contents."""

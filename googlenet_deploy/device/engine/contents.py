@@ -1,4 +1,4 @@
-"""What is in an engine: its layers, types, fusions and sizes, and what fell back; from its manifest or an inspector."""
+"""The contents of an engine: layers, types, fusions, sizes and fallbacks; from its manifest or an inspector."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def layers_of(manifest: EngineManifest) -> List[EngineLayer]:
 
 
 def engine_report(path: PathLike, *, layers: bool = True) -> Tuple[List[str], Dict[str, Any]]:
-    """What an engine's manifest says, as lines for a terminal and for JSON; the engine is held against its hash.
+    """The contents of an engine's manifest, for a terminal and for JSON; the engine is checked against its hash.
 
     Args:
         path: The engine.
@@ -60,10 +60,10 @@ def engine_report(path: PathLike, *, layers: bool = True) -> Tuple[List[str], Di
 
 
 def inspection_report(path: PathLike, *, layers: bool = True) -> Tuple[List[str], Dict[str, Any]]:
-    """The same of an engine inspector's JSON, such as ``trtexec --exportLayerInfo`` writes.
+    """The same from an engine inspector's JSON, such as ``trtexec --exportLayerInfo`` writes.
 
     Raises:
-        BadModelError: It cannot be read, or is none.
+        BadModelError: It cannot be read, or is not such a file.
     """
     try:
         found = parse_inspection(Path(path).read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def _composition(layers: Sequence[EngineLayer]) -> List[str]:
 
 
 def _left_behind(layers: Sequence[EngineLayer], wanted: str, model_type: str = "") -> List[str]:
-    """What does not compute in the type that was asked for; for FP32 there is nothing to fall back to."""
+    """The layers that do not compute in the requested type; FP32 has no fallbacks."""
     if wanted not in ("int8", "fp16", "bf16") or not layers:
         return []
     found = fallbacks(layers, wanted, model_type)

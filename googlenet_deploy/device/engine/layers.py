@@ -1,8 +1,8 @@
-"""What an engine's layers compute in, from the engine inspector's JSON, and the gate on it.
+"""The types that an engine's layers compute in, from the engine inspector's JSON, and gates on them.
 
-The inspector's JSON (TensorRT developer guide, "Engine Inspector") lists per layer its name, ``LayerType``, inputs and
-outputs with ``Dimensions`` and ``Format/Datatype`` (10.x: ``Datatype`` apart), and of convolutions ``ParameterType``,
-``Kernel``, ``Groups`` and ``Weights`` with ``Type`` and ``Count``.
+The inspector's JSON (TensorRT developer guide, "Engine Inspector") lists for each layer its name, ``LayerType``, inputs
+and outputs with ``Dimensions`` and ``Format/Datatype`` (10.x: a separate ``Datatype``), and for convolutions
+``ParameterType``, ``Kernel``, ``Groups`` and ``Weights`` with ``Type`` and ``Count``.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """One layer of an engine; TensorRT may have made it of several of the model's.
+    """One layer of an engine; TensorRT may have fused several of the model's layers into it.
 
     Attributes:
-        name: TensorRT's name; it holds the model's node names.
+        name: TensorRT's name; it contains the model's node names.
         kind: "convolution" for convolutions and matrix products, else the inspector's layer type in lower case.
-        dtype: Type that it computes in: one of `TYPES`, or "?" where the inspector does not say.
-        multiply_adds: For the optimal shape; 0 where it is no convolution or the inspector does not say.
+        dtype: Type that it computes in: one of `TYPES`, or "?" if the inspector does not report it.
+        multiply_adds: For the optimal shape; 0 if it is not a convolution or the inspector does not report it.
         inputs: (name, dtype) of each input.
         outputs: (name, dtype) of each output.
-        tactic: The kernel; "" where the inspector does not say.
-        nodes: The model's nodes that it was made of, as far as they are told.
+        tactic: The kernel; "" if the inspector does not report it.
+        nodes: The model's nodes that it was made from, as far as they are reported.
     """
 
     name: str
@@ -55,13 +55,13 @@ class EngineLayer:
 
 
 def parse_inspection(text: str) -> List[EngineLayer]:
-    """Reads the inspector's JSON.
+    """Parses the inspector's JSON.
 
     Returns:
         The layers in execution order; those of an engine built without layer information have a name only.
 
     Raises:
-        ValueError: It is not what an inspector prints.
+        ValueError: It is not an inspector's output.
     """
     try:
         values = json.loads(text)
@@ -94,7 +94,7 @@ def _layer(entry: Mapping[str, Any]) -> EngineLayer:
 
 
 def _nodes(entry: Mapping[str, Any]) -> Tuple[str, ...]:
-    """The model's nodes: from 8.6 on the metadata names them, before that they stand in the layer's name."""
+    """The model's nodes: from 8.6 on they are in the metadata, before that in the layer's name."""
     named = re.findall(r"\[ONNX Layer: ([^\]]*)\]", str(entry.get("Metadata", "")))
     return tuple(dict.fromkeys(named or str(entry.get("Name", "")).split(" + ")))
 
@@ -114,7 +114,7 @@ def _port_type(port: Mapping[str, Any]) -> str:
 
 
 def type_in(text: str) -> str:
-    """The type that a description such as "Thirty-two wide channel vectorized row major Int8 format" names, or "?"."""
+    """The type in a description such as "Thirty-two wide channel vectorized row major Int8 format", or "?"."""
     lowered = text.lower()
     for pattern, name in _NAMES:
         if re.search(pattern, lowered):
@@ -125,7 +125,7 @@ def type_in(text: str) -> str:
 def _compute_type(
     entry: Mapping[str, Any], inputs: Sequence[Tuple[str, str]], outputs: Sequence[Tuple[str, str]]
 ) -> str:
-    """The weights' type where there are weights, since that is what the kernel multiplies; else the first input's."""
+    """The weights' type if there are weights, since that is what the kernel multiplies; else the first input's."""
     weights = entry.get("Weights")
     if isinstance(weights, dict) and type_in(str(weights.get("Type", ""))) != "?":
         return type_in(str(weights["Type"]))
@@ -133,7 +133,7 @@ def _compute_type(
 
 
 def _multiply_adds(entry: Mapping[str, Any]) -> int:
-    """Output pixels times weights: every weight is used once per output position of its map."""
+    """Output positions times weights: every weight is used once per position of its output map."""
     weights, outputs = entry.get("Weights"), entry.get("Outputs")
     if not isinstance(weights, dict) or not isinstance(outputs, list) or not outputs:
         return 0
@@ -150,14 +150,14 @@ def _multiply_adds(entry: Mapping[str, Any]) -> int:
 
 
 def precision_shares(layers: Iterable[EngineLayer]) -> Dict[str, Dict[str, float]]:
-    """Share of convolutions and of their multiply-adds by type, types with none left out.
+    """Share of convolutions and of their multiply-adds by type, without types that do not occur.
 
     Returns:
         ``{"convolutions": {"int8": 0.98, ...}, "multiply_adds": {...}}``; both empty without convolutions, the latter
-        also where the work of one of them is not known.
+        also if the work of one of them is unknown.
     """
     convolutions = [layer for layer in layers if layer.kind == "convolution"]
-    # A layer whose work is not known would not count at all, so then nothing is said of the work.
+    # A layer of unknown work would not count at all, so no shares of the work are returned then.
     known = all(layer.multiply_adds for layer in convolutions)
     total = sum(layer.multiply_adds for layer in convolutions) if known else 0
     counts: Dict[str, float] = {}
@@ -189,7 +189,7 @@ def parse_gates(texts: Sequence[str]) -> Dict[str, float]:
 
 
 def failed_gates(layers: Sequence[EngineLayer], gates: Mapping[str, float]) -> Dict[str, str]:
-    """A line per type whose gate does not hold, by multiply-adds, or by convolutions where the work is not known."""
+    """One line per failed gate, measured by multiply-adds, or by convolutions if the work is unknown."""
     shares = precision_shares(layers)
     by_work = bool(shares["multiply_adds"])
     found = shares["multiply_adds" if by_work else "convolutions"]
@@ -202,12 +202,12 @@ def failed_gates(layers: Sequence[EngineLayer], gates: Mapping[str, float]) -> D
 
 
 def fallbacks(layers: Sequence[EngineLayer], wanted: str, model_type: str = "") -> List[Tuple[EngineLayer, str]]:
-    """Convolutions that do not compute in the wanted type, each with the likely reason.
+    """The convolutions that do not compute in the wanted type, each with the likely reason.
 
     Args:
         layers: The engine's layers.
         wanted: The type that they should compute in.
-        model_type: Of a strongly typed engine the model's type, since no other was taken for its speed; else "".
+        model_type: The model's type for a strongly typed engine, where types are not chosen by speed; else "".
     """
     return [
         (layer, likely_reason(layer, wanted, model_type))

@@ -1,4 +1,4 @@
-"""``X.engine.json``: what an engine was made from and where it runs; checked before an engine is loaded."""
+"""``X.engine.json``: records what an engine was made from and where it runs; checked before an engine is loaded."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ SEAL = "manifest_sha256"
 
 @dataclass(frozen=True)
 class EngineManifest:
-    """Everything about an engine.
+    """The manifest of an engine.
 
     Attributes:
         engine_sha256: Hash of the engine file.
         engine_bytes: Its size.
         backend: "tensorrt" or "tensorrt-rtx".
-        tensorrt_version: Version that built it, as the library says it.
+        tensorrt_version: Version that built it, as reported by the library.
         compute_capabilities: GPUs that it is for, ``["8.7"]``.
-        gpu: Name of the GPU that it was built on; "" where it was built ahead of time.
+        gpu: Name of the GPU that it was built on; "" if it was built ahead of time.
         dialect: "weakly typed" or "strongly typed".
         precision: Smallest type that was allowed.
         flags: Precision flags.
-        options: Everything that was asked for.
+        options: All build options.
         inputs: Name, dtype and shape of each input; open dimensions are names or None.
-        outputs: The same of each output.
-        batch: (smallest, usual, largest); None where the model's batch is fixed.
-        layers: The inspector's layers; empty where no inspector could run.
-        layers_note: Why there are none.
+        outputs: The same for each output.
+        batch: (smallest, usual, largest); None if the model's batch is fixed.
+        layers: The inspector's layers; empty if no inspector could run.
+        layers_note: Why there are no layers.
         precision_shares: Share of convolutions and of multiply-adds by type; empty without layers.
-        device_memory_bytes: Memory of one execution context; None where the engine could not be loaded.
+        device_memory_bytes: Memory of one execution context; None if the engine could not be loaded.
         timing_cache_sha256: Hash of the timing cache that was used; "" without one.
-        calibration: What the INT8 scales came from: source and hash; empty without calibration.
+        calibration: Source and hash of the INT8 scales; empty without calibration.
         build_seconds: How long the build took.
-        notes: What was said during the build.
-        source: Name and SHA-256 of the ONNX, its opset, and what its metadata says.
+        notes: Notes from the build.
+        source: Name and SHA-256 of the ONNX model, its opset and its metadata.
         rebuild: The command that builds it again.
-        dla: Core, number of layers on it, and the layers that went to the GPU; empty where everything runs there.
-        layers_from: What told the layers: "engine inspector", or "program" for TensorRT-RTX's own text of an engine
-            that was built ahead of time; "" without layers.
+        dla: Core, number of layers on it, and the layers that run on the GPU; empty if everything runs on the GPU.
+        layers_from: Source of the layers: "engine inspector", or "program" for the program text in a TensorRT-RTX
+            engine that was built ahead of time; "" without layers.
         format: Version of this format.
     """
 
@@ -81,7 +81,7 @@ class EngineManifest:
     format: int = field(default=FORMAT)
 
     def to_dict(self) -> Dict[str, Any]:
-        """For JSON: keys in the order of the attributes, and a hash of them all at the end."""
+        """For JSON: keys in the order of the attributes, followed by a hash of all of them."""
         values = asdict(self)
         return {**values, SEAL: _seal(values)}
 
@@ -91,28 +91,28 @@ class EngineManifest:
 
     @property
     def metadata(self) -> Dict[str, str]:
-        """The ONNX's metadata: preprocessing, class names, architecture, source hash."""
+        """The ONNX model's metadata: preprocessing, class names, architecture, source hash."""
         return dict(self.source.get("metadata", {}))
 
     @property
     def model_type(self) -> str:
-        """Of a strongly typed engine its model's type, which every layer keeps; "" where flags let TensorRT choose."""
+        """The model's type for a strongly typed engine, where every layer keeps it; "" if TensorRT chose the types."""
         return self.precision if self.dialect == "strongly typed" else ""
 
 
 def manifest_path(engine: PathLike) -> Path:
-    """``x.engine`` has its manifest at ``x.engine.json``."""
+    """The manifest of ``x.engine`` is ``x.engine.json``."""
     return Path(f"{engine}{SUFFIX}")
 
 
 def write_engine(path: PathLike, engine: bytes, manifest: EngineManifest) -> None:
-    """Writes an engine and its manifest; each appears whole, and neither where either cannot be written.
+    """Writes an engine and its manifest atomically; if either cannot be written, neither is.
 
-    Between the two renames a killed run can leave a new manifest with an old engine; their hashes then differ, and
-    `load_manifest` says so.
+    A run that is killed between the two renames can leave a new manifest with an old engine; their hashes then differ,
+    which `load_manifest` reports.
 
     Raises:
-        OutputError: They cannot be written; what stood there before still does.
+        OutputError: They cannot be written; existing files are left unchanged.
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(engine)
@@ -121,7 +121,7 @@ def write_engine(path: PathLike, engine: bytes, manifest: EngineManifest) -> Non
 
 
 def read_manifest(engine: PathLike) -> EngineManifest:
-    """Reads the manifest of an engine without looking at the engine.
+    """Reads the manifest of an engine without checking the engine.
 
     Raises:
         BadModelError: It is missing, damaged, altered, or of a later version of this tool.
@@ -187,10 +187,10 @@ _NESTED: Dict[str, Any] = {
 
 
 def _check_nested(values: Dict[str, Any]) -> None:
-    """Holds what is kept as JSON to the types that its readers rely on: a seal is no secret, so anybody can write one.
+    """Checks the types of the JSON values that readers rely on: the hash is not secret, so anybody can compute one.
 
     Raises:
-        ValueError: Something is missing or of another type; the message names its place.
+        ValueError: A value is missing or of the wrong type; the message names its place.
     """
     for name, kind in _NESTED.items():
         decode(kind, values.get(name), f"manifest.{name}")
@@ -212,10 +212,10 @@ _REBUILD = "build the engine again: googlenet-deploy build MODEL.onnx --output M
 
 
 def load_manifest(engine: PathLike) -> EngineManifest:
-    """Reads the manifest and holds the engine file against its hash.
+    """Reads the manifest and checks the engine file against its hash.
 
     Raises:
-        BadModelError: Either is missing or damaged, or the engine was cut short, altered, or replaced.
+        BadModelError: Either is missing or damaged, or the engine was truncated, altered or replaced.
     """
     path = Path(engine)
     manifest = read_manifest(path)
@@ -239,13 +239,13 @@ def load_manifest(engine: PathLike) -> EngineManifest:
 def mismatches(
     manifest: EngineManifest, backend: str, version: str, capability: Optional[Tuple[int, int]]
 ) -> List[str]:
-    """Why an engine does not run here; empty where it should.
+    """Why an engine does not run here; empty if it should.
 
     Args:
-        manifest: The engine's.
+        manifest: The engine's manifest.
         backend: "tensorrt" or "tensorrt-rtx".
-        version: This library's version, as it says it.
-        capability: This GPU's compute capability; None where it is not known.
+        version: The installed library's version, as it reports it.
+        capability: This GPU's compute capability; None if unknown.
     """
     found = []
     if manifest.backend != backend:
@@ -263,10 +263,10 @@ def mismatches(
 def check_fit(
     engine: PathLike, manifest: EngineManifest, backend: str, version: str, capability: Optional[Tuple[int, int]]
 ) -> None:
-    """Refuses an engine that does not run here; see `mismatches`.
+    """Rejects an engine that does not run here; see `mismatches`.
 
     Raises:
-        BadModelError: It does not; the message names every mismatch and the remedy the command that rebuilds it.
+        BadModelError: It does not; the message lists every mismatch, the remedy is the command that rebuilds it.
     """
     found = mismatches(manifest, backend, version, capability)
     if found:
@@ -276,7 +276,7 @@ def check_fit(
 def _same_release(manifest: EngineManifest, version: str) -> bool:
     ours, theirs = version.split("."), manifest.tensorrt_version.split(".")
     if manifest.options.get("version_compatible"):
-        # Forward only, within a major version.
+        # Forward compatible only, within a major version.
         with suppress(ValueError):
             return ours[0] == theirs[0] and [int(part) for part in ours[:2]] >= [int(part) for part in theirs[:2]]
     return ours[:3] == theirs[:3]

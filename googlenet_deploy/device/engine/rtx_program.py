@@ -1,10 +1,10 @@
-"""What a TensorRT-RTX engine that was built ahead of time computes in, read from the program inside the engine.
+"""The types that a TensorRT-RTX engine built ahead of time computes in, read from the program inside the engine.
 
-TensorRT-RTX's engine inspector needs a GPU. But the engine holds its program as text: a list of tensors with their
-types and sizes, and a list of operations on them, each with the ONNX nodes that it was made of. The kernels are chosen
-on the GPU later, the types are not: TensorRT-RTX is strongly typed. The form of the text is not documented (seen in
-TensorRT-RTX 1.7), so nothing is guessed: where a single convolution of the model is not found in it, the answer is
-that nothing is known.
+TensorRT-RTX's engine inspector needs a GPU. But the engine contains its program as text: a list of tensors with their
+types and sizes, and a list of operations on them, each with the ONNX nodes that it was made from. The kernels are
+chosen on the GPU later, but not the types: TensorRT-RTX is strongly typed. The format of the text is undocumented (seen
+in TensorRT-RTX 1.7), so nothing is guessed: if any convolution of the model is not found in it, the result is that
+nothing is known.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TENSOR = re.compile(r"\n *(?:sub_)?tensor=\{[^\n]*? dims=\{([^}]*)\}[^\n]*? nam
 _OPERATION = re.compile(r"\n *(\w+)=\{ *name=([^\n]*? layers=\"([^\"\n]*)\"[^\n]*)")
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _WEIGHTS = re.compile(r"\n *tensor=\{[^\n]*? const_payload_size=(\d+)")
-# A generated kernel goes by a hash of its source, so one that serves several operations counts once.
+# A generated kernel is identified by a hash of its source, so one that serves several operations counts once.
 _KERNEL = re.compile(r" fqn=(\S+)")
 _MEMORY = re.compile(r"region = \{ name=devmem size=(\d+)")
 _TYPES = {"int8": "int8", "half": "fp16", "bf16": "bf16", "float": "fp32"}
@@ -29,19 +29,19 @@ _PRODUCTS = ("corrltn", "fully_connected", "gemm")
 _BACKBONES = ("backbone=gemm", "backbone=conv")
 # A small matrix product becomes a generated kernel that multiplies and sums.
 _SUM_OF_PRODUCTS = re.compile(r"__myl_\w*MulSum\w*_0x")
-# Waiting for one another, and arithmetic on shapes.
+# Synchronisation, and arithmetic on shapes.
 _CONTROL = ("wait", "signal", "shape_call")
 _KINDS = {"function": "pointwise", "maxpool": "pooling", "avgpool": "pooling"}
 
 
 class RtxProgram(NamedTuple):
-    """What the program says.
+    """The contents of the program.
 
     Attributes:
         layers: Its operations in order; multiply-adds for one image, padded channels included.
-        memory: Bytes of device memory for activations; None where it does not say.
+        memory: Bytes of device memory for activations; None if the program does not state it.
         weights: Bytes of weights and other constants.
-        kernels: How many kernels were generated for it; the engine holds the source of each.
+        kernels: Number of kernels generated for it; the engine contains the source of each.
     """
 
     layers: List[EngineLayer]
@@ -63,7 +63,7 @@ def read_program(engine: bytes, products: Iterable[str]) -> Optional[RtxProgram]
         products: Names of the model's convolutions and matrix products.
 
     Returns:
-        The program; None where there is none, or where it does not account for every one of `products` with a type.
+        The program; None if there is none, or if it does not state a type for every one of `products`.
     """
     for text in _programs(engine):
         tensors = _tensors(text)
@@ -123,7 +123,7 @@ def _of(name: str, tensors: Dict[str, _ProgramTensor]) -> _ProgramTensor:
 
 
 def _computes_in(ports: List[Tuple[str, str]]) -> str:
-    """The type of activations and weights, where both have the same."""
+    """The type of activations and weights if both have the same."""
     types = {dtype for _, dtype in ports}
     return types.pop() if len(types) == 1 else "?"
 
