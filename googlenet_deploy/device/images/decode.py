@@ -1,9 +1,9 @@
-"""Decoding images of every kind into 8-bit RGB or grey, or saying clearly why one cannot be used.
+"""Decodes images of all kinds into 8-bit RGB or grey, or explains why one cannot be used.
 
-What becomes of the odd ones: EXIF rotation is applied, and an EXIF block that cannot be read is ignored; of an
-animation the first frame is taken; 16-bit samples keep their upper 8 bits; 32-bit and floating-point samples are scaled
-by the range that they fill (0..1, 0..255 or 0..65535), which is logged once; CMYK, palettes and others are converted by
-Pillow; transparent pixels keep the colour stored under them, as the loaders do that the networks were trained with.
+Special cases: EXIF rotation is applied, and an unreadable EXIF block is ignored; of an animation the first frame is
+used; 16-bit samples keep their upper 8 bits; 32-bit and floating-point samples are scaled by the range that they fill
+(0..1, 0..255 or 0..65535), which is logged once; CMYK, palettes and others are converted by Pillow; transparent pixels
+keep the colour stored for them, as in the loaders that the networks were trained with.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from googlenet_deploy.device.images.metadata import strip_jpeg, strip_png, strip
 from googlenet_deploy.device.images.samples import has_32_bits, to_eight_bits
 from googlenet_deploy.errors import BadImageError
 
-# Twice what a 40-megapixel camera gives. A few kilobytes of PNG can unpack to gigabytes, so the size that the
-# header states is checked before anything is unpacked.
+# Twice a 40-megapixel camera's images. A few kilobytes of PNG can decompress to gigabytes, so the size in the header
+# is checked before anything is decompressed.
 MAX_PIXELS = 89_478_485
 
-# Pillow's remarks on odd files name no file. What makes an image unusable is reported by the errors below, the size
-# that its decompression bomb warning is about by the check of MAX_PIXELS.
+# Pillow's warnings do not name the file. Unusable images are reported by the errors below, and the MAX_PIXELS check
+# replaces its decompression bomb warning.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-# What Pillow's many decoders raise for files that are not as they should be.
+# The exceptions that Pillow's decoders raise for invalid files.
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -58,12 +58,12 @@ def load_image(
 
     Args:
         source: A file, or the content of one.
-        name: What to call it in error messages; the file's path where empty.
+        name: Its name in error messages; if empty, the file's path.
         mode: "RGB", or "L" for grey.
-        max_pixels: Largest width x height that is unpacked.
+        max_pixels: Largest width x height that is decoded.
 
     Raises:
-        BadImageError: The file is missing, empty, truncated, too large or no image.
+        BadImageError: The file is missing, empty, truncated, too large or not an image.
     """
     shown = name or (str(source) if not isinstance(source, bytes) else "image")
     try:
@@ -112,7 +112,7 @@ def _open(source: Union[str, Path, bytes], shown: str, max_pixels: int) -> Image
         raise BadImageError(shown, name_unknown(_head(source))) from error
     except Image.DecompressionBombError as error:
         raise BadImageError(shown, f"is larger than {max_pixels} pixels") from error
-    except OSError as error:  # the operating system's have a number, Pillow's own none
+    except OSError as error:  # errors of the operating system have a number, Pillow's do not
         what = "is damaged" if error.errno is None else "cannot be read"
         raise BadImageError(shown, f"{what}: {reason(error)}") from error
     except _DAMAGED as error:
@@ -128,7 +128,7 @@ def _head(source: Union[str, Path, bytes]) -> bytes:
 
 @lru_cache(maxsize=1)
 def _register_heif() -> bool:
-    """Teaches Pillow to read HEIC where pillow-heif is installed."""
+    """Registers pillow-heif, if installed, so that Pillow reads HEIC."""
     try:
         import pillow_heif  # noqa: PLC0415 - optional
     except ImportError:
@@ -138,7 +138,7 @@ def _register_heif() -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF block says; as it is where that block cannot be read."""
+    """Rotates the image according to its EXIF block; leaves it unchanged if that block cannot be read."""
     try:
         return ImageOps.exif_transpose(image)
     except _DAMAGED:
@@ -146,7 +146,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _without_metadata(source: Union[str, Path, bytes]) -> Optional[bytes]:
-    """The file without its blocks of text and EXIF, which Pillow stumbles over; None where there are none to remove."""
+    """The file without its text and EXIF blocks, on which Pillow can fail; None if there are none to remove."""
     try:
         head = _head(source)
         strip = next((strip for magic, strip in _STRIP.items() if head.startswith(magic)), None)
@@ -161,7 +161,7 @@ def _without_metadata(source: Union[str, Path, bytes]) -> Optional[bytes]:
 
 @lru_cache(maxsize=1)
 def _silence_libtiff() -> None:
-    """Keeps libtiff from writing to stderr by itself; where it is linked in such that it cannot be reached, it does."""
+    """Keeps libtiff from writing to stderr, unless it is linked such that it cannot be reached."""
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(_imaging.__file__)
         library.TIFFSetErrorHandler(None)

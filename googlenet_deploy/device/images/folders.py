@@ -1,8 +1,8 @@
 """Which files of a folder are images, and which folders are classes: one rule for every command.
 
-Folders behind symbolic links are searched like others; a folder that was searched already, which a loop leads to, is
-reported once and not searched again. What operating systems, file servers and notebooks leave in folders is no image
-and no class, whatever its suffix: AppleDouble twins such as ``._cat.jpg``, thumbnails, and all hidden names.
+Symbolic links to folders are followed; a folder that a loop leads to again is reported once and not searched again.
+Leftovers of operating systems, file servers and notebooks count neither as images nor as classes, whatever their
+suffix: AppleDouble files such as ``._cat.jpg``, thumbnails, and all hidden names.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SHOWN = 3
 
 @dataclass
 class FolderContent:
-    """What a folder with its subfolders holds.
+    """The contents of a folder and its subfolders.
 
     Attributes:
         images: Files with an image's suffix, sorted by path.
-        other_files: All other files, and those that are leftovers of systems and tools; sorted by path.
-        notes: What else was left out: loops, links to nothing, folders that cannot be read.
+        other_files: All other files, including leftovers of systems and tools; sorted by path.
+        notes: What else was left out: loops, broken links, unreadable folders.
     """
 
     images: List[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ def search_folder(folder: PathLike) -> FolderContent:
     seen: Set[Tuple[int, int]] = set()
     repeated: List[str] = []
     broken: List[str] = []
-    # Folders before links to folders, so that images are found by their own names.
+    # Folders before links to folders, so that images are found under their real paths.
     pending = [(str(folder), False)]
     linked: List[Tuple[str, bool]] = []
     while pending or linked:
@@ -81,7 +81,7 @@ def search_folder(folder: PathLike) -> FolderContent:
         except OSError as error:
             if place == str(folder):
                 raise
-            if not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
+            if not isinstance(error, FileNotFoundError):  # otherwise it was removed meanwhile
                 content.notes.append(f"the folder {place} cannot be read and was left out: {reason(error)}")
             continue
         folders = _sort_entries(entries, content, broken, left_over=left_over)
@@ -94,7 +94,7 @@ def search_folder(folder: PathLike) -> FolderContent:
 
 
 def class_folders(root: PathLike) -> Tuple[List[Path], List[str]]:
-    """The folders directly in `root` that are classes, sorted by name, and the names of those that are leftovers.
+    """The class folders directly in `root`, sorted by name, and the names of leftover folders.
 
     Raises:
         OSError: The folder cannot be read.
@@ -106,7 +106,7 @@ def class_folders(root: PathLike) -> Tuple[List[Path], List[str]]:
 
 
 def describe_left_out(other_files: Iterable[str]) -> str:
-    """How many files were left out and why, in words; empty where there are none."""
+    """Describes how many files were left out and why; empty if there are none."""
     files = list(other_files)
     if not files:
         return ""
@@ -121,7 +121,7 @@ def describe_left_out(other_files: Iterable[str]) -> str:
 
 
 def _is_left_over(path: str) -> bool:
-    """Whether a file that was left out is a leftover by its name, or an image in a leftover folder."""
+    """Whether a file that was left out has the name of a leftover, or is an image in a leftover folder."""
     return is_leftover(Path(path).name) or Path(path).suffix.lower() in SUFFIXES
 
 
@@ -142,7 +142,7 @@ def _sort_entries(
                 content.images.append(entry.path)
             else:
                 content.other_files.append(entry.path)
-        except OSError:  # a link to itself, or gone between the listing and the look at it
+        except OSError:  # a link to itself, or deleted since the listing
             broken.append(entry.path)
     return folders
 

@@ -1,4 +1,4 @@
-"""What a file is that Pillow cannot open, by its first bytes: so that the message names the cause and what to do."""
+"""Identifies files that Pillow cannot open by their first bytes, so that the message has the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Optional, Tuple
 
 import PIL
 
-HEAD = 512  # bytes that are looked at
+HEAD = 512  # bytes that are examined
 
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF = (b"avif", b"avis")
@@ -24,7 +24,7 @@ _SIGNATURES: Tuple[Tuple[bytes, str], ...] = (
 
 
 def name_unknown(head: bytes) -> str:
-    """Why a file that Pillow does not know cannot be used.
+    """Why a file that Pillow does not recognise cannot be used.
 
     Args:
         head: Its first `HEAD` bytes.
@@ -56,10 +56,10 @@ def _name_markup(head: bytes) -> str:
 
 
 def is_heic(head: bytes) -> bool:
-    """Whether a file begins like HEIC or HEIF."""
+    """Whether a file starts like HEIC or HEIF."""
     return iso_brand(head) in _HEIC and not any(brand in head[8:64] for brand in _AVIF)
 
 
 def iso_brand(head: bytes) -> Optional[bytes]:
-    """The major brand of a file of ISO/IEC 14496-12's family (HEIC, AVIF, MP4); None for others."""
+    """The major brand of an ISO/IEC 14496-12 file (HEIC, AVIF, MP4); None for others."""
     return head[8:12] if head[4:8] == b"ftyp" else None

@@ -1,23 +1,23 @@
-"""Image files without their text, EXIF and other metadata, which no network sees and which may be broken or huge.
+"""Strips text, EXIF and other metadata from image files; no network sees it, and it may be damaged or huge.
 
-Pixels stay byte for byte as they are in the file. Nothing is decoded here, and what is damaged is left to the decoder.
+Pixel data stays byte for byte as in the file. Nothing is decoded here, and damage is left to the decoder.
 """
 
 from __future__ import annotations
 
 import struct
 
-# What changes how a PNG's pixels are read; every other ancillary chunk is metadata.
+# Chunks that affect how a PNG's pixels are read; every other ancillary chunk is metadata.
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _WEBP_DROPPED = (b"EXIF", b"XMP ")
 _JPEG_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
 _JPEG_SCAN = 0xDA
-# APP1 and others hold EXIF, XMP and text; APP0 (JFIF) and APP14 (Adobe) say how colours are stored.
+# APP1 and others contain EXIF, XMP and text; APP0 (JFIF) and APP14 (Adobe) state how colours are stored.
 _JPEG_DROPPED = (*range(0xE1, 0xEE), 0xEF, 0xFE)
 
 
 def strip_png(data: bytes) -> bytes:
-    """A PNG file of the chunks that hold its pixels."""
+    """A PNG file with only the chunks that affect its pixels."""
     kept, place = [data[:8]], 8
     while place + 12 <= len(data):
         (length,) = struct.unpack(">I", data[place : place + 4])
@@ -44,7 +44,7 @@ def strip_webp(data: bytes) -> bytes:
 
 
 def strip_jpeg(data: bytes) -> bytes:
-    """A JPEG file without its application segments and comments, but for those that say how colours are stored."""
+    """A JPEG file without application segments and comments, except those that state how colours are stored."""
     kept, place = [data[:2]], 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]

@@ -1,8 +1,8 @@
-"""NV12, the format in which most cameras and decoders of a Jetson deliver frames, and its conversion from and to RGB.
+"""NV12, the frame format of most Jetson cameras and decoders, and its conversion from and to RGB.
 
 A frame of (H, W) is H rows of luma, then H/2 rows of interleaved chroma, one pair (Cb, Cr) for each 2 x 2 pixels, all
 in video range: luma from 16 to 235, chroma from 16 to 240. The matrices are those of ITU-R BT.601 and BT.709; chroma is
-the mean of its four pixels, and is repeated for them on the way back.
+the mean of its four pixels, and is repeated for them in the conversion to RGB.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def rgb_from_yuv(matrix: str) -> NDArray[np.float64]:
 
 
 def to_nv12(pixels: NDArray[np.uint8], matrix: str) -> NDArray[np.uint8]:
-    """An RGB frame as NV12.
+    """Converts an RGB frame to NV12.
 
     Args:
         pixels: uint8 (H, W, 3) with even sides.
@@ -59,7 +59,7 @@ def to_nv12(pixels: NDArray[np.uint8], matrix: str) -> NDArray[np.uint8]:
 
 
 def from_nv12(frame: NDArray[np.uint8], matrix: str) -> NDArray[np.uint8]:
-    """An NV12 frame as RGB; see `to_nv12`."""
+    """Converts an NV12 frame to RGB; see `to_nv12`."""
     height, width = frame.shape[0] * 2 // 3, frame.shape[1]
     planes = np.empty((height, width, 3), np.float32)
     planes[:, :, 0] = frame[:height, :, 0].astype(np.float32) - LUMA_OFFSET

@@ -1,7 +1,7 @@
-"""Resizing with OpenCV, for devices where it is there anyway and faster than Pillow.
+"""Resizing with OpenCV, for devices that have it anyway and where it is faster than Pillow.
 
-OpenCV's linear and cubic filters do not widen when they shrink an image, so they alias where Pillow's do not; AREA is
-the nearest to Pillow's bilinear when shrinking. Either way the pixels differ a little from those of training.
+OpenCV's linear and cubic filters are not widened for downscaling, so unlike Pillow's they alias; AREA is then the
+closest to Pillow's bilinear. Either way the pixels differ slightly from those of training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def resize(
     """Resizes uint8 (H, W) or (H, W, C) to `size`, (width, height); AREA where it shrinks, unless without `antialias`.
 
     Raises:
-        UsageError: The result would not be an image but fill the memory: a line of pixels, its short side enlarged.
+        UsageError: The result would exhaust memory, as when the short side of a line of pixels is enlarged.
     """
     if size[0] * size[1] > MAX_PIXELS:
         raise UsageError(f"an image of {size[0]} x {size[1]} pixels after resizing is too large for OpenCV's resize")

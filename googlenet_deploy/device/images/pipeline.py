@@ -1,7 +1,7 @@
-"""Decoding and preprocessing in threads, ahead of the network, in order and in bounded memory.
+"""Decodes and preprocesses images in threads, ahead of the network, in order and in bounded memory.
 
-Pillow releases Python's lock while it decodes and resizes, and so do the runners while they compute, so the next
-batches are prepared while the network works on this one.
+Pillow releases Python's GIL while it decodes and resizes, and so do the runners while they compute, so the next
+batches are prepared while the network processes the current one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     Attributes:
         array: (N, ...) of the specification's input shape and dtype; N is at most the batch size.
         names: The images' names, one per row.
-        images: The decoded images, where they were asked for.
+        images: The decoded images, if requested.
     """
 
     array: NDArray[np.generic]
@@ -52,14 +52,14 @@ class ImageBatches:
     """Batches of prepared images, in the order of the sources; can be iterated over more than once.
 
     Images that cannot be used are left out and listed in `skipped` (of the latest iteration). At most
-    `BATCHES_AHEAD` batches and one image per worker are in memory beside the batch in hand.
+    `BATCHES_AHEAD` batches and one image per worker are in memory in addition to the current batch.
 
     Args:
         sources: The images.
-        spec: How they are prepared.
+        spec: The preprocessing.
         batch_size: Images per batch; the last one may have fewer.
-        workers: Decoding threads; None takes one per core that this process may use, at most 8.
-        backend: Of the resize, "pillow" or "opencv".
+        workers: Decoding threads; None uses one per core that this process may use, at most 8.
+        backend: Library for the resize, "pillow" or "opencv".
 
     Raises:
         UsageError: The batch size or the number of workers is below 1.
@@ -117,12 +117,12 @@ def prepare(source: ImageSource, spec: Preprocessing, backend: str = "pillow") -
 
     Args:
         source: The image.
-        spec: How it is prepared.
-        backend: Of the resize, "pillow" or "opencv".
+        spec: The preprocessing.
+        backend: Library for the resize, "pillow" or "opencv".
 
     Raises:
         BadImageError: It cannot be decoded.
-        UsageError: It is smaller than the crop and may not be resized.
+        UsageError: It is smaller than the crop and must not be resized.
     """
     return prepare_source(source, spec, backend).array
 
@@ -132,8 +132,8 @@ class PreparedImage(NamedTuple):
 
     Attributes:
         array: Of the specification's input shape and dtype.
-        image: The decoded image, where it was asked for.
-        size: Its (height, width) before it became a frame of the network's size; None where nothing was resized for
+        image: The decoded image, if requested.
+        size: Its (height, width) before it was resized to the network's frame size; None if it was not resized for
             that.
     """
 
@@ -145,7 +145,7 @@ class PreparedImage(NamedTuple):
 def prepare_source(
     source: ImageSource, spec: Preprocessing, backend: str = "pillow", *, keep_image: bool = False
 ) -> PreparedImage:
-    """Decodes and prepares one image; see `prepare`. A frame that the network takes as it is goes past Pillow."""
+    """Decodes and prepares one image; see `prepare`. A frame that the network accepts unchanged bypasses Pillow."""
     if source.pixels is not None and spec.channels != "L" and source.pixels.shape[:2] == spec.frame:
         image = Image.fromarray(source.pixels) if keep_image else None
         return PreparedImage(normalize(source.pixels, spec), image, None)
@@ -156,12 +156,12 @@ def prepare_source(
 
 
 def stacked(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-    """A batch of prepared images; of one image a view, since a frame is megabytes."""
+    """Stacks prepared images into a batch; for one image a view, since a frame takes megabytes."""
     return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
 
 
 def decode(source: ImageSource, spec: Preprocessing) -> Image.Image:
-    """The image in the mode that the specification wants.
+    """Decodes the image in the mode that the specification requires.
 
     Raises:
         BadImageError: It cannot be decoded.
@@ -174,5 +174,5 @@ def decode(source: ImageSource, spec: Preprocessing) -> Image.Image:
 
 
 def skipped(source: ImageSource, error: Union[BadImageError, UsageError]) -> Skipped:
-    """What became of an image that cannot be used: it is damaged, or smaller than the crop and not to be resized."""
+    """The reason why an image cannot be used: it is damaged, or smaller than the crop and must not be resized."""
     return Skipped(source.name, error.problem if isinstance(error, BadImageError) else error.message)

@@ -1,9 +1,9 @@
-"""Resizing without antialiasing: the filter keeps its width when it shrinks an image.
+"""Resizing without antialiasing: the filter is not widened for downscaling.
 
-Pillow's resize always widens its filter, as training does. OpenCV's and most CUDA programs' do not: each pixel is made
-of the few pixels of the source around its centre, ``(i + 0.5) * ratio - 0.5``. The weights are those of OpenCV's
-filters (cubic with a = -0.75, Lanczos with 4 lobes, nearest at ``floor(i * ratio)``), so that the pixels are, but for
-rounding, those of ``cv::resize``.
+Pillow's resize always widens its filter, as training does. OpenCV and most CUDA programs do not: each pixel is computed
+from the few source pixels around its centre, ``(i + 0.5) * ratio - 0.5``. The weights are those of OpenCV's filters
+(cubic with a = -0.75, Lanczos with 4 lobes, nearest at ``floor(i * ratio)``), so the pixels equal those of
+``cv::resize`` except for rounding.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _CUBIC = -0.75
 def resize_without_antialias(
     pixels: NDArray[np.uint8], size: Tuple[int, int], region: Tuple[int, int, int, int], interpolation: str
 ) -> NDArray[np.uint8]:
-    """A part of an image resized to `size`.
+    """Returns part of an image resized to `size`.
 
     Args:
         pixels: uint8 (H, W) or (H, W, C).
-        size: (width, height) of the whole resized image.
+        size: (width, height) of the complete resized image.
         region: (left, top, right, bottom) of the part, in the resized image.
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
 
@@ -41,7 +41,7 @@ def resize_without_antialias(
         return np.ascontiguousarray(pixels[np.ix_(y[:, 0], x[:, 0])])
     trailing = (1,) * (pixels.ndim - 2)
     result = np.zeros((bottom - top, right - left, *pixels.shape[2:]), np.float32)
-    for row, row_weight in zip(y.T, y_weights.T):  # tap by tap, so that memory stays that of the result
+    for row, row_weight in zip(y.T, y_weights.T):  # tap by tap, so that no more memory is needed than for the result
         for column, column_weight in zip(x.T, x_weights.T):
             weight = np.outer(row_weight, column_weight).reshape(*result.shape[:2], *trailing)
             result += weight * pixels[np.ix_(row, column)]
@@ -51,12 +51,12 @@ def resize_without_antialias(
 def source_taps(
     length: int, size: int, part: Tuple[int, int], interpolation: str
 ) -> Tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Which pixels of the source each resized pixel is made of, along one axis.
+    """The source pixels that each resized pixel is computed from, along one axis.
 
     Args:
-        length: Of the source's axis, in pixels.
-        size: Of the whole resized axis.
-        part: (start, stop) of the resized pixels that are wanted.
+        length: Length of the source's axis, in pixels.
+        size: Length of the complete resized axis.
+        part: (start, stop) of the resized pixels to compute.
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
 
     Returns:

@@ -1,8 +1,8 @@
-"""Grey images of 16, 32 or floating-point bits per sample as 8-bit ones.
+"""Converts grey images with 16-bit, 32-bit or floating-point samples to 8 bits.
 
-16-bit samples keep their upper 8 bits, whatever they hold. 32-bit integers and floating-point numbers have no range of
-their own, so it is the one of 0..1 (floating point only), 0..255 and 0..65535 that the values fill; a value outside
-all of them is refused. What was decided is logged once per kind of samples.
+16-bit samples always keep their upper 8 bits. 32-bit integers and floating-point numbers have no inherent range, so the
+smallest of 0..1 (floating point only), 0..255 and 0..65535 that contains all values is used; values outside all of them
+are rejected. The choice is logged once per kind of samples.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _said: Set[Tuple[str, str]] = set()
 
 
 def to_eight_bits(image: Image.Image, shown: str, *, wide: bool) -> Image.Image:
-    """An image of one of Pillow's modes "I", "I;16..." and "F" as "L".
+    """Converts an image of Pillow's modes "I", "I;16..." or "F" to "L".
 
     Args:
         image: The image.
-        shown: What the log calls it.
+        shown: Its name in the log.
         wide: Whether mode "I" holds 32 bits; see `has_32_bits`.
 
     Raises:
-        ValueError: A sample is no number, negative, or greater than 65535.
+        ValueError: A sample is not a number, negative, or greater than 65535.
     """
     samples = np.asarray(image)
     if image.mode != "F" and not wide:
@@ -50,10 +50,10 @@ def to_eight_bits(image: Image.Image, shown: str, *, wide: bool) -> Image.Image:
 
 
 def has_32_bits(image: Image.Image) -> bool:
-    """Whether a file's samples are 32-bit integers; older Pillows hold 16-bit PNG and PGM files in mode "I", too.
+    """Whether a file's samples are 32-bit integers; older Pillow versions use mode "I" for 16-bit PNG and PGM too.
 
     Args:
-        image: As it was opened: what is made of it does not know its file.
+        image: The image as opened; images derived from it no longer refer to the file.
     """
     if image.mode != "I" or image.format != "TIFF":
         return False

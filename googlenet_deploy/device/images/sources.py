@@ -1,4 +1,4 @@
-"""Which images a command works on: files, folders, globs, and what stands on standard input."""
+"""The images that a command processes: files, folders, globs, and standard input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from googlenet_deploy.device.images.folders import is_leftover, search_folder
 from googlenet_deploy.errors import InputError
 
 STDIN = "-"
-# JPEG, PNG and binary PGM and PPM begin so. Everything else that is no list has a NUL byte, which no path can have.
+# First bytes of JPEG, PNG and binary PGM and PPM. All other images have a NUL byte, which no path can contain.
 _IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"P5\n", b"P6\n")
 
 
@@ -25,7 +25,7 @@ class ImageSource(NamedTuple):
     """One image.
 
     Attributes:
-        name: Its name, which is its path where there is neither content nor pixels.
+        name: Its name; its path if there is neither content nor pixels.
         data: The content of an image file.
         pixels: A decoded frame, uint8 (H, W, 3) in RGB order.
     """
@@ -37,12 +37,12 @@ class ImageSource(NamedTuple):
 
 @dataclass
 class Sources:
-    """Images, and the files beside them that are none.
+    """Images, and the files found with them that are not images.
 
     Attributes:
         images: In the order of the arguments; the content of a folder sorted by path.
-        other_files: Files in folders that are no images by the rule of `folders.py`.
-        notes: What else was left out, in words.
+        other_files: Files in folders that are not images by the rule of `folders.py`.
+        notes: Descriptions of what else was left out.
     """
 
     images: List[ImageSource] = field(default_factory=list)
@@ -53,12 +53,12 @@ class Sources:
 def find_images(arguments: Iterable[PathLike], stdin: Optional[BinaryIO] = None) -> Sources:
     """Expands arguments into images.
 
-    A file is taken whatever its suffix; a folder is searched with its subfolders for images, as `search_folder` does; a
+    A file is accepted whatever its suffix; a folder and its subfolders are searched for images by `search_folder`; a
     pattern with ``*``, ``?`` or ``[`` is expanded, without leftovers of systems and tools; ``-`` reads standard input:
-    an image, or paths that end in a line break or, as ``find -print0`` writes them, in a NUL byte.
+    an image, or paths that each end in a line break or, as written by ``find -print0``, in a NUL byte.
 
     Raises:
-        InputError: A file, folder or pattern leads to nothing.
+        InputError: A file, folder or pattern has no images.
     """
     sources = Sources()
     for argument in map(str, arguments):
@@ -70,10 +70,10 @@ def find_images(arguments: Iterable[PathLike], stdin: Optional[BinaryIO] = None)
 
 
 def read_image_list(path: PathLike) -> Sources:
-    """Images named in a text file, one per line, relative to the file's own folder.
+    """Reads a text file of image paths, one per line, relative to the file's folder.
 
     Raises:
-        InputError: The file cannot be read, is not text, or names no image.
+        InputError: The file cannot be read, is not text, or lists no images.
     """
     listing = Path(path)
     try:
@@ -110,7 +110,7 @@ def _add_folder(folder: Path, sources: Sources) -> None:
 
 
 def _add_pattern(pattern: str, sources: Sources) -> None:
-    names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob does not accept absolute patterns
     if not names:
         raise InputError(pattern, "no file matches")
     for name in names:
@@ -138,7 +138,7 @@ def _from_stdin(stream: Optional[BinaryIO]) -> List[ImageSource]:
 
 
 def _is_image(data: bytes) -> bool:
-    """Whether standard input is an image: it has bytes that neither a list of paths nor one of ``-print0`` has."""
+    """Whether standard input is an image: it has bytes that no list of paths has, with or without ``-print0``."""
     if data.startswith(_IMAGE_MAGIC):
         return True
     if b"\0" not in data:
