@@ -1,1 +1,1 @@
-"""Classifying what comes one after another: files, videos, cameras, and folders that fill."""
+"""Classifying a sequence of frames: files, videos, cameras and watched folders."""

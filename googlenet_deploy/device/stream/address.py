@@ -1,8 +1,8 @@
-"""How video sources are written on the command line, and which of them have an end.
+"""The syntax of video sources on the command line, and which of them have an end.
 
 Cameras: ``camera:0``, ``/dev/video0`` and ``v4l2:///dev/video0``; a Jetson's CSI cameras: ``csi:0`` and ``csi://0``, as
-jetson-utils writes them. ``file://`` is a file. An address has an end where its server states a length or sends a
-picture, or its playlist is closed (RFC 8216, ``EXT-X-ENDLIST``); RTSP, RTP and multipart pictures have none.
+in jetson-utils. ``file://`` is a file. An address has an end if its server states a length or sends a picture, or its
+playlist is closed (RFC 8216, ``EXT-X-ENDLIST``); RTSP, RTP and multipart pictures have no end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def csi_index(name: str) -> Optional[int]:
 
 
 def device_path(name: str) -> Optional[str]:
-    """The path of a camera that is named by it, such as ``/dev/v4l/by-id/usb-...``; None for anything else."""
+    """The path of a camera given as a path, such as ``/dev/v4l/by-id/usb-...``; None for anything else."""
     found = _DEVICE.fullmatch(name)
     return found.group(1) if found else None
 
@@ -56,12 +56,12 @@ def is_pipeline(name: str) -> bool:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is one of the network's."""
+    """Whether a name is a network address."""
     return "://" in name and not is_camera(name) and not is_pipeline(name) and not name.lower().startswith("file://")
 
 
 def never_ends(name: str) -> bool:
-    """Whether a name alone says that its frames have no end: a camera, a pipeline, or a protocol of live streams."""
+    """Whether a name alone implies endless frames: a camera, a pipeline, or a protocol of live streams."""
     return is_camera(name) or is_pipeline(name) or (is_address(name) and _scheme(name) in _LIVE_SCHEMES)
 
 
@@ -75,7 +75,7 @@ def is_http(name: str) -> bool:
 
 
 def local_path(name: str) -> str:
-    """The path behind ``file://``: absolute (``file:///x``) or relative (``file://x``); other names as they are."""
+    """The path in ``file://``: absolute (``file:///x``) or relative (``file://x``); other names are unchanged."""
     if not name.lower().startswith("file://"):
         return name
     path = name[len("file://") :]
@@ -85,12 +85,12 @@ def local_path(name: str) -> str:
 
 
 class HttpAnswer(NamedTuple):
-    """What a server says of an address.
+    """A server's answer for an address.
 
     Attributes:
-        has_end: Whether what it sends ends; None where the server does not say.
+        has_end: Whether the content has an end; None if the server does not say.
         picture: The content of a picture; None for anything else.
-        problem: Why there was no answer; "" where there was one.
+        problem: Why there was no answer; "" if there was one.
     """
 
     has_end: Optional[bool]
@@ -99,10 +99,10 @@ class HttpAnswer(NamedTuple):
 
 
 def ask_server(address: str, timeout: float = TIMEOUT_SECONDS) -> HttpAnswer:
-    """Asks an HTTP server what is at an address; a refusal is told, not raised, since FFmpeg knows more of them.
+    """Asks an HTTP server about an address; a failure is returned, not raised, since FFmpeg supports more servers.
 
     Args:
-        address: ``http://...`` or ``https://...``, with ``user:password@`` where that is needed.
+        address: ``http://...`` or ``https://...``, with ``user:password@`` if needed.
         timeout: Seconds.
 
     Raises:
@@ -144,7 +144,7 @@ def _answer(address: str, reply: Any) -> HttpAnswer:  # noqa: ANN401 - http.clie
 
 
 def _playlist_has_end(data: bytes) -> Optional[bool]:
-    """None for a list of lists, whose members alone know."""
+    """Whether a playlist has an end; None for a list of playlists, since only its members state it."""
     if b"#EXTINF" in data:
         return b"#EXT-X-ENDLIST" in data
     return None

@@ -27,12 +27,12 @@ _PADDING, _LINE_HEIGHT = 4, 14
 
 
 def annotated(image: Image.Image, answer: Answer) -> Image.Image:
-    """A copy with the best classes in its upper left corner."""
+    """A copy of the image with the best classes in the upper left corner."""
     copy = image.convert("RGB")
     draw = ImageDraw.Draw(copy)
     for number, entry in enumerate(answer.classes[:LINES]):
         value = f"{entry.score:.2f}" if entry.probability is None else f"{entry.probability:.1%}"
-        # Pillow's built-in font knows Latin letters alone.
+        # Pillow's built-in font has Latin letters only.
         text = f"{short_name(entry.name)} {value}".encode("latin-1", "replace").decode("latin-1")
         corner = (_PADDING, _PADDING + number * _LINE_HEIGHT)
         box = draw.textbbox(corner, text)
@@ -46,17 +46,17 @@ class Annotations:
 
     Args:
         path: ``x.mp4``, ``.m4v``, ``.mkv`` or ``.avi`` for a video (needs OpenCV), ``x.png`` or ``.jpg`` for one image,
-            anything else is a folder, in which each frame gets a file of its own.
-        single: Whether there is one image at the most, which an image file needs.
-        rate: Frames per second of a video; None takes 25.
-        time_of: When a frame is to be shown, in seconds on its own source's clock, by its name; None where that is not
-            known. A video repeats frames until the next one is due, so that it runs as fast as its source.
+            anything else is a folder, in which each frame gets its own file.
+        single: Whether there is at most one image, as required for an image file.
+        rate: Frames per second of a video; None uses 25.
+        time_of: Returns when the frame of a given name is to be shown, in seconds on its source's clock; None if
+            unknown. A video repeats frames until the next one is due, so that it runs as fast as its source.
 
     Attributes:
-        resized: Frames that were brought to the size of a video's first.
+        resized: Number of frames that were resized to the size of a video's first frame.
 
     Raises:
-        UsageError: An image file is asked for, but there may be several frames, or a form that is not written.
+        UsageError: An image file was requested, but there may be several frames, or the format is not supported.
         MissingExtraError: OpenCV is not installed.
         OutputError: Something cannot be written.
     """
@@ -95,12 +95,12 @@ class Annotations:
         return self
 
     def __exit__(self, kind: Optional[type], error: Any, traceback: Any) -> None:  # noqa: ANN401
-        """Completes a video, or takes it away where something failed."""
+        """Completes a video, or removes it after an error."""
         if self._video is not None:
             self._video.close(keep=kind is None or issubclass(kind, KeyboardInterrupt))
 
     def _file_for(self, name: str) -> Path:
-        """A file of its own for each image, whatever folders they come from; a video's frames are numbered."""
+        """A separate file for each image, whatever folders they come from; a video's frames are numbered."""
         base = re.sub(r"[^\w.#-]", "_", Path(name).name)
         stem, suffix = (base, ".jpg") if "#" in base else (Path(base).stem, Path(base).suffix.lower())
         suffix = suffix if suffix in IMAGE_SUFFIXES else ".png"
@@ -123,15 +123,15 @@ class _Video:
         self._written = 0
         self._last: Any = None
         self._source: Optional[str] = None
-        self._origin: Tuple[int, float] = (0, 0.0)  # the frame and the source's time at which this source began
+        self._origin: Tuple[int, float] = (0, 0.0)  # the output frame and the source's time at the start of this source
 
     def write(self, frame: Image.Image, source: str, seconds: Optional[float]) -> bool:
-        """Whether the frame had to be resized.
+        """Writes a frame; returns whether it had to be resized.
 
         Args:
             frame: The frame.
-            source: Where it comes from; each source has a clock of its own.
-            seconds: When it is to be shown on that clock; None for right after the frame before.
+            source: Its source; each source has its own clock.
+            seconds: When it is to be shown on that clock; None for immediately after the previous frame.
         """
         if self.size is None:
             self._open(frame.size)
@@ -172,7 +172,7 @@ class _Video:
             raise OutputError(self.path, f"cannot be written: {reason(error)}") from error
 
     def _open(self, size: Tuple[int, int]) -> None:
-        # Most codecs want even sizes.
+        # Most codecs need even sizes.
         self.size = (size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2)
         code = self.cv2.VideoWriter.fourcc(*VIDEO_CODES[self.path.suffix.lower()])
         try:

@@ -1,4 +1,4 @@
-"""Answers as rows, written as they come: a table for people, JSON lines, CSV."""
+"""Answers as rows, written as they arrive: a human-readable table, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STDOUT = "-"
 
 @dataclass(frozen=True)
 class RankedClass:
-    """One class that a model gives an image.
+    """One class that a model predicts for an image.
 
     Attributes:
         index: The class, from 0.
-        name: Its name; its number where it has none.
-        probability: From 0 to 1; None where the model gives only scores after its own TopK.
-        score: As the model gives it: a logit, or a probability.
+        name: Its name; its number if it has none.
+        probability: From 0 to 1; None if the model returns only scores after its own TopK.
+        score: The model's output: a logit or a probability.
     """
 
     index: int
@@ -39,7 +39,7 @@ class RankedClass:
 
     @property
     def value(self) -> float:
-        """The probability where there is one, else the score."""
+        """The probability if there is one, else the score."""
         return self.score if self.probability is None else self.probability
 
     def row(self) -> Dict[str, Any]:
@@ -78,7 +78,7 @@ def answers_of(images: Sequence[str], predictions: Predictions, names: Sequence[
     Args:
         images: Their names.
         predictions: What the model returned.
-        names: Class names; a class without one is called by its number.
+        names: Class names; a class without a name is shown by its number.
     """
     indices, scores = predictions.indices.tolist(), predictions.scores.tolist()
     known = predictions.probabilities
@@ -123,12 +123,12 @@ CSV_HEADING = "image,rank,class,name,probability\n"
 class AnswerFile:
     """Answers in a file or on standard output; a context manager.
 
-    A file appears whole when the block ends without an error, like every output. With `at_once` it is written in place
-    and every batch can be read from it immediately: for cameras and watched folders, which have no end.
+    Like every output, the file appears complete when the block ends without an error. With `at_once` it is written in
+    place, and every batch can be read from it immediately: for cameras and watched folders, which have no end.
 
     Args:
         path: The file; "-" for standard output.
-        form: One answer as text.
+        form: Formats one answer as text.
         heading: First line.
         at_once: Whether to write in place.
 
@@ -164,7 +164,7 @@ class AnswerFile:
         return self
 
     def __exit__(self, *exception: Any) -> None:  # noqa: ANN401 - type, error and traceback
-        """Closes the file; gives it its name where nothing failed."""
+        """Closes the file, and renames it to its final name if nothing failed."""
         self._stack.__exit__(*exception)
 
     def _open_in_place(self) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""From frames to answers: everything between the source and the outputs, as it goes."""
+"""From frames to answers: everything between the source and the outputs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SHOWN = 10
 
 
 class Sink(Protocol):
-    """Takes answers."""
+    """A destination for answers."""
 
     def write(self, answers: Sequence[Answer]) -> None:
-        """Takes the answers of a batch."""
+        """Writes the answers of a batch."""
         ...
 
 
 @dataclass
 class Tally:
-    """What became of the frames.
+    """Counts of what happened to the frames.
 
     Attributes:
         answered: Frames with an answer.
         skipped: Frames that could not be used.
-        first_skipped: The first ones of them, to be named.
-        seconds: How long it took, from the first frame's reading to the last answer.
+        first_skipped: The first of the skipped frames, for messages.
+        seconds: Time from reading the first frame to the last answer.
     """
 
     answered: int = 0
@@ -42,7 +42,7 @@ class Tally:
     seconds: float = 0.0
 
     def skip(self, item: Skipped) -> None:
-        """Counts one that could not be used; the list stays short however many there are."""
+        """Counts a frame that could not be used; the list is kept short."""
         self.skipped += 1
         if len(self.first_skipped) < SHOWN:
             self.first_skipped.append(item)
@@ -56,12 +56,12 @@ def classify(
     tally: Tally,
     on_answers: Callable[[Batch, List[Answer]], None],
 ) -> None:
-    """Classifies every batch and hands the answers on as they come; the tally is right even if this fails.
+    """Classifies every batch and passes the answers on as they arrive; the tally is correct even if this fails.
 
     Args:
         runner: The model.
         batches: See `run_overlapped`.
-        names: Class names; empty where there are none.
+        names: Class names; empty if there are none.
         top_k: Classes per image.
         tally: Counts.
         on_answers: Called with each batch and its answers.

@@ -1,7 +1,7 @@
-"""Whether a video file is shorter than its own container says, which no frame count can tell.
+"""Detects video files that are shorter than their container states, which no frame count can show.
 
-Read are the sizes that stand at the top level: of RIFF chunks (AVI), of boxes (ISO/IEC 14496-12: MP4, MOV, 3GP), and of
-EBML elements (RFC 8794: Matroska, WebM). Other containers state none.
+It reads the top-level sizes: of RIFF chunks (AVI), of boxes (ISO/IEC 14496-12: MP4, MOV, 3GP), and of EBML elements
+(RFC 8794: Matroska, WebM). Other containers state no sizes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def missing_bytes(path: PathLike) -> Optional[int]:
     """How many bytes a video file lacks.
 
     Returns:
-        0 for a file that is complete; None where its container does not say, or it cannot be read.
+        0 for a complete file; None if its container does not state it, or it cannot be read.
     """
     try:
         size = Path(path).stat().st_size
@@ -48,7 +48,7 @@ def _end_of_riff(stream: BinaryIO, size: int) -> Optional[int]:
         stream.seek(position)
         header = stream.read(8)
         if len(header) < 8 or header[:4] != b"RIFF":
-            return position  # whatever is appended is no part of it
+            return position  # appended data is not part of the video
         length = int.from_bytes(header[4:], "little")
         if length == 0:
             return None

@@ -1,7 +1,7 @@
 """Batches of prepared frames from a source of any length, in bounded memory, without waiting longer than allowed.
 
 A thread reads the source, a pool decodes and prepares, and the consumer collects in order. A live source (a camera)
-does not wait for a slow consumer: frames that find no place are dropped and counted, so that answers stay current.
+does not wait for a slow consumer: excess frames are dropped and counted, so that answers stay current.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.stream.options import FrameOptions
 
 POLL_SECONDS = 0.05  # how soon a request to stop is noticed
-PATIENCE_SECONDS = 0.005  # how long the next frame is awaited before answers that are ready are handed out
+PATIENCE_SECONDS = 0.005  # how long to wait for the next frame before returning answers that are ready
 
-Item = Union["ImageSource", Skipped, None]  # None: the source lives, but has no frame at present
+Item = Union["ImageSource", Skipped, None]  # None: the source is alive, but has no frame at the moment
 
 
 class _Entry(NamedTuple):
@@ -43,24 +43,24 @@ class _Entry(NamedTuple):
 
 
 class FrameBatches:
-    """Iterates once over the batches of a source; None stands for "the next batch is not ready yet".
+    """Iterates once over the batches of a source; None means that the next batch is not ready yet.
 
     Args:
         source: Frames, and frames that could not be read.
-        spec: How they are prepared.
-        options: How they are collected.
+        spec: The preprocessing.
+        options: How frames are collected into batches.
         on_skipped: Called with each frame that cannot be used, in order.
-        stop: Set from anywhere to end: nothing more is read, and what was collected so far is the last batch.
+        stop: Set it from any thread to stop: nothing more is read, and the frames collected so far are the last batch.
         clock: Seconds.
 
     Attributes:
-        dropped: Frames of a live source that came faster than they could be worked on.
-        resized: Frames that were resized on the CPU for a network that takes frames of another size.
-        first_size: (height, width) of the first of them.
+        dropped: Frames of a live source that arrived faster than they could be processed.
+        resized: Frames that were resized on the CPU because the network's frame size differs.
+        first_size: (height, width) of the first resized frame.
 
     Raises:
         UsageError: The batch size or the number of workers is below 1.
-        DeviceError: While iterating: no frame came for `silence` seconds.
+        DeviceError: While iterating: no frame arrived for `silence` seconds.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class FrameBatches:
 
     def __iter__(self) -> Iterator[Optional[Batch]]:
         with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
-            # A daemon: a camera's driver may block for ever, and the program must end all the same.
+            # A daemon: a camera's driver may block for ever, and the program must still be able to end.
             reader = threading.Thread(target=self._read, args=(pool,), name="frames", daemon=True)
             reader.start()
             try:
@@ -134,7 +134,7 @@ class FrameBatches:
         return DeviceError(f"no frame came for {limit:g} s", "is the camera or the network still there? start again")
 
     def _next(self, timeout: float) -> Union[Tuple[_Entry, PreparedImage], Skipped, BaseException, None]:
-        """The next frame in order, what became of it, the reader's failure, or None at the end."""
+        """The next frame in order, or why it was skipped, or the reader's error, or None at the end."""
         if self._head is None:
             item = self._entries.get(timeout=timeout)
             if not isinstance(item, _Entry):
@@ -204,7 +204,7 @@ class FrameBatches:
             return skipped(source, error)
 
     def _cancel(self) -> None:
-        """Takes back what has not begun."""
+        """Cancels work that has not started."""
         while True:
             try:
                 item = self._entries.get_nowait()

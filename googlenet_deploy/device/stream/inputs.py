@@ -1,4 +1,4 @@
-"""What `infer` is given: images, videos, cameras, streams, pipelines, or a folder to watch."""
+"""The inputs of `infer`: images, videos, cameras, streams, pipelines, or a folder to watch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VIDEO_SUFFIXES = frozenset((
     ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 ))  # fmt: skip
-# Reconnections to a stream of the network in a row: 1, 2, 4 and 8 s apart.
+# Consecutive reconnections to a network stream: 1, 2, 4 and 8 s apart.
 RECONNECTIONS = 4
 SILENCE = 10.0
 
@@ -40,14 +40,14 @@ class StreamInputs(NamedTuple):
 
     Attributes:
         frames: Iterates once.
-        live: Whether frames come in real time, so that those that are too many are dropped.
-        endless: Whether the input ends only when it is told to, or breaks.
-        total: How many frames there are; None where that is not known.
-        other_files: Files in the folders that are no images.
-        notes: What the user should know.
-        left_over: Tells, at the end, the files that were not taken; None where all are.
-        videos: What the frames of videos, cameras and addresses come from.
-        reconnecting: The live source that is opened again when it breaks; None where there is none.
+        live: Whether frames arrive in real time, so that excess frames are dropped.
+        endless: Whether the input ends only when it is stopped or breaks.
+        total: Number of frames; None if unknown.
+        other_files: Files in the folders that are not images.
+        notes: Notes for the user.
+        left_over: Returns, at the end, the files that were not used; None if all are used.
+        videos: The sources of the frames of videos, cameras and addresses.
+        reconnecting: The live source that is reopened when it breaks; None if there is none.
     """
 
     frames: Iterator[Optional[Union[ImageSource, Skipped]]]
@@ -62,17 +62,17 @@ class StreamInputs(NamedTuple):
 
     @property
     def rate(self) -> Optional[float]:
-        """Frames per second of the first video; None where there is none, or it does not say."""
+        """Frames per second of the first video; None if there is none, or its rate is unknown."""
         return next((video.rate for video in self.videos if video.rate is not None), None)
 
     def time_of(self, name: str) -> Optional[float]:
-        """When a frame is to be shown, in seconds on its own video's clock; None where that is not known."""
+        """When a frame is to be shown, in seconds on its video's clock; None if unknown."""
         videos = (*self.videos, self.reconnecting.video) if self.reconnecting else self.videos
         times = (video.time_of(name) for video in videos if name.startswith(video.name))
         return next((seconds for seconds in times if seconds is not None), None)
 
     def closing_notes(self) -> List[str]:
-        """What is known at the end only."""
+        """Notes that are known only at the end."""
         notes = [note for video in self.videos for note in video.notes]
         if self.reconnecting is not None and self.reconnecting.count:
             notes.append(f"{self.reconnecting.video.name}: broke and was opened again {self.reconnecting.count} times")
@@ -87,18 +87,18 @@ def open_inputs(
     reconnect: Optional[int] = None,
     report: Callable[[str], None] = lambda _line: None,
 ) -> StreamInputs:
-    """Opens what the command line names.
+    """Opens the inputs from the command line.
 
     Args:
         arguments: Images, folders, patterns, ``-``, videos, cameras, addresses and pipelines.
-        watch: A folder whose new images are to be classified as they come.
-        stop: Ends a watched folder, and the waiting for a stream.
-        reconnect: Reconnections in a row to a live source that breaks; None takes `RECONNECTIONS` for the network's and
-            none for cameras of this machine.
-        report: Takes a line about each break.
+        watch: A folder whose new images are to be classified as they arrive.
+        stop: Ends watching a folder and waiting for a stream.
+        reconnect: Consecutive reconnections to a live source that breaks; None uses `RECONNECTIONS` for network
+            streams and 0 for cameras of this machine.
+        report: Called with a line about each break.
 
     Raises:
-        UsageError: A camera or watched folder stands beside other inputs.
+        UsageError: A camera or watched folder is combined with other inputs.
         InputError: Something does not exist or cannot be opened.
         MissingExtraError: A video needs OpenCV.
         DeviceError: A pipeline needs an OpenCV with GStreamer.
@@ -119,9 +119,9 @@ def open_inputs(
 
 
 def silence_of(inputs: StreamInputs) -> Optional[float]:
-    """Seconds without a frame after which a source counts as dead; None where none are expected at any time.
+    """Seconds without a frame after which a source counts as dead; None if frames may be absent for any time.
 
-    A source that is opened again notices silence by itself; then this ends only what does not even wait any more.
+    A source that reconnects detects silence itself; the limit then only catches a source that hangs.
     """
     if not inputs.live:
         return None

@@ -26,12 +26,12 @@ class FrameOptions:
 
     Attributes:
         batch_size: Most frames in a batch.
-        workers: Decoding threads; None takes one per core, at most 8.
-        image_backend: Of the resize, "pillow" or "opencv".
+        workers: Decoding threads; None uses one per core, at most 8.
+        image_backend: Library for the resize, "pillow" or "opencv".
         max_latency: Seconds that the oldest frame of a batch may wait for others; None waits for a full batch.
         keep_images: Whether the batch carries the decoded images.
-        live: Whether frames that find no place are dropped instead of waited for.
-        silence: Seconds without a frame behind which the source is given up; None waits for ever.
+        live: Whether excess frames are dropped instead of waited for.
+        silence: Seconds without a frame after which the source is given up; None waits for ever.
 
     Raises:
         UsageError: A value is out of range.

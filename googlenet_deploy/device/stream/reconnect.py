@@ -1,4 +1,4 @@
-"""A live source that is opened again when it breaks or falls silent, after waits that grow."""
+"""A live source that is reopened, with increasing waits, when it breaks or falls silent."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.stream.video import Video
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds; each wait is twice the one before
-# A connection that has lasted so long counts as sound, so that the next break has all attempts again.
+# A connection that has lasted this long counts as stable, so that the next break gets all attempts again.
 SOUND_SECONDS = 60.0
 
 
 class Reconnecting:
-    """The frames of a live source across its breaks; iterates once. None stands for "still waiting".
+    """The frames of a live source across its breaks; iterates once. None means "still waiting".
 
-    Frames are numbered on across breaks.
+    Frame numbers continue across breaks.
 
     Args:
         video: The source, open.
-        open_again: Opens it again.
-        attempts: Reconnections in a row, after which the break is final.
+        open_again: Reopens it.
+        attempts: Consecutive reconnections after which the break is final.
         stop: Ends the waiting.
-        report: Takes a line about each break.
+        report: Called with a line about each break.
         clock: Seconds.
 
     Attributes:
-        count: Reconnections that brought frames again.
+        count: Number of reconnections after which frames arrived again.
 
     Raises:
-        InputError: While iterating: it broke, and no attempt brought it back.
+        InputError: While iterating: it broke, and all attempts failed.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Reconnecting:
         ) from error
 
     def _wait(self, why: str) -> Iterator[None]:
-        """Waits, and says so every second, so that nobody takes the source for dead."""
+        """Waits, and yields None every second, so that the source is not taken for dead."""
         wait = min(FIRST_WAIT * 2**self._tried, LONGEST_WAIT)
         self._tried += 1
         self.report(f"{why}; reconnecting in {wait:g} s (attempt {self._tried} of {self.attempts})")

@@ -1,7 +1,7 @@
 """Frames of video files, cameras and network streams, through OpenCV.
 
-A Jetson's CSI camera and GStreamer pipelines need an OpenCV that was built with GStreamer, as JetPack's is; PyPI's is
-not.
+A Jetson's CSI camera and GStreamer pipelines need an OpenCV that was built with GStreamer, such as JetPack's; PyPI's
+packages are not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Union
 
-# FFmpeg inside OpenCV writes to stderr by itself unless it is told not to, before it is loaded.
+# FFmpeg inside OpenCV writes to stderr unless that is disabled before it is loaded.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
@@ -38,11 +38,11 @@ with requires("opencv"):
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_BAD_FRAMES = 30  # in a row; a second of video, behind which nothing more is expected
+MOST_BAD_FRAMES = 30  # in a row: a second of video, after which no good frames are expected
 OPEN_MILLISECONDS, READ_MILLISECONDS = 10_000, 5_000
-TIMES_KEPT = 4096  # of frames that nobody has asked for yet
+TIMES_KEPT = 4096  # of frames whose time has not been requested yet
 HIGHEST_RATE = 1000.0
-# NVIDIA, Accelerated GStreamer user guide: nvarguscamerasrc gives NV12 in NVMM memory, nvvidconv brings it out.
+# NVIDIA, Accelerated GStreamer user guide: nvarguscamerasrc outputs NV12 in NVMM memory, nvvidconv copies it out.
 _CSI = (
     "nvarguscamerasrc sensor-id={index} ! video/x-raw(memory:NVMM),format=NV12 ! nvvidconv ! "
     "video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
@@ -57,12 +57,12 @@ class Video:
             `address` for their forms.
 
     Attributes:
-        live: Whether frames come in real time and have no end.
-        frames: How many frames a source with an end says that it has, which is often an estimate; None where it is not
-            known.
-        rate: Frames per second that the source states; None where it states none.
-        frames_before: Frames read so far, from which on they are numbered.
-        notes: What is odd about the source, complete after its end.
+        live: Whether frames arrive in real time and have no end.
+        frames: Number of frames that a source with an end states, which is often an estimate; None if
+            unknown.
+        rate: Frames per second that the source states; None if it states none.
+        frames_before: Number of frames read before; numbering continues from there.
+        notes: Irregularities of the source, complete after its end.
 
     Raises:
         InputError: It cannot be opened.
@@ -86,10 +86,10 @@ class Video:
         self._times: OrderedDict[str, float] = OrderedDict()
 
     def __iter__(self) -> Iterator[Union[ImageSource, Skipped]]:
-        """The frames, named ``name#0``, ``name#1``, and those that cannot be decoded.
+        """Yields the frames, named ``name#0``, ``name#1``, and those that cannot be decoded.
 
         Raises:
-            InputError: A live source gives no more frames, or one with an end holds none.
+            InputError: A live source stops delivering frames, or a source with an end has none.
         """
         try:
             yield from self._live_frames() if self.live else self._frames_to_the_end()
@@ -97,7 +97,7 @@ class Video:
             self._capture.release()
 
     def time_of(self, name: str) -> Optional[float]:
-        """When a frame is to be shown, in seconds on the source's clock; told once, None where it is not known."""
+        """When a frame is to be shown, in seconds on the source's clock; returned only once, None if unknown."""
         return self._times.pop(name, None)
 
     def _live_frames(self) -> Iterator[Union[ImageSource, Skipped]]:
@@ -131,7 +131,7 @@ class Video:
         yield from self._cut()
 
     def _cut(self) -> Iterator[Skipped]:
-        """What is missing at the end; the container's count alone proves nothing, since it is often an estimate."""
+        """Reports frames missing at the end; the container's count alone is no proof, since it is often an estimate."""
         done = self.frames_before
         missing = 0 if is_address(self.name) else missing_bytes(local_path(self.name))
         if missing:

@@ -1,8 +1,7 @@
-"""A folder that fills: each image file once, when it is complete.
+"""A watched folder: yields each image file once, when it is complete.
 
-The folder is looked at again and again, which works on network and USB file systems too, where notifications do not. A
-file counts as complete when neither its size nor its time changed between two looks; one that is changed later is
-taken again.
+The folder is polled, which also works on network and USB file systems, where notifications do not. A file counts as
+complete if neither its size nor its time changed between two polls; a file that changes later is yielded again.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ Signature = Tuple[int, int]  # size and time of the last change, in ns
 
 
 class WatchedFolder:
-    """New images of a folder, as they come; iterates until `stop` is set.
+    """New images in a folder, as they arrive; iterates until `stop` is set.
 
-    What is an image is the rule of `images/folders.py`, so that hidden files, somebody's temporary ones, are left
-    alone, as are those that were there before.
+    `images/folders.py` decides what is an image, so hidden files, such as other programs' temporary files, are ignored,
+    as are those that existed before.
 
     Args:
         folder: The folder; its subfolders are watched too.
         stop: Ends the iteration.
-        interval: Seconds between two looks.
+        interval: Seconds between two polls.
 
     Attributes:
-        present: How many images were there before.
+        present: Number of images that existed before.
 
     Raises:
         InputError: There is no such folder, or it cannot be read.
@@ -62,18 +61,18 @@ class WatchedFolder:
             self.stop.wait(self.interval)
 
     def ready(self) -> Iterator[str]:
-        """The files that became complete since the last look, oldest first."""
+        """The files that became complete since the last poll, oldest first."""
         now = self._look()
         complete = [name for name, signature in now.items() if self._is_new(name, signature)]
         self._last = now
         for name in sorted(complete, key=lambda item: (now[item][1], item)):
             self._taken[name] = now[name]
             yield name
-        for name in set(self._taken) - set(now):  # one of that name may come again
+        for name in set(self._taken) - set(now):  # a file of that name may appear again
             del self._taken[name]
 
     def left_over(self) -> List[str]:
-        """The images that were never given out, because they are empty, still grow, or came at the end; by name."""
+        """The images that were never yielded because they are empty, still growing, or arrived at the end; by name."""
         return sorted(name for name, signature in self._look().items() if self._taken.get(name) != signature)
 
     def _is_new(self, name: str, signature: Signature) -> bool:
@@ -89,6 +88,6 @@ class WatchedFolder:
             try:
                 status = Path(path).stat()
             except OSError:
-                continue  # gone between the listing and the look at it
+                continue  # deleted since the listing
             found[path] = (status.st_size, status.st_mtime_ns)
         return found
