@@ -1,1 +1,1 @@
-"""The benchmark: latency by scope, throughput, memory and energy, with the state of the machine around them."""
+"""The benchmark: latency by scope, throughput, memory and energy, with the state of the machine."""

@@ -33,24 +33,24 @@ def benchmark(
 
     Args:
         model: An ``.onnx`` file or an engine.
-        images: Files, folders and patterns of real images; None takes synthetic ones.
+        images: Files, folders and patterns of real images; None uses synthetic images.
         options: Batches, streams, rounds, power meter, ...
         running: Backend and CPU threads.
         gpu: How an engine runs.
-        preprocessing: How images are prepared; None takes what the model says.
-        image_backend: What resizes images: "pillow" or "opencv".
+        preprocessing: How images are prepared; None uses the model's own preprocessing.
+        image_backend: Library that resizes images: "pillow" or "opencv".
         quiet: Show no progress.
-        report: Takes a line where the preprocessing differs from the model's own.
+        report: Called with a line if the preprocessing differs from the model's own.
 
     Returns:
         What ``benchmark --json`` writes, see docs/benchmark-schema.md: times in milliseconds, energy in millijoules;
-        a figure that was not measured carries the reason.
+        a figure that was not measured has the reason instead.
 
     Raises:
         UsageError: The options do not fit the model, or the machine's memory.
         BadModelError: The model cannot be loaded.
         BadImageError: An image cannot be read.
-        DeviceError: TensorRT, CUDA, a GPU or the meter that was asked for is missing.
+        DeviceError: TensorRT, CUDA, a GPU or the requested meter is missing.
     """
     running, gpu = running or RunnerOptions(), gpu or GpuOptions()
     if image_backend == "opencv":

@@ -1,8 +1,8 @@
-"""Two results beside each other: ratios with intervals, and what makes the comparison doubtful.
+"""Compares two results: ratios with intervals, and warnings about differences between the runs.
 
 A ratio B/A is that of the geometric means over the rounds. Its 95 % interval is Welch's for the difference of the means
 of the logarithms: ``exp(d +- t * sqrt(s_a^2 / n_a + s_b^2 / n_b))``, with Student's t at the Welch-Satterthwaite
-degrees of freedom. Where a round does not support the figure, the ratio stands without an interval.
+degrees of freedom. If a round does not support the figure, the ratio has no interval.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from googlenet_deploy.device.text import columns, number
 from googlenet_deploy.errors import InputError, UsageError
 
 STATISTICS = ("p50", "p99", "mean")
-# Clocks that differ by more than this make another machine of the same one.
+# If clocks differ by more than this, the same machine counts as a different one.
 CLOCK_DIFFERENCE = 0.03
 
 
 class ComparedFigure(NamedTuple):
-    """One figure of both.
+    """One figure of both results.
 
     Attributes:
-        configuration: For people: "batch 1, 1 stream".
-        figure: What.
-        unit: Of `first` and `second`.
-        first: A's geometric mean over the rounds; where a round does not support the figure, that of all runs.
-        second: The same of B.
+        configuration: Human-readable configuration: "batch 1, 1 stream".
+        figure: Name of the figure.
+        unit: Unit of `first` and `second`.
+        first: A's geometric mean over the rounds; if a round does not support the figure, its value over all runs.
+        second: The same for B.
         ratio: B/A.
-        interval: 95 % interval of the ratio; None where the rounds do not support one.
-        more_is_better: Whether a larger value is the better one.
+        interval: 95 % interval of the ratio; None if the rounds do not support one.
+        more_is_better: Whether a larger value is better.
     """
 
     configuration: str
@@ -57,12 +57,12 @@ class ComparedFigure(NamedTuple):
 
 
 class BenchmarkComparison(NamedTuple):
-    """What both results say of each other.
+    """The comparison of two results.
 
     Attributes:
-        rows: The figures that both have.
-        warnings: What makes the comparison doubtful.
-        left_out: Configurations that only one has.
+        rows: The figures that both results have.
+        warnings: Reasons to doubt the comparison.
+        left_out: Configurations that only one result has.
     """
 
     rows: Tuple[ComparedFigure, ...]
@@ -84,13 +84,13 @@ def compare(
     """Compares B with A.
 
     Args:
-        first: A, as `result_file.read_result` gives it.
+        first: A, as returned by `result_file.read_result`.
         second: B.
         paths: Their files, for messages.
-        across_machines: Allow two different machines.
+        across_machines: Allow different machines.
 
     Raises:
-        UsageError: They cannot be compared: other machines, inputs of another shape, or no configuration in common.
+        UsageError: They cannot be compared: different machines or input shapes, or no configuration in common.
         InputError: One of them is damaged.
     """
     try:
@@ -178,7 +178,7 @@ def _row(
     *,
     more_is_better: bool = False,
 ) -> Optional[ComparedFigure]:
-    """The row of one figure; None where either has not measured it, or it is not above zero."""
+    """The row of one figure; None if either result has not measured it, or it is not above zero."""
     a, b = ours.get(key, {}), theirs.get(key, {})
     if not (a.get("value") or 0) > 0 or not (b.get("value") or 0) > 0:
         return None
@@ -232,7 +232,7 @@ def _at(result: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 - from JSON
 
 
 def _only(value: Any, other: Any) -> Any:  # noqa: ANN401 - from JSON
-    """Of options, those that differ from the other's, as text; anything else as it is."""
+    """The options that differ from the other's, as text; any other value unchanged."""
     if not isinstance(value, dict) or not isinstance(other, dict):
         return value
     return ", ".join(f"{key}={part}" for key, part in value.items() if other.get(key) != part)

@@ -1,4 +1,4 @@
-"""One configuration, a batch size at a number of streams: warm-up, rounds, and what comes out of them."""
+"""One configuration, a batch size with a number of streams: warm-up, rounds and results."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ONE_STREAM = "measured with one stream only"
 
 @dataclass
 class Configuration:
-    """What was measured of one configuration.
+    """The measurements of one configuration.
 
     Attributes:
         batch: Images per batch.
-        streams: Batches under way at once.
+        streams: Batches in progress at once.
         threads: CPU threads of each runner; None for one per core.
         warm_up: How the warm-up went.
         runs: Rounds of prepared batches, back to back.
         whole: Rounds from encoded images to classes; empty for several streams.
-        run_energy: Of each round of `runs`.
-        whole_energy: Of each round of `whole`.
+        run_energy: Energy of each round of `runs`.
+        whole_energy: Energy of each round of `whole`.
     """
 
     batch: int
@@ -45,10 +45,10 @@ class Configuration:
         """For JSON.
 
         Args:
-            sampler: What measured the energy.
+            sampler: The sampler that measured the energy.
             idle: Idle power.
             device: Where the model ran.
-            copies_told: Whether the runner tells copies apart.
+            copies_told: Whether the runner times copies separately.
         """
         return {
             "batch": self.batch,

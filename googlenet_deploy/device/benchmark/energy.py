@@ -10,13 +10,13 @@ from googlenet_deploy.device.power.meter import Meter, NotMeasured, total_name
 
 
 def energy_dict(meter: Meter, rounds: Sequence[Measured], images: Sequence[int], idle: Measured) -> Dict[str, Any]:
-    """For JSON: energy per image in millijoules, as read and above idle, with everything needed to judge it.
+    """For JSON: energy per image in millijoules, as read and above idle, with everything needed to assess it.
 
     Args:
-        meter: What measured.
+        meter: The meter.
         rounds: The energy of each round.
-        images: Images of each round.
-        idle: Of the loaded but idle machine.
+        images: Number of images in each round.
+        idle: Energy of the machine with the model loaded but idle.
     """
     energies: List[Energy] = []
     for measured in rounds:
@@ -70,7 +70,7 @@ def idle_dict(idle: Measured) -> Dict[str, Any]:
 
 
 def not_measured(why: NotMeasured) -> Dict[str, Any]:
-    """For JSON: a figure that there is not, and why."""
+    """For JSON: a missing figure, with the reason."""
     return {"not_measured": why.reason, **({"remedy": why.remedy} if why.remedy else {})}
 
 

@@ -1,4 +1,4 @@
-"""``--require p99=5ms,energy=20mJ``: limits with units, held against a result.
+"""``--require p99=5ms,energy=20mJ``: checks a result against limits with units.
 
 =====================  ===========================================  ==========  ====================
 name                   what                                         must be     units
@@ -11,8 +11,8 @@ energy_above_idle      the same beyond idling                       at most     
 memory                 peak of the process's main memory            at most     kB, MB, GB, KiB, MiB, GiB
 =====================  ===========================================  ==========  ====================
 
-The scope is "run" where none is named. Gates look at the first configuration, the first --batch at the first --streams.
-A figure that was not measured holds no gate.
+The default scope is "run". Gates check the first configuration: the first --batch with the first --streams. A figure
+that was not measured fails its gate.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Gate(NamedTuple):
     """One limit.
 
     Attributes:
-        name: What is limited, such as "p99" or "energy".
+        name: Name of the limited figure, such as "p99" or "energy".
         limit: In milliseconds, millijoules, images per second or bytes.
-        text: As the user wrote the limit.
+        text: The limit as written by the user.
         scope: The scope of a latency; "" for other figures.
         statistic: Its statistic; "" for other figures.
     """
@@ -98,7 +98,7 @@ def _meaning(name: str) -> Tuple[str, str, Mapping[str, float]]:
 
 
 def broken_gates(gates: List[Gate], result: Mapping[str, Any]) -> List[str]:
-    """One sentence for each gate that does not hold; empty where all do."""
+    """One sentence for each failed gate; empty if all pass."""
     sentences = []
     for gate in gates:
         value, reason = _value(gate, result)

@@ -1,4 +1,4 @@
-"""The images that a benchmark runs on: real ones, or synthetic ones made from a seed."""
+"""The images that a benchmark runs on: real images, or synthetic images generated from a seed."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _BYTES_HELD = 2**27
 
 
 class BenchmarkInputs(NamedTuple):
-    """Encoded images in memory, so that no disk is measured.
+    """Encoded images in memory, so that disk access is not measured.
 
     Attributes:
         images: Their files' contents.
         kind: "real" or "synthetic".
-        seed: Of synthetic ones; -1 for real ones.
+        seed: Seed of synthetic images; -1 for real images.
         skipped: Images that cannot be used, and why.
-        sha256: Of all contents, in order.
-        frame: (height, width) of raw frames; None where the images are encoded.
+        sha256: Hash of all contents, in order.
+        frame: (height, width) of raw frames; None if the images are encoded.
     """
 
     images: Tuple[ImageSource, ...]
@@ -61,10 +61,10 @@ class BenchmarkInputs(NamedTuple):
 
 
 def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: str, limit: int) -> BenchmarkInputs:
-    """The first `limit` images that can be used.
+    """Reads the first `limit` usable images.
 
     Raises:
-        GoogLeNetDeployError: There is no image, or not one can be used.
+        GoogLeNetDeployError: There are no images, or none can be used.
     """
     if not sources:
         raise GoogLeNetDeployError("--images: no images found there")
@@ -91,11 +91,11 @@ def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: st
 
 
 def synthetic_inputs(seed: int, spec: Preprocessing) -> BenchmarkInputs:
-    """JPEG files of blurred noise: as large as photographs and about as hard to decode.
+    """Makes JPEG files of blurred noise, as large as photographs and about as expensive to decode.
 
     Args:
         seed: The same seed gives the same pixels, and with the same Pillow the same files.
-        spec: Decides on the mode, and on the size where images are not resized.
+        spec: The preprocessing; determines the mode, and the size if images are not resized.
     """
     generator = np.random.default_rng(seed)
     width, height = (max(SYNTHETIC_SIZE[0], spec.crop[1]), max(SYNTHETIC_SIZE[1], spec.crop[0]))
@@ -103,7 +103,7 @@ def synthetic_inputs(seed: int, spec: Preprocessing) -> BenchmarkInputs:
     for index in range(SYNTHETIC_COUNT):
         pixels = generator.integers(0, 256, (height, width, 3), np.uint8)
         blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(_BLUR))
-        # The blur leaves little contrast; stretched, the file is as large as a photograph's.
+        # The blur leaves little contrast; with the contrast stretched, the file is as large as a photograph's.
         stretched = blurred.point([max(0, min(255, (value - 128) * 8 + 128)) for value in range(256)] * 3)
         data = io.BytesIO()
         stretched.convert("L" if spec.channels == "L" else "RGB").save(data, "JPEG", quality=JPEG_QUALITY)
@@ -114,9 +114,9 @@ def synthetic_inputs(seed: int, spec: Preprocessing) -> BenchmarkInputs:
 def make_batches(
     inputs: BenchmarkInputs, spec: Preprocessing, backend: str, size: int
 ) -> Tuple[Tuple[Tuple[ImageSource, ...], NDArray[np.generic]], ...]:
-    """Batches of `size` images with their prepared arrays; images are repeated where there are too few.
+    """Batches of `size` images with their prepared arrays; images are repeated if there are too few.
 
-    At most four batches and every image once, so that large batches do not fill the memory.
+    At most four batches and every image once, so that large batches do not exhaust memory.
     """
     prepared = {source.name: prepare(source, spec, backend) for source in inputs.images}
     count = max(1, min(4, len(inputs.images) // size))
@@ -128,16 +128,16 @@ def make_batches(
 
 
 def frame_inputs(inputs: BenchmarkInputs, spec: Preprocessing, frame: Tuple[int, int], backend: str) -> BenchmarkInputs:
-    """The same images as raw frames in memory: decoded, and brought to one size such that the network sees the same.
+    """Decodes the images to raw frames in memory, all resized to one size such that the network sees the same content.
 
     Args:
         inputs: Encoded images.
-        spec: How the network's images are prepared; of a network that takes frames, frames of that size.
+        spec: The network's preprocessing; a network that takes frames needs frames of its own size.
         frame: (height, width) of the frames.
-        backend: What resizes images.
+        backend: Library that resizes images.
 
     Raises:
-        UsageError: The network takes frames of another size, or an image cannot become such a frame.
+        UsageError: The network takes frames of another size, or an image cannot be converted to such a frame.
     """
     if spec.frame not in (None, frame):
         raise UsageError(f"--frame: the model takes {spec.describe_frame()}", "leave --frame out")

@@ -1,4 +1,4 @@
-"""The loops that are timed. Each runs for a round and hands back the seconds of every scope of every run."""
+"""The timed loops. Each runs for a round and returns the seconds of every scope of every run."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Round:
     """One round.
 
     Attributes:
-        start: When its first run began.
-        end: When its last run ended.
-        runs: Batches that were run.
-        seconds: Of every run, by scope.
+        start: Start of its first run.
+        end: End of its last run.
+        runs: Number of batches run.
+        seconds: Seconds of every run, by scope.
     """
 
     start: float
@@ -42,14 +42,14 @@ class Round:
     seconds: Dict[str, List[float]] = field(default_factory=dict)
 
     def add(self, scope: str, seconds: Optional[float]) -> None:
-        """Notes the time of one run; None where the backend has no such scope."""
+        """Records the time of one run; None if the backend does not have the scope."""
         if seconds is not None:
             self.seconds.setdefault(scope, []).append(seconds)
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a round lasts: at least so many seconds, and at least so many runs."""
+    """The length of a round: a minimum number of seconds and a minimum number of runs."""
 
     seconds: float
     runs: int
@@ -60,7 +60,7 @@ class Length:
 
 
 def run_round(runner: Runner, batches: Batches, length: Length, clock: Clock) -> Round:
-    """Runs prepared batches one behind the other: the scopes copy in, compute, copy out, and all of the run."""
+    """Runs prepared batches one after another: the scopes copy in, compute, copy out, and the whole run."""
     measured = Round(clock())
     now = measured.start
     while not length.reached(now - measured.start, measured.runs):
@@ -78,7 +78,7 @@ def run_round(runner: Runner, batches: Batches, length: Length, clock: Clock) ->
 def end_to_end_round(
     runner: Runner, batches: Batches, spec: Preprocessing, backend: str, length: Length, clock: Clock
 ) -> Round:
-    """From encoded images or raw frames in memory to classes, one step after the other in one thread."""
+    """From encoded images or raw frames in memory to classes, one step after another in one thread."""
     measured = Round(clock())
     now = measured.start
     while not length.reached(now - measured.start, measured.runs):

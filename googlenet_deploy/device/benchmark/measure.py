@@ -1,4 +1,4 @@
-"""Measures one configuration after the other on an opened model."""
+"""Measures one configuration after another on an opened model."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.specification import Preprocessing
 
-# Slots, CPU threads (None for one per core), and the batch size that is to come.
+# Slots, CPU threads (None for one per core), and the batch size that will be used.
 OpenRunner = Callable[[int, Optional[int], int], "Runner"]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What every configuration shares.
+    """The settings that all configurations share.
 
     Attributes:
         runner: The opened model, for one stream.
         open_runner: Opens it again; see `OpenRunner`.
-        spec: How its images are prepared.
-        image_backend: What resizes images.
-        sampler: What measures the energy.
-        length: How long a round lasts.
+        spec: Its preprocessing.
+        image_backend: Library that resizes images.
+        sampler: The sampler that measures the energy.
+        length: The length of a round.
         options: What is measured.
         clock: Seconds, monotonic.
-        advance: Is told of every finished round.
+        advance: Called after every round.
     """
 
     runner: Runner

@@ -1,7 +1,7 @@
-"""Memory of the process and of the device, before the model, with it, and at the end.
+"""Memory of the process and of the device: before the model is opened, with the model, and at the end.
 
-Process: VmRSS and VmHWM of ``/proc/self/status`` (proc(5)). Device: what CUDA says is taken by all processes together
-(on a Jetson that is the one memory, shared with everything else), and what NVML counts for this process.
+Process: VmRSS and VmHWM in ``/proc/self/status`` (proc(5)). Device: the memory used by all processes together as
+reported by CUDA (on a Jetson that is the memory shared with everything else), and NVML's figure for this process.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from googlenet_deploy.errors import DeviceError
 
 
 class Memory(NamedTuple):
-    """Bytes at one moment; None where nobody tells.
+    """Bytes at one moment; None if unknown.
 
     Attributes:
         resident: Main memory of this process.
-        peak: The most of it since the process began.
-        device: Device memory that all processes take; None on a CPU.
-        device_process: Device memory of this process; None on a CPU, and where NVML does not tell.
+        peak: Peak main memory since the process started.
+        device: Device memory used by all processes; None on a CPU.
+        device_process: Device memory of this process; None on a CPU, and if NVML does not report it.
     """
 
     resident: Optional[int]
@@ -35,11 +35,11 @@ class Memory(NamedTuple):
 
 
 def read_memory(nvml: Optional[Nvml], *, on_gpu: bool, root: Path = Path("/")) -> Memory:
-    """Memory now.
+    """Reads the current memory use.
 
     Args:
         nvml: The discrete GPU; None without one.
-        on_gpu: Whether the model runs on a GPU; else the device is not asked.
+        on_gpu: Whether the model runs on a GPU; otherwise device memory is not read.
         root: Root of the file system.
     """
     text = try_text(root / "proc/self/status")
@@ -64,8 +64,8 @@ def memory_dict(
     Args:
         before: Before the model was opened.
         loaded: With the model opened and warmed up.
-        after: Behind the last run.
-        context: What the engine's manifest says that one execution context takes.
+        after: After the last run.
+        context: Memory of one execution context according to the engine's manifest.
         on_gpu: Whether the model runs on a GPU.
     """
     process = {

@@ -60,7 +60,7 @@ class BenchmarkOptions:
     )
     image_count: int = option(32, "most real images", group=MEASURING, metavar="N", least=1, most=MAX_IMAGES)
     seed: int = option(0, "of the synthetic images", group=MEASURING, metavar="N")
-    threads: Optional[int] = None  # None takes one per core, divided among concurrent streams
+    threads: Optional[int] = None  # None uses one per core, divided among concurrent streams
     power: str = option("auto", "the meter; auto: what this machine has", group=POWER, choices=METERS)
     power_rails: Tuple[str, ...] = option(
         (), "rails that make the total", group=POWER, metavar="NAME,NAME", parse=rail_names,

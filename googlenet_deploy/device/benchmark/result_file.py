@@ -1,4 +1,4 @@
-"""Results in files: written whole, read with care."""
+"""Result files: written atomically, and validated when read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_result(path: PathLike) -> Dict[str, Any]:
     """Reads what ``benchmark --json`` wrote.
 
     Raises:
-        InputError: The file is missing, damaged, no result, or of a later format.
+        InputError: The file is missing, damaged, not a result, or in a later format.
     """
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Runs a benchmark: state, model, idle power, warm-up, rounds, memory, state again, and trtexec beside."""
+"""Runs a benchmark: state, model, idle power, warm-up, rounds, memory, state again, and optionally trtexec."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
 
 
-# Batches that `inputs.make_batches` holds at the most, and the one that is being prepared.
+# The maximum number of batches in `inputs.make_batches`, and the one being prepared.
 BATCHES_HELD = 5
 
 
 def batch_sizes(runner: Runner, spec: Preprocessing, options: BenchmarkOptions, root: Path = Path("/")) -> List[int]:
-    """The sizes to measure: those that were asked for, else the model's own where it is fixed, else 1.
+    """The batch sizes to measure: the requested ones, else the model's own if it is fixed, else 1.
 
     Raises:
-        UsageError: The model does not take them or the images, or they do not fit in memory.
+        UsageError: The model does not accept these sizes or the images, or the batches do not fit in memory.
     """
     smallest, largest = runner.batch_range
     sizes = list(options.batches) or [smallest]
@@ -68,7 +68,7 @@ def batch_sizes(runner: Runner, spec: Preprocessing, options: BenchmarkOptions, 
 
 
 def round_length(sampler: AnySampler, options: BenchmarkOptions, notes: List[str]) -> Length:
-    """How long a round lasts: as asked, or longer where the power meter needs it, and then `notes` says so."""
+    """The length of a round: as requested, or longer if the power meter needs it, which is added to `notes`."""
     if isinstance(sampler, NoSampler):
         return Length(options.seconds, options.min_runs)
     needed = window_for(sampler.meter, options.seconds)
@@ -81,7 +81,7 @@ def round_length(sampler: AnySampler, options: BenchmarkOptions, notes: List[str
 
 
 def check_memory(batch: int, streams: int, spec: Preprocessing, root: Path = Path("/")) -> None:
-    """Refuses batches that do not fit in the memory that is free.
+    """Rejects batches that do not fit in free memory.
 
     Raises:
         UsageError: They do not.
@@ -99,12 +99,12 @@ def check_memory(batch: int, streams: int, spec: Preprocessing, root: Path = Pat
         )
 
 
-# Runnable processes per core, over the last minute, from which on times are somebody else's too.
+# Runnable processes per core, over the last minute, from which on other work affects the times.
 BUSY = 0.5
 
 
 def other_load(before: MachineState) -> List[str]:
-    """A note where the machine was busy with other work before the measurement; empty where it was not."""
+    """A note if the machine was busy with other work before the measurement; empty if it was not."""
     cores = available_cores()
     if before.load_average is None or before.load_average <= BUSY * cores:
         return []
@@ -117,11 +117,11 @@ class Benchmark:
 
     Args:
         open_runner: Opens the model; see `measure.OpenRunner`.
-        resolve: Says how the opened model's images are prepared.
+        resolve: Returns the preprocessing of the opened model.
         options: What is measured, and how long.
-        sources: Real images; None takes synthetic ones.
-        image_backend: What resizes images.
-        runner_options: What `open_runner` goes by beside its arguments, for the record.
+        sources: Real images; None uses synthetic images.
+        image_backend: Library that resizes images.
+        runner_options: Further options of `open_runner`, for the record.
         quiet: Show no progress.
         root: Root of the file system.
         clock: Seconds, monotonic.
@@ -150,10 +150,10 @@ class Benchmark:
         self.notes: List[str] = []
 
     def run(self) -> Dict[str, Any]:
-        """Measures everything; the result is what the JSON file holds (docs/benchmark-schema.md).
+        """Measures everything; the result is the content of the JSON file (docs/benchmark-schema.md).
 
         Raises:
-            UsageError: The model does not take these batches, or they do not fit in memory.
+            UsageError: The model does not accept these batches, or they do not fit in memory.
             BadModelError: The model cannot be opened or run.
             GoogLeNetDeployError: There are no usable images, or a device failed.
         """
@@ -187,7 +187,7 @@ class Benchmark:
                 "memory": memory,
                 "state": _state(before, load, after),
             }
-        # Only now, so that trtexec has the GPU to itself.
+        # Last, so that trtexec has the GPU to itself.
         result["trtexec"] = self._trtexec(runner, spec, result["configurations"][0]["batch"])
         result["notes"] = self.notes
         return result
@@ -243,7 +243,7 @@ class Benchmark:
 
     @contextmanager
     def _fitting(self, runner: Runner, size: int) -> Iterator[Runner]:
-        """The runner for a batch size: on a CPU, one image at a time is run in another way than many."""
+        """The runner for a batch size: a CPU runs single images differently from batches."""
         if runner.device != "CPU" or (size > 1) == (self.first_batch > 1):
             yield runner
             return
@@ -284,7 +284,7 @@ class Benchmark:
 
 
 def open_nvml(stack: ExitStack) -> Optional[Nvml]:
-    """The discrete GPU, open as long as the stack is; None without one."""
+    """Opens the discrete GPU until the exit stack closes; None without one."""
     try:
         return stack.enter_context(Nvml(cuda_bus_id()))
     except DeviceError:

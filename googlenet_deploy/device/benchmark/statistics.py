@@ -1,10 +1,10 @@
 """Percentiles that the number of runs supports, and intervals over rounds.
 
 A figure's value comes from all runs together. Its 95 % interval comes from the rounds: each round gives one value, and
-``mean +- t * s / sqrt(rounds)`` with Student's t for rounds - 1 degrees of freedom (two-sided) tells how well another
-set of rounds would repeat it. Runs inside a round depend on each other, rounds much less. Times, rates and energies are
-positive and vary by factors, so the interval is taken of their logarithms; of the values themselves where one is not
-positive, as an energy above idle may be.
+``mean +- t * s / sqrt(rounds)`` with Student's t for rounds - 1 degrees of freedom (two-sided) shows how well another
+set of rounds would repeat it. Runs inside a round are correlated, rounds much less. Times, rates and energies are
+positive and vary by factors, so the interval is computed from their logarithms, or from the values themselves if one is
+not positive, as an energy above idle may be.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _T = (
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 _Z = 1.959964
-_LARGEST_EXPONENT = 700.0  # of a double
+_LARGEST_EXPONENT = 700.0  # exp of more overflows a double
 
 Interval = Tuple[float, float]
 
@@ -30,9 +30,9 @@ class Figure(NamedTuple):
     """One figure.
 
     Attributes:
-        value: From all runs; None where it was not measured.
-        interval: 95 % over the rounds; None where there are too few.
-        rounds: One value per round; empty where a round does not support it.
+        value: Value over all runs; None if it was not measured.
+        interval: 95 % interval over the rounds; None if there are too few.
+        rounds: One value per round; empty if a round does not support it.
         missing: Why there is no value.
     """
 
@@ -56,7 +56,7 @@ class Summary(NamedTuple):
     """Times of one scope, in milliseconds.
 
     Attributes:
-        runs: How many.
+        runs: Number of runs.
         mean: Their mean.
         std: Their standard deviation; None for a single run.
         lowest: The shortest.
@@ -84,7 +84,7 @@ class Summary(NamedTuple):
 
 
 def student_t(degrees: float) -> float:
-    """The two-sided 95 % quantile of Student's t; degrees between whole ones count as the lower one."""
+    """The two-sided 95 % quantile of Student's t; fractional degrees of freedom are rounded down."""
     whole = max(1, math.floor(degrees))
     if whole <= len(_T):
         return _T[whole - 1]
@@ -104,7 +104,7 @@ def interval(values: Sequence[float]) -> Optional[Interval]:
 
 
 def exp(exponent: float) -> float:
-    """The exponential function; the largest there is where it would overflow."""
+    """The exponential function, limited to avoid overflow."""
     return math.exp(min(exponent, _LARGEST_EXPONENT))
 
 

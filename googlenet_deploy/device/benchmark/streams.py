@@ -1,4 +1,4 @@
-"""Several batches under way at once: how throughput grows with concurrency, and what it costs in latency."""
+"""Several batches in progress at once: how throughput grows with concurrency, and its cost in latency."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ OpenRunner = Callable[[int], "Runner"]
 
 
 class SlotStreams:
-    """A runner with slots of its own (TensorRT: one execution context and CUDA stream each); a context manager.
+    """A runner with slots (TensorRT: one execution context and CUDA stream each); a context manager.
 
     Args:
-        open_runner: Opens a runner with so many slots.
-        count: How many batches are under way at once.
+        open_runner: Opens a runner with `count` slots.
+        count: Number of batches in progress at once.
     """
 
     def __init__(self, open_runner: OpenRunner, count: int) -> None:
@@ -60,11 +60,11 @@ class SlotStreams:
 
 
 class ThreadStreams:
-    """A thread with a runner of its own per stream, since runners belong to the thread that made them.
+    """One thread with its own runner per stream, since a runner belongs to the thread that created it.
 
     Args:
         open_runner: Opens a runner.
-        count: How many threads.
+        count: Number of threads.
     """
 
     def __init__(self, open_runner: OpenRunner, count: int) -> None:
@@ -94,7 +94,7 @@ class ThreadStreams:
         self._stack.close()
 
     def round(self, batches: Batches, length: Length, clock: Clock) -> Round:
-        """Every thread runs batches one behind the other; they begin together."""
+        """Every thread runs batches one after another; all threads start together."""
         gate = threading.Barrier(self.count)
         share = Length(length.seconds, -(-length.runs // self.count))
         futures = [

@@ -1,4 +1,4 @@
-"""A result as text for people."""
+"""A result as human-readable text."""
 
 from __future__ import annotations
 

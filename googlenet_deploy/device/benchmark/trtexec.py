@@ -1,8 +1,8 @@
-"""trtexec's own figures for the same engine, beside ours.
+"""trtexec's figures for the same engine, for comparison.
 
 trtexec prints a summary of min, max, mean, median and percentiles per scope; until TensorRT 8.4 only percentile(99%),
 and with an additional line "End-to-End Host Latency". Its "Latency" is copy in + GPU compute + copy out; "GPU Compute
-Time" is measured by CUDA events, as our scope "compute" is (TensorRT, samples/trtexec/README.md).
+Time" is measured by CUDA events, like our scope "compute" (TensorRT, samples/trtexec/README.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from googlenet_deploy.device.power.meter import NotMeasured
 
-USUAL = Path("/usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path
+USUAL = Path("/usr/src/tensorrt/bin/trtexec")  # JetPack's location, outside the search path
 SECONDS_TO_START = 300.0
 _SCOPES = {
     "latency": "Latency",
@@ -37,14 +37,14 @@ _NUMBER = r"([\d.]+(?:e[+-]?\d+)?)"
 
 
 def find_trtexec() -> Optional[str]:
-    """Where trtexec lies; None where it does not."""
+    """The path of trtexec; None if it is not installed."""
     return shutil.which("trtexec") or (str(USUAL) if USUAL.is_file() else None)
 
 
 def parse_trtexec(text: str) -> Optional[Dict[str, Any]]:
-    """The performance summary in trtexec's output, times in milliseconds; None where there is none.
+    """Parses the performance summary in trtexec's output, times in milliseconds; None if there is none.
 
-    Gives "queries_per_second" and, per scope, the statistics that this version prints.
+    The result has "queries_per_second" and, per scope, the statistics that this version prints.
     """
     _, found, summary = text.partition("=== Performance summary ===")
     throughput = re.search(rf"Throughput: {_NUMBER} qps", summary)
@@ -61,14 +61,14 @@ def parse_trtexec(text: str) -> Optional[Dict[str, Any]]:
 def run_trtexec(
     engine: str, shape: Optional[Sequence[int]], input_name: str, seconds: float, program: Optional[str] = None
 ) -> Dict[str, Any]:
-    """Runs trtexec on an engine; gives its figures and command, or why there are none.
+    """Runs trtexec on an engine; returns its figures and command, or why there are none.
 
     Args:
         engine: The engine's file.
-        shape: The input's shape where it may vary; None where it is fixed.
-        input_name: The input.
+        shape: The input's shape if it may vary; None if it is fixed.
+        input_name: Name of the input.
         seconds: How long trtexec measures.
-        program: Where trtexec lies; None looks for it.
+        program: Path of trtexec; None searches for it.
     """
     path = program or find_trtexec()
     if path is None:
@@ -97,7 +97,7 @@ def run_trtexec(
 
 
 def why_not_trtexec(path: str, backend: str) -> Optional[NotMeasured]:
-    """Why trtexec cannot run this model; None where it can."""
+    """Why trtexec cannot run this model; None if it can."""
     if not backend.startswith("TensorRT ") or path.lower().endswith(".onnx"):
         return NotMeasured("trtexec runs TensorRT engines only")
     return None

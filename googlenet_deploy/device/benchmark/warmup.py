@@ -1,9 +1,9 @@
 """Warming up until the latency settles.
 
-Runs are gathered into blocks of at least `BLOCK_RUNS` runs and `BLOCK_SECONDS` seconds. The latency has settled when at
+Runs are grouped into blocks of at least `BLOCK_RUNS` runs and `BLOCK_SECONDS` seconds. The latency has settled when at
 least `MIN_SECONDS` have passed and the medians of the last `BLOCKS` blocks differ by no more than `TOLERANCE` of the
-smallest. Clocks that rise with load need about a second on Jetsons and desktops; where nothing settles, `MAX_SECONDS`
-ends it, and that is reported.
+smallest. Clocks that rise with load need about a second on Jetsons and desktops; if the latency does not settle,
+warm-up ends after `MAX_SECONDS`, and that is reported.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class WarmUp(NamedTuple):
     """How the warm-up went.
 
     Attributes:
-        runs: How many.
-        seconds: How long.
+        runs: Number of runs.
+        seconds: Duration.
         settled: Whether the latency had settled.
         medians: Median latency of each block in milliseconds.
     """
@@ -54,8 +54,8 @@ def warm_up(
     Args:
         run: One run.
         clock: Seconds, monotonic.
-        min_seconds: Takes the place of `MIN_SECONDS`.
-        max_seconds: Takes the place of `MAX_SECONDS`.
+        min_seconds: Overrides `MIN_SECONDS`.
+        max_seconds: Overrides `MAX_SECONDS`.
     """
     begin = now = block_start = clock()
     block: List[float] = []
