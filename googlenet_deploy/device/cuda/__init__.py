@@ -1,1 +1,1 @@
-"""CUDA from Python, by cuda-bindings or PyCUDA."""
+"""CUDA from Python, with cuda-bindings or PyCUDA."""

@@ -26,7 +26,7 @@ def open_backend() -> Cuda:
 
 
 class _CudaBindings(Cuda):
-    """See `Cuda`. Streams, events and graphs are kept as the objects that the library made, under their addresses."""
+    """See `Cuda`. Streams, events and graphs are stored as the library's objects, keyed by address."""
 
     name = "cuda-bindings"
     has_graphs = True

@@ -1,7 +1,7 @@
-"""What the toolkit needs of CUDA, from cuda-bindings or PyCUDA, whichever is installed.
+"""The part of CUDA that the toolkit uses, from cuda-bindings or PyCUDA, whichever is installed.
 
-Addresses, streams, events and graphs are plain integers, so that both libraries look alike and whoever allocates also
-frees. Nothing here is freed by the garbage collector alone.
+Addresses, streams, events and graphs are plain integers, so both libraries have the same interface, and whoever
+allocates also frees. Nothing here relies on the garbage collector.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.errors import DeviceError, install_command
 
-# The one registry of ways to CUDA, best first: places of their openers, see `device.registry`.
+# The only registry of CUDA backends, best first: paths of their openers, see `device.registry`.
 BACKENDS = {
     "cuda-bindings": "googlenet_deploy.device.cuda.bindings:open_backend",
     "pycuda": "googlenet_deploy.device.cuda.pycuda:open_backend",
@@ -27,7 +27,7 @@ class HostMemory(NamedTuple):
     Attributes:
         array: The memory as uint8 (size,).
         address: Its address for the host.
-        device_address: Its address for the GPU where it is mapped (zero-copy); 0 where it is not.
+        device_address: Its address for the GPU if it is mapped (zero-copy); otherwise 0.
     """
 
     array: NDArray[Any]
@@ -36,9 +36,9 @@ class HostMemory(NamedTuple):
 
 
 class Cuda:
-    """CUDA on the first GPU; `open_cuda` gives one of the two implementations. A context manager.
+    """CUDA on the first GPU; `open_cuda` returns one of the two implementations. A context manager.
 
-    It is to be used in the thread that opened it.
+    Use it only in the thread that opened it.
 
     Attributes:
         name: "cuda-bindings" or "pycuda".
@@ -49,27 +49,27 @@ class Cuda:
     has_graphs = False
 
     def allocate(self, size: int) -> int:
-        """Device memory of `size` bytes; its address.
+        """Allocates `size` bytes of device memory; returns the address.
 
         Raises:
-            DeviceError: There is not enough.
+            DeviceError: There is not enough memory.
         """
         raise NotImplementedError
 
     def free(self, address: int) -> None:
-        """Gives memory of `allocate` back."""
+        """Frees memory from `allocate`."""
         raise NotImplementedError
 
     def allocate_host(self, size: int, *, mapped: bool = False) -> HostMemory:
-        """Page-locked host memory; `mapped` gives it an address on the GPU too, so that nothing need be copied.
+        """Allocates page-locked host memory; with `mapped` the GPU can access it too, so that nothing is copied.
 
         Raises:
-            DeviceError: There is not enough.
+            DeviceError: There is not enough memory.
         """
         raise NotImplementedError
 
     def free_host(self, memory: HostMemory) -> None:
-        """Gives memory of `allocate_host` back; its array must not be used any more."""
+        """Frees memory from `allocate_host`; its array must not be used afterwards."""
         raise NotImplementedError
 
     def copy_in(self, address: int, array: NDArray[Any], stream: int = 0) -> None:
@@ -81,11 +81,11 @@ class Cuda:
         raise NotImplementedError
 
     def stream(self) -> int:
-        """A new stream."""
+        """Creates a stream."""
         raise NotImplementedError
 
     def destroy_stream(self, stream: int) -> None:
-        """Ends a stream."""
+        """Destroys a stream."""
         raise NotImplementedError
 
     def synchronize(self, stream: int) -> None:
@@ -93,34 +93,34 @@ class Cuda:
         raise NotImplementedError
 
     def event(self) -> int:
-        """A new event that keeps the time."""
+        """Creates an event that records the time."""
         raise NotImplementedError
 
     def destroy_event(self, event: int) -> None:
-        """Ends an event."""
+        """Destroys an event."""
         raise NotImplementedError
 
     def record(self, event: int, stream: int) -> None:
-        """Marks the stream's present position with an event."""
+        """Records an event at the stream's current position."""
         raise NotImplementedError
 
     def wait(self, event: int) -> None:
-        """Waits until an event that was recorded has passed."""
+        """Waits until a recorded event is complete."""
         raise NotImplementedError
 
     def elapsed(self, start: int, end: int) -> float:
-        """Seconds between two events that have both passed."""
+        """Seconds between two completed events."""
         raise NotImplementedError
 
     def begin_capture(self, stream: int) -> None:
-        """Records what is put on the stream from here on into a graph, instead of executing it."""
+        """Starts capturing the stream's work into a graph, instead of executing it."""
         raise NotImplementedError
 
     def end_capture(self, stream: int) -> int:
-        """The executable graph of what was recorded.
+        """Ends the capture; returns the executable graph.
 
         Raises:
-            DeviceError: Something was put on the stream that cannot be recorded.
+            DeviceError: Some work on the stream cannot be captured.
         """
         raise NotImplementedError
 
@@ -129,7 +129,7 @@ class Cuda:
         raise NotImplementedError
 
     def destroy_graph(self, graph: int) -> None:
-        """Gives a graph back."""
+        """Destroys a graph."""
         raise NotImplementedError
 
     def memory(self) -> Tuple[int, int]:
@@ -145,10 +145,10 @@ class Cuda:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Ends the use of CUDA in this thread."""
+        """Closes CUDA in this thread."""
 
     def __enter__(self) -> Cuda:
-        """CUDA itself."""
+        """Returns itself."""
         return self
 
     def __exit__(
@@ -165,7 +165,7 @@ def open_cuda(backend: Optional[str] = None) -> Cuda:
     """Opens CUDA on the first GPU.
 
     Args:
-        backend: One of `BACKENDS`; None takes the first that is installed.
+        backend: One of `BACKENDS`; None uses the first that is installed.
 
     Raises:
         DeviceError: No backend is installed, or there is no GPU or driver.

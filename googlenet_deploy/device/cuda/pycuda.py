@@ -27,7 +27,7 @@ def open_backend() -> Cuda:
 class _PyCuda(Cuda):
     """See `Cuda`. PyCUDA's released versions have no CUDA graphs.
 
-    PyCUDA frees what is no longer referred to, so everything is kept here until it is given back.
+    PyCUDA frees objects that are no longer referenced, so all objects are kept here until they are freed.
     """
 
     name = "pycuda"
@@ -86,7 +86,7 @@ class _PyCuda(Cuda):
         return int(stream.handle)
 
     def destroy_stream(self, stream: int) -> None:
-        del self._objects[stream]  # PyCUDA's destructor ends it
+        del self._objects[stream]  # PyCUDA's destructor destroys it
 
     def synchronize(self, stream: int) -> None:
         self._wait_for(self._objects[stream])
