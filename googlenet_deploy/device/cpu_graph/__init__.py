@@ -1,1 +1,1 @@
-"""Forms of a model that a CPU runs faster and that compute the same; made in memory, the file stays as it is."""
+"""Equivalent forms of a model that a CPU runs faster; made in memory, the file is not changed."""

@@ -1,4 +1,4 @@
-"""A model's bytes in the form that a CPU's engine runs best."""
+"""Rewrites a model into the form that a CPU runtime executes fastest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = "unsigned/zero_point"
 
 
 def make_activations_unsigned(graph: EditableGraph) -> int:
-    """Changes every Q/DQ pair that has one scale and does not belong to a constant; gives how many nodes."""
+    """Changes every per-tensor Q/DQ pair that does not belong to a constant; returns the number of nodes."""
     producers = graph.producers()
     graph.add_constant(_NAME, np.array(ZERO_POINT, np.uint8))
     changed = 0
@@ -33,7 +33,7 @@ def make_activations_unsigned(graph: EditableGraph) -> int:
     return changed
 
 
-OLDEST_OPSET = 13  # the first with Q/DQ per channel; Clip and MaxPool take uint8 from 12 on
+OLDEST_OPSET = 13  # the first with per-channel Q/DQ; Clip and MaxPool accept uint8 from 12 on
 
 
 class Form(NamedTuple):
@@ -41,7 +41,7 @@ class Form(NamedTuple):
 
     Attributes:
         model: Its bytes.
-        changes: What was changed, for people.
+        changes: Human-readable description of the changes.
     """
 
     model: bytes
@@ -52,7 +52,7 @@ def onnxruntime_form(model: Union[bytes, Model]) -> Optional[Form]:
     """For ONNX Runtime's CPU provider: INT8 convolutions as QLinearConv, weights ready, LRN without ``pow``.
 
     Returns:
-        None where there is nothing to change, the model is too old, or its constants are in other files.
+        None if there is nothing to change, the model is too old, or its constants are in other files.
 
     Raises:
         ValueError: The model is damaged.
@@ -72,7 +72,7 @@ def _form(model: Union[bytes, Model], change: Callable[[EditableGraph], List[str
             return None
         changes = change(graph)
         return Form(graph.serialize(), "; ".join(changes)) if changes else None
-    except (LookupError, TypeError, OverflowError) as error:  # what no valid model leads to
+    except (LookupError, TypeError, OverflowError) as error:  # cannot happen with a valid model
         raise ValueError(f"is damaged: {error}") from error
 
 

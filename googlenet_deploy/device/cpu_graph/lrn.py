@@ -1,9 +1,9 @@
-"""LRN as operators that ONNX Runtime computes with vector instructions.
+"""Replaces LRN with operators that ONNX Runtime computes with vector instructions.
 
-ONNX Runtime's own LRN kernel calls ``pow`` for every element, which costs GoogLeNet a third of its time. The same by
-definition (ONNX operator LRN): ``y = x / (bias + alpha / size * sum over the window of x^2) ^ beta``. The sum over
-neighbouring channels is a 1x1 convolution with a band matrix, and for beta = 3/4 the power is
-``sqrt(t) * sqrt(sqrt(t))``. Results differ in the last bits of float32 only.
+ONNX Runtime's LRN kernel calls ``pow`` for every element, which takes a third of GoogLeNet's time. The ONNX definition
+of LRN is ``y = x / (bias + alpha / size * sum over the window of x^2) ^ beta``. The sum over neighbouring channels is a
+1x1 convolution with a band matrix, and for beta = 3/4 the power is ``sqrt(t) * sqrt(sqrt(t))``. Results differ in the
+last bits of float32 only.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 
 BETA = 0.75
-MOST_CHANNELS = 4096  # the band matrix has their square
-# Operators through which a tensor keeps its number of channels.
+MOST_CHANNELS = 4096  # the size of the band matrix is their square
+# Operators that preserve the number of channels.
 _KEEPS_CHANNELS = ("Relu", "MaxPool", "AveragePool", "LRN", "QuantizeLinear", "DequantizeLinear", "Clip", "Identity")
 
 
 def decompose_lrn(graph: EditableGraph) -> int:
-    """Replaces every LRN whose beta is 3/4 and whose channels are known; gives how many."""
+    """Replaces every LRN whose beta is 3/4 and whose number of channels is known; returns how many."""
     nodes: List[EditableNode] = []
     producers = graph.producers()
     count = 0

@@ -1,8 +1,8 @@
-"""Moves QuantizeLinear ahead of Concat and MaxPool, so that it stands right behind the convolutions.
+"""Moves QuantizeLinear before Concat and MaxPool, directly after the convolutions.
 
-Both only choose among values, and quantising keeps their order, so ``Q(Concat(a, b)) = Concat(Q(a), Q(b))`` and
-``Q(MaxPool(a)) = MaxPool(Q(a))`` hold exactly; MaxPool takes INT8 from opset 12 on. A convolution with a Q behind it
-is one INT8 operator; without, ONNX Runtime computes it in float.
+Both only select values, and quantisation preserves their order, so ``Q(Concat(a, b)) = Concat(Q(a), Q(b))`` and
+``Q(MaxPool(a)) = MaxPool(Q(a))`` hold exactly; MaxPool accepts INT8 from opset 12 on. A convolution followed by a Q
+becomes one INT8 operator; otherwise ONNX Runtime computes it in float.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOVES_AHEAD_OF = ("Concat", "MaxPool")
 
 
 def move_quantize(graph: EditableGraph) -> int:
-    """Moves every Q as far ahead as it goes; gives how many nodes now work on INT8."""
+    """Moves every Q as far towards the inputs as possible; returns how many nodes now work on INT8."""
     count = 0
     while _move_once(graph):
         count += 1
@@ -64,7 +64,7 @@ def _move(graph: EditableGraph, position: int, quantize: EditableNode, producers
 def _codes_of(
     graph: EditableGraph, producers: Dict[str, EditableNode], name: str, quantize: EditableNode
 ) -> Optional[str]:
-    """What is dequantised with the same scale need not be quantised again: ``Q(DQ(codes)) = codes``."""
+    """The codes of a tensor dequantised with the same scale, which need no requantisation: ``Q(DQ(codes)) = codes``."""
     pair = producers.get(name)
     if pair is None or pair.operator != "DequantizeLinear":
         return None

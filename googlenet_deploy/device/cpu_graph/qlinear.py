@@ -1,9 +1,9 @@
-"""INT8 convolutions as QLinearConv, with unsigned activations.
+"""Fuses INT8 convolutions into QLinearConv, with unsigned activations.
 
-``DQ -> Conv -> Relu -> Q`` becomes one QLinearConv. Behind a Relu no code is negative, so codes become uint8 with zero
-point 0 and the same scale, which does the Relu as well; a Clip at 127 keeps the range that INT8 has. The codes are the
-same as before. With activations of 7 bits the sum of two products stays below 2 * 127 * 128 = 32512, so processors
-without VNNI, whose instruction for uint8 times int8 (vpmaddubsw) saturates at 32767, compute exactly too.
+``DQ -> Conv -> Relu -> Q`` becomes one QLinearConv. After a Relu no code is negative, so codes become uint8 with zero
+point 0 and the same scale, which also implements the Relu; a Clip at 127 keeps INT8's range. The codes do not change.
+With 7-bit activations the sum of two products stays below 2 * 127 * 128 = 32512, so processors without VNNI, whose
+instruction for uint8 times int8 (vpmaddubsw) saturates at 32767, also compute exactly.
 
 QLinearConv rounds the bias to a multiple of input scale times weight scale, as TensorRT does in INT8. A convolution
 whose input can be negative, or whose output is read as floats too, stays in float.
@@ -21,7 +21,7 @@ from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode,
 
 LARGEST_CODE = 127
 _ZERO, _TOP = "unsigned/zero", "unsigned/top"
-# Operators whose output is not negative where no input is.
+# Operators whose output is not negative if no input is.
 _KEEPS_SIGN = ("MaxPool", "Concat", "LRN", "QuantizeLinear", "DequantizeLinear", "Flatten", "Identity")
 
 
@@ -34,7 +34,7 @@ class _Match(NamedTuple):
 
 
 def fuse_convolutions(graph: EditableGraph) -> int:
-    """Makes unsigned codes of all that are never negative and fuses the convolutions between them; gives how many."""
+    """Makes all codes that are never negative unsigned and fuses the convolutions between them; returns how many."""
     unsigned = _unsigned_pairs(graph)
     matches = {id(match.quantize): match for match in _matches(graph, unsigned)}
     graph.add_constant(_ZERO, np.array(0, np.uint8))
@@ -53,7 +53,7 @@ def fuse_convolutions(graph: EditableGraph) -> int:
 
 
 def _clipped(quantize: EditableNode, maker: EditableNode) -> List[EditableNode]:
-    """The node that makes the codes, and the clip behind it."""
+    """The node that produces the codes, and the Clip after it."""
     codes = quantize.outputs[0]
     maker.outputs = [f"{codes}/unclipped"]
     if maker is quantize:
@@ -62,7 +62,7 @@ def _clipped(quantize: EditableNode, maker: EditableNode) -> List[EditableNode]:
 
 
 def _unsigned_pairs(graph: EditableGraph) -> Dict[str, EditableNode]:
-    """Tensors of codes that are never negative, all the way from Q through MaxPool and Concat to DQ."""
+    """Tensors of codes that are never negative, from Q through MaxPool and Concat to DQ."""
     producers, positive = graph.producers(), _never_negative(graph)
     codes: Dict[str, EditableNode] = {}
     for item in graph.nodes:
@@ -71,7 +71,7 @@ def _unsigned_pairs(graph: EditableGraph) -> Dict[str, EditableNode]:
                 codes[item.outputs[0]] = item
         elif item.operator in ("MaxPool", "Concat") and all(name in codes for name in item.inputs):
             codes[item.outputs[0]] = item
-    # A Concat of both kinds cannot change the type of one part alone.
+    # A Concat with inputs of both kinds cannot change the type of only some of them.
     mixed = [
         name
         for item in graph.nodes

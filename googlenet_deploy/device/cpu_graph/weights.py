@@ -1,6 +1,6 @@
-"""Weights that stand behind QuantizeLinear and DequantizeLinear, computed once instead of in every run.
+"""Folds weights with QuantizeLinear and DequantizeLinear, so that they are not computed in every run.
 
-ONNX Runtime keeps DequantizeLinear of a constant as a node, for other hardware's sake.
+ONNX Runtime keeps DequantizeLinear of a constant as a node, for the benefit of other hardware.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class IntegerWeight(NamedTuple):
 
 
 def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], name: str) -> Optional[IntegerWeight]:
-    """The weights behind a DequantizeLinear, stored as INT8 or as floats behind a QuantizeLinear.
+    """The weights that a DequantizeLinear reads, stored as INT8 or as floats with a QuantizeLinear.
 
     Returns:
-        None where `name` is something else, or has a zero point other than 0.
+        None if `name` is something else, or has a zero point other than 0.
     """
     pair = producers.get(name)
     if pair is None or pair.operator != "DequantizeLinear":
@@ -54,7 +54,7 @@ def quantized_weight(graph: EditableGraph, producers: Dict[str, EditableNode], n
 
 
 def fold_weights(graph: EditableGraph) -> int:
-    """Puts floats in the place of every weight that is still read behind its DequantizeLinear; gives how many."""
+    """Replaces the output of every weight's DequantizeLinear that is still read with floats; returns how many."""
     producers = graph.producers()
     folded: Dict[str, IntegerWeight] = {}
     for item in graph.nodes:
@@ -69,7 +69,7 @@ def fold_weights(graph: EditableGraph) -> int:
 
 
 def drop_unread(graph: EditableGraph) -> None:
-    """Removes nodes whose outputs nothing reads."""
+    """Removes nodes whose outputs are unused."""
     wanted = set(graph.outputs)
     kept = []
     for item in reversed(graph.nodes):
@@ -89,7 +89,7 @@ def _zero_point(graph: EditableGraph, item: EditableNode) -> Optional[NDArray[np
 
 
 def scalar_scale(graph: EditableGraph, item: EditableNode) -> Optional[Tuple[float, str]]:
-    """Scale and name of the scale of an activation's Q or DQ: one scale, zero point 0 of int8; None for any other."""
+    """Scale, and its name, of an activation's Q or DQ with one scale and int8 zero point 0; None for any other."""
     scale, zero = graph.constant(item.inputs[1]), _zero_point(graph, item)
     if scale is None or zero is None or scale.size != 1 or zero.size != 1:
         return None
