@@ -1,1 +1,1 @@
-"""The machine: its module, GPU, clocks, heat, and what it can run."""
+"""The machine: its module, GPU, clocks, temperatures, and what it can run."""

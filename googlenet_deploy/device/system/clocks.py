@@ -1,4 +1,4 @@
-"""Clocks of the GPU, the processor and the memory, as the kernel tells them.
+"""Clocks of the GPU, the processor and the memory, as reported by the kernel.
 
 GPU: ``/sys/class/devfreq`` whose device-tree node is gp10b, gv11b, ga10b, gb10b or gpu, or, on Thor with JetPack 7.2,
 the device ``gpu-gpc-0`` without such a node (jetson_stats issue 885). Processor: cpufreq policies, else /proc/cpuinfo.
@@ -25,7 +25,7 @@ class Clock:
 
     Attributes:
         name: What it drives.
-        mhz: Now; None where the device is powered down or does not tell.
+        mhz: Current frequency; None if the device is powered down or does not report it.
         lowest: The lowest allowed, in MHz.
         highest: The highest allowed, in MHz.
         governor: What sets it.
@@ -54,7 +54,7 @@ def gpu_clock(root: Path = Path("/")) -> Optional[Clock]:
 
 
 def cpu_clocks(root: Path = Path("/")) -> Tuple[Clock, ...]:
-    """The clocks of the processor: one per cpufreq policy, or one per core without cpufreq; empty where none tells."""
+    """The clocks of the processor: one per cpufreq policy, or one per core without cpufreq; empty if unknown."""
     clocks = []
     for policy in sorted((root / "sys/devices/system/cpu/cpufreq").glob("policy*"), key=natural_key):
         now, lowest, highest = (_scaled(policy / f"scaling_{kind}_freq", 1e3) for kind in ("cur", "min", "max"))
@@ -66,7 +66,7 @@ def cpu_clocks(root: Path = Path("/")) -> Tuple[Clock, ...]:
 
 
 def memory_mhz(root: Path = Path("/")) -> Optional[float]:
-    """The clock of a Jetson's memory controller; None where it is not told."""
+    """The clock of a Jetson's memory controller; None if it is not reported."""
     rates: List[Optional[float]] = [_scaled(root / path, 1e6) for path in _MEMORY_RATES]
     return next((rate for rate in rates if rate is not None), None)
 

@@ -1,4 +1,4 @@
-"""What this machine can run, what it cannot, and how to mend it."""
+"""What this machine can run, what it cannot, and how to fix it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from googlenet_deploy.device.tensorrt.loading import load_tensorrt
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import DeviceError, install_command
 
-# What a package is called, and the extra that brings it; "" for the package's own dependencies.
+# Package names, and the extra that installs each; "" for the toolkit's own dependencies.
 _PACKAGES = {
     "numpy": ("NumPy", ""),
     "PIL": ("Pillow", ""),
@@ -35,18 +35,18 @@ _SHOW_DEVICE_TREE = (
     "to name the module, start the container with --privileged, or with -v /proc/device-tree:/proc/device-tree:ro "
     "and -v /etc/nv_tegra_release:/etc/nv_tegra_release:ro"
 )
-_TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # where JetPack keeps it, outside the search path
+_TRTEXEC = Path("usr/src/tensorrt/bin/trtexec")  # JetPack's location, outside the search path
 
 
 @dataclass(frozen=True)
 class DoctorFinding:
-    """One thing that was looked for.
+    """The result of one check.
 
     Attributes:
-        name: What.
-        ok: Whether it is there and works.
-        text: What was found, or why not.
-        remedy: How to mend it; "" where nothing needs mending.
+        name: What was checked.
+        ok: Whether it is installed and works.
+        text: What was found, or why it does not work.
+        remedy: How to fix it; "" if nothing needs fixing.
     """
 
     name: str
@@ -57,7 +57,7 @@ class DoctorFinding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that was found.
+    """All findings.
 
     Attributes:
         parts: Software and hardware.
@@ -75,10 +75,10 @@ class Diagnosis:
 
 
 def diagnose(root: Path = Path("/")) -> Diagnosis:
-    """Looks at this machine; it changes nothing and takes no more device memory than a CUDA context.
+    """Examines this machine; it changes nothing and uses no more device memory than a CUDA context.
 
     Args:
-        root: Root of the file system, for the files that tell a Jetson.
+        root: Root of the file system, for the files that identify a Jetson.
     """
     parts = {
         "python": DoctorFinding("Python", True, f"{platform.python_version()} on {platform.platform()}"),
@@ -114,7 +114,7 @@ def _package(name: str) -> DoctorFinding:
 
 
 def _openvino() -> DoctorFinding:
-    """What `--backend auto` takes it for here; see `runner.select`."""
+    """The models for which `--backend auto` selects OpenVINO here; see `runner.select`."""
     if not is_x86():
         return DoctorFinding(_PACKAGES["openvino"][0], False, "not looked for (only x86 processors gain by it)")
     found = _package("openvino")
@@ -139,7 +139,7 @@ def _gpu() -> Tuple[DoctorFinding, Optional[Gpu]]:
 
 
 def _cuda() -> DoctorFinding:
-    """Running engines and live calibration go through it; building does not."""
+    """Running engines and live calibration need it; building does not."""
     try:
         with open_cuda() as cuda:
             return DoctorFinding("CUDA from Python", True, cuda.name)
@@ -199,7 +199,7 @@ def _module_finding(name: str) -> DoctorFinding:
 
 
 def _jetpack_finding(jetson: Jetson, library: Optional[TensorRT]) -> List[DoctorFinding]:
-    """A TensorRT that is not the JetPack's own builds engines that its other programs do not read."""
+    """A TensorRT other than JetPack's builds engines that JetPack's other programs cannot read."""
     expected = jetson.tensorrt
     if expected is None or library is None or library.version[:2] == expected:
         return []

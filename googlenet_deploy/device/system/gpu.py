@@ -1,4 +1,4 @@
-"""Which GPU this is, asked of the driver itself: building an engine needs no Python package for CUDA.
+"""Identifies the GPU through the driver itself, so that building an engine needs no Python package for CUDA.
 
 Function names, argument order and attribute numbers are those of NVIDIA's ``cuda.h``.
 """
@@ -24,8 +24,8 @@ class Gpu(NamedTuple):
     Attributes:
         name: Its name.
         compute_capability: (major, minor).
-        free_memory: Bytes that can be allocated now; None where that is not known.
-        integrated: Whether it shares the processor's memory, as every Jetson's does.
+        free_memory: Bytes that can be allocated now; None if unknown.
+        integrated: Whether it shares the processor's memory, as on every Jetson.
     """
 
     name: str
@@ -75,7 +75,7 @@ def _load() -> Any:  # noqa: ANN401 - ctypes has no types
 
 
 def _available(root: Path) -> int:
-    """Memory that the system would give, caches included: on a Jetson the driver counts only what lies idle."""
+    """Memory that the system can provide, caches included: on a Jetson the driver counts only unused memory."""
     match = re.search(r"MemAvailable:\s*(\d+) kB", try_text(root / "proc/meminfo"))
     return int(match.group(1)) * 1024 if match else 0
 
@@ -92,13 +92,13 @@ class _Driver:
             )
 
     def integer(self, function: str, *arguments: int) -> int:
-        """What a function writes through its first argument."""
+        """The integer that a function writes through its first argument."""
         value = ctypes.c_int()
         self.call(function, ctypes.byref(value), *arguments)
         return value.value
 
     def free_memory(self, device: int) -> Optional[int]:
-        """Needs a context, so it can fail where all else works, as on a GPU that is full."""
+        """Needs a context, so it can fail although everything else works, as on a GPU whose memory is full."""
         context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
         try:
             self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)

@@ -1,4 +1,4 @@
-"""Which Jetson this is: module, JetPack, power mode; read from the files that L4T and the kernel keep.
+"""Identifies the Jetson: module, JetPack and power mode, from files of L4T and the kernel.
 
 A container may hide some of them: Docker masks /sys/firmware, where /proc/device-tree leads, and has no
 /etc/nv_tegra_release. The kernel, its system-on-chip and the power monitors are seen from inside too.
@@ -31,12 +31,12 @@ class Jetson:
     """A Jetson.
 
     Attributes:
-        model: As the device tree says it; "" where a container hides it.
-        target: Its profile; "" where there is none.
-        l4t: L4T release, such as "35.4.1"; "" where it is not known.
-        jetpack: The JetPack's line, "6.2"; "" where it is not known.
-        power_mode: Name of the mode; "" where it is not known.
-        jetpack_release: The JetPack's release, "6.2.1"; "" where only its line is known.
+        model: The device tree's model; "" if a container hides it.
+        target: Its profile; "" if there is none.
+        l4t: L4T release, such as "35.4.1"; "" if unknown.
+        jetpack: The JetPack's line, "6.2"; "" if unknown.
+        power_mode: Name of the mode; "" if unknown.
+        jetpack_release: The JetPack's release, "6.2.1"; "" if only its line is known.
         found_by: What showed that this is a Jetson.
     """
 
@@ -50,12 +50,12 @@ class Jetson:
 
     @property
     def jetpack_text(self) -> str:
-        """The release, or the line where only that is known, or "?"."""
+        """The release, or the line if only that is known, or "?"."""
         return self.jetpack_release or self.jetpack or "?"
 
     @property
     def tensorrt(self) -> Optional[Tuple[int, int]]:
-        """The TensorRT that its JetPack installs, as (major, minor); None where it is not known."""
+        """The TensorRT that its JetPack installs, as (major, minor); None if unknown."""
         found = release_of_l4t(self.l4t)
         return (found.tensorrt[0], found.tensorrt[1]) if found else None
 
@@ -65,7 +65,7 @@ def find_jetson(root: Path = Path("/"), integrated_gpu: Optional[Tuple[int, int]
 
     Args:
         root: Root of the file system.
-        integrated_gpu: Compute capability of the GPU where it is known and shares the processor's memory.
+        integrated_gpu: Compute capability of the GPU if it is known and shares the processor's memory.
     """
     model, compatible = (_from_device_tree(root, name) for name in ("model", "compatible"))
     l4t = _release(try_text(root / "etc/nv_tegra_release"))
@@ -116,7 +116,7 @@ def _memory_bytes(root: Path) -> Optional[int]:
 
 
 def power_mode(root: Path = Path("/")) -> str:
-    """Name of the current ``nvpmodel`` mode, from its status file or else its answer; "" where it is not known."""
+    """Name of the current ``nvpmodel`` mode, from its status file or else its output; "" if unknown."""
     match = re.search(r"pmode:0*(\d+)", try_text(root / "var/lib/nvpmodel/status"))
     if match is None:
         return _queried_mode(root)

@@ -1,4 +1,4 @@
-"""The machine that a measurement runs on: what it is, and in what state, before, during and after."""
+"""The machine that a measurement runs on, and its state before, during and after."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from googlenet_deploy.device.system.thermal import Zone, thermal_zones, throttle
 from googlenet_deploy.errors import DeviceError
 
 OBSERVATION_PERIOD = 0.5
-# A loaded clock that has fallen by more than this is worth a word.
+# A drop of a clock under load by more than this is reported.
 CLOCK_DROP = 0.05
 MINIMUM_TO_COMPARE = 4
 
@@ -30,16 +30,16 @@ class Machine:
     """What does not change while a measurement runs.
 
     Attributes:
-        model: The Jetson's, or the computer's.
+        model: Model of the Jetson or computer.
         processor: Name of the CPU.
         cores: Cores that this process may use.
         memory_bytes: Main memory.
         gpu: Name of the discrete GPU; "" without one.
         driver: Version of its driver.
-        jetpack: Of a Jetson.
-        l4t: Of a Jetson.
+        jetpack: JetPack of a Jetson.
+        l4t: L4T of a Jetson.
         system: Operating system and kernel.
-        python: Version.
+        python: Python version.
     """
 
     model: str
@@ -59,14 +59,14 @@ class MachineState:
     """What changes.
 
     Attributes:
-        power_mode: Of nvpmodel; "" elsewhere.
-        gpu: Clock of the GPU; None where nobody tells it.
+        power_mode: Mode of nvpmodel; "" on other machines.
+        gpu: Clock of the GPU; None if unknown.
         cpu: Clocks of the processor.
-        memory_mhz: Clock of the memory: a Jetson's, or the discrete GPU's own.
+        memory_mhz: Clock of the memory: a Jetson's, or the discrete GPU's.
         zones: Temperatures.
         counts: Throttling events since the start of the system, by cause.
         slowed_by: What slows the discrete GPU now.
-        load_average: Runnable processes over the last minute; None where the kernel does not tell.
+        load_average: Runnable processes over the last minute; None if the kernel does not report it.
     """
 
     power_mode: str
@@ -93,7 +93,7 @@ class MachineState:
 
 
 def describe_machine(root: Path = Path("/"), nvml: Optional[Nvml] = None) -> Machine:
-    """What this machine is.
+    """Describes this machine.
 
     Args:
         root: Root of the file system.
@@ -116,7 +116,7 @@ def describe_machine(root: Path = Path("/"), nvml: Optional[Nvml] = None) -> Mac
 
 
 def read_state(root: Path = Path("/"), nvml: Optional[Nvml] = None, *, quick: bool = False) -> MachineState:
-    """The state now.
+    """Reads the current state.
 
     Args:
         root: Root of the file system.
@@ -136,7 +136,7 @@ def read_state(root: Path = Path("/"), nvml: Optional[Nvml] = None, *, quick: bo
 
 
 def _with_discrete_gpu(state: MachineState, nvml: Nvml) -> MachineState:
-    with suppress(DeviceError):  # what one GPU does not tell is left out
+    with suppress(DeviceError):  # values that a GPU does not report are left out
         clock = Clock(nvml.name(), float(nvml.clock_mhz(CLOCK_SM)), None, float(nvml.largest_clock_mhz(CLOCK_SM)), "")
         state = replace(state, gpu=clock, memory_mhz=float(nvml.clock_mhz(CLOCK_MEMORY)))
     with suppress(DeviceError):
@@ -147,7 +147,7 @@ def _with_discrete_gpu(state: MachineState, nvml: Nvml) -> MachineState:
 
 
 class LoadMonitor:
-    """Looks at clocks and temperatures in a thread while the load runs.
+    """Samples clocks and temperatures in a thread while the load runs.
 
     Args:
         root: Root of the file system.
@@ -164,7 +164,7 @@ class LoadMonitor:
         self._thread = threading.Thread(target=self._run, name="clocks", daemon=True)
 
     def __enter__(self) -> LoadMonitor:
-        """Starts to look."""
+        """Starts sampling."""
         self._thread.start()
         return self
 
@@ -174,7 +174,7 @@ class LoadMonitor:
         self._thread.join()
 
     def observe(self) -> None:
-        """Looks once."""
+        """Takes one sample."""
         state = read_state(self.root, self.nvml, quick=True)
         if state.gpu is not None and state.gpu.mhz is not None:
             self.gpu_mhz.append(state.gpu.mhz)
@@ -202,10 +202,10 @@ class LoadMonitor:
 
 
 def throttling(before: MachineState, load: LoadMonitor, after: MachineState) -> List[str]:
-    """What slowed the machine down while it was measured; empty where nothing was noticed.
+    """What slowed the machine down during the measurement; empty if nothing was detected.
 
-    Counters that rose, reasons that the GPU's driver gave, zones that reached their passive trip, and a GPU clock whose
-    later half under load lies more than 5 % below its earlier half.
+    Counters that rose, reasons reported by the GPU's driver, zones that reached their passive trip point, and a GPU
+    clock whose later half under load is more than 5 % below its earlier half.
     """
     found = sorted(load.slowed_by)
     for cause, count in after.counts.items():

@@ -1,7 +1,7 @@
 """NVIDIA's management library: energy, power, clocks, temperature and memory of a discrete GPU.
 
-Spoken to through ctypes: it comes with the driver, its C interface is stable (NVML API Reference Guide), and a Jetson's
-own Python stays as it is. On Jetsons the library exists, but answers most questions with "Not Supported".
+It is called through ctypes: the library comes with the driver, its C interface is stable (NVML API Reference Guide),
+and nothing is installed into a Jetson's Python. On Jetsons it exists, but answers most calls with "Not Supported".
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Nvml:
     """One GPU; a context manager.
 
     Args:
-        bus_id: Its PCI bus id, such as ``0000:3B:00.0``; None takes the first by NVML's order.
+        bus_id: Its PCI bus id, such as ``0000:3B:00.0``; None selects the first in NVML's order.
         library: The opened library; None opens the driver's.
 
     Raises:
@@ -78,7 +78,7 @@ class Nvml:
             raise
 
     def __enter__(self) -> Nvml:
-        """Itself."""
+        """Returns itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,15 +108,15 @@ class Nvml:
         return self._unsigned("nvmlDeviceGetPowerUsage")
 
     def power_limit_milliwatts(self) -> int:
-        """The limit that is enforced."""
+        """The enforced power limit."""
         return self._unsigned("nvmlDeviceGetEnforcedPowerLimit")
 
     def clock_mhz(self, kind: int) -> int:
-        """The present clock of `CLOCK_GRAPHICS`, `CLOCK_SM` or `CLOCK_MEMORY`."""
+        """The current frequency of `CLOCK_GRAPHICS`, `CLOCK_SM` or `CLOCK_MEMORY`."""
         return self._unsigned("nvmlDeviceGetClockInfo", kind)
 
     def largest_clock_mhz(self, kind: int) -> int:
-        """The largest clock of the same."""
+        """The maximum frequency of the same clock."""
         return self._unsigned("nvmlDeviceGetMaxClockInfo", kind)
 
     def celsius(self) -> int:
@@ -136,7 +136,7 @@ class Nvml:
         return [name for bit, name in THROTTLE_REASONS if value.value & bit]
 
     def process_bytes(self, pid: Optional[int] = None) -> Optional[int]:
-        """Device memory of a process, this one by default; None where the driver does not tell."""
+        """Device memory of a process, by default this one; None if the driver does not report it."""
         count = ctypes.c_uint(64)
         processes = (_ProcessInfo * count.value)()
         self._call(
@@ -196,7 +196,7 @@ def _open() -> Any:  # noqa: ANN401 - a ctypes library
 
 
 def cuda_bus_id(library: Any = None) -> Optional[str]:  # noqa: ANN401 - a ctypes library
-    """PCI bus id of the GPU that CUDA calls 0, as CUDA_VISIBLE_DEVICES has it; None where CUDA does not tell.
+    """PCI bus id of CUDA's GPU 0, according to CUDA_VISIBLE_DEVICES; None if CUDA does not report it.
 
     CUDA and NVML count GPUs in different orders.
     """

@@ -27,7 +27,7 @@ def is_x86() -> bool:
 
 @lru_cache(maxsize=1)
 def instructions() -> FrozenSet[str]:
-    """The processor's features by Linux's names, such as "avx2"; empty where they are not known."""
+    """The processor's features by Linux's names, such as "avx2"; empty if unknown."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

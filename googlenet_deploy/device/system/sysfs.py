@@ -1,4 +1,4 @@
-"""Reading the kernel's one-value files, whichever way they fail."""
+"""Reads the kernel's one-value files, and handles all the ways in which they fail."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class LostReadingError(DeviceError):
 def read_text(path: Path) -> str:
     """The content of a file, at most `LARGEST` bytes, without the white space and NULs around it.
 
-    Python's own file objects trip over sensors of powered-down units, which answer EAGAIN.
+    Python's file objects fail on sensors of powered-down units, which return EAGAIN.
 
     Raises:
-        LostReadingError: The file has gone, may not be read, or its device does not answer.
+        LostReadingError: The file is gone, may not be read, or its device does not respond.
     """
     try:
         handle = os.open(str(path), os.O_RDONLY)
@@ -45,7 +45,7 @@ def read_int(path: Path) -> int:
     """The integer in a file.
 
     Raises:
-        LostReadingError: As `read_text`, or the file holds something else.
+        LostReadingError: As for `read_text`, or the file contains something else.
     """
     text = read_text(path)
     try:
@@ -55,7 +55,7 @@ def read_int(path: Path) -> int:
 
 
 def try_text(path: Path) -> str:
-    """As `read_text`; "" where it cannot be read."""
+    """Like `read_text`, but returns "" if it cannot be read."""
     try:
         return read_text(path)
     except LostReadingError:
@@ -63,7 +63,7 @@ def try_text(path: Path) -> str:
 
 
 def try_int(path: Path) -> Optional[int]:
-    """As `read_int`; None where it cannot be read or holds something else."""
+    """Like `read_int`, but returns None if it cannot be read or contains something else."""
     try:
         return read_int(path)
     except LostReadingError:
@@ -71,6 +71,6 @@ def try_int(path: Path) -> Optional[int]:
 
 
 def natural_key(path: Path) -> tuple:  # type: ignore[type-arg] # Python 3.8
-    """Sorts ``cpu2`` ahead of ``cpu10``."""
+    """Sorts ``cpu2`` before ``cpu10``."""
     digits = "".join(letter for letter in path.name if letter.isdigit())
     return (path.name.rstrip("0123456789"), int(digits) if digits else -1, path.name)

@@ -1,4 +1,4 @@
-"""Temperatures, and what tells that heat or current has slowed the clocks.
+"""Temperatures, and counters of clocks slowed by heat or current.
 
 Thermal zones: Documentation/driver-api/thermal/sysfs-api of the kernel, in thousandths of a degree. Counters: x86's
 ``thermal_throttle`` of each core, and ``ocN_event_cnt`` of the hwmon device ``soctherm_oc`` on Orin and Thor, which
@@ -13,9 +13,9 @@ from typing import Dict, List, NamedTuple, Optional
 
 from googlenet_deploy.device.system.sysfs import natural_key, try_int, try_text
 
-# Sensors of units without power say -256 or nothing; no die survives the other end.
+# Sensors of units without power read -256 or nothing; no die survives the upper limit.
 LOWEST, HIGHEST = -40.0, 150.0
-# The PMIC of Nano and TX2 has no sensor behind its zone, which says 100 whatever happens.
+# The PMIC zone of Nano and TX2 has no sensor and always reads 100.
 _CONSTANT = "PMIC"
 _OVER_CURRENT = {"oc1": "under-voltage", "oc2": "average over-current", "oc3": "instantaneous over-current"}
 
@@ -26,7 +26,7 @@ class Zone(NamedTuple):
     Attributes:
         name: Its type.
         celsius: Its temperature.
-        passive: Where the kernel begins to slow the clocks; None where it does not.
+        passive: Temperature at which the kernel starts to slow the clocks; None if it does not.
     """
 
     name: str
