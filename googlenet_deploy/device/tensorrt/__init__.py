@@ -1,1 +1,1 @@
-"""TensorRT's Python API in all its versions: which names it has, what it logs, how it runs an engine."""
+"""TensorRT's Python API in all its versions: names, log messages and running engines."""

@@ -1,4 +1,4 @@
-"""What TensorRT calls back: logger and progress monitor, whose base classes are those of the library at hand."""
+"""TensorRT's callbacks: logger and progress monitor, with base classes of the loaded library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LogSink = Callable[[str, str], None]
 
 
 def make_logger(base: Any) -> Any:  # noqa: ANN401 - TensorRT has no types
-    """A logger that hands (severity, message) to its attribute ``sink``, where that is set.
+    """Makes a logger that passes (severity, message) to its attribute ``sink``, if that is set.
 
     Args:
         base: The library's ``ILogger``.
@@ -27,7 +27,7 @@ def make_logger(base: Any) -> Any:  # noqa: ANN401 - TensorRT has no types
 
 
 def make_monitor(base: Any, step: Callable[[str, int, int], bool]) -> Any:  # noqa: ANN401
-    """A progress monitor.
+    """Makes a progress monitor.
 
     Args:
         base: The library's ``IProgressMonitor``.

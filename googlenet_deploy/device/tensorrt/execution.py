@@ -1,7 +1,7 @@
-"""Running an engine in every TensorRT from 8.2 on: by tensor names, or by the bindings that came before them.
+"""Runs an engine in every TensorRT from 8.2 on: by tensor names, or by the older bindings.
 
-TensorRT 8.5 brought names (``execute_async_v3``) and TensorRT 10 took the bindings (``execute_async_v2``) away; JetPack
-4.6 has 8.2, which knows bindings alone. NVIDIA, TensorRT 8.5 release notes, and the API migration guide of TensorRT 10.
+TensorRT 8.5 introduced names (``execute_async_v3``), and TensorRT 10 removed bindings (``execute_async_v2``); JetPack
+4.6 has 8.2, which has bindings only. NVIDIA, TensorRT 8.5 release notes, and the API migration guide of TensorRT 10.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from googlenet_deploy.device.tensorrt.log import BuildLog
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import BadModelError, DeviceError
 
-OPEN = -1  # TensorRT's word for a dimension that may vary
+OPEN = -1  # TensorRT's value for a dimension that may vary
 
 
 class EngineTensor(NamedTuple):
@@ -23,9 +23,9 @@ class EngineTensor(NamedTuple):
     Attributes:
         name: Its name.
         is_input: Whether it is an input.
-        shape: Its shape; None where a dimension may vary.
+        shape: Its shape; None for dimensions that may vary.
         dtype: NumPy's name of its type.
-        profile: Smallest, usual and largest shape of an input with open dimensions; None of any other.
+        profile: Smallest, usual and largest shape of an input with open dimensions; None for any other.
     """
 
     name: str
@@ -36,17 +36,17 @@ class EngineTensor(NamedTuple):
 
 
 class Context:
-    """One execution context: set the input's shape and all addresses, then put it on a stream."""
+    """One execution context: set the input's shape and all addresses, then enqueue it on a stream."""
 
     def __init__(self, context: Any, log: BuildLog) -> None:  # noqa: ANN401 - TensorRT has no types
         self.context, self.log = context, log
 
     def close(self) -> None:
-        """Drops TensorRT's context, which frees it."""
+        """Frees TensorRT's context by dropping the reference."""
         self.context = None
 
     def set_shape(self, name: str, shape: Sequence[int]) -> None:
-        """Shape of an input for the next run.
+        """Sets the shape of an input for the next run.
 
         Raises:
             DeviceError: The engine was not built for it.
@@ -54,15 +54,15 @@ class Context:
         raise NotImplementedError
 
     def set_address(self, name: str, address: int) -> None:
-        """Where a tensor lies in device memory."""
+        """Sets the address of a tensor in device memory."""
         raise NotImplementedError
 
     def shape(self, name: str) -> Tuple[int, ...]:
-        """A tensor's shape, once the input's is set."""
+        """A tensor's shape, after the input's shape has been set."""
         raise NotImplementedError
 
     def enqueue(self, stream: int) -> bool:
-        """Puts the network on a stream; False where TensorRT refuses."""
+        """Enqueues the network on a stream; False if TensorRT reports an error."""
         raise NotImplementedError
 
 
@@ -112,10 +112,10 @@ class Engine:
         library: TensorRT.
         data: The engine's bytes.
         path: Its file, for messages.
-        version_compatible: Whether it was built for later versions too; such an engine carries code of its own.
+        version_compatible: Whether it was also built for later versions; such an engine contains its own code.
 
     Raises:
-        BadModelError: TensorRT refuses it, or it is of a kind that this does not run.
+        BadModelError: TensorRT rejects it, or it is of an unsupported kind.
         DeviceError: TensorRT's runtime cannot start.
     """
 
@@ -137,7 +137,7 @@ class Engine:
         self.tensors = self._named_tensors() if self.named else self._bindings()
 
     def context(self) -> Context:
-        """A new execution context.
+        """Creates an execution context.
 
         Raises:
             DeviceError: There is not enough device memory.
@@ -156,17 +156,17 @@ class Engine:
 
     @property
     def shares_profiles(self) -> bool:
-        """Whether several execution contexts may be used: with open dimensions only where they share the profile."""
+        """Whether several execution contexts may be used: with open dimensions only if they share the profile."""
         is_open = any(tensor.profile is not None for tensor in self.tensors)
         return not is_open or self.library.shares_profiles
 
     @property
     def context_memory(self) -> int:
-        """Bytes of device memory that one execution context needs beside the weights."""
+        """Bytes of device memory that one execution context needs in addition to the weights."""
         return self.library.device_memory(self._engine)
 
     def close(self) -> None:
-        """Drops the engine, then the runtime: TensorRT frees them when nothing refers to them."""
+        """Drops the engine, then the runtime: TensorRT frees them when they are no longer referenced."""
         self._engine = None
         self._runtime = None
 
@@ -215,7 +215,7 @@ _MEMORY = "close other programs, or use fewer streams, a smaller batch, or an en
 def _runtime(library: TensorRT, logger: Any, log: BuildLog) -> Any:  # noqa: ANN401 - TensorRT has no types
     try:
         runtime = library.module.Runtime(logger)
-    except (RuntimeError, TypeError) as error:  # TypeError is pybind11's word for a factory that returned NULL
+    except (RuntimeError, TypeError) as error:  # pybind11 raises TypeError if a factory returns NULL
         raise DeviceError(
             f"{library.label} cannot start: {error}", "is there a GPU with a driver? see doctor"
         ) from error

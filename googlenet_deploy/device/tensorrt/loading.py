@@ -1,4 +1,4 @@
-"""Imports TensorRT or TensorRT-RTX, or says why that cannot be done."""
+"""Imports TensorRT or TensorRT-RTX, or explains why that is not possible."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_tensorrt(backend: str, oldest: Version = OLDEST) -> TensorRT:
 
     Args:
         backend: One of `BACKENDS`.
-        oldest: First version that will do: `OLDEST` builds engines, `OLDEST_TO_RUN` runs them.
+        oldest: Oldest sufficient version: `OLDEST` for building engines, `OLDEST_TO_RUN` for running them.
 
     Raises:
         DeviceError: It is not installed, cannot be loaded, or is too old.
@@ -49,9 +49,9 @@ def load_tensorrt(backend: str, oldest: Version = OLDEST) -> TensorRT:
 
 
 def _hidden_by_environment(name: str, error: ImportError, root: Path = Path("/")) -> Optional[str]:
-    """What to do where a virtual environment or conda hides a TensorRT that apt installed; None outside of one.
+    """The remedy if a virtual or conda environment hides a TensorRT installed by apt; None outside an environment.
 
-    JetPack's TensorRT is an apt package of the system's Python, which such an environment does not see.
+    JetPack's TensorRT is an apt package for the system's Python, which such an environment cannot import.
     """
     environment = _environment()
     if not environment or name != "tensorrt" or getattr(error, "name", None) != name:
@@ -77,7 +77,7 @@ def _hidden_by_environment(name: str, error: ImportError, root: Path = Path("/")
 
 
 def _environment() -> str:
-    """The virtual or conda environment that this Python is in; "" for none."""
+    """The virtual or conda environment of this Python; "" if there is none."""
     if sys.prefix != sys.base_prefix:
         return f"the virtual environment {sys.prefix}"
     if (Path(sys.prefix) / "conda-meta").is_dir():
@@ -86,7 +86,7 @@ def _environment() -> str:
 
 
 def _system_copies(root: Path) -> List[str]:
-    """Where apt has put the package: with its Python's version in the path where there is one."""
+    """Where apt installed the package; the path may contain the Python version."""
     patterns = ("usr/lib/python3.*/dist-packages/tensorrt", "usr/lib/python3/dist-packages/tensorrt")
     found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return [str(path) for path in found if (path / "__init__.py").is_file() or list(path.glob("*.so"))]

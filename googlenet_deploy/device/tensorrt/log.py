@@ -1,4 +1,4 @@
-"""What TensorRT says while it parses and builds: kept, sorted, and turned into words for the user."""
+"""TensorRT's messages while it parses and builds: collected, sorted, and summarised for the user."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class BuildLog:
 
     @property
     def errors(self) -> List[str]:
-        """Errors in the order in which they came, each once."""
+        """Errors in order, without duplicates."""
         return list(dict.fromkeys(text for severity, text in self.lines if severity in ERRORS))
 
     @property
     def warnings(self) -> List[str]:
-        """Warnings, each once."""
+        """Warnings, without duplicates."""
         return list(dict.fromkeys(text for severity, text in self.lines if severity == "WARNING"))
 
     @property
     def reason(self) -> str:
-        """The first error, which is the cause of those behind it; or "it gives no reason"."""
+        """The first error, which causes the later ones; or "it gives no reason"."""
         return self.errors[0] if self.errors else "it gives no reason"
 
     @property

@@ -1,7 +1,7 @@
-"""Which names of TensorRT's Python API which versions have.
+"""Which versions have which names of TensorRT's Python API.
 
-`VERSION_BOUND` lists every name that `trt_compat.py` and `execution.py` use and that some version lacks; a contract
-test holds it against the bindings of each, and another holds that no other file of the device part uses one of them.
+`VERSION_BOUND` lists every name that `trt_compat.py` and `execution.py` use and that some version lacks. A contract
+test checks it against the bindings of each version, and another checks that no other file of the device part uses them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from googlenet_deploy.errors import DeviceError
 
 Version = Tuple[int, ...]
 
-# First release whose strongly typed networks hold everything that a convolutional net needs.
+# First release whose strongly typed networks have everything that a convolutional network needs.
 FIRST_STRONGLY_TYPED: Version = (10, 12)
-# From here on a network is always strongly typed, and precision flags and calibrators are gone.
+# From here on networks are always strongly typed, without precision flags and calibrators.
 ONLY_STRONGLY_TYPED: Version = (11, 0)
 # From here on PreviewFeature.kPROFILE_SHARING_0806 is on and cannot be changed (NvInfer.h of TensorRT 10.0).
 ALWAYS_SHARES_PROFILES: Version = (10, 0)
@@ -31,7 +31,7 @@ class Bound(NamedTuple):
         owner: Class of the module, or "" for the module itself.
         name: The attribute.
         since: First TensorRT with it.
-        until: First TensorRT without it; None where the newest has it.
+        until: First TensorRT without it; None if the newest has it.
         rtx: Whether TensorRT-RTX has it.
     """
 
@@ -100,7 +100,7 @@ VERSION_BOUND: Tuple[Bound, ...] = (
 
 
 def when(owner: str, name: str) -> str:
-    """The versions that have a name, in parentheses, for messages; empty where all have it."""
+    """The versions that have a name, in parentheses, for messages; empty if all have it."""
     for bound in VERSION_BOUND:
         if (bound.owner, bound.name) == (owner, name):
             first = ".".join(map(str, bound.since))

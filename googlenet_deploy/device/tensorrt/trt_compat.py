@@ -1,8 +1,8 @@
-"""TensorRT's Python API in all its versions, for whoever builds: the names that not every version has are used here.
+"""TensorRT's Python API in all its versions, for building: all version-specific names are used here.
 
-Versions 8.5 to 11 and TensorRT-RTX are spoken to alike through `TensorRT`; `execution.py` does the same for what
-runs an engine, from 8.2 on; `names.py` lists which version has which name. Enumerators are looked up by name, since
-their values moved between 10 and 11.
+`TensorRT` is one interface to versions 8.5 to 11 and TensorRT-RTX; `execution.py` does the same for running an engine,
+from 8.2 on; `names.py` lists which version has which name. Enumerators are looked up by name, since their values
+changed between 10 and 11.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from googlenet_deploy.device.tensorrt.names import (
 from googlenet_deploy.device.text import one_line
 from googlenet_deploy.errors import DeviceError
 
-# What an option of the toolkit is in builder flags. A stripped plan is refitted with the weights that it was built
-# from, which leaves TensorRT all of its optimisations; an engine that takes any weights cannot have them.
+# The builder flags of each option of the toolkit. A stripped plan is refitted with the weights that it was built from,
+# which allows all of TensorRT's optimisations; an engine that accepts any weights cannot have them.
 FLAGS: Dict[str, Tuple[str, ...]] = {
     "version-compatible": ("VERSION_COMPATIBLE",),
     "strip-plan": ("STRIP_PLAN", "REFIT_IDENTICAL"),
@@ -37,10 +37,10 @@ class ParseProblem(NamedTuple):
     """One error of the ONNX parser.
 
     Attributes:
-        position: Position of the node in the graph; negative where the error is not a node's.
-        node: Name of the node, or "" where this version does not say.
+        position: Position of the node in the graph; negative if the error does not concern a node.
+        node: Name of the node, or "" if this version does not report it.
         operator: Its operator, or "".
-        text: The parser's own words.
+        text: The parser's message.
     """
 
     position: int
@@ -68,12 +68,12 @@ class TensorRT:
 
     @property
     def label(self) -> str:
-        """For people: ``TensorRT 10.3.0``."""
+        """Human-readable name: ``TensorRT 10.3.0``."""
         return f"{'TensorRT-RTX' if self.rtx else 'TensorRT'} {self.version_text}"
 
     @property
     def has_parser(self) -> bool:
-        """Whether its ONNX parser was installed with it."""
+        """Whether its ONNX parser is installed."""
         return hasattr(self.module, "OnnxParser")
 
     @property
@@ -88,13 +88,13 @@ class TensorRT:
 
     @property
     def shares_profiles(self) -> bool:
-        """Whether execution contexts share an optimisation profile without having been asked to at the build."""
+        """Whether execution contexts share an optimisation profile without a flag at build time."""
         return self.rtx or self.version >= ALWAYS_SHARES_PROFILES
 
     def logger(self, sink: LogSink) -> Any:  # noqa: ANN401
-        """The logger, which from now on hands (severity, message) to `sink`: "INTERNAL_ERROR" ... "VERBOSE".
+        """The logger, which from now on passes (severity, message) to `sink`: "INTERNAL_ERROR" ... "VERBOSE".
 
-        TensorRT keeps to the first logger of a process and ignores any other, so there is one.
+        TensorRT uses the first logger of a process and ignores any other, so there is only one.
         """
         if self.module not in _LOGGERS:
             _LOGGERS[self.module] = make_logger(self.module.ILogger)
@@ -103,14 +103,14 @@ class TensorRT:
         return logger
 
     def builder(self, logger: Any) -> Any:  # noqa: ANN401
-        """A builder.
+        """Creates a builder.
 
         Raises:
             DeviceError: There is no GPU or driver that TensorRT can use.
         """
         try:
             builder = self.module.Builder(logger)
-        except (RuntimeError, TypeError) as error:  # TypeError is pybind11's word for a factory that returned NULL
+        except (RuntimeError, TypeError) as error:  # pybind11 raises TypeError if a factory returns NULL
             raise DeviceError(
                 f"{self.label} cannot start a builder: {one_line(error)}", "is there a GPU with a driver? see doctor"
             ) from error
@@ -119,7 +119,7 @@ class TensorRT:
         return builder
 
     def network_flags(self, *, strongly_typed: bool) -> int:
-        """The bit mask that ``create_network`` takes.
+        """The bit mask for ``create_network``.
 
         Raises:
             DeviceError: This version has no strongly typed networks.
@@ -135,7 +135,7 @@ class TensorRT:
         return mask
 
     def parser(self, network: Any, logger: Any) -> Any:  # noqa: ANN401
-        """An ONNX parser.
+        """Creates an ONNX parser.
 
         Raises:
             DeviceError: This TensorRT was installed without its parser.
@@ -146,7 +146,7 @@ class TensorRT:
 
     @staticmethod
     def parse_problems(parser: Any) -> List[ParseProblem]:  # noqa: ANN401
-        """The parser's errors; before TensorRT 10 they carry a node's position but not its name."""
+        """The parser's errors; before TensorRT 10 they have a node's position but not its name."""
         problems = []
         for index in range(parser.num_errors):
             error = parser.get_error(index)
@@ -157,7 +157,7 @@ class TensorRT:
         return problems
 
     def set_flags(self, config: Any, option: str) -> None:  # noqa: ANN401
-        """Sets the builder flags that an option stands for.
+        """Sets the builder flags of an option.
 
         Args:
             config: The builder's configuration.
@@ -173,21 +173,21 @@ class TensorRT:
             config.set_flag(flag)
 
     def forbid_tf32(self, config: Any) -> None:  # noqa: ANN401
-        """FP32 layers multiply in FP32."""
+        """Makes FP32 layers multiply in FP32."""
         config.clear_flag(self.module.BuilderFlag.TF32)
 
     @staticmethod
     def set_timing_cache(config: Any, data: bytes) -> bool:  # noqa: ANN401
-        """Gives the builder a timing cache; False where TensorRT does not want it."""
+        """Sets the builder's timing cache; False if TensorRT rejected it."""
         return config.set_timing_cache(config.create_timing_cache(data), False) is not False
 
     def set_optimization_level(self, config: Any, level: int) -> None:  # noqa: ANN401
-        """Builder optimisation level, 0 to 5."""
+        """Sets the builder's optimisation level, 0 to 5."""
         self._require(config, "IBuilderConfig", "builder_optimization_level")
         config.builder_optimization_level = level
 
     def set_hardware_compatibility(self, config: Any, level: str) -> None:  # noqa: ANN401
-        """Hardware compatibility, "ampere+" or "same-compute-capability"."""
+        """Sets the hardware compatibility, "ampere+" or "same-compute-capability"."""
         self._require(config, "IBuilderConfig", "hardware_compatibility_level")
         name = {"ampere+": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUTE_CAPABILITY"}[level]
         value = getattr(self.module.HardwareCompatibilityLevel, name, None)
@@ -196,7 +196,7 @@ class TensorRT:
         config.hardware_compatibility_level = value
 
     def set_tactic_sources(self, config: Any, names: Sequence[str]) -> None:  # noqa: ANN401
-        """Restricts the libraries that tactics come from; an empty list leaves TensorRT's own kernels alone."""
+        """Restricts the libraries that tactics come from; with an empty list only TensorRT's own kernels remain."""
         mask = 0
         for name in names:
             source = getattr(self.module.TacticSource, name.upper(), None)
@@ -230,7 +230,7 @@ class TensorRT:
             config.set_compute_capability(value, index)
 
     def compute_capabilities(self) -> List[str]:
-        """Those that this library builds for ahead of time: ``["7.5", ...]``; empty for TensorRT proper."""
+        """The capabilities that this library builds for ahead of time: ``["7.5", ...]``; empty for TensorRT itself."""
         enum = getattr(self.module, "ComputeCapability", None)
         numbers = sorted(int(key[2:]) for key in dir(enum) if re.fullmatch(r"SM\d+", key)) if enum else []
         return [f"{number // 10}.{number % 10}" for number in numbers]
@@ -239,7 +239,7 @@ class TensorRT:
         """Calls ``step(phase, done, total)`` as phases advance; a False return cancels the build.
 
         Returns:
-            The monitor, to be kept alive until the build ends; None where this version has none.
+            The monitor, to be kept alive until the build ends; None if this version has none.
         """
         base = getattr(self.module, "IProgressMonitor", None)
         if base is None or not hasattr(config, "progress_monitor"):
@@ -270,7 +270,7 @@ class TensorRT:
         config.int8_calibrator = calibrator
 
     def has_fast_int8(self, builder: Any) -> Optional[bool]:  # noqa: ANN401
-        """Whether the GPU computes in INT8; None where this version does not say."""
+        """Whether the GPU computes in INT8; None if this version does not report it."""
         return getattr(builder, "platform_has_fast_int8", None)
 
     @staticmethod
@@ -280,11 +280,11 @@ class TensorRT:
         return int(engine.device_memory_size if size is None else size)
 
     def load_engine(self, logger: Any, engine: bytes, *, version_compatible: bool) -> Optional[Any]:  # noqa: ANN401
-        """Deserialises an engine that was just built; None where TensorRT refuses."""
+        """Deserialises an engine that was just built; None if TensorRT rejects it."""
         runtime = self.module.Runtime(logger)
         if runtime is None:
             return None
-        if version_compatible:  # such an engine carries code of its own
+        if version_compatible:  # such an engine contains its own code
             self._require(runtime, "Runtime", "engine_host_code_allowed")
             runtime.engine_host_code_allowed = True
         return runtime.deserialize_cuda_engine(engine)
@@ -294,7 +294,7 @@ class TensorRT:
         config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, size)
 
     def set_verbosity(self, config: Any, level: str) -> None:  # noqa: ANN401
-        """How much the engine tells of its layers: "none", "names" or "detailed"."""
+        """Sets how much the engine reports about its layers: "none", "names" or "detailed"."""
         name = {"none": "NONE", "names": "LAYER_NAMES_ONLY", "detailed": "DETAILED"}[level]
         config.profiling_verbosity = getattr(self.module.ProfilingVerbosity, name)
 
@@ -313,8 +313,8 @@ class TensorRT:
         Args:
             network: The parsed network.
             config: The builder's configuration.
-            operators: ONNX operators that are layer types of TensorRT too, such as LRN and Softmax.
-            nodes: Names of ONNX nodes, which TensorRT's layers bear too.
+            operators: ONNX operators that are also TensorRT layer types, such as LRN and Softmax.
+            nodes: Names of ONNX nodes, which TensorRT's layers keep.
 
         Returns:
             Names of the layers that were found.
@@ -330,7 +330,7 @@ class TensorRT:
         return [layer.name for layer in chosen]
 
     def use_calibration_profile(self, config: Any, profile: Any) -> None:  # noqa: ANN401
-        """The shapes that calibration runs with."""
+        """Sets the shapes that calibration runs with."""
         self._require(config, "IBuilderConfig", "set_calibration_profile")
         config.set_calibration_profile(profile)
 
