@@ -18,7 +18,7 @@ from googlenet_deploy.device.text import columns, number
 from googlenet_deploy.errors import InputError, UsageError
 
 STATISTICS = ("p50", "p99", "mean")
-# If clocks differ by more than this, the same machine counts as a different one.
+# Clocks that differ by more than this are reported as a warning.
 CLOCK_DIFFERENCE = 0.03
 
 
