@@ -2,7 +2,7 @@
 
     GoogLeNetDeployError          exit status 1
     ├── UsageError                exit status 2: the command line or configuration is wrong
-    ├── GateError                 exit status 3: the work is done, a gate that the user set does not hold
+    ├── GateError                 exit status 3: the work is done, but a gate set by the user failed
     ├── MissingExtraError         a package that this step needs is not installed
     ├── InputError                a file that was read is missing, damaged or of the wrong kind
     │   ├── BadImageError         an image
@@ -15,7 +15,7 @@
     ├── VerificationError         a result differs from the original that it must equal
     └── DeviceError               GPU, driver, TensorRT or power meter
 
-A message says what failed and names the file; `remedy` says what to do about it. The command line prints
+A message states what failed and names the file; `remedy` states how to fix it. The command line prints
 both and no traceback. This file runs on Python 3.8 and imports nothing outside the standard library.
 """
 
@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Optional, Tuple, Union
 
-# The package of each extra that the device part uses, for when that part travels alone.
+# The package for each extra that the device part uses, for when that part is deployed alone.
 _PACKAGES = {
     "cuda": "cuda-bindings",
     "opencv": "opencv-python-headless",
@@ -41,7 +41,7 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra; inside ``googlenet-device.pyz`` its package, since no extra is there."""
+    """The command that installs an extra; inside ``googlenet-device.pyz``, which has no extras, its package."""
     if Path(__file__).is_file():
         return f"pip install 'googlenet-deploy[{extra}]'"
     if extra in _PACKAGES:
@@ -53,8 +53,8 @@ class GoogLeNetDeployError(Exception):
     """Base of all errors.
 
     Args:
-        message: One line that says what failed, with the file's name where there is one.
-        remedy: One line that says what to do about it.
+        message: One line that states what failed, with the file's name if there is one.
+        remedy: One line that states how to fix it.
     """
 
     exit_status = 1
@@ -65,7 +65,7 @@ class GoogLeNetDeployError(Exception):
         self.remedy = remedy
 
     def __reduce__(self) -> Tuple[object, ...]:
-        """So that an error survives the way from another process, whatever its constructor takes."""
+        """Makes errors picklable between processes, whatever their constructor's arguments."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
@@ -76,7 +76,7 @@ class UsageError(GoogLeNetDeployError):
 
 
 class GateError(GoogLeNetDeployError):
-    """The work is done and stored, but a gate that the user set does not hold."""
+    """The work is done and stored, but a gate set by the user failed."""
 
     exit_status = 3
 
@@ -86,7 +86,7 @@ class MissingExtraError(GoogLeNetDeployError, ImportError):
 
     Args:
         module: The module that could not be imported.
-        extra: The extra of googlenet-deploy that brings it.
+        extra: The extra of googlenet-deploy that installs it.
     """
 
     def __init__(self, module: str, extra: str) -> None:
@@ -105,9 +105,9 @@ class _FileError(GoogLeNetDeployError):
 
 
 def _is_lfs_pointer(path: Union[str, os.PathLike[str]]) -> bool:
-    """By the first line of the pointer's specification (github.com/git-lfs/git-lfs, docs/spec.md)."""
+    """Checks for the first line of a pointer file (github.com/git-lfs/git-lfs, docs/spec.md)."""
     try:
-        if not Path(path).is_file():  # nothing is taken out of a pipe
+        if not Path(path).is_file():  # a pipe must not be read from
             return False
         with Path(path).open("rb") as stream:
             return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
@@ -118,7 +118,7 @@ def _is_lfs_pointer(path: Union[str, os.PathLike[str]]) -> bool:
 class InputError(_FileError):
     """A file that was read is missing, damaged or of the wrong kind.
 
-    Whatever the reader complains of, a Git LFS pointer in place of the file is named as such.
+    A Git LFS pointer in place of the file is reported as such, whatever the reader's error.
     """
 
     def __init__(self, path: Union[str, os.PathLike[str]], problem: str, remedy: Optional[str] = None) -> None:
@@ -148,7 +148,7 @@ class BadBundleError(InputError):
 
 
 class OutputError(_FileError):
-    """A file could not be written; whatever stood there before still does."""
+    """A file could not be written; an existing file is left unchanged."""
 
 
 class DownloadError(GoogLeNetDeployError):
@@ -188,6 +188,6 @@ def requires(extra: str) -> Iterator[None]:
 
 
 def first_line(error: Union[BaseException, str]) -> str:
-    """The first line of an error's message that holds text, without surrounding blanks; else the error's class."""
+    """The first non-empty line of an error's message, without surrounding blanks; else the error's class."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
