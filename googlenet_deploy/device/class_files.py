@@ -1,6 +1,6 @@
-"""Files of class names in the forms that frameworks publish them: lines, numbered lines, WordNet ids, CSV and JSON.
+"""Reads class names in the formats that frameworks publish: lines, numbered lines, WordNet ids, CSV and JSON.
 
-Each reader looks for its own form in all lines, so that a name that merely begins with a number stays a name.
+Each reader requires its format in all lines, so a name that merely starts with a number remains a name.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ StatedNames = Union[PathLike, Sequence[str], None]
 
 @dataclass(frozen=True)
 class ClassList:
-    """Class names of a file.
+    """The class names in a file.
 
     Attributes:
         names: In the order of the logits.
-        ids: WordNet ids in the same order; empty where the file has none.
-        form: How the file was understood; empty for one name per line.
+        ids: WordNet ids in the same order; empty if the file has none.
+        form: The detected format; empty for one name per line.
     """
 
     names: Tuple[str, ...]
@@ -44,10 +44,10 @@ class ClassList:
 
 
 def read_class_list(path: PathLike) -> ClassList:
-    """Class names of a file, in the order of the logits.
+    """Reads the class names in a file, in the order of the logits.
 
     Raises:
-        InputError: The file cannot be read, is not text, holds no names, or leaves classes out.
+        InputError: The file cannot be read, is not text, has no names, or omits classes.
     """
     try:
         text = decode_text(Path(path).read_bytes())
@@ -71,10 +71,10 @@ def read_class_list(path: PathLike) -> ClassList:
 
 
 def read_class_names(path: PathLike) -> Tuple[str, ...]:
-    """The names alone of `read_class_list`.
+    """Like `read_class_list`, but returns the names only.
 
     Raises:
-        InputError: The file cannot be read, is not text, holds no names, or leaves classes out.
+        InputError: The file cannot be read, is not text, has no names, or omits classes.
     """
     return read_class_list(path).names
 
@@ -82,20 +82,20 @@ def read_class_names(path: PathLike) -> Tuple[str, ...]:
 def choose_class_list(
     stated: StatedNames, own: Sequence[str], own_ids: Sequence[str] = (), report: Report = log_note
 ) -> ClassList:
-    """Class names that are stated, or the model's own; empty where neither has any.
+    """The stated class names, or else the model's own; empty if there are none.
 
     Args:
         stated: A file, "imagenet", the names themselves, or None.
         own: The model's names.
         own_ids: The model's WordNet ids.
-        report: Takes a line about how a file was understood.
+        report: Called with a line about the detected format.
 
     Raises:
         InputError: See `read_class_list`.
     """
     if stated is None:
         return ClassList(tuple(own), tuple(own_ids))
-    if stated == "imagenet":  # its ids are not stated, so the model's hold
+    if stated == "imagenet":  # no ids are stated, so the model's are used
         return ClassList(tuple(entry.name for entry in imagenet_classes()), tuple(own_ids))
     if not isinstance(stated, (str, os.PathLike)):
         return ClassList(tuple(stated))
@@ -115,7 +115,7 @@ def _one_line(_path: PathLike, lines: Sequence[str]) -> Optional[ClassList]:
 
 
 def _csv(path: PathLike, lines: Sequence[str]) -> Optional[ClassList]:
-    """A heading such as ``index,name`` above numbers and names."""
+    """A header such as ``index,name`` followed by numbers and names."""
     delimiter = next((each for each in ",;\t" if each in lines[0]), None)
     if delimiter is None:
         return None
@@ -174,10 +174,10 @@ def _from_json(path: PathLike, content: str) -> Optional[ClassList]:
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
-        if content[0] == "{" and re.match(r"\{\s*\d+\s*:", content):  # a dictionary of Python, read as numbered lines
+        if content[0] == "{" and re.match(r"\{\s*\d+\s*:", content):  # a Python dictionary, read as numbered lines
             return None
         if content[0] == "[" and "\n" in content and not content.startswith('["'):
-            return None  # names may begin with a bracket
+            return None  # names may start with a bracket
         raise InputError(path, f"begins like JSON, but is none: {error}") from error
     for key in _NAMES_INSIDE:
         if isinstance(values, dict) and isinstance(values.get(key), (dict, list)):
@@ -245,7 +245,7 @@ def _in_order(path: PathLike, entries: Sequence[Tuple[int, str]], form: str) -> 
 
 
 def _bare(name: str) -> str:
-    """A name without the comma and the quotation marks around it."""
+    """A name without surrounding quotation marks and comma."""
     name = name.strip().rstrip(",").strip() if name.strip().endswith((",", "',", '",')) else name.strip()
     if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"":
         return name[1:-1]

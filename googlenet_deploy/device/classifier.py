@@ -38,36 +38,36 @@ if TYPE_CHECKING:
 ImageLike = Union[str, Path, Image.Image, "NDArray[np.uint8]"]
 Several = Union[List[ImageLike], Tuple[ImageLike, ...]]
 ORDERS = ("RGB", "BGR")
-LIVE_LATENCY = 0.1  # seconds that a frame of a camera may wait for others of its batch
+LIVE_LATENCY = 0.1  # seconds that a camera frame may wait for its batch to fill
 
 
 class Classifier:
-    """A model that is ready to classify; a context manager that frees everything when it is left.
+    """A model that is ready to classify; a context manager that frees everything on exit.
 
-    One instance may be called from several threads: calls run one after the other. A stream belongs to the thread that
-    iterates over it, and needs a `Classifier` of its own beside other calls.
+    One instance may be called from several threads: calls run one after another. A stream belongs to the thread that
+    iterates over it, and needs its own `Classifier` if there are other calls.
 
     Args:
         model: An ``.onnx`` file, or an engine that `build` made.
-        backend: What runs it, as for ``infer --backend``; "auto" chooses by the file and the machine.
+        backend: The backend, as for ``infer --backend``; "auto" chooses by the file and the machine.
         preprocessing: How images are prepared: a `Preprocessing`, "imagenet", "torchvision", "bvlc", "plain" or a JSON
-            file; None takes what the model says about itself.
-        class_names: One name per class; None takes the model's own.
+            file; None uses the model's own.
+        class_names: One name per class; None uses the model's own.
         top_k: Classes per image.
-        batch: Images that usually come at once: 1 for the shortest time of one image, more for the most images/s.
-        threads: CPU threads; None takes one per core.
+        batch: Usual batch size: 1 for the lowest latency, more for the highest throughput.
+        threads: CPU threads; None uses one per core.
         gpu: How an engine runs; see `GpuOptions`.
 
     Attributes:
-        backend: What runs the model, such as "ONNX Runtime 1.32.0 (CPU)".
+        backend: The backend that runs the model, such as "ONNX Runtime 1.32.0 (CPU)".
         preprocessing: How images are prepared.
-        class_names: One name per class; empty where there are none.
-        notes: What the user should know: fallbacks, and how answers may differ.
+        class_names: One name per class; empty if there are none.
+        notes: Notes for the user: fallbacks, and how answers may differ.
 
     Raises:
-        UsageError: The model does not say how its images are prepared, and neither does `preprocessing`.
+        UsageError: Neither the model nor `preprocessing` states how images are prepared.
         BadModelError: The model cannot be loaded, or does not fit this machine.
-        MissingExtraError: What runs it is not installed.
+        MissingExtraError: The backend is not installed.
         DeviceError: TensorRT, CUDA or a GPU is missing.
     """
 
@@ -109,18 +109,18 @@ class Classifier:
     def __call__(
         self, images: Union[ImageLike, Iterable[ImageLike]], *, channels: str = "RGB"
     ) -> Union[Answer, List[Answer], Iterator[Answer]]:
-        """Classifies an image, a list of images, or whatever an iterator yields, in batches as they come.
+        """Classifies an image, a list of images, or the images from an iterator, in batches as they arrive.
 
         Args:
             images: A path, a PIL image, or a uint8 array (H, W, 3) or (H, W); or a list or an iterator of these.
-            channels: Order of an array's channels: "RGB", or "BGR" as OpenCV reads images.
+            channels: Order of an array's channels: "RGB", or "BGR" for images read by OpenCV.
 
         Returns:
             The answer for one image, a list for a list, an iterator for any other iterable.
 
         Raises:
             BadImageError: An image cannot be read.
-            UsageError: An array has another shape or type, or the image is smaller than the crop.
+            UsageError: An array has the wrong shape or type, or the image is smaller than the crop.
             BadModelError: The model's outputs are not those of a classifier.
         """
         if channels not in ORDERS:
@@ -139,15 +139,15 @@ class Classifier:
         on_skipped: Optional[Callable[[Skipped], None]] = None,
         on_note: Optional[Callable[[str], None]] = None,
     ) -> Iterator[Answer]:
-        """Answers for a camera, a video, a network stream, or images and folders, as ``infer`` takes them.
+        """Yields the answers for a camera, a video, a network stream, or images and folders, as for ``infer``.
 
-        Decoding, the network and what is done with the answers overlap. Leaving the loop closes the source.
+        Decoding, the network and the processing of answers overlap. Leaving the loop closes the source.
 
         Args:
             sources: Such as "camera:0", "rtsp://...", "clip.mp4", "photos/".
-            max_latency: Seconds that a frame may wait for others of its batch; None takes 0.1 for live sources and no
-                limit elsewhere.
-            on_skipped: Called with each frame that cannot be used; None raises at the end where none could be.
+            max_latency: Seconds that a frame may wait for its batch to fill; None uses 0.1 for live sources and no
+                limit for others.
+            on_skipped: Called with each frame that cannot be used; None raises an error at the end if none was usable.
             on_note: Called with a line about each break of a live source.
 
         Raises:
@@ -172,7 +172,7 @@ class Classifier:
         self._runner.__exit__(None, None, None)
 
     def __enter__(self) -> Classifier:
-        """The classifier itself."""
+        """Returns itself."""
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -201,7 +201,7 @@ class Classifier:
             yield from self._ranked(Batch(array, [source.name for source in group]), outputs)
 
     def _note_sizes(self, prepared: Sequence[PreparedImage]) -> None:
-        """Says once that images were brought to the size of the frames that the model takes."""
+        """Reports once that images were resized to the model's frame size."""
         note = f"the model takes {self._frames}; images of another size are resized to it first"
         if note not in self.notes and any(item.size is not None for item in prepared):
             self.notes.append(note)
@@ -212,7 +212,7 @@ class Classifier:
 
 
 def _source(image: ImageLike, number: int, channels: str) -> ImageSource:
-    """An image as the pipeline takes it; images without a path are called by their number."""
+    """Converts an image to a source for the pipeline; images without a path are named by their number."""
     if isinstance(image, (str, Path)):
         return ImageSource(str(image))
     name = f"image {number}"

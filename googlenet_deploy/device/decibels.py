@@ -1,4 +1,4 @@
-"""Ratios of signal to noise in decibels."""
+"""Signal-to-noise ratios in decibels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ def decibels(signal: float, noise: float, limit: float = math.inf) -> float:
     """10 log10(signal / noise), clipped to -limit..limit dB.
 
     Args:
-        signal: Sum of the squares of the wanted values, at least 0.
+        signal: Sum of the squares of the reference values, at least 0.
         noise: Sum of the squares of the differences from them, at least 0.
-        limit: The result without noise; and, negative, without signal or where the noise is not finite.
+        limit: The result without noise; its negative is the result without signal or if the noise is not finite.
     """
     if noise <= 0:
         return limit

@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes, so that a message can name it instead of a parser's complaint."""
+"""Identifies files by their first bytes, so that a message can name the file type instead of a parser's error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from googlenet_deploy.device.files import PathLike
 
 BYTES = 512
 _KINDS: Tuple[Tuple[bytes, str, str], ...] = (
-    # First bytes, what it is, what to do. TensorRT's serialised engines begin with these letters, by version.
+    # First bytes, type, remedy. TensorRT's serialised engines start with these letters, depending on the version.
     (rb"(?:ftrt|ptrt)", "a TensorRT engine", "give it a name that ends in .engine"),
     (rb"PK\x03\x04", "a ZIP archive, as PyTorch's checkpoints and bundles are", "export a checkpoint to ONNX first"),
     (rb"\x80[\x02-\x05]", "a Python pickle, as old PyTorch checkpoints are", "export a checkpoint to ONNX first"),
@@ -25,13 +25,13 @@ _KINDS: Tuple[Tuple[bytes, str, str], ...] = (
 
 
 def recognise(path: PathLike) -> Tuple[str, str]:
-    """What a file is and what to do about it.
+    """Identifies a file, and the remedy.
 
     Returns:
-        ("a TensorRT engine", "give it ..."); two empty texts where nothing is recognised or it cannot be read.
+        ("a TensorRT engine", "give it ..."); two empty texts if it is not recognised or cannot be read.
     """
     try:
-        if not Path(path).is_file():  # nothing is taken out of a pipe
+        if not Path(path).is_file():  # a pipe must not be read from
             return "", ""
         with Path(path).open("rb") as stream:
             start = stream.read(BYTES)

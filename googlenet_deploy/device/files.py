@@ -1,9 +1,9 @@
-"""Files: written whole or not at all, and hashed.
+"""Files: atomic writing, and hashes.
 
 Every output goes to a temporary name in the target's folder and is renamed when complete (POSIX
-``rename`` is atomic within a file system), so a killed run leaves the old file or none. Two kinds of places are
-different: a link is followed, and what it leads to is replaced; into a device or pipe such as ``/dev/stdout`` the
-finished content is written, since a rename would put a plain file in its place.
+``rename`` is atomic within a file system), so a killed run leaves the old file or none. There are two exceptions: a
+link is followed and its target replaced; a device or pipe such as ``/dev/stdout`` gets the finished content written to
+it, since a rename would replace it with a plain file.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from googlenet_deploy.errors import InputError, OutputError
 PathLike = Union[str, "os.PathLike[str]"]
 CACHE_VARIABLE = "GOOGLENET_DEPLOY_CACHE"
 
-# The open files of this process; a file may lie behind them that something else writes too.
+# The open files of this process; they may refer to a file that other programs also write.
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 
 
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path` and renames it to `path` when the block ends without an error.
+    """Yields a temporary path beside `path` and renames it to `path` when the block ends without an error.
 
-    Missing parent folders are made. On any error, Ctrl-C included, the temporary file is removed and
-    whatever stood at `path` before still does. The content for a device or pipe waits in the system's temporary folder.
+    Missing parent folders are created. On any error, Ctrl-C included, the temporary file is removed and an existing
+    file at `path` is left unchanged. Content for a device or pipe is kept in the system's temporary folder until then.
 
     Raises:
         OutputError: The folder or file cannot be written, or the disk is full.
@@ -60,13 +60,13 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 
 def check_writable(*paths: Optional[PathLike]) -> None:
-    """Refuses, before long work begins, places where its results could not be written; makes nothing there.
+    """Rejects, before long work starts, paths where results could not be written; creates nothing.
 
     Args:
-        paths: Files to come; None for those that were not asked for. Devices and pipes are left alone.
+        paths: The output files; None for outputs that were not requested. Devices and pipes are not checked.
 
     Raises:
-        OutputError: A place is a folder, or no file can be made there.
+        OutputError: A path is a folder, or no file can be created there.
     """
     for path in paths:
         if path is None:
@@ -100,7 +100,8 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 def write_text(path: PathLike, text: str) -> None:
     r"""Writes `text` as UTF-8 to `path` atomically; see `atomic_path`.
 
-    A file name that is not UTF-8 comes out as ``\udcXX`` for each odd byte XX, which JSON reads back as the same name.
+    A file name that is not UTF-8 is written with ``\udcXX`` for each invalid byte XX, which JSON reads back as the same
+    name.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
@@ -132,7 +133,7 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def reason(error: OSError) -> str:
-    """The operating system's own words for an error, in lower case: ``no such file or directory``."""
+    """The operating system's message for an error, in lower case: ``no such file or directory``."""
     return (error.strerror or str(error)).lower()
 
 
@@ -144,7 +145,7 @@ def _is_stream(target: Path) -> bool:
 
 
 def _temporary_for(target: Path, streams: bool) -> Path:
-    """An empty file that will become `target`, or whose content will go into it."""
+    """Creates an empty file that will become `target`, or whose content will be written to it."""
     if streams:
         folder = tempfile.gettempdir()
     else:

@@ -1,10 +1,10 @@
-"""Programs of others that run our models, and how each of them prepares an image: the one registry of hosts.
+"""Third-party programs that run our models, and how each prepares images: the only registry of hosts.
 
-A host whose preprocessing is fixed feeds a network that may expect something else, and no error shows it: the classes
-are simply wrong. `export --input-of HOST` and the bundles read the arithmetic from here and undo it in the graph;
-`evaluate --preprocessing-of HOST` reads the geometry and measures what it costs. To add a host is one entry in `HOSTS`.
+If a host's fixed preprocessing differs from the network's, there is no error: the classes are simply wrong.
+`export --input-of HOST` and the bundles read the arithmetic from here and undo it in the graph; `evaluate
+--preprocessing-of HOST` reads the geometry and measures its effect. To add a host, add one entry to `HOSTS`.
 
-Where the figures come from (read in the published sources, not measured on a device):
+Sources of the figures (read in the published sources, not measured on a device):
 
 * deepstream: Gst-nvinfer scales the whole frame to the network's input (``maintain-aspect-ratio=0``) with the filter
   ``scaling-filter`` of NvBufSurfTransform, bilinear (1) in our configurations, which does not widen when it shrinks;
@@ -49,20 +49,20 @@ class HostNormalization:
 
 @dataclass(frozen=True)
 class Host:
-    """How one host prepares images.
+    """The preprocessing of one host.
 
     Attributes:
-        name: As options name it.
-        title: For people.
-        resize_mode: Geometry, as `Preprocessing.resize_mode` names it: "stretch" to the network's input whatever the
-            image's shape; None where the host's user chooses, so that the model's own holds.
-        interpolation: Filter of the resize, as `Preprocessing.interpolation` names it.
-        antialias: Whether the filter widens when it shrinks an image.
-        normalization: What the host computes whatever the model; None where it is configurable.
-        batch: The one batch size that it runs; None for any.
-        probabilities: Whether it compares the output with a threshold, so that logits are no use to it.
-        flat_output: Whether it counts the classes by the output's first dimension, so that a batch of 1 in front is
-            read as one class.
+        name: Its name in options.
+        title: Human-readable name.
+        resize_mode: Geometry, as in `Preprocessing.resize_mode`: "stretch" to the network's input whatever the
+            image's shape; None if it is configurable, so that the model's own is used.
+        interpolation: Filter of the resize, as in `Preprocessing.interpolation`.
+        antialias: Whether the filter is widened for downscaling.
+        normalization: The host's fixed normalisation, independent of the model; None if it is configurable.
+        batch: The only batch size that it runs; None for any.
+        probabilities: Whether it compares the output with a threshold, so that it cannot use logits.
+        flat_output: Whether it takes the output's first dimension as the number of classes, so a leading batch of 1
+            is read as one class.
     """
 
     name: str
@@ -120,7 +120,7 @@ def find_host(name: str) -> Host:
 
 
 def host_geometry(host: Host, spec: Preprocessing) -> Preprocessing:
-    """How a host cuts and resizes images for a model, with the normalisation that the model asks for."""
+    """The host's crop and resize for a model, with the model's normalisation."""
     changes: Dict[str, Any] = {"interpolation": host.interpolation, "antialias": host.antialias}
     if host.resize_mode is not None:
         changes.update(resize_mode=host.resize_mode, resize=None, fill=(0,))
@@ -128,7 +128,7 @@ def host_geometry(host: Host, spec: Preprocessing) -> Preprocessing:
 
 
 def host_input(host: Host, spec: Preprocessing) -> Preprocessing:
-    """What a host feeds a model whose input is float32 NCHW: its geometry, and its normalisation where that is fixed.
+    """The host's preprocessing for a model with float32 NCHW input: its geometry, and its normalisation if fixed.
 
     Raises:
         UsageError: The model takes another type or layout, another number of channels, or frames.

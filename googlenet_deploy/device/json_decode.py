@@ -1,4 +1,4 @@
-"""Dataclasses to plain JSON values and back, by their annotations: the border between files and typed results."""
+"""Converts dataclasses to plain JSON values and back, using their annotations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _OBJECTS = (dict, collections.abc.Mapping)
 def encode(value: object) -> Any:  # noqa: ANN401 - any JSON
     """Plain JSON values of dataclasses, mappings, sequences and scalars; infinities and NaN, unknown to JSON, are null.
 
-    A dataclass may name properties in a class attribute ``DERIVED``, such as an interval's ends: they are written
-    beside its fields for those who read the file, and `decode` computes them anew instead of reading them.
+    A dataclass may list properties in a class attribute ``DERIVED``, such as an interval's ends: they are written
+    beside its fields for readers of the file, and `decode` recomputes them instead of reading them.
     """
     if is_dataclass(value):
         names = (*(item.name for item in fields(value)), *getattr(value, "DERIVED", ()))
@@ -30,14 +30,14 @@ def encode(value: object) -> Any:  # noqa: ANN401 - any JSON
 
 
 def decode(kind: Type[T], value: object, where: str = "results") -> T:
-    """Makes a `kind` of a value that ``json.loads`` gave.
+    """Converts a value from ``json.loads`` to the type `kind`.
 
     Understands dataclasses, ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]``, ``Dict[str, X]``, ``X | None``,
     Any, str, int, float and bool.
 
     Args:
-        kind: What to make.
-        value: From what.
+        kind: The type.
+        value: The value.
         where: Its place, for error messages.
 
     Raises:
@@ -98,7 +98,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
 def _float(value: int, where: str) -> float:
     try:
         return float(value)
-    except OverflowError as error:  # JSON's whole numbers have no limit
+    except OverflowError as error:  # JSON integers are unbounded
         raise ValueError(f"{where} is too large a number") from error
 
 

@@ -1,4 +1,4 @@
-"""Class names: ImageNet's thousand, their forms, and whether names fit a model."""
+"""Class names: ImageNet's thousand, short names, and checks whether names fit a model."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def wordnet_ids_of(names: Sequence[str]) -> Tuple[str, ...]:
 
 
 def count_mismatch(count: int, names: Sequence[str]) -> str:
-    """Why there may be other than one name per class, and what to do.
+    """Why the number of names may differ from the number of classes, and the remedy.
 
     Args:
-        count: Classes of the model.
+        count: Number of the model's classes.
         names: The names.
     """
     first = short_name(names[0]).strip().lower() if names else ""

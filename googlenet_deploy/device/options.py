@@ -1,9 +1,9 @@
-"""Options declared once: fields of a dataclass that carry their help, range and place on the command line.
+"""Options declared once: dataclass fields with their help text, range and command-line syntax.
 
-A command adds them with `add_options` and reads them back with `read_options`, or `given_options`, which holds only
-what was given, so that a configuration file, defaults and the command line can be told apart. `check_options`, called
-by the dataclass itself, holds values from every source to the declared range, with one message. `option_words` writes
-the command line that gives the same values again.
+A command adds them with `add_options` and reads them back with `read_options`, or with `given_options`, which has only
+the given values, so that a configuration file, defaults and the command line can be distinguished. `check_options`,
+called by the dataclass itself, checks values from every source against the declared range, with the same message.
+`option_words` writes the command line that sets the same values again.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _Options = TypeVar("_Options")
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """How a field appears on the command line and what values it takes.
+    """How a field appears on the command line, and which values it accepts.
 
     Attributes:
-        help: One sentence; the default is appended where `shown_default` is not empty.
+        help: One sentence; the default is appended unless `shown_default` is empty.
         group: Heading in ``--help``; "" is the command's own list.
         flag: Its name on the command line; by default the field's, and ``--no-NAME`` for a switch that is on.
-        metavar: What stands for the value in ``--help``.
+        metavar: Placeholder for the value in ``--help``.
         choices: Allowed values; empty for any.
         least: Smallest allowed number.
         above: Number that the value must exceed.
         most: Largest allowed number.
         below: Number that the value must not reach.
-        parse: From the text on the command line; by default from the field's type.
+        parse: Converts the text on the command line; by default according to the field's type.
         shown_default: The default as ``--help`` shows it; None shows the value itself.
         repeated: The option may be given several times; each adds one element to the field's tuple or frozenset.
     """
@@ -99,10 +99,10 @@ def add_options(
     """Adds the options that a dataclass declares, in groups as it declares them.
 
     Args:
-        parser: Where they go; groups of the same title are shared.
+        parser: The parser; groups with the same title are shared.
         options: The dataclass.
         leave_out: Fields that this command does not offer.
-        prefix: Ahead of each name in the namespace, where two dataclasses have fields of one name.
+        prefix: Prefix of each name in the namespace, if two dataclasses have fields of the same name.
     """
     kinds = get_type_hints(options)
     for item, spec in declared(options):
@@ -112,7 +112,7 @@ def add_options(
 
 
 def option_group(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
-    """The parser's group of this title, added where it has none."""
+    """The parser's group of this title, added if missing."""
     for group in parser._action_groups:
         if group.title == title:
             return group
@@ -132,7 +132,7 @@ def read_options(
     prefix: str = "",
     **others: Any,  # noqa: ANN401
 ) -> _Options:
-    """The dataclass with the values that were given; `others` are fields that come from elsewhere.
+    """Makes the dataclass from the given values; `others` are fields from other sources.
 
     Raises:
         UsageError: A value is out of range.
@@ -143,14 +143,14 @@ def read_options(
 def refuse_given(
     arguments: argparse.Namespace, options: type, why: str, *, prefix: str = "", only: Sequence[str] = ()
 ) -> None:
-    """Refuses options that nothing would read, instead of ignoring them silently.
+    """Rejects options that would have no effect, instead of ignoring them silently.
 
     Args:
         arguments: The command line.
         options: The dataclass that declares them.
         why: Ends the sentence that begins with the option.
         prefix: Of `add_options`.
-        only: The fields that are refused; all of them where empty.
+        only: The fields that are rejected; if empty, all.
 
     Raises:
         UsageError: One of them was given.
@@ -162,7 +162,7 @@ def refuse_given(
 
 
 def check_options(options: Any) -> None:  # noqa: ANN401 - any dataclass
-    """Holds every value to its declared range; None, where a field allows it, is always in range.
+    """Checks every value against its declared range; None, if a field allows it, is always in range.
 
     Raises:
         UsageError: A value is out of range; the message begins with the option's name.
@@ -177,7 +177,7 @@ def check_options(options: Any) -> None:  # noqa: ANN401 - any dataclass
 
 
 def option_words(options: Any, *, leave_out: Sequence[str] = ()) -> List[str]:  # noqa: ANN401 - any dataclass
-    """The words of a command line that gives these values again; values equal to the default are left out."""
+    """The words of a command line that sets these values again; values equal to the default are left out."""
     words: List[str] = []
     for item, spec in declared(options):
         value = getattr(options, item.name)
@@ -203,7 +203,7 @@ def _item_text(part: object) -> str:
 
 
 def default_of(item: Field[Any]) -> Any:  # noqa: ANN401 - whatever the field holds
-    """The value that a field has where none is given; `dataclasses.MISSING` where it must be given."""
+    """A field's default value; `dataclasses.MISSING` if it must be given."""
     return item.default_factory() if item.default_factory is not MISSING else item.default
 
 
@@ -216,7 +216,7 @@ def named_number(text: str) -> Tuple[str, float]:
 
 
 def words(text: str) -> Tuple[str, ...]:
-    """The parts between commas, without blanks; empty ones are left out."""
+    """The parts between commas, without blanks; empty parts are left out."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 

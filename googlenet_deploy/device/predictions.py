@@ -1,8 +1,7 @@
-"""From a network's outputs to classes with probabilities, whichever form the outputs have.
+"""From a network's outputs to classes with probabilities, whatever the form of the outputs.
 
-Models differ in where they stop: at logits, behind a softmax, or behind TopK (`export --top-k`). The toolkit's own
-outputs are told apart by their names; those of other models by their values, so that nothing passes through a
-softmax twice.
+Models end at the logits, after a softmax, or after TopK (`export --top-k`). The toolkit's own outputs are distinguished
+by their names, those of other models by their values, so that no softmax is applied twice.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ class Predictions(NamedTuple):
 
     Attributes:
         indices: (N, k) class indices, int64.
-        probabilities: (N, k), float32; None where the model gives only scores behind its own TopK.
-        scores: (N, k), as the model gives them: logits or probabilities.
+        probabilities: (N, k), float32; None if the model returns only scores after its own TopK.
+        scores: (N, k), the model's outputs: logits or probabilities.
     """
 
     indices: NDArray[np.int64]
@@ -38,7 +37,7 @@ class Predictions(NamedTuple):
 
 
 def predict(outputs: Dict[str, NDArray[np.generic]], k: int, path: str) -> Predictions:
-    """The `k` best classes of each image; fewer where the model has, or gives, fewer.
+    """The `k` best classes of each image; fewer if the model has, or returns, fewer.
 
     Raises:
         BadModelError: No output looks like that of a classifier, or the values are not numbers.
@@ -85,7 +84,7 @@ def _check_finite(scores: NDArray[np.float32], path: str) -> None:
 
 
 def top_indices(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """(N, k) indices of the largest scores, best first; of equal ones the smaller index first."""
+    """(N, k) indices of the largest scores, best first; for equal scores the smaller index first."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int64)
 
 
@@ -105,7 +104,7 @@ def _within_unit(values: NDArray[np.float32]) -> bool:
 
 
 def check_names(outputs: Dict[str, NDArray[np.generic]], names: Sequence[str], path: str) -> None:
-    """Refuses names that do not fit the model's classes; after the model's own TopK their number is not known.
+    """Rejects names that do not fit the model's classes, whose number is unknown after the model's own TopK.
 
     Raises:
         BadModelError: There are names, but not one per class.

@@ -1,7 +1,7 @@
-"""Work begun some items ahead of the one who wants its results, in order and in bounded memory.
+"""Starts work some items ahead of the consumer, in order and in bounded memory.
 
-Who does the work is the caller's: threads, processes, the slots of a GPU. Decoding, the network, training's samples and
-its batches are all fed through here.
+The caller decides what does the work: threads, processes or the slots of a GPU. Decoding, the network, training samples
+and training batches all use this module.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def in_order(
     ahead: int,
     cancel: Callable[[Begun], object] = lambda _begun: None,
 ) -> Iterator[Tuple[Item, Result]]:
-    """Each item with its result, in the order of the items.
+    """Yields each item with its result, in the order of the items.
 
     Args:
-        items: What is worked on; None where the next one is not ready, upon which all results that are under way are
-            handed out instead of being held back.
-        begin: Begins with an item, without waiting.
-        finish: Waits for what was begun.
-        ahead: Most items that are under way at once, the next one being at hand by then; at least 1.
-        cancel: Called with what was begun and is no longer wanted: the consumer has stopped, or something was raised.
+        items: The items; None means that the next one is not ready, whereupon all pending results are
+            yielded instead of being held back.
+        begin: Starts work on an item, without waiting.
+        finish: Waits for the work.
+        ahead: Most items in progress at once, with the next item already available; at least 1.
+        cancel: Called with work that is no longer needed: the consumer has stopped, or an exception was raised.
 
     Raises:
         Exception: Whatever `items`, `begin` and `finish` raise.
@@ -50,7 +50,7 @@ def in_order(
 
 
 def _first(running: Deque[Tuple[Item, Begun]], finish: Callable[[Begun], Result]) -> Tuple[Item, Result]:
-    """It counts as running until it is finished, so that it is cancelled where that fails."""
+    """The work counts as running until it is finished, so that it is cancelled if finishing fails."""
     item, begun = running[0]
     result = finish(begun)
     running.popleft()
@@ -58,7 +58,7 @@ def _first(running: Deque[Tuple[Item, Begun]], finish: Callable[[Begun], Result]
 
 
 def cancel_future(future: Future[Result]) -> None:
-    """Takes back what has not begun."""
+    """Cancels work that has not started."""
     future.cancel()
 
 

@@ -1,10 +1,10 @@
-"""From a decoded image to a network's input, exactly as a `Preprocessing` says.
+"""From a decoded image to a network's input, exactly as a `Preprocessing` specifies.
 
 The geometry of mode "short-side": the short side is resized to `resize` pixels, the long side to
-``round(resize * long / short)``, and the crop starts at ``(size - crop) // 2``. torchvision cuts the long side off
-instead of rounding it, which moves a crop by half a pixel at the most. "stretch" resizes to `target` whatever the
-image's shape; "letterbox" to the largest size of the image's shape that fits into `target`, centred in it, rounded to
-whole pixels, the odd pixel of a bar on the right or at the bottom.
+``round(resize * long / short)``, and the crop starts at ``(size - crop) // 2``. torchvision truncates the long side
+instead of rounding it, which moves a crop by at most half a pixel. "stretch" resizes to `target` whatever the image's
+shape; "letterbox" to the largest size with the image's aspect ratio that fits into `target`, centred, rounded to whole
+pixels, with the odd pixel of a bar on the right or at the bottom.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def preprocess(image: Image.Image, spec: Preprocessing, backend: str = "pillow")
     """Resizes, crops and normalises one image.
 
     Args:
-        image: Mode "RGB", or "L" where the specification has one channel.
-        spec: What to do.
+        image: Mode "RGB", or "L" if the specification has one channel.
+        spec: The specification.
         backend: "pillow", whose resize is antialiased as in training, or "opencv", whose resize is not the same.
 
     Returns:
-        An array of `spec.input_shape`, float32 or uint8 as `spec.dtype` says, C-contiguous.
+        A C-contiguous array of `spec.input_shape`, of type `spec.dtype` (float32 or uint8).
 
     Raises:
         UsageError: The backend is unknown, or the image is smaller than the crop and may not be resized.
@@ -73,7 +73,7 @@ def crop_pixels(image: Image.Image, spec: Preprocessing, backend: str = "pillow"
 
 
 class CropPlacement(NamedTuple):
-    """Where the pixels of a crop come from.
+    """The position of a crop in the resized image.
 
     Attributes:
         size: (width, height) of the whole resized image.
@@ -89,7 +89,7 @@ class CropPlacement(NamedTuple):
 
 
 def crop_placement(width: int, height: int, spec: Preprocessing) -> CropPlacement:
-    """The geometry of resize and crop for an image of this size; `frame` is left out of account.
+    """The geometry of resize and crop for an image of this size; `frame` is ignored.
 
     Raises:
         UsageError: The image is smaller than the crop and may not be resized.
@@ -107,7 +107,7 @@ def crop_placement(width: int, height: int, spec: Preprocessing) -> CropPlacemen
 
 
 def frame_pixels(image: Image.Image, spec: Preprocessing, backend: str = "pillow") -> NDArray[np.uint8]:
-    """An image as a frame: as it is where it has the frame's size, else such that the network sees the same of it.
+    """Converts an image to a frame: unchanged if it has the frame's size, else such that the network sees the same.
 
     Mode "stretch" stretches the image to the frame. "short-side" resizes its short side to the frame's, or keeps its
     size where the network does, and cuts or repeats the border at the long side. "letterbox" needs the frame's shape.
@@ -122,7 +122,7 @@ def frame_pixels(image: Image.Image, spec: Preprocessing, backend: str = "pillow
     height, width = spec.frame
     if (image.height, image.width) == spec.frame:
         return _with_channels(np.asarray(image))
-    crop_placement(image.width, image.height, spec)  # refuses what the network could not crop either
+    crop_placement(image.width, image.height, spec)  # rejects images that the network could not crop either
     whole = replace(spec, frame=None, frame_yuv=None, crop=(1, 1), resize=None)
     size = (width, height)
     if spec.resize_mode == "letterbox" and abs(image.width * height - image.height * width) > max(image.size):

@@ -1,4 +1,4 @@
-"""What a user says about the preparation of images; a field that is None was not given."""
+"""The user's preprocessing options; a field that is None was not given."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def parse_numbers(text: str) -> Tuple[float, ...]:
 
 @dataclass(frozen=True)
 class PreprocessingOptions:
-    """How images are prepared, for models that do not say so themselves, or to prepare them in another way.
+    """How images are prepared, for models that do not state it, or to override the model's own preprocessing.
 
     Raises:
-        UsageError: A value is none of the choices.
+        UsageError: A value is not one of the choices.
     """
 
     preprocessing: Optional[str] = option(
@@ -102,7 +102,7 @@ class PreprocessingOptions:
         check_options(self)
 
     def changes(self) -> Dict[str, Any]:
-        """The fields of `Preprocessing` that they set, beside those of the named one."""
+        """The fields of `Preprocessing` that the options set, in addition to those of the named preprocessing."""
         given = {name: value for name, value in vars(self).items() if value is not None and name != "preprocessing"}
         if "resize" in given:
             given["resize"] = given["resize"] or None
@@ -111,13 +111,13 @@ class PreprocessingOptions:
         return given
 
 
-# What functions accept: a specification as it is, options that refine, a name or JSON file, or nothing.
+# What functions accept: a complete specification, refining options, a name or JSON file, or nothing.
 StatedPreprocessing = Union[Preprocessing, PreprocessingOptions, str, None]
 Shape = Tuple[Optional[int], ...]
 
 
 def runner_preprocessing(stated: StatedPreprocessing, runner: Runner, report: Report = log_note) -> Preprocessing:
-    """What `choose_preprocessing` chooses for a model that is open.
+    """Like `choose_preprocessing`, for an open model.
 
     Raises:
         UsageError: See there.
@@ -132,10 +132,10 @@ def runner_preprocessing(stated: StatedPreprocessing, runner: Runner, report: Re
 
 
 def file_preprocessing(stated: StatedPreprocessing, path: str, report: Report = log_note) -> Optional[Preprocessing]:
-    """The same for an ONNX file, without running it; None where nothing is stated.
+    """Like `choose_preprocessing`, for an ONNX file, without running it; None if nothing is stated.
 
     Raises:
-        BadModelError: The file is no ONNX model.
+        BadModelError: The file is not an ONNX model.
         UsageError: See `choose_preprocessing`.
     """
     if stated is None or stated == PreprocessingOptions():
@@ -159,22 +159,22 @@ def choose_preprocessing(
     report: Report = log_note,
     dtype: str = "float32",
 ) -> Preprocessing:
-    """The model's own preprocessing, or what is stated; where both speak the latter wins, and that is reported.
+    """The stated preprocessing, or else the model's own; if they differ, the stated one is used, and that is reported.
 
-    Where neither options nor file state a crop, it is the model's input, whatever is known of the model: the options
-    that suit an FP32 model suit the INT8 model made from it.
+    If neither options nor file state a crop, it is the model's input size, whatever else is known about the model: the
+    same options work for an FP32 model and the INT8 model made from it.
 
     Args:
-        stated: A `Preprocessing` is taken as it is, options refine the model's own or a named one.
+        stated: A `Preprocessing` is used unchanged; options refine the model's own or a named one.
         path: The model's file.
-        own: What the model says.
-        shape: Of its input, with None for open dimensions.
-        report: Takes a line about each difference.
-        dtype: Of the model's input. One of uint8 takes pixels as they are, so that only their geometry has to be
+        own: The model's own preprocessing.
+        shape: Shape of its input, with None for open dimensions.
+        report: Called with a line about each difference.
+        dtype: Type of the model's input. A uint8 input takes raw pixels, so that only the geometry has to be
             stated.
 
     Raises:
-        UsageError: The model says nothing and nothing is stated, or it makes no sense.
+        UsageError: Neither the model nor the user states the preprocessing, or it is invalid.
     """
     if own is not None and own.frame is not None:
         _refuse_for_frames(stated, path, own)
@@ -185,7 +185,7 @@ def choose_preprocessing(
 
 
 def module_preprocessing(stated: StatedPreprocessing, declared: Optional[Preprocessing], place: str) -> Preprocessing:
-    """What a PyTorch model declares, refined or replaced by what is stated.
+    """The preprocessing that a PyTorch model declares, refined or replaced by what is stated.
 
     Args:
         stated: As for `choose_preprocessing`.
@@ -193,7 +193,7 @@ def module_preprocessing(stated: StatedPreprocessing, declared: Optional[Preproc
         place: The model, for the message.
 
     Raises:
-        UsageError: Neither says how images are prepared, or the options make no sense.
+        UsageError: Neither states how images are prepared, or the options are invalid.
     """
     if isinstance(stated, Preprocessing):
         return stated
@@ -207,7 +207,7 @@ def module_preprocessing(stated: StatedPreprocessing, declared: Optional[Preproc
             f"{place}: the model does not say how its images are prepared",
             "give --preprocessing imagenet, torchvision, plain or a JSON file, or --crop, --mean and --std",
         )
-    # As torchvision's ToTensor scales pixels; the whole image's short side where no resize is asked for.
+    # Pixels are scaled as in torchvision's ToTensor; without a requested resize the image's short side is used.
     usual = {"scale": 1 / 255, "resize": None if "resize_mode" in changes else max(changes["crop"])}
     return _from_options({**usual, **changes})
 
@@ -255,7 +255,7 @@ def _from_stated(
 
 
 def _raw_pixels(changes: Dict[str, Any], path: str, shape: Shape) -> Preprocessing:
-    """Of a model that normalises inside."""
+    """The preprocessing of a model that normalises inside."""
     if not {"resize", "crop", "resize_mode"} & set(changes):
         raise UsageError(
             f"{path}: the model takes uint8 pixels as they are, but does not say how images are resized",

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal where rich is installed, plain lines elsewhere, on stderr."""
+"""Progress of long work on stderr: a bar on a terminal if rich is installed, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Advance(Protocol):
-    """What tells that work was done."""
+    """The callback that reports completed work."""
 
     def __call__(self, count: int, note: str = "") -> None:
-        """`count` more units are done; `note`, such as a rate, stands behind the number."""
+        """Reports `count` more completed units; `note`, such as a rate, is shown after the number."""
 
 
 @contextmanager
@@ -29,8 +29,8 @@ def progress(label: str, total: Optional[int] = None, *, quiet: bool = False) ->
                 advance(1)
 
     Args:
-        label: What is being done.
-        total: Units of work in all; None where that is not known.
+        label: Name of the work.
+        total: Total units of work; None if unknown.
         quiet: Show nothing.
     """
     if quiet:
@@ -73,7 +73,7 @@ def _rich_bar(label: str, total: Optional[int]) -> Iterator[Advance]:
 
 
 class _PlainLines:
-    """A line every few seconds, so that a log stays short; none at all for work that is over before the first."""
+    """Prints a line every few seconds, so that a log stays short; nothing for work that finishes before the first."""
 
     def __init__(self, label: str, total: Optional[int]) -> None:
         self.label, self.total, self.done, self.note = label, total, 0, ""

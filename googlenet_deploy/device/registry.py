@@ -1,7 +1,7 @@
-"""Members of registries by name, so that a table of them imports none before it is asked for.
+"""Registry members by name, so that a table of members imports none before it is used.
 
-A registry is a table from a name to a place, such as ``"googlenet_deploy.device.power.rapl:open_rapl"``, alone or in
-a named tuple with what must be known before the import. To add a member is one new file and one line in the table.
+A registry is a table from a name to a path, such as ``"googlenet_deploy.device.power.rapl:open_rapl"``, alone or in a
+named tuple with what must be known before the import. To add a member, add one file and one line in the table.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def load_member(place: str) -> Any:  # noqa: ANN401 - the registry's own types say what its members are
-    """Imports what a place names.
+    """Imports a member by its path.
 
     Args:
         place: ``"package.module:attribute"``.

@@ -1,4 +1,4 @@
-"""Files that belong to the device part, whether it lies in a folder or in a zip archive (googlenet-device.pyz)."""
+"""Data files of the device part, whether it is in a folder or in a zip archive (googlenet-device.pyz)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_resource(name: str) -> str:
     """The text of a file beside this one, by its relative path with slashes.
 
     Raises:
-        FileNotFoundError: There is none, so the installation is damaged.
+        FileNotFoundError: The file is missing, so the installation is damaged.
     """
     data = pkgutil.get_data(PACKAGE, name)
     if data is None:

@@ -1,6 +1,6 @@
-"""Asking a program to stop: the only place that handles signals.
+"""Stopping a program: the only module that handles signals.
 
-Handlers belong to the main thread; in any other thread everything here does nothing, and Ctrl-C does what it did.
+Handlers belong to the main thread; in any other thread everything here does nothing, and Ctrl-C is unchanged.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
-    """The run stopped because it was asked to, and its state is saved."""
+    """The run was stopped on request, and its state is saved."""
 
 
 @contextmanager
 def handled(numbers: Iterable[int], handler: Any) -> Iterator[None]:  # noqa: ANN401 - what signal.signal takes
-    """Sets a handler while the block runs, and what was there before after it.
+    """Sets a handler while the block runs, and restores the previous handler afterwards.
 
     Args:
         numbers: The signals.
@@ -40,14 +40,14 @@ def handled(numbers: Iterable[int], handler: Any) -> Iterator[None]:  # noqa: AN
 
 
 class StopSignals:
-    """While the context lasts, the first SIGTERM or Ctrl-C is noted, and an insistent second one interrupts at once.
+    """In this context the first SIGTERM or Ctrl-C is only recorded, and an insistent second one interrupts at once.
 
     Args:
         event: Set with the first signal.
-        insistent: Which signals interrupt when they come second.
+        insistent: The signals that interrupt when they arrive second.
 
     Attributes:
-        received: The signal that was received first; None before.
+        received: The first received signal; None before.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class StopSignals:
 
 
 class CtrlC:
-    """Notes that Ctrl-C was pressed, since some libraries turn the KeyboardInterrupt into an error of their own.
+    """Records that Ctrl-C was pressed, since some libraries turn the KeyboardInterrupt into their own error.
 
-    Where Ctrl-C is ignored (``nohup``) or handled by somebody else, it stays so.
+    If Ctrl-C is ignored (``nohup``) or handled elsewhere, that is left unchanged.
 
     Attributes:
-        pressed: Whether it was.
+        pressed: Whether Ctrl-C was pressed.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def cancellation() -> Iterator[threading.Event]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Raises a Ctrl-C of the block at its end: in a call back from TensorRT the exception would be swallowed.
+    """Raises a Ctrl-C during the block at its end: in a TensorRT callback the exception would be lost.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the block has run to its end.
@@ -124,12 +124,12 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def interruptible(*, monitored: bool) -> Iterator[None]:
-    """Without a progress monitor (TensorRT 8) nothing asks for the event, so Ctrl-C ends the process at once.
+    """Without a progress monitor (TensorRT 8) nothing checks the event, so Ctrl-C ends the process at once.
 
     Nothing has been written by then.
 
     Args:
-        monitored: Whether a progress monitor asks for it.
+        monitored: Whether a progress monitor checks it.
     """
     with handled(() if monitored else (signal.SIGINT,), signal.SIG_DFL):
         yield
@@ -137,7 +137,7 @@ def interruptible(*, monitored: bool) -> Iterator[None]:
 
 @contextmanager
 def blocked_signals() -> Iterator[None]:
-    """Holds SIGTERM and Ctrl-C back while the block runs; processes that it starts begin with them held back."""
+    """Blocks SIGTERM and Ctrl-C while the block runs; processes started in it inherit that."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -146,6 +146,6 @@ def blocked_signals() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """In a process that another one ends: leaves SIGTERM and Ctrl-C to that one."""
+    """Ignores SIGTERM and Ctrl-C in a process that is ended by another process."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,7 +1,7 @@
-"""The one specification of how an image becomes a network's input.
+"""The single specification of how an image becomes a network's input.
 
 Training's evaluation, calibration, `evaluate` and the device all read this specification, and one
-implementation (`preprocess.py`) carries it out. It travels as JSON in the model's metadata.
+implementation (`preprocess.py`) executes it. It is stored as JSON in the model's metadata.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ RESIZE_MODES = ("short-side", "stretch", "letterbox")
 CHANNEL_ORDERS = ("RGB", "BGR", "L")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
-IMAGE_BACKENDS = ("pillow", "opencv")  # what resizes
+IMAGE_BACKENDS = ("pillow", "opencv")  # libraries for the resize
 # How a camera delivers frames. NV12 is a plane of luma and one of interleaved chroma of half the size, in video range.
 FRAME_FORMATS = ("rgb", "bgr", "nv12", "nv12-bt709")
 YUV_MATRICES = ("bt601", "bt709")
 _YUV_OF_FORMAT = {"nv12": "bt601", "nv12-bt709": "bt709"}
-# Far above any classifier's input; a damaged or hostile model must not make us fill the memory.
+# Far above any classifier's input; a damaged or malicious model must not exhaust memory.
 LARGEST_SIDE = 8192
 
 
@@ -33,8 +33,8 @@ class Preprocessing:
 
     Attributes:
         resize: In pixels. Mode "short-side": length of the short side after resizing, None keeps the image's size.
-            Modes "stretch" and "letterbox": (height, width) ahead of the crop, None resizes to the crop itself; one
-            number stands for a square and becomes a pair.
+            Modes "stretch" and "letterbox": (height, width) before the crop, None resizes to the crop itself; a single
+            number means a square and becomes a pair.
         crop: (height, width) of the centre crop, in pixels; the network's input size.
         interpolation: Filter of the resize, one of `INTERPOLATIONS`.
         channels: Order of the channels, one of `CHANNEL_ORDERS`; "L" is one channel of luminance.
@@ -42,11 +42,11 @@ class Preprocessing:
         mean: Per channel, in `channels` order, after `scale`.
         std: Per channel, in `channels` order, after `scale`.
         layout: "NCHW" or "NHWC".
-        dtype: "float32", or "uint8" where the network normalises inside (then scale 1, mean 0, std 1).
+        dtype: "float32", or "uint8" if the network normalises inside (then scale 1, mean 0, std 1).
         resize_mode: "short-side" keeps the aspect ratio and fills the crop; "stretch" does not keep it; "letterbox"
             keeps it, fits the whole image in and fills the bars on both sides with `fill`.
-        antialias: Whether the filter widens when it shrinks an image, as Pillow's does. False is what most C++ and
-            CUDA programs compute, OpenCV's filter of the same name (nearest then takes pixel ``floor(i * ratio)``).
+        antialias: Whether the filter is widened for downscaling, as in Pillow. False is what most C++ and CUDA
+            programs compute: OpenCV's filter of the same name (nearest then uses pixel ``floor(i * ratio)``).
         fill: Of "letterbox": one value 0..255 for all channels, or three in RGB order.
         frame: (height, width) of the camera frames that a network takes which resizes, crops and normalises inside; the
             geometry above is then what its graph computes. None for a network that takes prepared images.
@@ -137,7 +137,7 @@ class Preprocessing:
 
     @property
     def target(self) -> Tuple[int, int]:
-        """(height, width) that modes "stretch" and "letterbox" resize to ahead of the crop.
+        """(height, width) that modes "stretch" and "letterbox" resize to before the crop.
 
         Raises:
             UsageError: The mode is "short-side", whose size depends on the image.
@@ -148,17 +148,17 @@ class Preprocessing:
 
     @property
     def short_side(self) -> Optional[int]:
-        """Length of the short side after resizing in mode "short-side"; None where the image keeps its size.
+        """Length of the short side after resizing in mode "short-side"; None if the image keeps its size.
 
         Raises:
-            UsageError: The mode is another one, which resizes to `target`.
+            UsageError: The mode is a different one, which resizes to `target`.
         """
         if self.resize_mode != "short-side" or isinstance(self.resize, tuple):
             raise UsageError(f"preprocessing: resize_mode {self.resize_mode} does not resize by the short side")
         return self.resize
 
     def describe_geometry(self) -> str:
-        """Resize and crop in words, such as "short side to 256, 224 x 224 (height x width) out of the middle"."""
+        """Describes resize and crop, such as "short side to 256, 224 x 224 (height x width) out of the middle"."""
         cut = f"{self.crop[0]} x {self.crop[1]} (height x width)"
         if self.resize_mode == "short-side":
             resized = "no resize" if self.resize is None else f"short side to {self.resize}"
@@ -181,12 +181,12 @@ class Preprocessing:
 
     @property
     def pixel_size(self) -> Tuple[int, int]:
-        """(height, width) of the pixels that are normalised: of the crop, or of the frame where there is one."""
+        """(height, width) of the pixels that are normalised: of the frame if there is one, else of the crop."""
         return self.crop if self.frame is None else self.frame
 
     @property
     def input_shape(self) -> Tuple[int, int, int]:
-        """Shape of one prepared image, without the batch: (C, H, W) or (H, W, C), as `layout` says.
+        """Shape of one prepared image, without the batch: (C, H, W) or (H, W, C), depending on `layout`.
 
         An NV12 frame is (H * 3 / 2, W, 1): the rows of luma, then those of interleaved chroma.
         """
@@ -217,7 +217,7 @@ class Preprocessing:
 
         Args:
             frame: (height, width) of the frames.
-            frame_format: One of `FRAME_FORMATS`; "rgb" and "bgr" are grey where the network sees luminance only.
+            frame_format: One of `FRAME_FORMATS`; "rgb" and "bgr" mean grey if the network sees luminance only.
         """
         raw = replace(self.with_uint8_input(), frame=frame, frame_yuv=_YUV_OF_FORMAT.get(frame_format))
         return replace(raw, channels="BGR") if frame_format == "bgr" and raw.channels == "RGB" else raw
@@ -231,8 +231,8 @@ class Preprocessing:
     def to_json(self) -> str:
         """One line of JSON with the keys in a fixed order, so that equal specifications are equal bytes.
 
-        Fields that came later, from `resize_mode` on, are left out at their defaults, so that what they do not concern
-        reads and writes as before there were any.
+        Fields that were added later, from `resize_mode` on, are left out at their defaults, so that specifications
+        without them keep their original form.
         """
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
@@ -291,8 +291,8 @@ def read_preprocessing(name: str) -> Preprocessing:
     """A published preprocessing by its name ("imagenet", "torchvision", "bvlc"), or one from a JSON file.
 
     Raises:
-        InputError: It is neither.
-        UsageError: The file makes no sense.
+        InputError: It is neither a name nor a readable file.
+        UsageError: The file is invalid.
     """
     return Preprocessing.from_dict(preprocessing_fields(name)[0])
 
@@ -301,7 +301,7 @@ def preprocessing_fields(name: str) -> Tuple[Dict[str, Any], FrozenSet[str]]:
     """The fields of a preprocessing by its name or from a JSON file, and which of them a file states.
 
     Raises:
-        InputError: It is neither.
+        InputError: It is neither a name nor a readable file.
         UsageError: The file is not a JSON object.
     """
     presets = {"bvlc": BVLC, "torchvision": TORCHVISION, "imagenet": Preprocessing(), "plain": PLAIN}
@@ -315,12 +315,12 @@ def preprocessing_fields(name: str) -> Tuple[Dict[str, Any], FrozenSet[str]]:
 
 
 def describe_difference(ours: Preprocessing, theirs: Preprocessing) -> Dict[str, Tuple[Any, Any]]:
-    """The fields in which two specifications differ, each with both values; empty where they are equal."""
+    """The fields in which two specifications differ, each with both values; empty if they are equal."""
     first, second = asdict(ours), asdict(theirs)
     return {key: (first[key], second[key]) for key in first if first[key] != second[key]}
 
 
-# Fields that came after the first files were written, with what those files mean.
+# Fields added after the first files were written, with the values that those files imply.
 _LATER_FIELDS: Dict[str, Any] = {
     "resize_mode": "short-side", "antialias": True, "fill": (0,), "frame": None, "frame_yuv": None,
 }  # fmt: skip

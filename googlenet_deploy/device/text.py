@@ -6,18 +6,18 @@ import logging
 import unicodedata
 from typing import Any, Callable, Iterable, List, Sequence
 
-LONGEST_LINE = 1000  # characters of a line that is printed
+LONGEST_LINE = 1000  # characters of a printed line
 
-Report = Callable[[str], None]  # takes a line that the user should read
+Report = Callable[[str], None]  # called with a line for the user
 
 
 def log_note(line: str) -> None:
-    """Where functions report without a `Report`: the logger "googlenet_deploy", which prints to stderr by default."""
+    """The default `Report` of functions: the logger "googlenet_deploy", which prints to stderr by default."""
     logging.getLogger("googlenet_deploy").warning("%s", printable(line, LONGEST_LINE))
 
 
 def printable_lines(lines: Iterable[str]) -> str:
-    """Lines that may hold names from files, as they may be printed; see `printable`."""
+    """Makes lines that may contain names from files safe to print; see `printable`."""
     return "\n".join(printable(line, LONGEST_LINE) for line in lines)
 
 
@@ -52,19 +52,19 @@ def megabytes(size: Any) -> str:  # noqa: ANN401 - from JSON
 
 
 def one_line(error: BaseException) -> str:
-    """A library's error on one line; its kind where it says nothing."""
+    """A library's error on one line; its class if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def printable(text: str, limit: int = 120) -> str:
-    r"""Text from a file as it may be shown: on one line, without what a terminal obeys, and of a readable length.
+    r"""Makes text from a file safe to show: on one line, without terminal control sequences, and of limited length.
 
     Control characters, invisible ones and those that change the direction of writing become escapes such as ``\x1b``.
-    Of a text of more than `limit` characters the middle is left out.
+    The middle of a text of more than `limit` characters is left out.
 
     Args:
-        text: A name or message that may come from a file that nobody has checked.
-        limit: Characters that are shown at most.
+        text: A name or message that may come from an untrusted file.
+        limit: Most characters that are shown.
     """
     if len(text) > limit:
         kept = max(1, (limit - 5) // 2)
@@ -85,7 +85,7 @@ def _escaped(character: str) -> str:
     return named.get(character, form)
 
 
-# Lines in which OpenVINO and its frontends say where in their source they are, not what is wrong.
+# Lines in which OpenVINO and its frontends print a source location, not the reason.
 _NOISE = (
     "Exception from", "Check '", "While validating", "FrontEnd API failed", "Model wasn't fully converted", "Summary:",
     "-- Conversion is failed for", "Shape inference input shapes", "To facilitate the conversion",
@@ -94,10 +94,10 @@ _NOISE = (
 
 
 def reason_line(error: BaseException, limit: int = 300) -> str:
-    """The line of a library's error that holds the reason, as it may be shown; its kind where there is none."""
+    """The line of a library's error with the reason, made safe to show; its class if there is none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(_NOISE) and not line.endswith("with a message:")]
-    # An operator that is missing leads to other errors, which are reported ahead of it.
+    # A missing operator causes other errors, which are reported before it.
     missing = [line for line in telling if line.startswith("-- No conversion rule")]
     line = (missing or telling or lines or [type(error).__name__])[0]
     return printable(line[3:] if line.startswith("-- ") else line, limit)

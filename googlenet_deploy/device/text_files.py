@@ -1,4 +1,4 @@
-"""Text files as other programs save them: UTF-8 with and without a mark, UTF-16, and Latin-1."""
+"""Text files as saved by other programs: UTF-8 with and without a byte order mark, UTF-16, and Latin-1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Text(NamedTuple):
 
 
 def decode_text(data: bytes) -> Optional[Text]:
-    """The text in a file's content, without a byte order mark; None where it is no text."""
+    """The text in a file's content, without a byte order mark; None if it is not text."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return _decoded(data[len(mark) :], encoding)
