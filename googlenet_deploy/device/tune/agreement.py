@@ -1,4 +1,4 @@
-"""How many images get the class that FP32 gives them."""
+"""The share of images that get the same class as in FP32."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def classes_of(
     Args:
         runner: An open model.
         images: Images that can be used; see `benchmark.inputs.real_inputs`.
-        spec: How they are prepared.
-        image_backend: What resizes them.
+        spec: The preprocessing.
+        image_backend: Library that resizes them.
         check: Called between batches; may raise.
 
     Raises:

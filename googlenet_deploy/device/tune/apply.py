@@ -1,4 +1,4 @@
-"""Running a model as `tune` chose it."""
+"""Runs a model with the settings that `tune` chose."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from googlenet_deploy.device.text import printable
 from googlenet_deploy.device.tune.tuned_file import Tuned, TuneSetting, load_tuned
 from googlenet_deploy.errors import InputError
 
-# What makes a machine another one; what else differs, such as the kernel, does not decide on speed.
+# The properties that identify a machine; other differences, such as the kernel, do not determine speed.
 _IDENTITY = ("model", "processor", "gpu")
 
 
 class TunedChoice(NamedTuple):
-    """What to run, and how.
+    """The model to run, and its setting.
 
     Attributes:
         file: The model.
-        setting: How.
+        setting: How to run it.
         engine: Whether the model is an engine.
-        notes: What differs from the machine that was tuned.
+        notes: Differences from the machine that was tuned.
     """
 
     file: Path
@@ -35,15 +35,15 @@ class TunedChoice(NamedTuple):
 
 
 def tuned_choice(path: PathLike, model: PathLike, root: Path = Path("/")) -> TunedChoice:
-    """The choice in a ``tuned.json`` for a model.
+    """Reads the choice in a ``tuned.json`` for a model.
 
     Args:
         path: The ``tuned.json``.
-        model: The model, which must be the chosen one; or the folder that `tune` was given.
+        model: The model, which must be the chosen one; or the folder that was passed to `tune`.
         root: Root of the file system.
 
     Raises:
-        InputError: The file cannot be used, holds no choice, or chose another model.
+        InputError: The file cannot be used, has no choice, or is for a different model.
     """
     tuned = load_tuned(path)
     choice = tuned.choice
@@ -71,12 +71,12 @@ def _inside(folder: Path, name: str, tuned: PathLike) -> Path:
 
 
 def _differences(path: PathLike, tuned: Tuned, setting: TuneSetting, root: Path) -> List[str]:
-    """What is not as it was when the model was tuned; empty where all is."""
+    """The differences since the model was tuned; empty if there are none."""
     here = vars(describe_machine(root))
     notes = []
     for name in _IDENTITY:
         there = tuned.machine.get(name, "")
-        # Only NVML tells the name of a discrete GPU, and it is not asked here.
+        # Only NVML reports the name of a discrete GPU, and it is not used here.
         if there and here[name] and there != here[name]:
             notes.append(
                 f"{path} is of another machine ({name} {printable(there)}, here {here[name]}): tune again here"

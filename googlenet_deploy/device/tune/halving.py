@@ -1,11 +1,12 @@
-"""Successive halving: short rounds of every setting, longer ones of the better third, then the best in turn.
+"""Successive halving: short rounds of every setting, longer rounds of the better third, then the best in turn.
 
-K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization" (2016). Three
-things are added. A setting just beyond the cut stays while the rounds are short, and so does one that holds the limits
-with room to spare, since the best ones are often near a limit. With INT8 in the race the best setting in floating point
-stays to the end, because INT8 has to be held against it. The last stage measures its few settings in turn, in an order
-that rotates, and drops one when the 95 % interval of its cost over the best one's, round by round, lies above 1 twice
-in a row; it ends when one is left, when those left are the same within 2 %, or after the most rounds.
+K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization" (2016), with
+three additions. While the rounds are short, a setting just beyond the cut stays, and so does one that meets the limits
+by a margin, since the best settings are often near a limit. If INT8 settings remain, the best floating-point setting
+stays to the end, because INT8 has to be compared with it. The last stage measures its few settings in turn, in a
+rotating order, and drops a setting when the 95 % interval of the ratio of its cost to the best setting's, round by
+round, is above 1 twice in a row; it ends when one is left, when those left are the same within 2 %, or after the
+maximum number of rounds.
 """
 
 from __future__ import annotations
@@ -31,28 +32,28 @@ from googlenet_deploy.device.tune.tuned_file import TuneSetting
 from googlenet_deploy.errors import GoogLeNetDeployError
 
 FINALISTS = 3
-KEPT = 3  # one in so many goes on
+KEPT = 3  # one in KEPT goes on
 MARGINS = (0.10, 0.05)  # beyond the cut, in the first stage and in later ones
 SLACK = 0.10  # for limits, while rounds are short
-ROOM = 0.10  # from a limit, of the setting that is kept for safety
+ROOM = 0.10  # margin to every limit of the setting that is kept for safety
 FIRST_RUNS, LAST_RUNS = 3, 7
 FIRST_WARM_UP = 0.5
 MIN_ROUNDS = 3
-MOST_FINALISTS = FINALISTS + 2  # with those that stay anyway
+MOST_FINALISTS = FINALISTS + 2  # including those that always stay
 
-# A setting, the stage, seconds and batches of a round, seconds of warm-up.
+# A setting, the stage, seconds and batches per round, seconds of warm-up.
 MeasureRound = Callable[[TuneSetting, int, float, int, float], SettingRound]
 
 
 @dataclass
 class TuneOutcome:
-    """What the search found.
+    """The result of the search.
 
     Attributes:
-        chosen: The choice; None where nothing holds the limits.
-        nearest: Where nothing does, what misses them least.
-        ties: What cannot be told apart from the choice.
-        reason: Why this one.
+        chosen: The choice; None if no setting meets the limits.
+        nearest: In that case, the setting that misses them least.
+        ties: Settings that cannot be distinguished from the choice.
+        reason: Why it was chosen.
     """
 
     chosen: Optional[TuneTrial] = None
@@ -67,8 +68,8 @@ class Halving:
     Args:
         measure: Measures a round; see `MeasureRound`.
         ranking: The objective and the limits.
-        options: How long.
-        report: Is told what happens, a line at a time.
+        options: Lengths of the rounds.
+        report: Called with a line about each step.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Halving:
         self._finalists: List[TuneTrial] = []
 
     def run(self, trials: Sequence[TuneTrial]) -> TuneOutcome:
-        """Finds the best of the trials; notes in each what became of it."""
+        """Finds the best of the trials; records in each its verdict."""
         alive, before, seconds = list(trials), len(trials) + 1, self._options.first_seconds
         while not self._stage or MOST_FINALISTS < len(alive) < before:
             before = len(alive)
@@ -118,7 +119,7 @@ class Halving:
                 return
 
     def _cut(self, alive: List[TuneTrial], count: int, margin: float) -> List[TuneTrial]:
-        """The best ones, those within the margin of the last of them (at most half), and those that stay anyway."""
+        """The best settings, those within the margin of the last of them (at most half), and those that always stay."""
         order = sorted(alive, key=lambda trial: self._ranking.rank(trial, SLACK))
         if len(order) <= count:
             return order
@@ -138,7 +139,7 @@ class Halving:
         return kept
 
     def _kept_anyway(self, order: List[TuneTrial]) -> List[TuneTrial]:
-        """The best with room to every limit; with INT8 in the race, the best in floating point."""
+        """The best setting with a margin to every limit; if INT8 settings remain, also the best in floating point."""
         found = [trial for trial in order if not self._ranking.excess(trial, -ROOM)][:1]
         if self._ranking.objective != SIZE and any(trial.model.precision == INT8 for trial in order):
             rivals = floating_rivals(order)
@@ -146,7 +147,7 @@ class Halving:
         return found
 
     def _final(self, finalists: List[TuneTrial]) -> TuneOutcome:
-        """The last stage; nothing is chosen where none of them holds the limits."""
+        """The last stage; nothing is chosen if no setting meets the limits."""
         self._stage += 1
         self._finalists += finalists
         self._report(f"last stage: {len(finalists)} settings in turn, {self._options.seconds:g} s each")
@@ -179,7 +180,7 @@ class Halving:
         return all(is_same(self._ranking.compare(trial, best)) for trial in alive if trial is not best)
 
     def _decide(self, finalists: List[TuneTrial]) -> TuneOutcome:
-        """The choice among those that hold the limits, by the objective, then INT8's rule, then preference."""
+        """Chooses among the settings that meet the limits: by the objective, then INT8's rule, then preference."""
         holding = [trial for trial in finalists if not self._ranking.excess(trial)]
         for trial in finalists:
             if trial not in holding:

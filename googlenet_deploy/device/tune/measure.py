@@ -1,4 +1,4 @@
-"""Measures rounds of settings: opens runners, warms up, watches for throttling, reads the power meter."""
+"""Measures rounds of settings: opens runners, warms up, detects throttling, reads the power meter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.system.nvml import Nvml
     from googlenet_deploy.device.tune.power_modes import PowerModeSwitch
 
-# A setting, and how many batches are to be in flight.
+# A setting, and the number of batches in flight.
 OpenSetting = Callable[[TuneSetting, int], "Runner"]
 OPEN_AT_ONCE = 6
 MIN_WARM_UP = 0.2
@@ -46,11 +46,11 @@ class SettingRound:
 
     Attributes:
         stage: The stage, from 1.
-        milliseconds: Of each batch, from its start to its answers; float64 (batches,).
+        milliseconds: Time of each batch, from its start to its answers; float64 (batches,).
         rate: Images per second.
-        millijoules: Energy per image; None where it was not measured.
-        no_energy: Why it was not.
-        throttled: What slowed the machine; empty where nothing was noticed.
+        millijoules: Energy per image; None if it was not measured.
+        no_energy: Why it was not measured.
+        throttled: What slowed the machine; empty if nothing was detected.
     """
 
     stage: int
@@ -62,7 +62,7 @@ class SettingRound:
 
 
 class _OneStream:
-    """One batch after the other, as `benchmark` measures a single stream."""
+    """One batch after another, as `benchmark` measures a single stream."""
 
     def __init__(self, open_runner: Callable[[int], Runner], count: int) -> None:
         self.count = count
@@ -88,11 +88,11 @@ class _Open(NamedTuple):
 
 
 class TuneMachine(NamedTuple):
-    """What a measurement looks at beside the model.
+    """What a measurement uses in addition to the model.
 
     Attributes:
         sampler: The power meter.
-        modes: Sets power modes; None where they stay as they are.
+        modes: Sets power modes; None if they are not changed.
         nvml: The discrete GPU; None without one.
         root: Root of the file system.
         clock: Seconds, monotonic; the sampler's.
@@ -108,20 +108,20 @@ class TuneMachine(NamedTuple):
 
 
 class SettingMeasurer:
-    """Measures one round after the other; a context manager that closes every runner when it is left.
+    """Measures one round after another; a context manager that closes every runner on exit.
 
-    Runners stay open as long as few others are needed, so that settings can be measured in turn.
+    Runners stay open while few others are needed, so that settings can be measured in turn.
 
     Args:
         open_setting: Opens a setting's runner; see `OpenSetting`.
-        specs: How a model's images are prepared, by the model's path.
+        specs: Each model's preprocessing, by the model's path.
         inputs: The images.
-        image_backend: What resizes them.
+        image_backend: Library that resizes them.
         machine: Everything else.
 
     Attributes:
         throttled: What slowed the machine in a round that is part of the result, by setting.
-        lengthened: The length of a round that the power meter asked for; None where it asked for nothing.
+        lengthened: The length of a round that the power meter needed; None if rounds were not lengthened.
     """
 
     def __init__(
@@ -153,14 +153,14 @@ class SettingMeasurer:
     def round(
         self, setting: TuneSetting, stage: int, seconds: float, runs: int, longest_warm_up: float
     ) -> SettingRound:
-        """One round; a round that was throttled is repeated once after a pause.
+        """Measures one round; a throttled round is repeated once after a pause.
 
         Args:
             setting: What to measure.
             stage: The stage, from 1.
-            seconds: Least length of the round.
-            runs: Least batches of the round.
-            longest_warm_up: Seconds of warm-up where the runner is new.
+            seconds: Minimum length of the round.
+            runs: Minimum number of batches in the round.
+            longest_warm_up: Maximum seconds of warm-up if the runner is new.
 
         Raises:
             GoogLeNetDeployError: The setting does not run.
@@ -259,7 +259,7 @@ def _joules(measured: Measured) -> Tuple[Optional[float], str]:
 
 
 def throttling_notes(measurer: SettingMeasurer) -> List[str]:
-    """What is to be said about throttling; empty where nothing was noticed."""
+    """The notes about throttling; empty if nothing was detected."""
     notes = []
     if measurer.cooling_pauses:
         pauses = f"{measurer.cooling_pauses} round{'s' if measurer.cooling_pauses > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The models that `tune` is given: files, folders, unpacked bundles."""
+"""The models for `tune`: files, folders, unpacked bundles."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from googlenet_deploy.device.runner.select import ENGINE_SUFFIXES, runs_engine
 from googlenet_deploy.device.tune.tuned_file import LeftOut, TunableModel
 from googlenet_deploy.errors import BadModelError, InputError, UsageError
 
-# Where models are in a folder: beside each other, or as an unpacked bundle has them.
+# Where a folder contains models: directly, or in the folders of an unpacked bundle.
 _FOLDERS = ("", "models", DEVICE_FOLDER)
 _SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
-# Tried for ONNX models unless the user names others: the packages that must be installed.
+# Backends tried for ONNX models by default, with the packages that must be installed.
 _USUAL_BACKENDS = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 INT8 = "int8"
 NAME = "tuned.json"
@@ -29,13 +29,13 @@ NAME = "tuned.json"
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model's file with what it says about itself.
+    """A model's file with its metadata.
 
     Attributes:
         file: The file.
-        model: What ``tuned.json`` says of it.
+        model: Its entry in ``tuned.json``.
         engine: Whether it is an engine.
-        backends: What is to run it.
+        backends: The backends to try.
     """
 
     file: Path
@@ -47,23 +47,23 @@ class FoundModel:
 def find_models(
     places: Sequence[PathLike], backends: Sequence[str], *, checked: bool = True
 ) -> Tuple[List[FoundModel], List[LeftOut]]:
-    """The models at the places, each once, and those that are left out.
+    """Finds the models at the places, each once, and those that are left out.
 
     Args:
         places: Files and folders; of a folder the files beside each other, in ``models`` and in ``on-device``. The
-            files of an unpacked bundle are held against its manifest first.
-        backends: For ONNX models; empty for the usual ones that are installed.
+            files of an unpacked bundle are checked against its manifest first.
+        backends: For ONNX models; empty for the usual backends that are installed.
         checked: Whether engines need their manifests.
 
     Raises:
-        InputError: A place does not exist, or a folder holds no model.
+        InputError: A place does not exist, or a folder contains no model.
         BadModelError: A file that was named cannot be read.
         BadBundleError: A bundle was altered.
     """
     found: List[FoundModel] = []
     left_out: List[LeftOut] = []
     installed = tuple(name for name, package in _USUAL_BACKENDS.items() if find_spec(package))
-    chosen = tuple(backends) or installed or tuple(_USUAL_BACKENDS)[:1]  # which then says how to install it
+    chosen = tuple(backends) or installed or tuple(_USUAL_BACKENDS)[:1]  # whose error then explains how to install it
     for place in map(Path, places):
         if not place.is_dir():
             found.append(_read(place, place.name, chosen, checked=checked))
@@ -78,7 +78,7 @@ def find_models(
 
 
 def default_output(places: Sequence[PathLike]) -> Path:
-    """Where the result goes: into a bundle's ``on-device``, since another new file would count as an alteration."""
+    """Where the result is written: into a bundle's ``on-device``, since any other new file would be an alteration."""
     bundles = [place for place in map(Path, places) if _is_bundle(place)]
     return bundles[0] / DEVICE_FOLDER / NAME if bundles else Path(NAME)
 
@@ -142,7 +142,7 @@ def _bytes(file: Path) -> int:
 
 
 def _different(found: Iterable[FoundModel], left_out: List[LeftOut]) -> List[FoundModel]:
-    """Each content once, under its first name; names that mean two files get their folder."""
+    """Each content once, under its first name; ambiguous names are prefixed with their folder."""
     kept: Dict[str, FoundModel] = {}
     for entry in found:
         twin = kept.setdefault(entry.model.sha256, entry)

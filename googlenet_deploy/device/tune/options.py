@@ -1,4 +1,4 @@
-"""What `tune` looks for, and what it tries."""
+"""The objective and limits of `tune`, and what it tries."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ GOAL, TRIED, STAGES = "what is looked for", "what is tried", "how long"
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What is looked for, and what is tried.
+    """The objective, the limits, and what is tried.
 
     Attributes:
-        objective: One of `OBJECTIVES`; None takes the energy per image with a power meter, else the latency.
-        max_latency: Milliseconds that 95 % of the batches must keep, from their start to their answers.
+        objective: One of `OBJECTIVES`; None uses the energy per image with a power meter, else the latency.
+        max_latency: Milliseconds that 95 % of the batches must not exceed, from their start to their answers.
         min_rate: Images per second.
         min_agreement: Percent of the images with FP32's class.
         batch_sizes: Batch sizes; empty for the usual ones of the device.
         stream_counts: Batches in flight; empty as above.
         thread_counts: CPU threads; empty as above.
-        backends: For ONNX models; empty for ONNX Runtime and OpenVINO, as far as they are installed.
-        cuda_graph: None tries engines with and without.
-        power_modes: Whether the modes of ``nvpmodel`` are tried too.
+        backends: For ONNX models; empty for ONNX Runtime and OpenVINO, if installed.
+        cuda_graph: None tries engines with and without CUDA graphs.
+        power_modes: Whether the modes of ``nvpmodel`` are also tried.
         image_count: Most images that are classified for the agreement.
         first_seconds: Length of a round in the first stage; it doubles from stage to stage.
         seconds: Length of a round in the last stage.
@@ -127,13 +127,13 @@ class TuneBudget:
     min_agreement: Optional[float] = None
 
     def excess(self, latency: float, rate: float, agreement: Optional[float], slack: float = 0.0) -> float:
-        """How far figures are beyond the limits, as the sum of logarithms of ratios; 0 where all limits hold.
+        """How far figures are beyond the limits, as the sum of logarithms of ratios; 0 if all limits are met.
 
         Args:
-            latency: Milliseconds that 95 % of the batches keep.
+            latency: 95th percentile of the batches' milliseconds.
             rate: Images per second.
-            agreement: Percent; None where it was not measured, which holds no limit.
-            slack: Share by which a limit of time may be missed, for figures that are still rough.
+            agreement: Percent; None if it was not measured, which meets no limit.
+            slack: Share by which a time limit may be missed, for preliminary figures.
         """
         found = 0.0
         if self.max_latency is not None:
@@ -145,7 +145,7 @@ class TuneBudget:
         return found
 
     def text(self) -> str:
-        """The limits, for people; "" without any."""
+        """The limits as human-readable text; "" without any."""
         parts = [
             f"latency at most {self.max_latency:g} ms" if self.max_latency is not None else "",
             f"at least {self.min_rate:g} images/s" if self.min_rate is not None else "",
@@ -156,7 +156,7 @@ class TuneBudget:
 
 @dataclass(frozen=True)
 class TunedOptions:
-    """Where the choice of `tune` is read."""
+    """The option that names the file with the choice of `tune`."""
 
     tuned: Optional[str] = option(
         None, "run the model as tune chose it: backend, batch, streams, threads, CUDA graph; options beside it win",

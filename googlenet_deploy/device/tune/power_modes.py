@@ -1,11 +1,10 @@
-"""Switching a Jetson's power modes with ``nvpmodel``, and putting back the one that was found.
+"""Switches a Jetson's power modes with ``nvpmodel``, and restores the original mode.
 
-A mode that was set lasts across power cycles, so it must be put back whatever ends this process. A shell in a session
-of its own waits for the end of a pipe that this process holds. When the pipe closes, by an orderly end or because the
-process was killed (then after two seconds, in which a change that is under way ends), the shell puts the mode back.
-``nvpmodel`` asks where a mode needs a reboot; it gets "NO" as the answer, and the mode is left out. A few modes can be
-entered but not left without a reboot (of the Orin Nano 4 GB with early JetPacks); that is an error at the end, which
-names the mode to set.
+A mode persists across power cycles, so it must be restored however this process ends. A shell in its own session waits
+for the end of a pipe that this process holds open. When the pipe closes, after a normal end or because the process was
+killed (then after two seconds, in which a pending change completes), the shell restores the mode. If a mode needs a
+reboot, ``nvpmodel`` asks; the answer is "NO", and the mode is left out. A few modes can be entered but not left without
+a reboot (on the Orin Nano 4 GB with early JetPacks); that is an error at the end, which names the mode to set.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ trap '' INT TERM HUP
 
 
 class PowerModeSwitch:
-    """Sets power modes; a context manager that puts back the mode found at its beginning, see the module.
+    """Sets power modes; a context manager that restores the original mode, see the module.
 
     Args:
         root: Root of the file system.
@@ -44,12 +43,12 @@ class PowerModeSwitch:
 
     Attributes:
         modes: Names of the modes by number, in the order of the numbers.
-        found: The mode that was found.
-        current: The mode now.
+        found: The original mode.
+        current: The current mode.
 
     Raises:
         UsageError: This machine is not a Jetson.
-        DeviceError: Only root may set modes; there is no nvpmodel, or it does not tell the present mode.
+        DeviceError: This process is not root; nvpmodel is missing, or does not report the current mode.
     """
 
     def __init__(
@@ -80,12 +79,12 @@ class PowerModeSwitch:
 
     @property
     def names(self) -> Dict[str, int]:
-        """Numbers by name, the present mode first: it needs no switch."""
+        """Numbers by name, the current mode first: it needs no switch."""
         order = sorted(self.modes, key=lambda number: (number != self.found, number))
         return {self.modes[number]: number for number in order}
 
     def set(self, name: str) -> str:
-        """Sets a mode; why it cannot be set, or "" where it is set."""
+        """Sets a mode; returns why it cannot be set, or "" if it is set."""
         number = self.names[name]
         if number == self.current:
             return ""
@@ -102,7 +101,7 @@ class PowerModeSwitch:
         return ""
 
     def __enter__(self) -> PowerModeSwitch:
-        """Starts the shell that puts the mode back."""
+        """Starts the shell that restores the mode."""
         self._guard = subprocess.Popen(  # noqa: S603 - no shell expands anything of ours
             ["/bin/sh", "-c", _GUARD, str(self._program), str(self.found)],
             stdin=subprocess.PIPE,
@@ -113,10 +112,10 @@ class PowerModeSwitch:
         return self
 
     def __exit__(self, kind: Optional[type], error: Optional[BaseException], trace: object) -> None:
-        """Puts the mode back.
+        """Restores the mode.
 
         Raises:
-            DeviceError: nvpmodel does not put it back; printed instead where another error is under way.
+            DeviceError: nvpmodel does not restore it; printed instead if another exception is being handled.
         """
         assert self._guard is not None
         assert self._guard.stdin is not None
@@ -145,7 +144,7 @@ class PowerModeSwitch:
         return int(number.group(1))
 
     def _run(self, *arguments: str) -> str:
-        """What nvpmodel prints; in a session of its own, so that Ctrl-C does not stop it half-way."""
+        """Returns nvpmodel's output; it runs in its own session, so that Ctrl-C does not stop it half-way."""
         try:
             result = subprocess.run(  # noqa: S603 - no shell
                 [str(self._program), *arguments],

@@ -1,4 +1,4 @@
-"""Which of two settings is better, and whether the rounds tell them apart."""
+"""Which of two settings is better, and whether the rounds can distinguish them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from googlenet_deploy.device.tune.tuned_file import TunableModel, TunedFigure, T
 from googlenet_deploy.errors import DeviceError
 
 P95 = 95.0
-# Settings whose ratio lies in this band for certain are the same for every purpose.
+# Settings whose ratio is certainly within this band count as equal.
 SAME = 0.02
-_WIDTHS = {"fp32": 0, "bf16": 1, "fp16": 2}  # the wider type is preferred where nothing else decides
+_WIDTHS = {"fp32": 0, "bf16": 1, "fp16": 2}  # the wider type is preferred if nothing else decides
 
 
 @dataclass(eq=False)
@@ -28,9 +28,9 @@ class TuneTrial:
     Attributes:
         setting: The setting.
         model: Its model.
-        agreement: Percent of the images with FP32's class; None where it was not measured.
-        rounds: Everything that was measured of it.
-        verdict: Why it was dropped; "" while it is in the race.
+        agreement: Percent of the images with FP32's class; None if it was not measured.
+        rounds: All its measurements.
+        verdict: Why it was dropped; "" while it remains.
         failed: Whether it was dropped because it does not run.
     """
 
@@ -48,7 +48,7 @@ class TuneTrial:
 
     @property
     def p95(self) -> float:
-        """Milliseconds that 95 % of the batches keep, over all rounds of the last stage."""
+        """95th percentile of the batches' milliseconds, over all rounds of the last stage."""
         return float(np.percentile(np.concatenate([each.milliseconds for each in self.last]), P95))
 
     @property
@@ -80,14 +80,14 @@ def _figure(value: float, rounds: Sequence[float]) -> TunedFigure:
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Of numbers above 0."""
+    """Geometric mean of numbers above 0."""
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def round_cost(measured: SettingRound, objective: str) -> float:
-    """What the objective makes as small as possible, of one round: above 0.
+    """The cost of one round, which the objective minimises: above 0.
 
-    Milliseconds of the median batch for the latency, and for the size, where it decides between settings of one model;
+    Milliseconds of the median batch for the latency, and for the size, to decide between settings of one model;
     milliseconds per image for the rate; millijoules per image for the energy.
 
     Raises:
@@ -117,7 +117,7 @@ class Ranking:
         self.objective, self.budget = objective, budget
 
     def cost(self, trial: TuneTrial) -> float:
-        """The geometric mean of the rounds of the last stage; see `round_cost`."""
+        """The geometric mean cost of the rounds of the last stage; see `round_cost`."""
         return geometric_mean([round_cost(each, self.objective) for each in trial.last])
 
     def excess(self, trial: TuneTrial, slack: float = 0.0) -> float:
@@ -125,21 +125,21 @@ class Ranking:
         return self.budget.excess(trial.p95, trial.rate, trial.agreement, slack)
 
     def rank(self, trial: TuneTrial, slack: float = 0.0) -> Rank:
-        """Lower is better; with the size as the objective, the model's bytes come ahead of the latency."""
+        """Lower is better; with the size as the objective, the model's bytes count before the latency."""
         size = float(trial.model.bytes) if self.objective == SIZE else 0.0
         return self.excess(trial, slack), size, self.cost(trial)
 
     def best(self, trials: Sequence[TuneTrial], slack: float = 0.0) -> TuneTrial:
-        """The first in order; of equal ones the earlier."""
+        """The best trial; of equal trials the earlier."""
         return min(trials, key=lambda trial: self.rank(trial, slack))
 
     def compare(self, trial: TuneTrial, other: TuneTrial) -> Optional[Interval]:
-        """The 95 % interval of cost of `trial` / cost of `other`, from the rounds that were measured in turn."""
+        """The 95 % interval of the cost of `trial` / cost of `other`, from rounds measured in turn."""
         return ratio_interval(trial, other, lambda each: round_cost(each, self.objective))
 
 
 def ratio_interval(trial: TuneTrial, other: TuneTrial, cost: Callable[[SettingRound], float]) -> Optional[Interval]:
-    """The 95 % interval of the ratio of two trials' costs, round by round of the last stage, which they share.
+    """The 95 % interval of the ratio of two trials' costs, round by round of their common last stage.
 
     Raises:
         DeviceError: A cost was not measured.
@@ -149,17 +149,17 @@ def ratio_interval(trial: TuneTrial, other: TuneTrial, cost: Callable[[SettingRo
 
 
 def is_worse(ends: Optional[Interval]) -> bool:
-    """Whether a ratio of costs lies above 1 for certain."""
+    """Whether a ratio of costs is certainly above 1."""
     return ends is not None and ends[0] > 1
 
 
 def is_same(ends: Optional[Interval]) -> bool:
-    """Whether a ratio of costs lies within `SAME` of 1 for certain."""
+    """Whether a ratio of costs is certainly within `SAME` of 1."""
     return ends is not None and ends[0] >= 1 - SAME and ends[1] <= 1 + SAME
 
 
 def int8_gains(int8: TuneTrial, floating: TuneTrial, objective: str) -> bool:
-    """Whether an INT8 setting is faster or takes less energy per image than a floating-point one, for certain."""
+    """Whether an INT8 setting is certainly faster or uses less energy per image than a floating-point setting."""
     speed = LATENCY if objective == LATENCY else RATE
     costs = [lambda each: round_cost(each, speed)]
     if all(each.millijoules is not None for each in (*int8.last, *floating.last)):
@@ -168,7 +168,7 @@ def int8_gains(int8: TuneTrial, floating: TuneTrial, objective: str) -> bool:
 
 
 def preferred(trials: Sequence[TuneTrial]) -> TuneTrial:
-    """Of settings that cost the same: more agreement, the wider type, then the shorter time of a batch."""
+    """The preferred one of settings with equal cost: more agreement, the wider type, then the shorter batch time."""
     return min(
         trials,
         key=lambda trial: (
@@ -187,6 +187,6 @@ def precision_order(trial: TuneTrial) -> int:
 
 
 def floating_rivals(trials: Sequence[TuneTrial]) -> List[TuneTrial]:
-    """What INT8 is held against: the FP16 settings, or where there are none, all others that are not INT8."""
+    """The settings that INT8 is compared with: the FP16 settings, or without these, all others that are not INT8."""
     others = [trial for trial in trials if trial.model.precision != INT8]
     return [trial for trial in others if trial.model.precision == "fp16"] or others

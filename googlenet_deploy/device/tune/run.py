@@ -1,4 +1,4 @@
-"""`tune` from the models to ``tuned.json``: opens what runs here, measures the agreement, searches, decides."""
+"""`tune` from the models to ``tuned.json``: opens the models that run here, measures agreement, searches, decides."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Tuner:
     """One search.
 
     Args:
-        request: What is asked for.
-        stop: Set to end the search at the next round.
-        report: Is told what happens, a line at a time.
+        request: The request.
+        stop: Set it to end the search at the next round.
+        report: Called with a line about each step.
         root: Root of the file system.
-        machine: Clock, sleep and power meter in place of this machine's.
+        machine: Replacements for this machine's clock, sleep and power meter.
         is_root: As for `PowerModeSwitch`.
 
     Attributes:
-        tuned: The result; None before there is one. It is there even where a power mode cannot be put back.
+        tuned: The result; None until there is one. It is set even if a power mode cannot be restored.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Tuner:
         """Searches.
 
         Raises:
-            UsageError: The options make no sense here.
-            DeviceError: Nothing runs here, the energy cannot be measured, or a power mode cannot be put back.
-            KeyboardInterrupt: `stop` was set; the power mode is put back.
+            UsageError: The options are invalid here.
+            DeviceError: Nothing runs here, the energy cannot be measured, or a power mode cannot be restored.
+            KeyboardInterrupt: `stop` was set; the power mode is restored.
             GoogLeNetDeployError: See `ModelProbe.runnable`.
         """
         if self._options.min_agreement is not None and self._request.sources is None:
@@ -115,7 +115,7 @@ class Tuner:
         return self.tuned
 
     def _advice(self, models: Sequence[RunnableModel], switch: Optional[PowerModeSwitch]) -> List[str]:
-        """What a user of a Jetson should know of what is tried."""
+        """Advice to a Jetson user about what is tried."""
         notes = []
         if find_jetson(self._root) is not None and all(model.device == "CPU" for model in models):
             notes.append(
@@ -139,7 +139,7 @@ class Tuner:
             raise KeyboardInterrupt
 
     def _usable_modes(self, switch: Optional[PowerModeSwitch]) -> List[str]:
-        """The modes that can be set now; the others are left out with their reason."""
+        """The modes that can be set now; the others are left out, with the reason."""
         if switch is None:
             return []
         usable = []
@@ -165,7 +165,7 @@ class Tuner:
         """The objective; the energy needs a meter.
 
         Raises:
-            DeviceError: It was asked for and there is none.
+            DeviceError: The energy was requested, and there is no meter.
         """
         asked = self._options.objective
         if not isinstance(sampler, NoSampler):
@@ -255,6 +255,6 @@ def _runner_notes(models: Sequence[RunnableModel]) -> List[str]:
 
 
 def _machine_texts(root: Path, nvml: Optional[Nvml]) -> Dict[str, str]:
-    """What the machine is, by name; what is not known is left out."""
+    """The machine's properties by name; unknown properties are left out."""
     values = {**vars(describe_machine(root, nvml)), "power_mode": read_state(root, nvml).power_mode}
     return {name: str(value) for name, value in values.items() if value not in ("", None)}

@@ -1,4 +1,4 @@
-"""Opens every model that runs here, and holds its classes against FP32's."""
+"""Opens every model that runs here, and compares its classes with FP32's."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
 
 TIMED_IMAGES = 8
-# File, and the setting that it is opened for with the number of batches in flight.
+# A file, and the setting and number of batches in flight that it is opened for.
 OpenFile = Callable[[Path, TuneSetting, int], "Runner"]
-# What says that a model does not run here; faults of images and options are no model's.
+# Errors that mean that a model does not run here; errors of images and options are not the model's.
 _CANNOT_RUN = (BadModelError, DeviceError, MissingExtraError)
 Classes = Dict[Tuple[str, str], "NDArray[np.int64]"]
 
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What `Tuner` is asked for.
+    """The request for `Tuner`.
 
     Attributes:
         places: Files and folders with models.
-        options: What is looked for and tried.
+        options: Objective, limits, and what is tried.
         open_file: Opens a model; see `OpenFile`.
-        resolve: Says how an opened model's images are prepared.
-        sources: Real images; None takes synthetic ones, on which nothing is said of the agreement.
-        reference: The model whose classes count as FP32's; None takes the FP32 model among the places.
-        image_backend: What resizes images.
-        seed: Of synthetic images.
+        resolve: Returns the preprocessing of an opened model.
+        sources: Real images; None uses synthetic images, for which no agreement is reported.
+        reference: The model whose classes count as FP32's; None uses the FP32 model among the places.
+        image_backend: Library that resizes images.
+        seed: Seed of synthetic images.
         power: Name of the power meter, as for `open_sampler`.
-        power_rails: Rails that make the total.
+        power_rails: Rails that make up the total.
         checked: Whether engines need their manifests.
     """
 
@@ -67,13 +67,13 @@ class ModelProbe:
     """Finds, opens and runs the models of a request.
 
     Args:
-        request: What is asked for.
+        request: The request.
         check: Called between steps; may raise.
 
     Attributes:
         left_out: What does not run, and why.
-        notes: What the user should know.
-        images: How many images were classified; 0 without a comparison.
+        notes: Notes for the user.
+        images: Number of classified images; 0 without a comparison.
     """
 
     def __init__(self, request: TuneRequest, check: Callable[[], None]) -> None:
@@ -93,8 +93,8 @@ class ModelProbe:
         """Every model that runs here, with its agreement with FP32; engines before ONNX models.
 
         Raises:
-            DeviceError: None runs here, or there is nothing to compare with for --min-agreement.
-            UsageError: The options do not say how images are prepared.
+            DeviceError: No model runs here, or there is no reference for --min-agreement.
+            UsageError: The options do not state how images are prepared.
             GoogLeNetDeployError: See `find_models` and `real_inputs`.
         """
         request = self._request
@@ -122,10 +122,10 @@ class ModelProbe:
         return self._with_agreement(models, classes, found)
 
     def _opened(self, entry: FoundModel, backend: str) -> Tuple[RunnableModel, Optional[NDArray[np.int64]]]:
-        """Opens a model, runs it once, and classifies the images where there are some."""
+        """Opens a model, runs it once, and classifies the images if there are any."""
         self._check()
         request = self._request
-        # Opened for several images, a CPU's runner tells whether it shares them out although the model takes one.
+        # Opened for several images, a CPU runner shows whether it divides batches although the model takes one image.
         setting = TuneSetting(entry.model.path, backend, "?", 1 if entry.engine else 2)
         with request.open_file(entry.file, setting, 1) as runner:
             spec = request.resolve(runner)
@@ -186,7 +186,7 @@ class ModelProbe:
         classes: Classes,
         found: Sequence[FoundModel],
     ) -> Optional[NDArray[np.int64]]:
-        """FP32's classes: of the model that was named, else of one that is tried, else of an ONNX model beside it."""
+        """FP32's classes: from the given model, else from a model that is tried, else from an ONNX model beside it."""
         if self._request.reference is not None:
             (entry,), _ = find_models([self._request.reference], ["onnxruntime"], checked=self._request.checked)
             return self._opened(entry, "auto" if not entry.engine else entry.backends[0])[1]
@@ -205,7 +205,7 @@ class ModelProbe:
         return None
 
     def _agreeing(self, models: List[RunnableModel]) -> List[RunnableModel]:
-        """Those that hold --min-agreement; where none does, those that come nearest."""
+        """The models that meet --min-agreement, or if none does, the nearest."""
         limit = self._options.min_agreement
         if limit is None:
             return models

@@ -20,13 +20,13 @@ class RunnableModel(NamedTuple):
 
     Attributes:
         found: Its file.
-        backend: What runs it, as for ``--backend``.
-        name: The same for people, with its version.
+        backend: The backend, as for ``--backend``.
+        name: Human-readable name of the backend, with its version.
         device: "CPU", "GPU" or "DLA".
         batch_range: Smallest and largest batch; None for no limit.
-        spec: How its images are prepared.
-        notes: What it said.
-        agreement: Percent of the images with FP32's class; None where that was not measured.
+        spec: Its preprocessing.
+        notes: Its notes.
+        agreement: Percent of the images with FP32's class; None if it was not measured.
     """
 
     found: FoundModel
@@ -42,14 +42,14 @@ class RunnableModel(NamedTuple):
 def settings_of(
     models: Sequence[RunnableModel], options: TuneOptions, objective: str, cores: int, power_modes: Sequence[str]
 ) -> Tuple[List[TuneSetting], List[LeftOut]]:
-    """All settings, those of one power mode together, and what was asked for but does not exist.
+    """All settings, grouped by power mode, and requested settings that do not exist.
 
     Args:
-        models: What runs here.
+        models: The models that run here.
         options: What is to be tried.
-        objective: Batches of one image in one stream always have the shortest latency, so for it alone no others are
-            tried unless they are asked for or a rate is.
-        cores: Of the CPU.
+        objective: Batches of one image in one stream always have the shortest latency, so with that objective no others
+            are tried unless they, or a rate, are requested.
+        cores: Number of CPU cores.
         power_modes: Names of power modes; empty leaves the mode as it is.
     """
     shortest = objective == LATENCY and options.min_rate is None
@@ -63,7 +63,7 @@ def settings_of(
 
 
 def each_in(setting: TuneSetting, mode: str) -> TuneSetting:
-    """The setting in a power mode."""
+    """The settings in a power mode."""
     return TuneSetting(**{**vars(setting), "power_mode": mode})
 
 
@@ -77,7 +77,7 @@ def _batches(
         wanted = [smallest] if shortest else usual
     fits = [size for size in wanted if size >= smallest and (largest is None or size <= largest)]
     if not fits and not options.batch_sizes:
-        fits = [smallest]  # a fixed batch beside the usual ones
+        fits = [smallest]  # a fixed batch other than the usual ones
     missing = [size for size in options.batch_sizes if size not in fits]
     if missing:
         takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"

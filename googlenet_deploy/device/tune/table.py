@@ -1,4 +1,4 @@
-"""What `tune` found, as text for a terminal."""
+"""The result of `tune` as text for a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OBJECTIVES = {
 
 
 def tuned_lines(tuned: Tuned) -> List[str]:
-    """Everything, line by line."""
+    """The complete result as lines."""
     limits = tuned.budget.text()
     found = tuned.results[:SHOWN]
     heading = ("setting", "verdict", "ms p50", "ms p95", "images/s", "mJ/image", "agreement", "model")
@@ -34,7 +34,7 @@ def tuned_lines(tuned: Tuned) -> List[str]:
 
 
 def nearest_text(tuned: Tuned) -> str:
-    """Where nothing holds the limits: which limits, and what comes nearest with its figures."""
+    """If nothing meets the limits: the limits, and the nearest setting with its figures."""
     assert tuned.nearest is not None
     result = tuned.results[tuned.nearest]
     figures = [f"{number(result.latency_p95_ms.value)} ms for 95 % of the batches"]

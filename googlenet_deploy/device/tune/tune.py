@@ -41,32 +41,32 @@ def tune(
     stop: Optional[threading.Event] = None,
     report: Report = log_note,
 ) -> Tuned:
-    """Finds what keeps the limits of the options and takes the least energy, or is the fastest or the smallest.
+    """Finds the setting that meets the limits and uses the least energy, or is the fastest or the smallest.
 
     Args:
-        places: Models, engines, and folders with such.
-        output: Where the result goes (``tuned.json``, for `infer --tuned`); None writes no file.
-        images: Photographs for timing and agreement; None takes those of a bundle, else synthetic ones.
-        reference: The model whose classes count as FP32's; None takes the FP32 model among the places.
+        places: Models, engines, and folders that contain them.
+        output: Path of the result (``tuned.json``, for `infer --tuned`); None writes no file.
+        images: Photographs for timing and agreement; None uses those of a bundle, else synthetic images.
+        reference: The model whose classes count as FP32's; None uses the FP32 model among the places.
         options: Objective, limits, and what is tried.
         gpu: How engines run; streams and CUDA graphs are tried.
-        preprocessing: How images are prepared; None takes what each model says.
-        image_backend: What resizes images: "pillow" or "opencv".
-        seed: Of synthetic images.
+        preprocessing: How images are prepared; None uses each model's own preprocessing.
+        image_backend: Library that resizes images: "pillow" or "opencv".
+        seed: Seed of synthetic images.
         power: The power meter, as for `benchmark`.
-        power_rails: Rails that make the total; empty for the module's.
+        power_rails: Rails that make up the total; empty for the module's default.
         stop: Set from another thread to end at the next round.
-        report: Takes a line about each step.
+        report: Called with a line about each step.
 
     Returns:
-        Everything that was measured; its `choice` is None where nothing keeps the limits.
+        All measurements; `choice` is None if nothing meets the limits.
 
     Raises:
-        UsageError: The options make no sense here.
-        DeviceError: Nothing runs here, the energy cannot be measured, or a power mode cannot be put back.
+        UsageError: The options are invalid here.
+        DeviceError: Nothing runs here, the energy cannot be measured, or a power mode cannot be restored.
         InputError: A model or an image cannot be read.
         OutputError: The file cannot be written.
-        KeyboardInterrupt: `stop` was set; the power mode is put back.
+        KeyboardInterrupt: `stop` was set; the power mode is restored.
     """
     request = tune_request(
         places,
@@ -85,7 +85,7 @@ def tune(
     try:
         return tuner.run()
     finally:
-        if tuner.tuned is not None and output is not None:  # also where the power mode could not be put back
+        if tuner.tuned is not None and output is not None:  # also if the power mode could not be restored
             save_tuned(output, tuner.tuned)
 
 
@@ -103,7 +103,7 @@ def tune_request(
     power_rails: Tuple[str, ...] = (),
     report: Report = log_note,
 ) -> TuneRequest:
-    """What `Tuner` is asked for; see `tune` for the arguments.
+    """The request for `Tuner`; see `tune` for the arguments.
 
     Raises:
         InputError: An image or a bundle cannot be read.

@@ -1,4 +1,4 @@
-"""``tuned.json``: what `tune` chose and what it measured, written whole and read with care.
+"""``tuned.json``: the choice and measurements of `tune`, written atomically and validated when read.
 
 The file is a JSON object: ``format`` and ``version``, then the fields of `Tuned` (docs/tuned-schema.md).
 """
@@ -35,9 +35,9 @@ class TunableModel:
         sha256: Of the model with its data files.
         bytes: Size of the same.
         precision: "fp32", "fp16", "int8", ...: the smallest type that it computes in.
-        int8_share: Share of the multiply-adds in INT8, 0..1; None where it is not known.
-        source_sha256: Of the weights that it was made from; "" where it is not known.
-        context_bytes: Device memory of one execution context of an engine; None where it is not known.
+        int8_share: Share of the multiply-adds in INT8, 0..1; None if unknown.
+        source_sha256: Hash of the weights that it was made from; "" if unknown.
+        context_bytes: Device memory of one execution context of an engine; None if unknown.
     """
 
     path: str
@@ -61,7 +61,7 @@ class TuneSetting:
         streams: Batches in flight.
         threads: CPU threads; None for one per core.
         cuda_graph: Whether an engine runs as a CUDA graph.
-        power_mode: Name of the power mode; "" where there is none.
+        power_mode: Name of the power mode; "" if there is none.
     """
 
     model: str
@@ -74,7 +74,7 @@ class TuneSetting:
     power_mode: str = ""
 
     def text(self) -> str:
-        """In words, for people."""
+        """Human-readable description."""
         parts = [self.model, self.backend, f"batch {self.batch}"]
         parts += [f"{self.streams} streams"] if self.streams > 1 else []
         parts += [f"{self.threads} thread{'s' if self.threads > 1 else ''}"] if self.threads is not None else []
@@ -101,11 +101,11 @@ class TunedResult:
         stage: The stage, from 1.
         rounds: Rounds of that stage.
         latency_ms: Median milliseconds of a batch, from its start to its answers.
-        latency_p95_ms: Milliseconds that 95 % of the batches keep.
+        latency_p95_ms: 95th percentile of the same.
         images_per_second: Throughput, back to back.
-        millijoules_per_image: Energy per image; None where it was not measured.
-        agreement: Percent of the images with FP32's class; None where it was not measured.
-        verdict: What became of it.
+        millijoules_per_image: Energy per image; None if it was not measured.
+        agreement: Percent of the images with FP32's class; None if it was not measured.
+        verdict: Why it was chosen or dropped.
     """
 
     setting: TuneSetting
@@ -129,25 +129,25 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Tuned:
-    """Everything.
+    """The complete result of `tune`.
 
     Attributes:
-        tool: Name and version of what wrote it.
-        created: When, as ISO 8601 in UTC.
-        machine: What it ran on, by name.
+        tool: Name and version of the program that wrote it.
+        created: Time of creation, as ISO 8601 in UTC.
+        machine: Properties of the machine, by name.
         objective: One of `OBJECTIVES`.
         budget: The limits.
-        models: What was tried.
-        results: What was measured, the best first.
-        chosen: Number of the chosen result; None where none holds the budget.
-        nearest: Where none does, the number of the nearest.
-        ties: Numbers of results that cannot be told apart from the chosen one.
+        models: The models that were tried.
+        results: The measurements, the best first.
+        chosen: Number of the chosen result; None if no result meets the budget.
+        nearest: In that case, the number of the nearest result.
+        ties: Numbers of results that cannot be distinguished from the chosen one.
         reason: Why it was chosen, in a sentence.
-        meter: What measured the energy; "" where nothing did.
-        no_energy: Why nothing did.
-        images: How many images were classified for the agreement; 0 for none.
+        meter: The meter that measured the energy; "" if there was none.
+        no_energy: Why the energy was not measured.
+        images: Number of images classified for the agreement; 0 for none.
         left_out: What was not measured, and why.
-        notes: What the user should know: throttling, other load, a meter's remarks.
+        notes: Notes for the user: throttling, other load, a meter's notes.
     """
 
     tool: str
@@ -173,7 +173,7 @@ class Tuned:
 
     @property
     def choice(self) -> Optional[TunedResult]:
-        """The chosen result; None where none holds the budget."""
+        """The chosen result; None if no result meets the budget."""
         return None if self.chosen is None else self.results[self.chosen]
 
 
@@ -187,7 +187,7 @@ def save_tuned(path: PathLike, tuned: Tuned) -> None:
 
 
 def is_tuned_file(path: PathLike) -> bool:
-    """Whether a file says that it is a ``tuned.json``; False too where it cannot be read."""
+    """Whether a file is marked as a ``tuned.json``; also False if it cannot be read."""
     try:
         return _is_tuned(_read(path))
     except InputError:
@@ -239,7 +239,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _check(tuned: Tuned) -> None:
-    """What the types do not say.
+    """Checks what the types do not express.
 
     Raises:
         ValueError: A value is out of its range; the message names it.
