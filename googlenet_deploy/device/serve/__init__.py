@@ -1,1 +1,1 @@
-"""Serving a classifier over HTTP, and watching it: the standard library alone, beside what runs the model."""
+"""Serves a classifier over HTTP and monitors it, with the standard library only, apart from the model's runner."""

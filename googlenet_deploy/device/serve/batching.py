@@ -1,4 +1,4 @@
-"""Puts the images of several connections into one batch, and runs batches one after the other in one thread."""
+"""Combines the images of several connections into batches, and runs these one after another in one thread."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Waiting = Tuple["NDArray[np.generic]", "Future[Outputs]"]
 class Batcher:
     """A context manager around the only thread that uses a runner.
 
-    A batch is what waits when the one before has ended: nobody is kept waiting for others to come, and under load
-    batches fill by themselves.
+    A batch contains the images that are waiting when the previous batch has ended: no image waits for later ones, and
+    under load batches fill by themselves.
 
     Args:
         runner: The model.
@@ -33,7 +33,7 @@ class Batcher:
         on_batch: Called with the number of images and the seconds of each batch.
 
     Attributes:
-        failure: Why the latest batch failed; None where it did not.
+        failure: Why the latest batch failed; None if it did not.
     """
 
     def __init__(self, runner: Runner, largest: int, on_batch: Callable[[int, float], None]) -> None:
@@ -43,7 +43,7 @@ class Batcher:
         self.failure: Optional[Exception] = None
 
     def submit(self, image: NDArray[np.generic]) -> Future[Outputs]:
-        """Outputs by name, with one row, for one prepared image."""
+        """Returns the outputs by name, with one row, for one prepared image."""
         future: Future[Outputs] = Future()
         self._waiting.put((image, future))
         return future
@@ -54,7 +54,7 @@ class Batcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Runs what waits, then ends the thread."""
+        """Runs the waiting images, then ends the thread."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -87,7 +87,7 @@ class Batcher:
         start = time.perf_counter()
         try:
             outputs = run_any_batch(self._runner, np.stack([image for image, _ in wanted]))
-        except Exception as error:  # noqa: BLE001 - who asked for it raises it
+        except Exception as error:  # noqa: BLE001 - raised again by `submit`
             self.failure = error
             for _, future in wanted:
                 future.set_exception(error)

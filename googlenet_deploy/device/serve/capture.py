@@ -1,8 +1,8 @@
-"""Keeps the images whose answers are least certain, which are the ones to be labelled next, in bounded space.
+"""Stores the images with the least certain answers, to be labelled next, in bounded space.
 
 A name begins with the probability of the best class, so that a sorted listing is the order in which to label, then the
-class, then the beginning of the content's SHA-256, so that an image that comes again is kept once. Where the limits are
-reached an image takes the place of more certain ones. Other files in the folder are left alone.
+class, then the first digits of the content's SHA-256, so that a repeated image is stored once. When the limits are
+reached, an image replaces more certain ones. Other files in the folder are left alone.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class LowConfidenceFolder:
     """The folder of such images; may be used by several threads.
 
     Args:
-        folder: Made where it is missing; images of earlier runs count.
+        folder: The folder, created if missing; images of earlier runs count.
         images: Most images.
         megabytes: Most MiB.
-        report: Takes a line about the first image that cannot be written.
+        report: Called with a line about the first image that cannot be written.
 
     Attributes:
-        captured: Images that were kept in this run.
+        captured: Number of images stored in this run.
 
     Raises:
-        OutputError: The folder cannot be made or read.
+        OutputError: The folder cannot be created or read.
     """
 
     def __init__(self, folder: str, images: int, megabytes: float, report: Callable[[str], None]) -> None:
@@ -55,11 +55,11 @@ class LowConfidenceFolder:
             raise OutputError(folder, f"cannot be used: {reason(error)}", "choose another folder") from error
 
     def keep(self, content: bytes, suffix: str, confidence: float, index: int) -> bool:
-        """Keeps an image if it is new and there is room, or a more certain one to remove; whether it did.
+        """Stores an image if it is new and there is room, or a more certain one to remove; returns whether it did.
 
         Args:
             content: The image file.
-            suffix: Of its format: ".jpg".
+            suffix: Suffix of its format: ".jpg".
             confidence: Probability of its best class.
             index: That class.
         """
@@ -99,7 +99,7 @@ class LowConfidenceFolder:
         return found
 
     def _make_room(self, size: int, confidence: float) -> bool:
-        """Removes what is more certain until one of `size` bytes fits; nothing where that is not enough."""
+        """Removes more certain images until one of `size` bytes fits; removes nothing if that is not enough."""
         count, total = len(self._kept), sum(item.size for item in self._kept.values())
         removed: Dict[str, _Kept] = {}
         for digest, item in sorted(self._kept.items(), key=lambda pair: -pair[1].confidence):
@@ -123,7 +123,7 @@ class LowConfidenceFolder:
 
 
 class Pace:
-    """Lets one thing through per interval: frames of a camera that follow each other are nearly the same.
+    """Passes one item per interval, since consecutive camera frames are nearly the same.
 
     Args:
         seconds: The interval.

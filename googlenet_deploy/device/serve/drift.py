@@ -1,8 +1,8 @@
-"""Drift: how many activations are beyond the ranges that calibration chose, on every N-th image.
+"""Drift: how many activations are outside the ranges that calibration chose, on every N-th image.
 
-INT8 clips a value beyond its tensor's range. `calibrate` recorded the share that was clipped on its own images; a share
-that is larger in use means that the images are not like those. An ONNX model's inner tensors are looked at by running
-it once more with them as outputs, in a thread of its own; an engine shows only its input and outputs.
+INT8 clips values outside their tensor's range. `calibrate` recorded the share that was clipped on the calibration
+images; a larger share in operation means that the images differ from those. An ONNX model's inner tensors are read by
+running it again, in a separate thread, with them as outputs; of an engine only the input and outputs are visible.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.runner.protocol import Runner
     from googlenet_deploy.device.serve.batching import Outputs
 
-# As `calibration/table.py` writes it.
+# The format that `calibration/table.py` writes.
 TABLE_FORMAT = "googlenet-deploy calibration table"
 TABLE_VERSION = 1
-RECENT_IMAGES = 256  # behind the shares
-AHEAD = 2  # images that wait to be looked at; further ones are left out and counted
+RECENT_IMAGES = 256  # number of images that the shares are computed from
+AHEAD = 2  # images that wait to be checked; further ones are left out and counted
 
 
 class ClippingRange(NamedTuple):
-    """What calibration found for one tensor.
+    """The calibration result for one tensor.
 
     Attributes:
         amax: Largest absolute value that is represented.
-        clipped: Share of the values beyond it on the calibration's images, from 0 to 1.
+        clipped: Share of the values beyond it on the calibration images, from 0 to 1.
     """
 
     amax: float
@@ -53,13 +53,13 @@ class ClippingRange(NamedTuple):
 
 
 class RangeTable(NamedTuple):
-    """A calibration table, as far as it is needed here.
+    """The parts of a calibration table that are needed here.
 
     Attributes:
         ranges: By tensor; tensors of equal values are one entry of `members`.
         members: The names of each such set.
-        model_sha256: Of the FP32 model that it was made from.
-        sha256: Of the table's content, as `quantize` records it.
+        model_sha256: Hash of the FP32 model that it was made from.
+        sha256: Hash of the table's content, as recorded by `quantize`.
     """
 
     ranges: Dict[str, ClippingRange]
@@ -81,10 +81,10 @@ def read_ranges(path: PathLike, method: Optional[str] = None) -> RangeTable:
 
     Args:
         path: The table.
-        method: Threshold method; None takes the table's own.
+        method: Threshold method; None uses the table's own.
 
     Raises:
-        BadTableError: It cannot be read, is no such table, or lacks the method.
+        BadTableError: It cannot be read, is not such a table, or lacks the method.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -114,17 +114,17 @@ def read_ranges(path: PathLike, method: Optional[str] = None) -> RangeTable:
 
 
 class DriftMonitor:
-    """A context manager that looks at every N-th image.
+    """A context manager that checks every N-th image.
 
     Args:
-        runner: What is served.
+        runner: The served model.
         table: The table's file.
-        model: The ONNX file whose tensors are looked at; None takes the served model.
+        model: The ONNX file whose tensors are checked; None uses the served model.
         every: N.
-        report: Takes a line where looking fails.
+        report: Called with a line if a check fails.
 
     Attributes:
-        notes: What cannot be known, and why.
+        notes: What cannot be checked, and why.
 
     Raises:
         BadTableError: The table is damaged, or was made from another model.
@@ -152,11 +152,11 @@ class DriftMonitor:
         self._seen = self._looked = self._left_out = 0
 
     def offer(self, image: NDArray[np.generic], outputs: Outputs) -> None:
-        """Looks at this image later if it is its turn.
+        """Queues this image for a check if it is its turn.
 
         Args:
-            image: Prepared, without a batch's dimension.
-            outputs: The served model's, one row each.
+            image: The prepared image, without a batch dimension.
+            outputs: The served model's outputs, one row each.
         """
         with self._lock:
             self._seen += 1
@@ -202,7 +202,7 @@ class DriftMonitor:
         return found + metric("tensor_out_of_range_share", "gauge", "By tensor.", shares)
 
     def _check(self, path: str, runner: Runner, record: _Record, watched: Optional[str]) -> None:
-        """Refuses a table of another model."""
+        """Rejects a table of another model."""
         made_from = self._table.model_sha256
         if watched is not None and watched != runner.path:
             found = model_sha256(watched)
@@ -227,7 +227,7 @@ class DriftMonitor:
             raise BadTableError(path, "was made from another model", "give the table of the model that is served")
 
     def _open(self, watched: Optional[str], runner: Runner) -> Tuple[Optional[Runner], List[str]]:
-        """What runs the watched model, and the tensors that can be seen."""
+        """Opens the runner of the monitored model; returns it and the visible tensors."""
         known = self._table.ranges
         if watched is None:
             self.notes.append("drift: an engine shows only its input and outputs (--drift-model shows more)")
@@ -274,11 +274,11 @@ def beyond(values: NDArray[np.generic], amax: float) -> Tuple[int, int]:
 
 
 def with_outputs(file: OnnxFile, members: List[Tuple[str, ...]]) -> Tuple[OnnxFile, List[str]]:
-    """The model with one tensor of each set as a further output, and the names of all that can be seen.
+    """Returns the model with one tensor of each set as an additional output, and the names of all visible tensors.
 
     Args:
         file: The model.
-        members: Names of tensors that share their values; the first that the model computes is taken.
+        members: Names of tensors that share their values; the first that the model computes is used.
     """
     graph = EditableGraph(file.model)
     produced, inputs = graph.producers(), [value.name for value in file.header.inputs]

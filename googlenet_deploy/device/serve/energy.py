@@ -20,9 +20,9 @@ class EnergyCounter:
     """A context manager that reads a meter in a thread.
 
     Args:
-        sampler: The meter's, or one that has the reason why nothing is measured.
-        images: How many images have been classified so far.
-        seconds: Least length of a window.
+        sampler: The meter's sampler, or one with the reason why nothing is measured.
+        images: Returns the number of images classified so far.
+        seconds: Minimum length of a window.
     """
 
     def __init__(self, sampler: AnySampler, images: Callable[[], int], seconds: float = SECONDS) -> None:
@@ -34,7 +34,7 @@ class EnergyCounter:
         self._per_image: Optional[float] = None
 
     def __enter__(self) -> EnergyCounter:
-        """Starts to read."""
+        """Starts reading."""
         self._sampler.__enter__()
         if isinstance(self._sampler, Sampler):
             self._thread = threading.Thread(target=self._run, args=(self._sampler,), name="energy", daemon=True)
@@ -44,14 +44,14 @@ class EnergyCounter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Ends the thread and the meter."""
+        """Ends the thread and closes the meter."""
         self._stop.set()
         self._sampler.__exit__(*exception)
         if self._thread is not None:
             self._thread.join()
 
     def lines(self) -> List[str]:
-        """For `/metrics`; without a measurement a comment that says why there is none."""
+        """For `/metrics`; without a measurement a comment with the reason."""
         if self._reason:
             return [comment(f"energy is not measured: {self._reason}")]
         meter = "" if self._sampler.meter is None else f" ({self._sampler.meter.name}, {self._sampler.meter.covers})"

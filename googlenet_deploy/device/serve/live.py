@@ -1,4 +1,4 @@
-"""The live page: the newest frame with its classes, sent to every viewer as fast as that one takes them.
+"""The live page: the newest frame with its classes, sent to every viewer as fast as that viewer receives them.
 
 Frames go out as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html) whose data is JSON
 with the frame as JPEG, so that a frame and its classes are always shown together.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_VIEWERS = 8
 SHORTEST_INTERVAL = 0.066  # seconds between two events: 15 frames per second are smooth enough
-KEEP_ALIVE_SECONDS = 2.0  # after which a comment is sent, which shows whether the viewer is still there
+KEEP_ALIVE_SECONDS = 2.0  # after which a comment is sent, to detect whether the viewer is still connected
 LONGEST_SIDE = 640
 JPEG_QUALITY = 80
 _POLICY = (
@@ -34,17 +34,17 @@ _POLICY = (
 
 
 class LiveView:
-    """The newest answer, and who looks at it.
+    """The newest answer, and its viewers.
 
     Args:
-        model: What is shown as the title.
-        source: The camera or video; "" where images come by POST alone.
+        model: The title of the page.
+        source: The camera or video; "" if images arrive by POST only.
         figures: Rate and latency for the page.
         stop: Ends every view.
 
     Attributes:
-        problem: Why no more frames come; "" while they may.
-        broken: The same where that is a fault, not the end of a file.
+        problem: Why there are no more frames; "" while there may be.
+        broken: The same if that is a fault, not the end of a file.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LiveView:
         self.problem = self.broken = ""
 
     def publish(self, answer: Answer, seconds: float, image: Optional[Image.Image] = None) -> None:
-        """Shows an answer to the viewers, where there are any and the one before has been shown long enough.
+        """Shows an answer if there are viewers and the previous answer has been shown long enough.
 
         Args:
             answer: The classes.
@@ -76,7 +76,7 @@ class LiveView:
         self._set(row)
 
     def end(self, problem: str) -> None:
-        """Shows that the source has ended or broken, to those who come later too."""
+        """Shows, also to later viewers, that the source has ended or broken."""
         self.problem = problem
         self._set({"problem": problem})
 
@@ -84,16 +84,16 @@ class LiveView:
         """The page itself.
 
         Args:
-            nonce: Fresh and random; what the page's own script and style carry, and no other.
+            nonce: A new random value, which only the page's own script and style have.
         """
-        # In a data block no character of a name may end it.
+        # No character of a name may end the data block.
         about = json.dumps(self._about).replace("<", "\\u003c")
         text = read_resource("serve/page.html").replace("{nonce}", nonce).replace("{about}", about)
         headers = {"Content-Security-Policy": _POLICY.format(nonce=nonce), "Referrer-Policy": "no-referrer"}
         return Response(200, text.encode(), "text/html; charset=utf-8", headers)
 
     def events(self) -> Response:
-        """The answers as they come.
+        """Yields the answers as they arrive.
 
         Raises:
             RefusedRequestError: There are too many viewers.
@@ -105,11 +105,11 @@ class LiveView:
 
     @property
     def stopped(self) -> bool:
-        """Whether the server stops."""
+        """Whether the server is stopping."""
         return self._stop.is_set()
 
     def wake(self) -> None:
-        """Lets every view notice that the server stops."""
+        """Wakes every view, so that it notices that the server is stopping."""
         with self._changed:
             self._changed.notify_all()
 
@@ -120,7 +120,7 @@ class LiveView:
             self._changed.notify_all()
 
     def newer(self, seen: int) -> Optional[Tuple[int, bytes]]:
-        """The newest event and its number, waited for; a comment after a while without one, None at the end.
+        """Waits for the newest event and its number; returns a comment after a while without one, None at the end.
 
         Args:
             seen: The number that this viewer has seen.
@@ -132,13 +132,13 @@ class LiveView:
             return self._number, self._event if self._number > seen else b": waiting\n\n"
 
     def enter(self) -> int:
-        """One viewer more; the number that it has seen: the one before the newest, which is thus shown at once."""
+        """Adds a viewer; returns the number before the newest as already seen, so that the newest is shown at once."""
         with self._changed:
             self._viewers += 1
             return max(0, self._number - 1)
 
     def leave(self) -> None:
-        """One viewer less."""
+        """Removes a viewer."""
         with self._changed:
             self._viewers -= 1
 
@@ -171,14 +171,14 @@ class _View:
 
 
 def jpeg_base64(image: Image.Image) -> str:
-    """A frame, made smaller where it is large, as the text of a JPEG file."""
+    """A frame, scaled down if it is large, as a JPEG file in Base64."""
     small = image.convert("RGB")
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return base64.b64encode(jpeg(small, JPEG_QUALITY)).decode("ascii")
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """A picture as a JPEG file."""
+    """Encodes a picture as a JPEG file."""
     stream = io.BytesIO()
     image.convert("RGB").save(stream, "JPEG", quality=quality)
     return stream.getvalue()

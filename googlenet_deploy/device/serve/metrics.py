@@ -1,7 +1,7 @@
 """Counters and their text form for Prometheus.
 
-Form: https://prometheus.io/docs/instrumenting/exposition_formats/ (text, version 0.0.4). Quantiles and rates are of the
-last `WINDOW_SECONDS`, counters of the whole run; a figure that is not known is left out, with a comment that says why.
+Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text, version 0.0.4). Quantiles and rates cover
+the last `WINDOW_SECONDS`, counters the whole run; an unknown figure is left out, with a comment that gives the reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Window:
         self._values: Deque[Tuple[float, float]] = deque(maxlen=MOST_SAMPLES)
 
     def add(self, value: float) -> None:
-        """Adds a value of this moment."""
+        """Adds a value with the current time."""
         self._values.append((self._clock(), value))
 
     def values(self) -> List[float]:
@@ -43,9 +43,9 @@ class Window:
         return [value for _, value in self._values]
 
     def rate(self) -> float:
-        """Sum of the values per second of the window, or of the time since the start where that is shorter."""
+        """Sum of the values per second of the window, or of the time since the start if that is shorter."""
         values, now = self.values(), self._clock()
-        full = len(values) == MOST_SAMPLES  # and holds less than a minute
+        full = len(values) == MOST_SAMPLES  # and covers less than a minute
         seconds = now - self._values[0][0] if full else min(WINDOW_SECONDS, now - self._began)
         return sum(values) / seconds if seconds > 0 else 0.0
 
@@ -56,7 +56,7 @@ class Window:
 
 
 class Metrics:
-    """What a server counts; may be used by several threads.
+    """The counters of a server; may be used by several threads.
 
     Args:
         clock: Seconds.

@@ -1,4 +1,4 @@
-"""Where `infer --serve` listens, its limits, and what is watched."""
+"""Where `infer --serve` listens, its limits, and what is monitored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Address(NamedTuple):
 
     Attributes:
         host: A name or an IP address.
-        port: From 0 to 65535; 0 takes a free one.
+        port: From 0 to 65535; 0 selects a free port.
     """
 
     host: str
@@ -38,20 +38,20 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Limits of a server, and what it watches.
+    """Limits of a server, and what it monitors.
 
     Attributes:
-        token_file: A file with the token that every request must carry; None makes a token where the server can be
-            reached from other machines, and needs none on loopback.
+        token_file: A file with the token that every request must have; None generates a token if the server can be
+            reached from other machines, and requires none on loopback.
         low_confidence: Answers whose best class has a smaller probability count as low-confidence.
-        capture_low_confidence: Folder for their images; None keeps none.
-        capture_images: Most images kept there.
-        capture_megabytes: Most MiB kept there.
+        capture_low_confidence: Folder for their images; None stores none.
+        capture_images: Most images stored there.
+        capture_megabytes: Most MiB stored there.
         max_connections: Most connections at once.
         max_body: Largest image file in MiB.
-        calibration_table: A table of `calibrate`, against which activations are compared; None compares none.
-        drift_model: The ONNX model whose activations are looked at; None takes the model that is served.
-        drift_every: Every N-th image is looked at.
+        calibration_table: A table from `calibrate` with which activations are compared; None disables the comparison.
+        drift_model: The ONNX model whose activations are checked; None uses the served model.
+        drift_every: Every N-th image is checked.
         power: The power meter, one of `METERS`.
 
     Raises:
@@ -111,7 +111,7 @@ def parse_address(text: str) -> Address:
 
 
 def listen(address: Address) -> Tuple[List[socket.socket], bool]:
-    """Opens the listening sockets of an address: one for each IP address that its host has.
+    """Opens the listening sockets of an address: one for each IP address of its host.
 
     Returns:
         The sockets, and whether all of them are on loopback.

@@ -1,8 +1,8 @@
-"""Reading HTTP/1.1 requests strictly, in bounded memory and time (RFC 9110 and 9112).
+"""Reads HTTP/1.1 requests strictly, in bounded memory and time (RFC 9110 and 9112).
 
-What the standard library's `http.server` lets pass is refused here: bodies of unknown length, repeated lengths, folded
-header lines, control characters. A request has one deadline for its head and one for its body, so that a client that
-sends a byte now and then holds its connection no longer than a silent one.
+Unlike the standard library's `http.server`, it rejects bodies of unknown length, repeated lengths, folded header lines
+and control characters. A request has one deadline for its head and one for its body, so that a client that sends a byte
+now and then cannot hold its connection longer than a silent one.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _END = b"\r\n\r\n"
 
 
 class RefusedRequestError(Exception):
-    """A request that is answered with an error, after which the connection is closed.
+    """A request that is rejected with an error, after which the connection is closed.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status.
         problem: One line for the client.
-        headers: Of the answer.
+        headers: Headers of the answer.
     """
 
     def __init__(self, status: int, problem: str, headers: Optional[Dict[str, str]] = None) -> None:
@@ -47,11 +47,11 @@ class Request(NamedTuple):
 
     Attributes:
         method: "GET", "POST", ...
-        path: Percent-encoding is left as it is; the paths of this server have none.
+        path: Percent-encoding is not decoded; the paths of this server have none.
         query: The first value of each name.
-        headers: By lower-case name; of repeated ones the values joined with commas.
-        length: Bytes of the body; None where none is stated.
-        keep_alive: Whether the client reads another answer on this connection.
+        headers: By lower-case name; values of repeated headers are joined with commas.
+        length: Bytes of the body; None if not stated.
+        keep_alive: Whether the client accepts another answer on this connection.
     """
 
     method: str
@@ -63,7 +63,7 @@ class Request(NamedTuple):
 
 
 class RequestReader:
-    """Reads the requests of one connection, one after the other.
+    """Reads the requests of one connection, one after another.
 
     Args:
         sock: The connection.
@@ -75,7 +75,7 @@ class RequestReader:
         self._buffer = bytearray()
 
     def head(self) -> Optional[Request]:
-        """The next request without its body; None where the client has ended, or sends nothing for `IDLE_SECONDS`.
+        """Reads the next request without its body; None if the client has closed, or is idle for `IDLE_SECONDS`.
 
         Raises:
             RefusedRequestError: It is malformed, too large or too slow.
@@ -98,10 +98,10 @@ class RequestReader:
         return parse_head(text)
 
     def body(self, length: int) -> bytes:
-        """The body of the request whose head was read last.
+        """Reads the body of the request whose head was read last.
 
         Raises:
-            RefusedRequestError: It does not come whole within `BODY_SECONDS`.
+            RefusedRequestError: It does not arrive completely within `BODY_SECONDS`.
             OSError: The connection is broken.
         """
         deadline = self._clock() + BODY_SECONDS
@@ -113,7 +113,7 @@ class RequestReader:
         return content
 
     def discard(self, most: int, seconds: float) -> None:
-        """Reads on for a short while, so that a client that still sends reads the answer instead of a reset."""
+        """Keeps reading for a short while, so that a client that still sends gets the answer instead of a reset."""
         self._buffer.clear()
         deadline = self._clock() + seconds
         while most > 0 and self._receive(deadline):
@@ -121,7 +121,7 @@ class RequestReader:
             self._buffer.clear()
 
     def _receive(self, deadline: float, most: int = BLOCK) -> bool:
-        """Adds what has come to the buffer; False at the end of the stream and at the deadline."""
+        """Adds received data to the buffer; False at the end of the stream and at the deadline."""
         left = deadline - self._clock()
         if left <= 0:
             return False
@@ -138,7 +138,7 @@ def parse_head(text: str) -> Request:
     """A request's head, without the empty line at its end.
 
     Raises:
-        RefusedRequestError: It is malformed, or asks for what this server does not do.
+        RefusedRequestError: It is malformed, or requests something that this server does not support.
     """
     first, *lines = text.split("\r\n")
     found = _REQUEST_LINE.fullmatch(first)

@@ -1,4 +1,4 @@
-"""Serving a model: puts together what listens, what answers and what watches, and ends all of it."""
+"""Serves a model: starts the server, the model and the monitors, and ends all of them."""
 
 from __future__ import annotations
 
@@ -64,25 +64,25 @@ def serve(
 
     Args:
         model: An ``.onnx`` file or an engine.
-        sources: A camera, video, stream, or images that are classified beside the requests.
-        address: ``HOST:PORT``, ``[IPv6]:PORT`` or ``PORT``; port 0 takes a free one.
-        options: Limits, token, and what is watched.
+        sources: A camera, video, stream, or images that are classified in addition to the requests.
+        address: ``HOST:PORT``, ``[IPv6]:PORT`` or ``PORT``; port 0 selects a free port.
+        options: Limits, token, and what is monitored.
         running: Backend and CPU threads.
-        frames: How images are prepared; `batch_size` is the most that one run of the network takes.
+        frames: How images are prepared; `batch_size` is the largest batch of one run of the network.
         gpu: How an engine runs.
-        preprocessing: How images are prepared; None takes what the model says.
-        class_names: A file, "imagenet", or names; None takes the model's own.
+        preprocessing: How images are prepared; None uses the model's own preprocessing.
+        class_names: A file, "imagenet", or names; None uses the model's own.
         top_k: Classes per image.
-        reconnect: Reconnections in a row to a source that breaks; None for the usual ones.
+        reconnect: Consecutive reconnections to a source that breaks; None for the default.
         stop: Set from another thread to end; None serves until the process ends.
-        report: Takes lines such as the address and the token.
+        report: Called with lines such as the address and the token.
 
     Returns:
         Images classified.
 
     Raises:
         DeviceError: The address cannot be listened on, or TensorRT, CUDA or a GPU is missing.
-        UsageError: The options make no sense.
+        UsageError: The options are invalid.
         BadModelError: The model cannot be loaded.
         InputError: A source, the token or the calibration table cannot be used.
         OutputError: The folder for captured images cannot be used.
@@ -135,15 +135,15 @@ def serve_model(
     Args:
         runner: The model.
         spec: How images are prepared.
-        names: Class names; empty where there are none.
+        names: Class names; empty if there are none.
         top_k: Classes per image.
         address: Where to listen.
-        options: Limits, and what is watched.
-        frames: How frames are prepared; the batch size is also the most requests that are run at once.
-        inputs: A camera or video that is classified beside the requests; None for none.
+        options: Limits, and what is monitored.
+        frames: How frames are prepared; the batch size is also the largest number of requests in one run.
+        inputs: A camera or video that is classified in addition to the requests; None for none.
         source: Its name.
-        stop: Set from anywhere to end.
-        report: Takes lines for the user.
+        stop: Set it from any thread to end.
+        report: Called with lines for the user.
 
     Returns:
         Images classified.
@@ -168,7 +168,7 @@ def serve_model(
         endpoints = _endpoints(service, options, token, [part.lines for part in watched], report)
         server = HttpServer(sockets, endpoints, access, options.max_connections, service.metrics.count_answer, stop)
         if inputs is not None:
-            ended = threading.Event()  # of its own, since a source that ends does not end the server
+            ended = threading.Event()  # a separate event, since the end of a source does not end the server
             follower = threading.Thread(
                 target=_follow, args=(service, inputs, frames, ended, report), name="source", daemon=True
             )
@@ -187,7 +187,7 @@ def choose_token(options: ServeOptions, *, local: bool, report: Callable[[str], 
 
     Raises:
         InputError: The file cannot be read.
-        UsageError: What is in it is too short, or cannot be sent in a header.
+        UsageError: The token is too short, or cannot be sent in a header.
     """
     if options.token_file is not None:
         token = _read_token(options.token_file)
@@ -262,7 +262,7 @@ def _follow(
     ended: threading.Event,
     report: Callable[[str], None],
 ) -> None:
-    """Requests are answered even where the source breaks; `/healthz` and the page show it."""
+    """Follows the source; if it breaks, requests are still answered, and `/healthz` and the page show it."""
     workers = 1 if inputs.live else frames.workers  # more would only hold frames that become late
     options = replace(frames, batch_size=1, keep_images=True, live=inputs.live, max_latency=None, workers=workers)
     try:

@@ -1,4 +1,4 @@
-"""Connections: accepted up to a limit, each in a thread of its own, refused beyond it, and ended gracefully."""
+"""Connections: accepted up to a limit, each in its own thread, rejected beyond it, and ended gracefully."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from typing import (
 from googlenet_deploy.device.serve.request import RefusedRequestError, Request, RequestReader
 
 SEND_SECONDS = 10.0  # for one piece of an answer
-GRACE_SECONDS = 10.0  # for the requests that are under way when the server is stopped
+GRACE_SECONDS = 10.0  # for requests in progress when the server is stopped
 REQUESTS_PER_CONNECTION = 10_000
 POLL_SECONDS = 0.5
 LINGER_BYTES, LINGER_SECONDS = 2**20, 1.0
@@ -44,11 +44,11 @@ class Pieces(Protocol):
     """The content of an answer that has no end."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """The pieces as they come."""
+        """Yields the pieces as they arrive."""
         ...
 
     def close(self) -> None:
-        """Called when the client has gone, or the server stops."""
+        """Called when the client has disconnected, or the server stops."""
         ...
 
 
@@ -56,9 +56,9 @@ class Response(NamedTuple):
     """An answer.
 
     Attributes:
-        status: Of HTTP.
-        body: The content, or pieces of one that has no end.
-        content_type: As in the header.
+        status: HTTP status.
+        body: The content, or the pieces of an endless answer.
+        content_type: Value of the Content-Type header.
         headers: Further headers.
     """
 
@@ -69,13 +69,13 @@ class Response(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """What is at a path.
+    """The endpoint at a path.
 
     Attributes:
-        method: The one that it takes; HEAD is understood where it is GET.
-        answer: Takes the request and its body.
+        method: The accepted method; HEAD is accepted if it is GET.
+        answer: Called with the request and its body.
         open: Whether it needs no token.
-        largest_body: In bytes.
+        largest_body: Largest body in bytes.
     """
 
     method: str
@@ -85,12 +85,12 @@ class Endpoint(NamedTuple):
 
 
 class Access(NamedTuple):
-    """Who may ask.
+    """Access control.
 
     Attributes:
-        token: What every request must carry; None asks for none.
-        hosts: Without a token, what the Host header may name, so that no page of another site reaches the server by a
-            name that it pointed to this machine (DNS rebinding); empty for anything.
+        token: The token that every request must have; None requires none.
+        hosts: Without a token, the allowed Host headers, so that no page of another site reaches the server by a
+            name that it pointed to this machine (DNS rebinding); empty allows any.
     """
 
     token: Optional[str]
@@ -103,7 +103,7 @@ def json_response(status: int, value: Any, headers: Optional[Mapping[str, str]] 
 
 
 def refusal(error: RefusedRequestError) -> Response:
-    """The answer to a request that is refused."""
+    """The answer to a rejected request."""
     return json_response(error.status, {"error": error.problem}, error.headers)
 
 
@@ -111,12 +111,12 @@ class HttpServer:
     """Answers requests until it is stopped.
 
     Args:
-        sockets: Listening.
-        endpoints: By path.
-        access: Who may ask.
+        sockets: Listening sockets.
+        endpoints: Endpoints by path.
+        access: Access control.
         max_connections: Most connections at once; others are answered 503 and closed.
-        on_answer: Called with the path ("other" where there is none) and status of every answer.
-        stop: Ends `run`, and the answers that have no end.
+        on_answer: Called with the path ("other" for unknown paths) and status of every answer.
+        stop: Ends `run`, and endless answers.
     """
 
     def __init__(
@@ -137,11 +137,11 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self._open)
 
     def run(self) -> None:
-        """Accepts connections until `stop` is set; then waits for the requests that are under way."""
+        """Accepts connections until `stop` is set; then waits for requests in progress."""
         with selectors.DefaultSelector() as selector:
             for sock in self._sockets:
                 sock.setblocking(False)
@@ -152,7 +152,7 @@ class HttpServer:
         self.close()
 
     def close(self) -> None:
-        """Listens no more, ends idle connections, and gives the others `GRACE_SECONDS`."""
+        """Stops listening, closes idle connections, and allows the others `GRACE_SECONDS`."""
         self._stop.set()
         for sock in self._sockets:
             sock.close()
@@ -201,13 +201,13 @@ class HttpServer:
             for _ in range(REQUESTS_PER_CONNECTION):
                 if not self._exchange(sock, reader):
                     break
-        except OSError:  # the client has gone, or takes nothing
+        except OSError:  # the client has disconnected, or does not receive
             pass
         finally:
             self._end(sock)
 
     def _exchange(self, sock: socket.socket, reader: RequestReader) -> bool:
-        """Answers one request; whether another may follow."""
+        """Answers one request; returns whether another may follow."""
         path, request = "other", None
         with self._lock:
             self._idle.add(sock)
@@ -253,7 +253,7 @@ class HttpServer:
         return reader.body(length)
 
     def _check_origin(self, request: Request) -> None:
-        """Refuses what a page of another site makes a browser send."""
+        """Rejects requests that a page of another site makes a browser send."""
         host = request.headers.get("host", "")
         if self._access.token is None and self._access.hosts and host:
             name = host.lower() if host.endswith("]") else re.sub(r":\d*$", "", host.lower())

@@ -1,4 +1,4 @@
-"""Images and frames to answers, with everything that is counted and kept on the way."""
+"""From images and frames to answers, with metrics and stored images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LARGEST_PICTURE = 40_000_000  # pixels of a posted image
 MOST_DECODERS = 4  # of such images at once
 WAIT_SECONDS = 60.0  # for a decoder, and for the network
-CAPTURE_SECONDS = 1.0  # between two frames of a stream that are kept
+CAPTURE_SECONDS = 1.0  # between two stored frames of a stream
 CAPTURE_QUALITY = 95
 FRAMES_AHEAD = 2
 # Formats that are read from the network, by their first bytes: of Pillow's decoders some start other programs.
@@ -57,20 +57,20 @@ _FORMATS: Tuple[Tuple[bytes, str], ...] = (
 
 @dataclass(frozen=True)
 class ImageService:
-    """What answers images.
+    """Classifies images.
 
     Attributes:
         runner: The model; only the batcher runs it.
         spec: How images are prepared.
-        names: Class names; empty where there are none.
+        names: Class names; empty if there are none.
         top_k: Classes per image.
-        image_backend: Of the resize.
+        image_backend: Library for the resize.
         batcher: Runs the network.
         metrics: Counts.
         live: Shows the newest answer.
         low_confidence: Probability of the best class below which an answer counts as low-confidence.
-        capture: Keeps such images; None keeps none.
-        drift: Looks at activations; None does not.
+        capture: Stores such images; None stores none.
+        drift: Checks activations; None does not.
     """
 
     runner: Runner
@@ -95,7 +95,7 @@ class ImageService:
         return answers_of([name], predict(outputs, self.top_k, self.runner.path), self.names)[0]
 
     def is_uncertain(self, answer: Answer) -> bool:
-        """Whether the best class is not probable enough; never where the model returns scores alone."""
+        """Whether the best class is not probable enough; always False if the model returns scores only."""
         probability = answer.best.probability
         return probability is not None and probability < self.low_confidence
 
@@ -115,7 +115,7 @@ class ImageService:
         def begin(batch: Batch) -> Future[Outputs]:
             return self.batcher.submit(batch.array[0])
 
-        ahead = 1 if options.live else FRAMES_AHEAD  # of a live source a frame that waits is one that is late
+        ahead = 1 if options.live else FRAMES_AHEAD  # a waiting frame of a live source is late
         for batch, outputs in in_order(frames, begin, result_of, ahead, cancel_future):
             name = batch.names[0]
             answer = self.answer_of(name, outputs)
@@ -130,7 +130,7 @@ class ImageService:
                 self.keep(jpeg(image, CAPTURE_QUALITY), ".jpg", answer)
 
     def keep(self, content: bytes, suffix: str, answer: Answer) -> None:
-        """Keeps the image of an uncertain answer where that was asked for."""
+        """Stores the image of an uncertain answer if requested."""
         if self.capture is not None and answer.best.probability is not None:
             self.capture.keep(content, suffix, answer.best.probability, answer.best.index)
 
@@ -151,7 +151,7 @@ class PostedImages:
         """The classes of an image file, and the seconds that it took.
 
         Raises:
-            RefusedRequestError: It is no image, or there was no time for it.
+            RefusedRequestError: It is not an image, or it timed out.
             BadModelError: The network failed.
         """
         start = time.monotonic()
@@ -195,7 +195,7 @@ def image_suffix(content: bytes) -> str:
     """The suffix of an image file's format.
 
     Raises:
-        RefusedRequestError: It is none of those that are read from the network.
+        RefusedRequestError: The format is not one that is accepted from the network.
     """
     if not content:
         raise RefusedRequestError(400, "the body is empty; send an image file")
@@ -208,7 +208,7 @@ def image_suffix(content: bytes) -> str:
 
 
 def _timed(frames: Iterator[Item], arrivals: OrderedDict[str, float]) -> Iterator[Item]:
-    """Notes when each frame came; of frames that are dropped the time is forgotten later."""
+    """Records when each frame arrived; the times of dropped frames are removed later."""
     for item in frames:
         if item is not None:
             arrivals[item.name] = time.monotonic()
