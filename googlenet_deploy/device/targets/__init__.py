@@ -1,1 +1,1 @@
-"""The Jetson modules: one profile each, and what reads them."""
+"""The Jetson modules: one profile each, and the code that reads the profiles."""

@@ -1,4 +1,4 @@
-"""Which module this is, from what its device tree and memory say; each profile names what identifies it.
+"""Identifies the module from its device tree and memory; each profile states what identifies it.
 
 ``part_numbers`` of a profile are the module's, as the device tree's ``compatible`` has them ("nvidia,p3767-0003");
 ``models`` are parts of the device tree's ``model``. Modules that share a model name differ in their memory.
@@ -18,12 +18,12 @@ SMALLEST_SHARE_SEEN = 0.7
 
 
 def identify_module(model: str, compatible: str = "", memory_bytes: Optional[int] = None) -> str:
-    """The profile of the module; "" where none fits.
+    """The profile of the module; "" if none matches.
 
     Args:
         model: The device tree's model, such as "NVIDIA Jetson Orin Nano Developer Kit".
         compatible: The device tree's compatible strings, in any separation.
-        memory_bytes: The memory that Linux has; None where it is not known.
+        memory_bytes: The memory available to Linux; None if unknown.
     """
     profiles = {name: parse_toml(read_resource(f"{FOLDER}/{name}.toml")) for name in target_names()}
     return _by_part_number(profiles, compatible.lower()) or _by_model(profiles, model.lower(), memory_bytes)
@@ -40,7 +40,7 @@ def _by_part_number(profiles: Dict[str, Dict[str, Any]], compatible: str) -> str
 
 
 def _by_model(profiles: Dict[str, Dict[str, Any]], model: str, memory_bytes: Optional[int]) -> str:
-    """The longest part of the name decides; "agx orin" ahead of "orin"."""
+    """The longest matching part of the name decides: "agx orin" before "orin"."""
     found = [
         (len(words), name)
         for name, profile in profiles.items()
@@ -52,7 +52,7 @@ def _by_model(profiles: Dict[str, Dict[str, Any]], model: str, memory_bytes: Opt
 
 
 def _by_memory(profiles: Dict[str, Dict[str, Any]], names: List[str], memory_bytes: Optional[int]) -> str:
-    """Of modules with one name that whose memory this can be; else the largest, whose bounds hold for the others."""
+    """Among modules of one name, the one with matching memory; else the largest, whose bounds hold for the others."""
     if len(names) < 2:
         return "".join(names)
     sizes: List[Tuple[float, str]] = sorted((profiles[name]["memory"].get("gib", float("inf")), name) for name in names)

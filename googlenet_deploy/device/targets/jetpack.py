@@ -1,4 +1,4 @@
-"""The releases of JetPack: which L4T each has and which TensorRT it installs. The only table of them.
+"""The JetPack releases, with the L4T and TensorRT of each. The only table of them.
 
 Sources: NVIDIA's JetPack archive and release notes (developer.nvidia.com/embedded/jetpack-archive), and the
 table of L4T releases in jetson-containers. Previews count as releases of their line.
@@ -15,9 +15,9 @@ class Release(NamedTuple):
     """One release of JetPack.
 
     Attributes:
-        version: ``6.2.1``, or only its line, ``6.2``, where the L4T is newer than this table.
+        version: ``6.2.1``, or only its line, ``6.2``, if the L4T is newer than this table.
         tensorrt: The TensorRT that it installs, (major, minor, patch).
-        exact: Whether the version is a release's, not only its line.
+        exact: Whether the version is that of a release, not only of its line.
     """
 
     version: str
@@ -103,11 +103,11 @@ def tensorrt_of_jetpack(version: Version) -> Optional[Tuple[int, int]]:
     """The TensorRT that a JetPack installs, as (major, minor).
 
     Args:
-        version: (major, minor) for a line, whose newest release counts; (major, minor, patch) for one release, of which
-            an unknown one counts as the newest of its line.
+        version: (major, minor) for a line, meaning its newest release; (major, minor, patch) for one release; an
+            unknown release counts as the newest of its line.
 
     Returns:
-        None where there is no such line, or its TensorRT is older than `OLDEST_TENSORRT`.
+        None if there is no such line, or its TensorRT is older than `OLDEST_TENSORRT`.
     """
     line = [release for release in RELEASES if release.line == version[:2] and release.tensorrt >= OLDEST_TENSORRT]
     if not line:
@@ -124,7 +124,7 @@ def jetpack_lines() -> List[Tuple[int, int]]:
 
 
 def full_tensorrt_version(version: Tuple[int, int]) -> str:
-    """``8.5.2`` for (8, 5): the patch that a JetPack installs; of a version that none installs, its first release."""
+    """``8.5.2`` for (8, 5): the patch that a JetPack installs; if none installs it, the version's first release."""
     patches = [release.tensorrt[2] for release in RELEASES if release.tensorrt[:2] == version]
     return f"{version[0]}.{version[1]}.{max(patches, default=0)}"
 

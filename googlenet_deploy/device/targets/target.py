@@ -1,8 +1,8 @@
 """Deployment targets: the Jetson modules, one packaged profile each, and bare software versions.
 
 A target is a module (``orin-nano``), a JetPack (``jetpack-5.1``), a TensorRT (``tensorrt-10.3``, ``tensorrt-11``) or
-``tensorrt-rtx``. Modules come from the TOML files in ``targets/``, where every figure names its source; a figure that
-has none is left out, and what needs it says so.
+``tensorrt-rtx``. Modules come from the TOML files in ``targets/``, where every figure has a source; a figure without
+one is left out, and whatever needs it reports that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PowerMode:
 
     Attributes:
         name: As in /etc/nvpmodel.conf.
-        watts: The power that the mode is meant for; None where it has no limit or none is stated.
+        watts: The mode's power budget; None if it has no limit or none is stated.
         gpu_mhz: Largest GPU clock.
         memory_mhz: Largest clock of the memory controller.
         sms: Streaming multiprocessors that are powered; None for all.
@@ -53,14 +53,14 @@ class Module:
         compute_capability: (major, minor).
         types: Types that its GPU computes in: "fp32", "fp16", "bf16", "int8", "fp8", "fp4".
         dla_cores: Deep learning accelerators.
-        memory_bytes: Memory that CPU and GPU share; None where no source is known.
-        sms: Streaming multiprocessors; None where no source is known.
+        memory_bytes: Memory shared by CPU and GPU; None if no source is known.
+        sms: Streaming multiprocessors; None if no source is known.
         operations: Dense operations per clock and streaming multiprocessor by type, one multiply-add being two.
-        bus_bits: Width of the memory bus; None where no source is known.
+        bus_bits: Width of the memory bus; None if no source is known.
         power_modes: Its power modes.
         jetpacks: JetPacks that it runs, oldest first.
-        sources: Where the figures come from.
-        missing: What is left out for want of a source.
+        sources: Sources of the figures.
+        missing: Figures left out for lack of a source.
     """
 
     compute_capability: Tuple[int, int]
@@ -76,7 +76,7 @@ class Module:
     missing: Tuple[str, ...]
 
     def peak(self, kind: str, mode: PowerMode) -> Optional[float]:
-        """Dense operations per second in a type and power mode; None where the profile does not have it."""
+        """Dense operations per second in a type and power mode; None if the profile does not have it."""
         per_clock = self.operations.get(kind)
         sms = mode.sms or self.sms
         return per_clock * sms * mode.gpu_mhz * 1e6 if per_clock and sms else None
@@ -91,9 +91,9 @@ class Target:
     """Where a model is to run.
 
     Attributes:
-        name: As it was asked for, in lower case.
-        title: For people.
-        tensorrt: TensorRT versions there, oldest first, as (major, minor); empty for TensorRT-RTX.
+        name: The requested name, in lower case.
+        title: Human-readable name.
+        tensorrt: Its TensorRT versions, oldest first, as (major, minor); empty for TensorRT-RTX.
         module: Its hardware; None for a bare software version.
     """
 
@@ -109,12 +109,12 @@ class Target:
 
     @property
     def reader(self) -> str:
-        """The oldest library that reads a model there: ``TensorRT 8.5``."""
+        """The oldest library that reads a model on the target: ``TensorRT 8.5``."""
         return "TensorRT-RTX" if self.rtx else "TensorRT " + ".".join(map(str, self.tensorrt[0]))
 
     @property
     def largest_opset(self) -> int:
-        """Largest ONNX opset that every TensorRT there reads."""
+        """Largest ONNX opset that all of the target's TensorRT versions read."""
         return largest_opset(self.tensorrt[0]) if self.tensorrt else _OPSETS[-1][1]
 
     @property
@@ -124,7 +124,7 @@ class Target:
 
 
 def largest_opset(version: Tuple[int, ...]) -> int:
-    """Largest ONNX opset that a TensorRT reads; of versions between two documented ones, the earlier one's."""
+    """Largest ONNX opset that a TensorRT reads; for versions between two documented ones, the earlier one's."""
     return max((opset for first, opset in _OPSETS if first <= tuple(version[:2])), default=_OPSETS[0][1])
 
 
@@ -213,7 +213,7 @@ def with_caches(target: Target) -> list[tuple[int, int]]:
 
 
 def last_with_caches(target: Target) -> tuple[int, int] | None:
-    """The newest of them; None where there is none."""
+    """The newest of them; None if there are none."""
     return max(with_caches(target), default=None)
 
 

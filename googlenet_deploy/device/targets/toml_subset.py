@@ -1,8 +1,8 @@
 """The part of TOML that the toolkit's own profiles use, for Python 3.8, which has no ``tomllib``.
 
 ``[table]`` and ``[[array of tables]]`` headers (one level, bare names), and ``key = value`` with basic strings,
-integers, floats, booleans, and arrays of those on one line. Whatever else TOML allows is refused, so that a profile
-that this reads is read alike by every TOML parser (https://toml.io/en/v1.0.0; a test compares with ``tomllib``).
+integers, floats, booleans, and arrays of those on one line. Everything else in TOML is rejected, so that every TOML
+parser reads an accepted profile in the same way (https://toml.io/en/v1.0.0; a test compares with ``tomllib``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def parse_toml(text: str) -> Dict[str, Any]:
     """Reads a profile.
 
     Raises:
-        ValueError: A line is none of what the module's description lists, or a key appears twice.
+        ValueError: A line is not of a kind listed in the module's docstring, or a key appears twice.
     """
     root: Dict[str, Any] = {}
     table = root
