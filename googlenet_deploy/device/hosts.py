@@ -18,7 +18,7 @@ Sources of the figures (read in the published sources, not measured on a device)
   versions: (1, 1000) is one class there and the label file is refused, (1000,) is right in both (c/tensorNet.cpp).
 * opencv: ``cv::resize`` with its default INTER_LINEAR, which does not widen when it shrinks (OpenCV's documentation of
   ``resize``: "To shrink an image, it will generally look best with INTER_AREA interpolation"), in a program that
-  otherwise prepares images as the model says.
+  otherwise prepares images as the model specifies.
 """
 
 from __future__ import annotations

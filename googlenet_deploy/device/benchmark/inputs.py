@@ -94,7 +94,7 @@ def synthetic_inputs(seed: int, spec: Preprocessing) -> BenchmarkInputs:
     """Makes JPEG files of blurred noise, as large as photographs and about as expensive to decode.
 
     Args:
-        seed: The same seed gives the same pixels, and with the same Pillow the same files.
+        seed: The same seed produces the same pixels, and with the same Pillow version the same files.
         spec: The preprocessing; determines the mode, and the size if images are not resized.
     """
     generator = np.random.default_rng(seed)

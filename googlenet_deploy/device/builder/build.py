@@ -24,7 +24,7 @@ class BuiltEngine(NamedTuple):
 
     Attributes:
         path: Its file; the manifest is beside it.
-        request: What was asked for, with the plan.
+        request: The request, with the plan.
         here: The TensorRT and GPU that it was built with.
         result: The result of the build, with the manifest.
     """

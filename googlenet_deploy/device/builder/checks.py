@@ -28,7 +28,7 @@ def check_request(header: OnnxHeader, path: str, options: BuildOptions, site: Si
     Args:
         header: The model.
         path: Its file.
-        options: What was asked for.
+        options: The user's options.
         site: Where the engine is to run.
 
     Raises:

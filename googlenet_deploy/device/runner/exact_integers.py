@@ -34,7 +34,7 @@ def start_exact(model: bytes, options: Callable[[], Any], providers: List[str]) 
         providers: ONNX Runtime's execution providers.
 
     Raises:
-        Exception: What ONNX Runtime raises; its exceptions share no base class.
+        Exception: Whatever ONNX Runtime raises; its exceptions have no common base class.
     """
     exact = options()
     exact.add_session_config_entry(EXACT, "1")

@@ -50,7 +50,7 @@ _DTYPES = {
 
 
 def open_onnxruntime(request: RunnerRequest) -> OnnxRuntimeRunner:
-    """Opens a model with the provider that the backend's name asks for; see `OnnxRuntimeRunner`."""
+    """Opens a model with the provider of the requested backend; see `OnnxRuntimeRunner`."""
     return OnnxRuntimeRunner(
         request.path,
         providers=[_PROVIDERS.get(request.backend, CPU)],
