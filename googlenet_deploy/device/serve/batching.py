@@ -43,7 +43,7 @@ class Batcher:
         self.failure: Optional[Exception] = None
 
     def submit(self, image: NDArray[np.generic]) -> Future[Outputs]:
-        """Returns the outputs by name, with one row, for one prepared image."""
+        """Queues one prepared image; returns a future of its outputs by name, with one row."""
         future: Future[Outputs] = Future()
         self._waiting.put((image, future))
         return future
@@ -87,7 +87,7 @@ class Batcher:
         start = time.perf_counter()
         try:
             outputs = run_any_batch(self._runner, np.stack([image for image, _ in wanted]))
-        except Exception as error:  # noqa: BLE001 - raised again by `submit`
+        except Exception as error:  # noqa: BLE001 - raised again by the future's `result`
             self.failure = error
             for _, future in wanted:
                 future.set_exception(error)

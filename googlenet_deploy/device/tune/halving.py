@@ -32,7 +32,7 @@ from googlenet_deploy.device.tune.tuned_file import TuneSetting
 from googlenet_deploy.errors import GoogLeNetDeployError
 
 FINALISTS = 3
-KEPT = 3  # one in KEPT goes on
+KEPT = 3  # one setting in KEPT goes on
 MARGINS = (0.10, 0.05)  # beyond the cut, in the first stage and in later ones
 SLACK = 0.10  # for limits, while rounds are short
 ROOM = 0.10  # margin to every limit of the setting that is kept for safety
