@@ -227,7 +227,7 @@ class DriftMonitor:
             raise BadTableError(path, "was made from another model", "give the table of the model that is served")
 
     def _open(self, watched: Optional[str], runner: Runner) -> Tuple[Optional[Runner], List[str]]:
-        """Opens the runner of the monitored model; returns it and the visible tensors."""
+        """Opens the runner of the monitored model, None for an engine; returns it and the visible tensors."""
         known = self._table.ranges
         if watched is None:
             self.notes.append("drift: an engine shows only its input and outputs (--drift-model shows more)")

@@ -93,7 +93,7 @@ class LiveView:
         return Response(200, text.encode(), "text/html; charset=utf-8", headers)
 
     def events(self) -> Response:
-        """Yields the answers as they arrive.
+        """The response that streams the answers as they arrive.
 
         Raises:
             RefusedRequestError: There are too many viewers.
