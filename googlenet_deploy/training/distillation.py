@@ -1,11 +1,11 @@
-"""Learning from another network: its scores, and what its modules compute on the way to them.
+"""Learning from another network: its scores and the outputs of its modules.
 
-A distance is the squared error over the squares of what is imitated, the inverse of the signal to noise ratio that
-quantisers are compared by. The loss takes its logarithm, so that every module counts by how much nearer it comes,
-however near it is. Matching logits is distillation (Hinton et al. 2015, section 2.1) at a high temperature; matching
-what is inside goes back to Romero et al. 2015, "FitNets". A pruned network is compared on the channels that it still
-has; where networks have other channels, their maps of attention are compared: the mean square over the channels at
-each place, of unit length in each image (Zagoruyko and Komodakis 2017, "Paying More Attention to Attention").
+A distance is the squared error divided by the squared reference: the inverse of the signal-to-noise ratio used to
+compare quantisers. The loss uses its logarithm, so that every module counts by its relative improvement, however close
+it already is. Matching logits is distillation (Hinton et al. 2015, section 2.1) at a high temperature; matching
+intermediate activations goes back to Romero et al. 2015, "FitNets". A pruned network is compared on the channels it
+still has; networks with different channels are compared by their attention maps: the mean square over the channels at
+each position, normalised to unit length per image (Zagoruyko and Komodakis 2017, "Paying More Attention to Attention").
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 POINTS = ("conv3", *INCEPTION_WIDTHS)
 SMALLEST = 1e-9  # a distance of 90 dB, where float32 ends
-# What a distance counts at least, for networks that stay further away than a quantised one: below 20 dB its gradient
-# falls with the distance, so that SGD, which does not scale gradients as Adam does, comes to rest there.
+# Floor of a distance, for networks that stay further away than a quantised one: below 20 dB its gradient
+# falls with the distance, so that SGD, which does not scale gradients as Adam does, stalls there.
 NEAR = 1e-2
 
 
@@ -58,12 +58,12 @@ class Teacher:
     """The network that is imitated.
 
     Attributes:
-        model: The network, which does not learn.
-        prepare: Its inputs, of those of the network that learns.
-        columns: Its logit of each class, int64; None where they are the same.
-        channels: By module, the channels that the network that learns still has, int64; a module that is not named has
-            all of them, or others.
-        sha256: Hash of the file that it was loaded from.
+        model: The network; it is not trained.
+        prepare: Converts the trained network's inputs to its own.
+        columns: Index of its logit for each class, int64; None if the classes are the same.
+        channels: By module, the channels that the trained network still has, int64; a module that is not listed has all
+            of them, or different ones.
+        sha256: Hash of the file it was loaded from.
     """
 
     model: GoogLeNet
@@ -73,20 +73,20 @@ class Teacher:
     sha256: str = ""
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Its scores (N, classes) of the classes of the network that learns."""
+        """Its scores (N, classes) for the classes of the trained network."""
         logits: Tensor = self.model.to(inputs.device)(self.prepare(inputs))
         return logits if self.columns is None else logits[:, self.columns.to(logits.device)]
 
 
 class ImitationLoss:
-    """Cross-entropy with the labels, and the distance to another network.
+    """Cross-entropy with the labels, plus the distance to another network.
 
     Args:
-        model: The network that learns; what its modules compute is noted while it trains.
+        model: The trained network; the outputs of its modules are recorded during training.
         teacher: The network that is imitated.
-        share: Weight of the distance, 0 to 1; the labels have the rest.
+        share: Weight of the distance, 0 to 1; the labels get the rest.
         label_smoothing: Share of the target that is spread over all classes.
-        auxiliary_weight: Of each auxiliary loss, which knows the labels alone.
+        auxiliary_weight: Weight of each auxiliary loss, which uses only the labels.
         near: Added to every distance; see `NEAR`.
     """
 
@@ -110,7 +110,7 @@ class ImitationLoss:
                 _note_output(teacher.model, name, self.wanted, only_in_training=False)
 
     def __call__(self, outputs: Tensor | TrainingOutputs, inputs: Tensor, targets: Targets) -> Tensor:
-        """The loss of logits (N, classes), or of those of all classifiers."""
+        """The loss of logits (N, classes), or of the logits of all classifiers."""
         logits = outputs if isinstance(outputs, Tensor) else outputs.logits
         loss = torch.zeros((), device=logits.device)
         if self.share < 1.0:
@@ -133,7 +133,7 @@ def relative_error(values: Tensor, wanted: Tensor) -> Tensor:
 
 
 def attention(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mean square over the channels (N, C, H, W), brought to a size (height, width), of unit length: (N, H * W)."""
+    """Mean square over the channels (N, C, H, W), resized to (height, width), of unit length: (N, H * W)."""
     squares = functional.adaptive_avg_pool2d(x.float().square().mean(dim=1, keepdim=True), size)
     return functional.normalize(squares.flatten(1), dim=1)
 
@@ -156,16 +156,16 @@ def _note_output(model: GoogLeNet, name: str, noted: dict[str, Tensor], *, only_
 
 
 def load_teacher(source: str, network: TrainedNetwork, data: TrainingData) -> Teacher:
-    """The network of `--distill-from`, for a network that learns.
+    """The teacher network of `--distill-from`, for a network to be trained.
 
     Args:
         source: A checkpoint of any kind that `load_weights` reads, or "bvlc" or "torchvision".
-        network: The network that learns.
-        data: Its classes.
+        network: The network to be trained.
+        data: The data set, for its classes.
 
     Raises:
-        UsageError: It does not know these classes.
-        BadWeightsError: It does not load.
+        UsageError: The teacher does not know these classes.
+        BadWeightsError: The weights do not load.
         DownloadError: Published weights could not be fetched.
     """
     checkpoint = load_weights(source)
@@ -180,7 +180,7 @@ def load_teacher(source: str, network: TrainedNetwork, data: TrainingData) -> Te
 
 
 def _columns(checkpoint: Checkpoint, data: TrainingData) -> list[int]:
-    """The teacher's logit of each class of the data."""
+    """The index of the teacher's logit for each class of the data set."""
     if not checkpoint.class_names and checkpoint.num_classes != len(data.classes):
         raise UsageError(
             f"--distill-from {checkpoint.source}: it has {checkpoint.num_classes} classes without names, the data has "
@@ -202,7 +202,7 @@ def _columns(checkpoint: Checkpoint, data: TrainingData) -> list[int]:
 
 
 def _conversion(ours: Preprocessing, theirs: Preprocessing) -> Callable[[Tensor], Tensor]:
-    """From inputs that one specification prepared to those of another, as far as a batch still allows it."""
+    """Converts inputs prepared by one specification to another's, as far as a batch still allows it."""
     if ours == theirs:
         return _same
     if {"L"} & {ours.channels, theirs.channels} and ours.channels != theirs.channels:
@@ -227,11 +227,11 @@ def relabelled(data: TrainingData, metadata: ModelMetadata, model: GoogLeNet) ->
 
     Args:
         data: The data set.
-        metadata: Names and ids of the model's classes, where it has any.
+        metadata: Names and ids of the model's classes, if it has any.
         model: The network.
 
     Raises:
-        InputError: A class of the data set is none of the model's.
+        InputError: A class of the data set is not one of the model's.
     """
     names = metadata.class_names or tuple(str(index) for index in range(model.num_classes))
     index = ClassIndex(names, metadata.class_ids)

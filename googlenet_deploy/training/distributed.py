@@ -1,8 +1,8 @@
 """The processes of one run: this one alone, or as many as `torchrun` started, on one machine or several.
 
-torchrun tells each process its number in the environment variables RANK and LOCAL_RANK, and how many there are in
-WORLD_SIZE and LOCAL_WORLD_SIZE. Process 0 speaks and writes; all of them compute the same steps on their share of each
-batch.
+torchrun passes each process its number in the environment variables RANK and LOCAL_RANK, and the number of processes in
+WORLD_SIZE and LOCAL_WORLD_SIZE. Process 0 prints and writes files; all processes compute the same steps on their share
+of each batch.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is, and what it does together with the others.
+    """Which process this is, and its collective operations with the others.
 
     Attributes:
-        rank: This process, from 0.
-        count: How many there are.
-        device: Where this one computes.
-        here: How many of them share this machine.
+        rank: Number of this process, from 0.
+        count: Number of processes.
+        device: The device of this process.
+        here: Number of processes on this machine.
     """
 
     rank: int
@@ -49,7 +49,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process speaks and writes."""
+        """Whether this process prints and writes files."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Processes:
 
 @contextmanager
 def lost_process() -> Iterator[None]:
-    """Turns the failure of a collective operation into words.
+    """Turns the failure of a collective operation into a clear error.
 
     Raises:
         GoogLeNetDeployError: Another process has died.
@@ -97,13 +97,13 @@ def lost_process() -> Iterator[None]:
 
 @contextmanager
 def started_processes(device: str) -> Iterator[Processes]:
-    """Joins the processes that torchrun started, or runs alone; leaves them at the end.
+    """Joins the processes that torchrun started, or runs alone; leaves the group at the end.
 
     Args:
-        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        device: "cpu", "cuda", or "auto" for a GPU if one is available.
 
     Raises:
-        DeviceError: "cuda" was asked for and there is none, or there are more processes than GPUs.
+        DeviceError: "cuda" was requested and no GPU is available, or there are more processes than GPUs.
         UsageError: torchrun's environment variables are damaged.
     """
     try:
@@ -136,7 +136,7 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     """The device that `--device` names; each process on a machine has a GPU of its own.
 
     Raises:
-        DeviceError: "cuda" was asked for and there is none, or too few.
+        DeviceError: "cuda" was requested and there are no GPUs, or too few.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -154,7 +154,7 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def check_division(options: TrainingOptions, images: int, processes: int) -> int:
-    """How many images a step takes: the batch size, or all images where there are fewer.
+    """Images per step: the batch size, or all images if there are fewer.
 
     Raises:
         UsageError: They cannot be divided among the processes and their parts.
@@ -168,7 +168,7 @@ def check_division(options: TrainingOptions, images: int, processes: int) -> int
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; so is its gradient, since each process's loss depends on it."""
+    """The sum over all processes; its gradient is summed as well, since each process's loss depends on it."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ANN401, ARG004 - torch's signature
@@ -192,7 +192,7 @@ def _sum(values: Tensor) -> Tensor:
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with statistics over all processes while training, each with as many images."""
+    """`nn.BatchNorm2d` with training statistics over all processes, each with equally many images."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
@@ -215,7 +215,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 def share_batch_norm(model: GoogLeNet, processes: Processes) -> None:
-    """Makes every BatchNorm of a model count the images of all processes, in place."""
+    """Makes every BatchNorm of a model use the images of all processes, in place."""
     if processes.count == 1:
         return
     if processes.device.type == "cuda":

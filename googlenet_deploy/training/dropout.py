@@ -1,4 +1,4 @@
-"""Dropout that drops the same whoever computes: one mask for a whole step, of which each process takes its rows."""
+"""Dropout independent of the number of processes: one mask for a whole step, of which each process takes its rows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class StepDropout(nn.Module):
     The mask comes from torch's global generator, which the loop seeds equally for every part of a step.
 
     Args:
-        p: The share.
+        p: The share of activations that is zeroed.
 
     Attributes:
-        rows: Where the images of the next forward pass stand within the step; None takes them for all.
+        rows: Position of the next forward pass's images within the step; None if they are all of the step's images.
     """
 
     def __init__(self, p: float) -> None:
@@ -45,7 +45,7 @@ class StepDropout(nn.Module):
 
 
 def use_step_dropout(model: nn.Module) -> list[StepDropout]:
-    """Replaces every `nn.Dropout` of a model; returns what took their places."""
+    """Replaces every `nn.Dropout` of a model; returns the replacements."""
     placed = []
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -57,5 +57,5 @@ def use_step_dropout(model: nn.Module) -> list[StepDropout]:
 
 
 def step_dropouts(model: nn.Module) -> list[StepDropout]:
-    """Those of a model."""
+    """The `StepDropout` modules of a model."""
     return [module for module in model.modules() if isinstance(module, StepDropout)]

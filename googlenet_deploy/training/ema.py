@@ -1,7 +1,7 @@
-"""The exponential moving average of the weights, which is what is measured and saved.
+"""The exponential moving average of the weights; the averaged weights are the ones evaluated and saved.
 
-The paper averages as Polyak and Juditsky 1992 do; an exponential average forgets the beginning, so it serves from the
-first epoch on. BatchNorm's statistics are averaged as well.
+The paper averages as Polyak and Juditsky 1992 do; an exponential average forgets the beginning, so it is usable from
+the first epoch on. BatchNorm's statistics are averaged as well.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Average(nn.Module):
     longer than averaging it.
 
     Args:
-        model: The network, whose tensors stay the same from here on, though not their values.
-        decay: Of the average; 0 copies the weights.
+        model: The network; from here on its tensors may change their values but must not be replaced.
+        decay: Decay of the average; 0 copies the weights.
 
     Attributes:
         module: The copy.
-        n_averaged: How many steps the average covers.
+        n_averaged: Number of steps that the average covers.
     """
 
     n_averaged: Tensor
@@ -52,7 +52,7 @@ class Average(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the network's present values into the average; after each step."""
+        """Adds the network's current values to the average; call after each step."""
         count = int(self.n_averaged)
         # Early on the average covers all steps so far, as if the window grew with them.
         decay = min(self.decay, count / (count + 9.0))
@@ -63,6 +63,6 @@ class Average(nn.Module):
 
 
 def _by_kind(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters and buffers: numbers, and counts."""
+    """Parameters and buffers: floating-point tensors, and counters."""
     tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
     return [x for x in tensors if x.is_floating_point()], [x for x in tensors if not x.is_floating_point()]

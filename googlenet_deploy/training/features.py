@@ -1,7 +1,7 @@
-"""Training the classifier alone: a frozen trunk makes the same features of the same images every time.
+"""Training the classifier alone: a frozen trunk computes the same features from the same images every time.
 
-Where images are not varied either, the features are computed once and the classifier learns from them. The result is
-that of computing them anew in every step.
+Without augmentation the features are computed once, and the classifier learns from them. The result equals that of
+recomputing them in every step.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HeadTrainer(Trainer):
         return head(self.model)
 
     def prepare(self, batch: TrainingBatch) -> Tensor:
-        """Features are inputs as they are."""
+        """Features need no preparation."""
         return batch.pixels.to(self.device, non_blocking=True)
 
 
@@ -65,8 +65,8 @@ def head(model: GoogLeNet) -> nn.Sequential:
 def compute_features(
     model: GoogLeNet, store: ImageStore, options: TrainingOptions, workers: Workers, processes: Processes, quiet: bool
 ) -> Tensor:
-    """What the trunk makes of all images of a store of centre crops, float32 (N, channels) on the run's device."""
-    trunk = copy.copy(model)  # the same parameters, with other modules behind them
+    """The trunk's features of all images of a store of centre crops, float32 (N, channels) on the run's device."""
+    trunk = copy.copy(model)  # the same parameters, followed by other modules
     trunk._modules = {**model._modules, "dropout": nn.Identity(), "fc": nn.Identity()}
     trunk.eval()
     features = torch.zeros(len(store), model.fc.in_features, device=processes.device)
@@ -83,12 +83,12 @@ def compute_features(
 
 @dataclass(frozen=True)
 class FeatureFeed:
-    """Batches of features in random order, as `ImageFeed` has them of images.
+    """Batches of features in random order, the counterpart of `ImageFeed` for images.
 
     Attributes:
         features: float32 (N, channels).
         labels: The class index of each.
-        seed: Of the order.
+        seed: Seed of the order.
         size: Images of a step, over all processes.
         rank: This process.
         processes: How many share each step.
@@ -118,7 +118,7 @@ class FeatureFeed:
             yield TrainingBatch(self.features[indices], self.labels[indices], unused, unused, rows)
 
     def close(self) -> None:
-        """Nobody reads images."""
+        """Does nothing: no worker reads images."""
 
 
 class FeatureValidator:
@@ -128,7 +128,7 @@ class FeatureValidator:
         features: float32 (N, channels).
         labels: The class index of each.
         num_classes: How many classes there are.
-        single: This process alone: each measures all, which takes no time.
+        single: This process alone: each process evaluates all features, which takes negligible time.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, num_classes: int, single: Processes) -> None:

@@ -1,6 +1,6 @@
 """The log of a run, written as things happen so that it can be followed: JSON lines, CSV, or TensorBoard.
 
-A run that goes on continues its log where its state was saved: what was written after that is written again.
+A resumed run continues its log from where its state was saved: anything written after that is overwritten.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CSV_SUFFIX = ".csv"
 
 
 def epoch_values(result: EpochResult, best: bool) -> dict[str, Any]:
-    """What a log says of an epoch; `best` says whether its weights were saved as the best."""
+    """What a log records about an epoch; `best`: whether its weights were saved as the best."""
     near = result.validation.agreement
     compared = {} if near is None else {"agreement": near.equal / near.images, "logit_sqnr_db": near.sqnr}
     return {
@@ -42,10 +42,10 @@ def epoch_values(result: EpochResult, best: bool) -> dict[str, Any]:
 
 
 class TextLog:
-    """A file that grows by lines.
+    """A log file to which lines are appended.
 
     Args:
-        path: The file. With the suffix .csv it has a row per epoch, else a JSON object per line for everything.
+        path: The file. With the suffix .csv it has a row per epoch, otherwise a JSON object per line for every event.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -53,7 +53,7 @@ class TextLog:
         self.is_csv = self.path.suffix.lower() == CSV_SUFFIX
 
     def begin(self, position: int = 0) -> None:
-        """Begins a new file, or goes on at a position that an earlier run's `position` gave.
+        """Begins a new file, or continues at a position that an earlier run's `position` returned.
 
         Raises:
             OutputError: The file cannot be written.
@@ -68,7 +68,7 @@ class TextLog:
             raise OutputError(self.path, f"cannot be written: {reason(error)}") from error
 
     def position(self) -> int:
-        """How long the file is, in bytes."""
+        """Length of the file, in bytes."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def write(self, event: str, **values: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
@@ -108,7 +108,7 @@ class TensorBoardLog:
     """Curves for TensorBoard.
 
     Args:
-        folder: Where its files go.
+        folder: The folder for its files.
 
     Raises:
         MissingExtraError: TensorBoard is not installed.
@@ -122,7 +122,7 @@ class TensorBoardLog:
         self.folder = str(folder)
 
     def begin(self, epoch: int) -> None:
-        """Begins, or goes on from an epoch: later ones of an earlier run are hidden.
+        """Begins, or continues from an epoch: later epochs of an earlier run are hidden.
 
         Raises:
             OutputError: The folder cannot be written.
@@ -141,7 +141,7 @@ class TensorBoardLog:
 
 
 class RunLog:
-    """All logs of a run; in a process that does not write there are none.
+    """All logs of a run; none in a process that does not write files.
 
     Args:
         text: A file; None writes none.
@@ -153,23 +153,23 @@ class RunLog:
         self.boards: Sequence[TensorBoardLog] = [TensorBoardLog(tensorboard)] if tensorboard is not None else []
 
     def begin(self, position: int = 0, epoch: int = 1) -> None:
-        """Begins new logs, or goes on from a position and an epoch."""
+        """Begins new logs, or continues from a position and an epoch."""
         for text in self.texts:
             text.begin(position)
         for board in self.boards:
             board.begin(epoch)
 
     def position(self) -> int:
-        """What `begin` takes to go on from here."""
+        """The position to pass to `begin` to continue from here."""
         return sum(text.position() for text in self.texts)
 
     def write(self, event: str, **values: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        """Notes an event."""
+        """Logs an event."""
         for text in self.texts:
             text.write(event, **values)
 
     def write_epoch(self, result: EpochResult, best: bool) -> None:
-        """Notes an epoch."""
+        """Logs an epoch."""
         values = epoch_values(result, best)
         for text in self.texts:
             text.write_epoch(values)

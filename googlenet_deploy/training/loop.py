@@ -1,4 +1,4 @@
-"""The training loop: steps, the average of the weights, validation after each epoch, a stop where the loss diverges."""
+"""The training loop: steps, weight averaging, validation after each epoch, and a stop if the loss diverges."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def learning_rate(options: TrainingOptions, peak: float, epoch: float) -> float:
     Args:
         options: The run's options: schedule, epochs and warm-up.
         peak: The highest learning rate.
-        epoch: Epochs that have passed when the step ends, so above 0 and at most `options.epochs`.
+        epoch: Epochs completed at the end of the step, as a fraction: above 0 and at most `options.epochs`.
     """
     warmup = min(options.warmup_epochs, options.epochs / 2)
     if epoch < warmup:
@@ -62,25 +62,25 @@ def learning_rate(options: TrainingOptions, peak: float, epoch: float) -> float:
     return peak * 0.5 * (1.0 - math.cos(math.pi * remaining))
 
 
-# The loss of (outputs of the network, its inputs, what it was to say).
+# The loss, as a function of (the network's outputs, its inputs, the targets).
 Criterion = Callable[[Any, Tensor, Targets], Tensor]
-# Measures a network; the second argument is called between batches.
+# Evaluates a network; the second argument is called between batches.
 Evaluate = Callable[[GoogLeNet, Callable[[], None]], Validation]
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch.
+    """The result of one epoch.
 
     Attributes:
         epoch: Counted from 1.
         loss: Mean training loss, auxiliary losses included.
-        accuracy: Share of right answers on the augmented training images, in percent.
-        learning_rate: Of the last step.
-        validation: Of the averaged weights.
-        images_per_second: Of training alone, over all processes.
-        seconds: Training and validation.
-        left_out: Steps whose gradients overflowed float16, so that they changed nothing.
+        accuracy: Share of correct predictions on the augmented training images, in percent.
+        learning_rate: Learning rate of the last step.
+        validation: Validation of the averaged weights.
+        images_per_second: Training throughput, without validation, over all processes.
+        seconds: Time of training and validation.
+        left_out: Steps skipped because their gradients overflowed float16.
     """
 
     epoch: int
@@ -94,39 +94,39 @@ class EpochResult:
 
 
 class RunControl:
-    """What the owner of a run decides while it trains; as it stands here, the run goes on to its end."""
+    """Callbacks with which the owner of a run controls it; these defaults let the run finish."""
 
     def stop_requested(self) -> bool:
         """Whether this process was asked to stop."""
         return False
 
     def after_step(self, *, stop: bool) -> None:
-        """Called after each step; `stop` says that one of the processes was asked to stop, so the run ends here."""
+        """Called after each step; if `stop`, one of the processes was asked to stop, so the run ends here."""
 
     def while_measuring(self) -> None:
         """Called between the batches of a validation."""
 
     def note(self, text: str) -> None:
-        """Receives what a trainer has to report, a line at a time."""
+        """Receives the trainer's messages, one line at a time."""
 
 
 class Trainer:
     """Trains one network.
 
     Args:
-        network: What is trained; its options hold every choice already.
-        feed: The batches to learn from.
-        evaluate: Measures the averaged weights.
-        decay: Of the average of the weights; 0 takes the last weights.
+        network: The network to train; its options are fully resolved.
+        feed: The training batches.
+        evaluate: Evaluates the averaged weights.
+        decay: Decay of the weight average; 0 uses the last weights.
         processes: The processes of the run.
-        criterion: The loss; that of a classifier where None.
-        optimizer: Makes the optimiser of a network; `make_optimizer`'s where None.
+        criterion: The loss; None for that of a classifier.
+        optimizer: Makes the optimiser of a network; None for `make_optimizer`.
         quiet: Show no progress within an epoch.
 
     Attributes:
-        epoch: The epoch that is being trained, counted from 1.
-        step: How many of its steps are done.
-        rate: The learning rate of the step that was done last.
+        epoch: The current epoch, counted from 1.
+        step: Number of its completed steps.
+        rate: The learning rate of the last completed step.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Trainer:
         self.epoch, self.step, self.rate = 1, 0, 0.0
 
     def rebuild(self) -> None:
-        """Begins with the network's present parameters: optimiser and average know nothing of earlier ones."""
+        """Restarts from the network's current parameters: the optimiser and the average are created afresh."""
         if self.options.channels_last:
             channels_last(self.model)
         self.optimizer = self._optimizer(self.model)
@@ -168,14 +168,14 @@ class Trainer:
         self.net = self._wrapped()
 
     def before_epoch(self, control: RunControl) -> None:
-        """Called ahead of the first step of each epoch."""
+        """Called before the first step of each epoch."""
 
     def own_tensors(self) -> Mapping[str, Tensor]:
-        """Tensors of a training state beside those of the network, its average and the optimiser."""
+        """Tensors of a training state besides those of the network, its average and the optimiser."""
         return {}
 
     def adapt(self, stored: Mapping[str, Tensor]) -> None:
-        """Brings the network to the form that a state's tensors have, ahead of their values.
+        """Gives the network the shape of a state's tensors, before their values are loaded.
 
         Raises:
             ValueError: They are damaged.
@@ -184,12 +184,12 @@ class Trainer:
 
     @property
     def averaged_model(self) -> GoogLeNet:
-        """The network with averaged weights."""
+        """The network with the averaged weights."""
         return self.average.module
 
     @property
     def trained(self) -> nn.Module:
-        """What a training step calls."""
+        """The module that a training step calls."""
         return self.model
 
     def prepare(self, batch: TrainingBatch) -> Tensor:
@@ -201,10 +201,10 @@ class Trainer:
         """Trains, one epoch per item; stopping the iteration stops the training.
 
         Args:
-            control: Asked in each step whether to stop; None trains to the end.
+            control: Asked at each step whether to stop; None trains to the end.
 
         Raises:
-            GoogLeNetDeployError: The loss is not a finite number any more, or another process has died.
+            GoogLeNetDeployError: The loss is no longer a finite number, or another process has died.
             BadImageError: An image can no longer be read.
             DeviceError: The device's memory is too small, or torch.compile fails.
         """
@@ -249,7 +249,7 @@ class Trainer:
                 control.after_step(stop=self.meter.stop)
                 rate = (self.meter.images - before) / (time.perf_counter() - start)
                 sums = f"loss {self.meter.mean_loss:.4f}  training {self.meter.percent_correct:.1f} %"
-                # The meter reads one step late, so there is nothing to tell of the first.
+                # The meter reads one step late, so there is nothing to show for the first step.
                 advance(self.feed.size, f"{sums}  {rate:,.0f} images/s" if self.meter.images else "")
         self.meter.flush()
         if self.meter.stop:
@@ -270,7 +270,7 @@ class Trainer:
         self.meter.add(totals[0], totals[1], len(batch.labels), stop=stop, where=where)
 
     def _part(self, part: TrainingBatch, parts: int) -> Tensor:
-        """Adds the gradients of a part of a step; its loss, summed over its images, and right answers."""
+        """Adds the gradients of a part of a step; returns its loss, summed over images, and correct predictions."""
         torch.manual_seed(step_seed(self.options.seed, self.epoch, self.step))
         for dropout in self.dropouts:
             dropout.rows = part.rows
@@ -313,14 +313,14 @@ class ClassifierLoss:
 
     Args:
         label_smoothing: Share of the target that is spread over all classes.
-        auxiliary_weight: Of each auxiliary loss.
+        auxiliary_weight: Weight of each auxiliary loss.
     """
 
     def __init__(self, label_smoothing: float, auxiliary_weight: float) -> None:
         self.label_smoothing, self.auxiliary_weight = label_smoothing, auxiliary_weight
 
     def __call__(self, outputs: Tensor | TrainingOutputs, _inputs: Tensor, targets: Targets) -> Tensor:
-        """The mean over the images, of logits (N, classes) or three of them, in float32."""
+        """The mean loss over the images, from one or three tensors of logits (N, classes), in float32."""
         if not isinstance(outputs, TrainingOutputs):
             return cross_entropy(outputs.float(), targets, self.label_smoothing)
         main, *auxiliary = (cross_entropy(x.float(), targets, self.label_smoothing) for x in outputs)
@@ -328,21 +328,21 @@ class ClassifierLoss:
 
 
 def channels_last(model: nn.Module) -> None:
-    """Kernels in the memory order that oneDNN and cuDNN are fastest with, in place."""
+    """Converts kernels, in place, to the memory format with which oneDNN and cuDNN are fastest."""
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    """SGD with momentum, or Adam; kernels decay, biases and BatchNorm's factors do not."""
+    """SGD with momentum, or Adam; weight decay applies to kernels, not to biases and BatchNorm's factors."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    # On a GPU one kernel instead of several per group, which take longer to launch than to run.
+    # On a GPU: one fused kernel instead of several per group, which take longer to launch than to run.
     fused = all(parameter.is_cuda for parameter in parameters) or None
     if options.optimizer == "adam":
         return torch.optim.Adam(groups, lr=0.0, fused=fused)

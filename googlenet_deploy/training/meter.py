@@ -1,8 +1,8 @@
-"""What the steps of an epoch amount to: loss and right answers, over all processes, read one step late.
+"""Running totals of an epoch: loss and correct predictions, over all processes, read one step late.
 
-Reading a number from a GPU waits until the GPU has done all that it was told before. So each step's numbers set out for
-this side right behind the step, and are read when the next step has been launched; whoever needs them at once calls
-`flush`.
+Reading a number from a GPU waits until the GPU has finished all earlier work. So each step's metrics are copied to the
+host asynchronously right after the step, and read once the next step has been launched; call `flush` to get them at
+once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class EpochMeter:
 
     Attributes:
         loss: Sum of the loss over the images.
-        correct: Right answers.
-        images: Images, over all processes.
+        correct: Number of correct predictions.
+        images: Number of images, over all processes.
         stop: A process was asked to stop; all of them learn it after the same step.
     """
 
@@ -37,18 +37,18 @@ class EpochMeter:
         self.reset()
 
     def reset(self, loss: float = 0.0, correct: int = 0, images: int = 0) -> None:
-        """Begins anew, or where an interrupted epoch was."""
+        """Restarts from zero, or from the point where an epoch was interrupted."""
         self.loss, self.correct, self.images = loss, correct, images
 
     def add(self, loss: Tensor, correct: Tensor, images: int, *, stop: bool, where: str) -> None:
         """Adds a step.
 
         Args:
-            loss: Sum over this process's images, one value.
-            correct: Right answers among them, one value.
-            images: This process's images.
+            loss: Sum over this process's images, a single value.
+            correct: Correct predictions among them, a single value.
+            images: Number of this process's images.
             stop: This process was asked to stop.
-            where: The step, for people.
+            where: The step, for messages.
 
         Raises:
             GoogLeNetDeployError: The loss of the step before is not a finite number, or a process has died.
@@ -84,12 +84,12 @@ class EpochMeter:
 
     @property
     def percent_correct(self) -> float:
-        """Share of right answers so far, in percent."""
+        """Share of correct predictions so far, in percent."""
         return 100.0 * self.correct / max(1, self.images)
 
 
 class Copied:
-    """Numbers on their way here from a device, which nothing that the device is told later holds up.
+    """Numbers being copied from a device asynchronously; work queued on the device later does not delay them.
 
     Args:
         values: Float64 (N,) on the device.
@@ -111,7 +111,7 @@ class Copied:
 
 
 def require_finite(value: float, what: str) -> None:
-    """Checks that a number is one.
+    """Checks that a number is finite.
 
     Raises:
         GoogLeNetDeployError: It is infinite or not a number.

@@ -1,4 +1,4 @@
-"""The network that a run trains: fresh, or from weights with its classifier replaced; and what of it is frozen."""
+"""The network that a run trains: fresh, or from weights with its classifier replaced; and its frozen part."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.options import TrainingOptions
 
 DEFAULT_ARCHITECTURE, DEFAULT_INPUT_SIZE = "torchvision", 224
-# From scratch at batch size 32: BVLC's train_val solver starts at 0.01; BatchNorm bears more. Fine-tuned weights
+# From scratch at batch size 32: BVLC's train_val solver starts at 0.01; BatchNorm tolerates more. Fine-tuned weights
 # move by a tenth of that.
 LEARNING_RATES = {
     "sgd": {"bvlc": 0.01, "torchvision": 0.05, "plain": 0.01},
     "adam": {"bvlc": 1e-4, "torchvision": 1e-3, "plain": 1e-4},
 }
 FINE_TUNING = 0.1
-# From scratch: pixels from -1 to 1, or as the published weights of the architecture see them.
+# From scratch: pixels from -1 to 1, or as the architecture's published weights expect them.
 FRESH_PREPROCESSING = {"plain": PLAIN}
 # The modules in order, as --freeze counts them.
 TRUNK = ("conv1", "conv2", "conv3", *INCEPTION_WIDTHS)
@@ -40,18 +40,18 @@ FREEZE_CHOICES = ("none", "trunk", *TRUNK)
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What is trained, and how its images are prepared.
+    """The network to train, and how its images are prepared.
 
     Attributes:
         model: The network, with auxiliary classifiers where they are trained.
         architecture: Which GoogLeNet it is.
-        preprocessing: Of its images.
+        preprocessing: Preprocessing of its images.
         options: The run's options with architecture, width, input size and learning rate filled in.
-        weights_sha256: Hash of the file that it was loaded from; empty from scratch.
-        table_sha256: Hash of the calibration table that quantisation-aware training starts from; empty without.
-        teacher_sha256: Hash of the network that is imitated, where that is another file; else empty.
-        fresh_classifier: The weights' classifier was replaced, since the classes are others.
-        notes: What was decided, for people.
+        weights_sha256: Hash of the file it was loaded from; empty when training from scratch.
+        table_sha256: Hash of the calibration table that quantisation-aware training starts from; otherwise empty.
+        teacher_sha256: Hash of the imitated network's file, if that is another file; otherwise empty.
+        fresh_classifier: Whether the weights' classifier was replaced because the classes differ.
+        notes: Human-readable notes on the choices made.
     """
 
     model: GoogLeNet
@@ -87,7 +87,7 @@ def build_network(options: TrainingOptions, data: TrainingData) -> TrainedNetwor
 
 
 def set_dropout(model: GoogLeNet, options: TrainingOptions) -> None:
-    """Gives a model the run's dropout: its own shares where none are asked for, equal however a step is divided."""
+    """Gives a model the run's dropout, its own rates by default; results do not depend on how a step is divided."""
     if options.dropout is not None:
         model.dropout.p = options.dropout
     for auxiliary in (model.aux1, model.aux2):
@@ -97,11 +97,11 @@ def set_dropout(model: GoogLeNet, options: TrainingOptions) -> None:
 
 
 def freeze(model: GoogLeNet, last: str) -> list[nn.Module]:
-    """Takes modules out of training.
+    """Excludes modules from training.
 
     Args:
         model: The network, changed in place.
-        last: "none", "trunk", or the last module of `TRUNK` that is frozen; those before it are as well.
+        last: "none", "trunk", or the last module of `TRUNK` to freeze; those before it are frozen as well.
 
     Returns:
         The frozen modules, which must stay in eval mode so that BatchNorm keeps its statistics.
@@ -116,7 +116,7 @@ def freeze(model: GoogLeNet, last: str) -> list[nn.Module]:
 
 
 def auxiliary_wanted(options: TrainingOptions) -> bool:
-    """Auxiliary classifiers train the trunk below them; a frozen one has no use for them."""
+    """Whether to train auxiliary classifiers; they train the trunk, so a frozen trunk has no use for them."""
     frozen = (
         TRUNK if options.freeze == "trunk" else TRUNK[: TRUNK.index(options.freeze) + 1] if _partly(options) else ()
     )
@@ -157,7 +157,7 @@ def _from_weights(options: TrainingOptions, data: TrainingData) -> TrainedNetwor
             raise UsageError(f"{option} {asked} contradicts {options.weights}, which has {has}")
     preprocessing = _adapted(checkpoint.preprocessing, options)
     kept = checkpoint.class_names == data.class_names and not options.reset_classifier
-    share = FINE_TUNING if kept or options.freeze != "trunk" else 1.0  # a fresh classifier that learns alone
+    share = FINE_TUNING if kept or options.freeze != "trunk" else 1.0  # a fresh classifier that is trained alone
     if not kept:
         replace_classifier(model, len(data.classes))
     options = replace(
@@ -196,7 +196,7 @@ def replace_classifier(model: GoogLeNet, num_classes: int) -> None:
 
 
 def _adapted(preprocessing: Preprocessing, options: TrainingOptions) -> Preprocessing:
-    """A preprocessing with the run's input size, resize and resize mode, where these are asked for."""
+    """A preprocessing with the run's input size, resize and resize mode, if these are given."""
     mode = options.resize_mode or preprocessing.resize_mode
     same_mode = mode == preprocessing.resize_mode
     if options.input_size is None and same_mode:
@@ -207,7 +207,7 @@ def _adapted(preprocessing: Preprocessing, options: TrainingOptions) -> Preproce
 
 
 def _resize_for(preprocessing: Preprocessing, size: int, options: TrainingOptions) -> int | tuple[int, int] | None:
-    """The resize of another input size; a stretch or a letterbox keeps its ratio to the crop."""
+    """The resize for another input size; a stretch or a letterbox keeps its ratio to the crop."""
     if preprocessing.resize_mode == "short-side":
         return _default_resize(size, options)
     if preprocessing.target == preprocessing.crop:
@@ -219,10 +219,10 @@ def _resize_for(preprocessing: Preprocessing, size: int, options: TrainingOption
 
 
 def stated_short_side(preprocessing: Preprocessing) -> int | None:
-    """The short side after resizing, for the record of the options; None where the images are resized otherwise."""
+    """The short side after resizing, for the record of the options; None if images are resized in another way."""
     return preprocessing.short_side if preprocessing.resize_mode == "short-side" else None
 
 
 def _default_resize(size: int, options: TrainingOptions) -> int:
-    """256 for 224 where training crops at random, as both published nets have it; else the whole image."""
+    """256 for 224 with random training crops, as for both published networks; otherwise the whole image."""
     return round(size * 256 / 224) if AUGMENTATIONS[options.augmentation].random_crops else size

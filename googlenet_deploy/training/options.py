@@ -1,4 +1,4 @@
-"""What a training run is told, as one immutable value that the training record repeats."""
+"""The options of a training run, as one immutable value that is copied to the training record."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class AugmentationEntry(NamedTuple):
 
     Attributes:
         help: For ``--help``.
-        transform: The place of a function, see `device.registry`, that gives the module which varies a batch (float32
-            (N, C, H, W) in 0..1, and the images' random numbers); empty where none does.
-        random_crops: Whether each sample is a crop of random area and aspect ratio; else the centre crop.
+        transform: Where to import a function from, see `device.registry`; it returns the module that augments a batch
+            (float32 (N, C, H, W) in 0..1, and the images' random numbers). Empty for none.
+        random_crops: Whether each sample is a crop of random area and aspect ratio, rather than the centre crop.
         random_interpolation: Whether the crop's filter is chosen at random.
     """
 
@@ -47,7 +47,7 @@ AUGMENTATIONS: dict[str, AugmentationEntry] = {
 SCHEDULES = ("cosine", "step", "constant")
 OPTIMIZERS = ("sgd", "adam")
 RESIZE_MODES = ("short-side", "stretch")
-# What a choice implies where nothing else is asked for. Adam alone, at one rate, and images stretched whole are
+# What a choice implies unless overridden. Adam alone, at one rate, and images stretched whole are
 # the recipe of the plain GoogLeNet's notebook.
 IMPLIED: dict[tuple[str, str], dict[str, Any]] = {
     ("optimizer", "adam"): {
@@ -64,7 +64,7 @@ WORKER_TYPES = ("auto", "threads", "processes")
 TRAINING_PRECISIONS = ("fp32", "bf16", "fp16")
 SPARSITIES = ("none", "2:4")
 MIN_INPUT_SIZE = 32
-# How the work is divided and where it is done; with the same numbers, up to the order of floating-point sums.
+# How the work is divided and where it runs; results are the same up to the order of floating-point sums.
 EXECUTION = ("accumulate", "device", "channels_last", "compile")
 NOT_RECORDED = ("workers", "worker_type", "cache_megabytes", "save_every")
 SCALES = ("learned", "fixed")
@@ -77,7 +77,7 @@ IMAGES, NETWORK, OPTIMISATION, DISTILLATION, QAT, MACHINE = (
 
 @dataclass(frozen=True)
 class QatOptions:
-    """How quantisation-aware training learns."""
+    """Options of quantisation-aware training."""
 
     scales: str = option(
         "learned", "whether training changes the scales of activations and weights, or keeps the table's", group=QAT,
@@ -95,7 +95,7 @@ class QatOptions:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Options of one run. Where a value is None, the run chooses it, says so and records what it chose."""
+    """Options of one run. If a value is None, the run chooses it, reports the choice and records it."""
 
     architecture: str | None = option(
         None,
@@ -252,7 +252,7 @@ class TrainingOptions:
             self.pruning.check_epochs(self.epochs)
 
     def to_record(self) -> dict[str, Any]:
-        """As the training record keeps it; what cannot change the result (`workers`, memory) is left out."""
+        """The options for the training record, without those that cannot change the result (`workers`, memory)."""
         values = asdict(self)
         for name in NOT_RECORDED:
             del values[name]
@@ -260,7 +260,7 @@ class TrainingOptions:
 
 
 def implied(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that given ones imply, without those that were given themselves."""
+    """The options implied by the given ones, without those given explicitly."""
     found: dict[str, Any] = {}
     for (name, value), options in IMPLIED.items():
         if given.get(name) == value:

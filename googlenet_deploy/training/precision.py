@@ -1,4 +1,4 @@
-"""Mixed precision: convolutions in bfloat16 or float16, weights and everything that sums in float32."""
+"""Mixed precision: convolutions in bfloat16 or float16, weights and all accumulations in float32."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class TrainingPrecision:
     """Carries out forward and backward passes in one of three precisions.
 
-    float16 has too small a range for gradients, so its loss is scaled up and the gradients down again, as torch's
-    `GradScaler` does; a step whose gradients overflow is left out.
+    The range of float16 is too small for gradients, so the loss is scaled up and the gradients down again, as torch's
+    `GradScaler` does; a step whose gradients overflow is skipped.
 
     Args:
         name: "fp32", "bf16" or "fp16".
         device: Where the network runs.
 
     Attributes:
-        left_out: Steps that were left out since the caller last set it to 0.
+        left_out: Steps skipped since the caller last set it to 0.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -41,11 +41,11 @@ class TrainingPrecision:
         return nullcontext() if self.type is None else torch.autocast(self.device.type, dtype=self.type)
 
     def backward(self, loss: Tensor) -> None:
-        """Adds the loss's gradients to those that are there."""
+        """Accumulates the loss's gradients."""
         torch.autograd.backward(self.scaler.scale(loss))
 
     def step(self, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], clip: float | None) -> None:
-        """One step of the optimiser, with all gradients together clipped to the norm `clip`."""
+        """One optimiser step, with the global norm of the gradients clipped to `clip`."""
         if clip is not None:
             self.scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(parameters, clip)
@@ -55,10 +55,10 @@ class TrainingPrecision:
         self.left_out += self.scaler.get_scale() < scale
 
     def state(self) -> dict[str, Any]:
-        """What a later run needs to go on; numbers that JSON can hold."""
+        """What a later run needs to resume; JSON-serialisable numbers."""
         return dict(self.scaler.state_dict())
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` gave."""
+        """Restores what `state` returned."""
         if state:
             self.scaler.load_state_dict(state)

@@ -1,8 +1,8 @@
-"""The training state: all that a run needs to go on as if it had never stopped.
+"""The training state: all that a run needs to resume as if it had never stopped.
 
 It is a safetensors file: the weights, their average, the optimiser's momenta and the confusion matrix of the best
-epoch as tensors, all else as JSON in the metadata; so nothing is ever unpickled. Random numbers need no state: they
-depend on seed, epoch and step.
+epoch as tensors, everything else as JSON in the metadata; so nothing is ever unpickled. Random numbers need no state:
+they depend only on seed, epoch and step.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FORMAT = "googlenet_deploy training state"
 VERSION = 1
-# What may change when a run goes on; it then differs from an uninterrupted one, and says so.
+# What may change when a run is resumed; it then differs from an uninterrupted one, which is reported.
 CHANGEABLE = ("learning_rate", "clip")
 # Options that name files.
 FILES = ("weights", "distill_from")
@@ -48,12 +48,12 @@ BEST_CONFUSION = "best.confusion"
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A state as it is stored.
+    """A training state as stored.
 
     Attributes:
         tensors: By name.
-        values: All else, as JSON can hold it: "epoch", "step", "meter", "scaler", "record", "classes", "best", "log",
-            "history".
+        values: Everything else, JSON-serialisable: "epoch", "step", "meter", "scaler", "record", "classes", "best",
+            "log", "history".
     """
 
     tensors: Mapping[str, Tensor]
@@ -61,15 +61,15 @@ class TrainingState:
 
 
 def capture_state(trainer: Trainer, best: EpochResult | None, **values: Any) -> TrainingState:  # noqa: ANN401
-    """The state after the step that was done last.
+    """The state after the last completed step.
 
     Args:
         trainer: The trainer.
         best: The best epoch so far.
-        values: What else is to be stored, as JSON can hold it.
+        values: Further JSON-serialisable values to store.
 
     Raises:
-        GoogLeNetDeployError: A loss or a weight is not a finite number, so the state is worthless.
+        GoogLeNetDeployError: A loss or a weight is not finite, so the state is unusable.
     """
     meter = trainer.meter
     meter.flush()
@@ -95,7 +95,7 @@ def save_state(path: str | Path, state: TrainingState) -> None:
     """Writes a state, atomically.
 
     Raises:
-        OutputError: The file cannot be written; the state that stood there still does.
+        OutputError: The file cannot be written; the previous state is kept.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     metadata = {"format": FORMAT, "state": json.dumps(state.values, ensure_ascii=False)}
@@ -103,7 +103,7 @@ def save_state(path: str | Path, state: TrainingState) -> None:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
-            # safetensors reports a full disk as its own error; the atomic file turns OSError into words.
+            # safetensors reports a full disk as its own error; the atomic file turns OSError into a clear error.
             raise OSError(str(error)) from error
 
 
@@ -111,7 +111,7 @@ def load_state(path: str | Path) -> TrainingState:
     """Reads what `save_state` wrote.
 
     Raises:
-        BadWeightsError: The file is damaged or no training state.
+        BadWeightsError: The file is damaged or is not a training state.
     """
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
@@ -174,7 +174,7 @@ class _Values:
     record: Mapping[str, Any]
     classes: tuple[str, ...]
     log: int
-    history: tuple[_Epoch, ...] = ()  # states of earlier versions have none
+    history: tuple[_Epoch, ...] = ()  # states of earlier versions lack it
 
     def __post_init__(self) -> None:
         for name in ("epoch", "step", "log"):
@@ -188,7 +188,7 @@ class _Values:
 def check_same_run(
     path: str | Path, state: TrainingState, record: Mapping[str, Any], classes: tuple[str, ...]
 ) -> list[str]:
-    """Checks that a state belongs to the run that is to go on.
+    """Checks that a state belongs to the run to be resumed.
 
     Args:
         path: The state's file, for messages.
@@ -197,7 +197,7 @@ def check_same_run(
         classes: Its classes.
 
     Returns:
-        What has changed and is allowed to, for people.
+        Human-readable notes on permitted changes.
 
     Raises:
         BadWeightsError: It belongs to another network, data set, or set of options; the message says which.
@@ -234,12 +234,12 @@ def check_same_run(
 
 
 def restore_state(path: str | Path, state: TrainingState, trainer: Trainer) -> EpochResult | None:
-    """Takes a trainer to where the state was captured.
+    """Restores a trainer to the point where the state was captured.
 
     Args:
         path: The state's file, for messages.
         state: The state.
-        trainer: A trainer that has not begun; changed in place.
+        trainer: A trainer that has not started; changed in place.
 
     Returns:
         The best epoch so far.
@@ -271,7 +271,7 @@ def restore_state(path: str | Path, state: TrainingState, trainer: Trainer) -> E
 
 
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:
-    """All tensors that change during the run, by name: the very tensors, not copies."""
+    """All tensors that change during the run, by name; not copies."""
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in trainer.average.state_dict().items()}
     for index, parameter in enumerate(_optimised(trainer)):
@@ -282,7 +282,7 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _make_room(trainer: Trainer, stored: Mapping[str, Tensor]) -> None:
-    """Gives the optimiser the tensors that it makes with its first step: like their parameters, or single numbers."""
+    """Allocates the tensors that the optimiser creates at its first step: shaped like their parameters, or scalars."""
     parameters = dict(enumerate(_optimised(trainer)))
     for name, tensor in stored.items():
         kind, _, rest = name.partition(".")
@@ -317,12 +317,12 @@ def _best(values: Mapping[str, Any], confusion: Tensor) -> EpochResult:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a run writes.
+    """The output files of a run.
 
     Attributes:
         best: The weights of the best epoch.
-        log: A log of lines, or None.
-        tensorboard: A folder of curves, or None.
+        log: A text log, or None.
+        tensorboard: A folder for TensorBoard, or None.
     """
 
     best: Path
@@ -344,12 +344,12 @@ PACKAGES = ("torch", "kornia", "numpy", "pillow")
 
 
 def training_record(network: TrainedNetwork, data: Mapping[str, Any], device: str) -> dict[str, Any]:
-    """What does not change during the run: options, data, versions. No times, so that equal runs give equal files.
+    """What is constant during the run: options, data, versions. No times, so that equal runs produce equal files.
 
     Args:
-        network: What is trained.
-        data: What is known of the images.
-        device: Where it runs.
+        network: The trained network.
+        data: Facts about the images.
+        device: The device it runs on.
     """
     return {
         "options": network.options.to_record(),
@@ -367,7 +367,7 @@ def training_record(network: TrainedNetwork, data: Mapping[str, Any], device: st
 
 
 def epoch_record(result: EpochResult) -> dict[str, Any]:
-    """What the checkpoint says about the epoch whose weights it holds."""
+    """The checkpoint's record of the epoch whose weights it holds."""
     accuracy, agreement = result.validation.accuracy, result.validation.agreement
     values = {
         "top1_percent": accuracy.percent,

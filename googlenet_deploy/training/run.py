@@ -42,18 +42,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The outcome.
+    """The outcome of a run.
 
     Attributes:
         data: The data set.
-        options: The options, with everything that was chosen.
-        best: The epoch whose weights were saved as the best; None where none ended.
+        options: The options, with all chosen values filled in.
+        best: The epoch whose weights were saved as the best; None if no epoch was completed.
         record: The training record that was saved with it.
         skipped: Images that could not be used.
-        stopped: Where the run was asked to stop: what it left, in words; else empty.
-        baseline: What an imitating network did before it was trained, and the network that it imitates.
-        is_first: Whether this process is the one that speaks.
-        history: What the log says of each epoch, those before a --resume included.
+        stopped: If the run was asked to stop, a description of what it left; otherwise empty.
+        baseline: Validation before training, and of the imitated network, if one is imitated.
+        is_first: Whether this process is the one that prints.
+        history: The log's record of each epoch, including those before a --resume.
     """
 
     data: TrainingData
@@ -68,7 +68,7 @@ class TrainingResult:
 
 
 def is_complete(outputs: Outputs) -> bool:
-    """Whether a run has written its result and left no state, as a run that came to its end does."""
+    """Whether a run has written its result and left no state, as a completed run does."""
     return outputs.best.exists() and not outputs.state.exists()
 
 
@@ -84,22 +84,22 @@ def train(
 ) -> TrainingResult:
     """Trains on images.
 
-    After each epoch that is at least as accurate on the validation images as all before, the output is replaced,
+    After each epoch that is at least as accurate on the validation images as all earlier ones, the output is replaced
     atomically. A training state is saved every `save_every` steps, after each epoch, and when SIGTERM or Ctrl-C ask the
     run to stop.
 
     Args:
         places: The data set.
-        outputs: Where files go.
-        options: Everything else.
-        make_task: Builds what is trained, and says how it is written.
-        resume: Go on from the training state where there is one.
-        say: Receives lines for people.
+        outputs: The output files.
+        options: All other options.
+        make_task: Builds the network to train and its writer.
+        resume: Resume from the training state if there is one.
+        say: Receives progress messages.
         quiet: Show no progress.
 
     Raises:
         InputError: The data set or the state cannot be used.
-        GoogLeNetDeployError: The loss is not a finite number any more, options contradict each other, or another
+        GoogLeNetDeployError: The loss is no longer a finite number, options contradict each other, or another
             process of the run has died.
         OutputError: A file cannot be written.
         KeyboardInterrupt: Ctrl-C; the state is saved.
@@ -175,22 +175,22 @@ class TrainingRun(RunControl):
     """Runs a trainer to its end, or until it is asked to stop.
 
     Args:
-        task: What is trained and how it is written.
+        task: What is trained and how it is saved.
         trainer: The trainer.
-        record: The training record, without what belongs to an epoch.
+        record: The training record, without the values of an epoch.
         classes: The data set's classes.
-        outputs: Where files go.
+        outputs: The output files.
         log: The logs.
-        stop: Signals that ask for a stop.
-        say: Receives lines for people.
+        stop: Signals that request a stop.
+        say: Receives progress messages.
 
     Attributes:
-        best: The best epoch so far; None before the first.
-        last: The epoch that ended last.
-        best_record: The record that was saved with the best.
-        baseline: What an imitating network does before it is trained, and the network that it imitates; None where
-            nothing is imitated, or the run went on from a state.
-        history: What the log says of each epoch so far.
+        best: The best epoch so far; None before the first one.
+        last: The last completed epoch.
+        best_record: The record saved with the best epoch.
+        baseline: Validation before training, and of the imitated network; None if nothing is imitated or the run was
+            resumed.
+        history: The log's record of each epoch so far.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class TrainingRun(RunControl):
         self._saved, self._told = "", 0
 
     def resume(self) -> None:
-        """Goes on where the state was saved.
+        """Resumes from the saved state.
 
         Raises:
             BadWeightsError: The state is damaged or belongs to another run.
@@ -235,7 +235,7 @@ class TrainingRun(RunControl):
             self.log.begin(int(state.values["log"]), self.trainer.epoch)
 
     def measure_baseline(self) -> None:
-        """Measures what there is before the first step, where a network imitates another."""
+        """Evaluates both networks before the first step, if one imitates the other."""
         reference = self.task.reference
         if reference is None:
             return
@@ -253,12 +253,12 @@ class TrainingRun(RunControl):
 
         Raises:
             Stopped: The run was asked to stop; its state is saved.
-            GoogLeNetDeployError: It failed; what was saved last is still there.
+            GoogLeNetDeployError: It failed; what was saved last is kept.
         """
         start, begun = time.perf_counter(), self.trainer.epoch - 1 + self.trainer.step / self.trainer.steps
         try:
             for result in self.trainer.epochs(self):
-                # A run that was stopped while it measured an epoch has no step of it left.
+                # A run that was stopped during validation has no step of the epoch left.
                 done = max(result.epoch - begun, 1 / self.trainer.steps)
                 left = (time.perf_counter() - start) / done * (self.trainer.options.epochs - result.epoch)
                 self._after_epoch(result, left)
@@ -278,7 +278,7 @@ class TrainingRun(RunControl):
             self.outputs.state.unlink(missing_ok=True)
 
     def state_in_words(self) -> str:
-        """What an interrupted run leaves."""
+        """A description of what an interrupted run leaves."""
         parts = []
         if self.best is not None:
             parts.append(f"{self.outputs.best} holds epoch {self.best.epoch}: {percent(self.best)} in validation")
@@ -291,8 +291,8 @@ class TrainingRun(RunControl):
         return self.stop.requested()
 
     def while_measuring(self) -> None:
-        """Stops in the middle of a validation where this process is alone."""
-        # Several processes cannot tell each other in the middle of a validation; they stop after the next step.
+        """Stops in the middle of a validation if this is the only process."""
+        # Several processes cannot notify each other in the middle of a validation; they stop after the next step.
         if self.stop.requested() and self.trainer.processes.count == 1:
             self.after_step(stop=True)
 
@@ -319,7 +319,7 @@ class TrainingRun(RunControl):
             self._save()
 
     def _after_epoch(self, result: EpochResult, left: float) -> None:
-        # Of equally good epochs the later one: its learning rate is lower and its average longer.
+        # Of equally good epochs the later one wins: its learning rate is lower and its average longer.
         score = self.task.score_of
         is_best = result.epoch >= self.task.first_epoch and (
             self.best is None or score(result.validation) >= score(self.best.validation)

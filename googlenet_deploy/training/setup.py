@@ -1,4 +1,4 @@
-"""Everything that stands before the first step: the data set is found, the network built, the trainer put together."""
+"""Everything before the first step: finds the data set, builds the network and puts the trainer together."""
 
 from __future__ import annotations
 
@@ -64,13 +64,14 @@ CLASSES = "classes.txt"
 
 @dataclass(frozen=True)
 class DataPlaces:
-    """Where a data set lies.
+    """The location of a data set.
 
     Attributes:
         data: A folder of images per class, a CSV file, or WebDataset shards.
-        validation: Images to measure with, of the same kind; None takes what `data` holds for that, or a share of it.
-        images: The folder that a CSV's file names are relative to; None for the CSV's own.
-        class_names: A file with the names of the classes in the shards; None for classes.txt beside them.
+        validation: Validation images, of the same kind; None uses those that `data` contains, or holds out a share of
+            it.
+        images: The folder that a CSV's file names are relative to; None for the CSV file's own folder.
+        class_names: A file with the names of the classes in the shards; None for the classes.txt next to them.
     """
 
     data: str
@@ -81,14 +82,14 @@ class DataPlaces:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can begin.
+    """A run that is ready to start.
 
     Attributes:
-        task: What is trained, and on what.
+        task: What is trained, and on which data.
         trainer: The trainer.
         record: The training record.
         skipped: Images that cannot be used.
-        notes: What was decided, for people.
+        notes: Human-readable notes on the choices made.
     """
 
     task: Task
@@ -112,7 +113,7 @@ def read_data(places: DataPlaces, options: TrainingOptions) -> TrainingData:
         return _shards(places)
     share, seed = options.validation_share, options.seed
     if places.data.lower().endswith(".csv"):
-        # A model that is there already may know classes that no image shows.
+        # An existing model may know classes without any images.
         every_class = options.qat is None
         return read_table(
             places.data,
@@ -133,7 +134,7 @@ def prepare(
     Args:
         places: The data set.
         options: The run's options.
-        make_task: Builds what is trained.
+        make_task: Builds the task.
         processes: The processes of the run.
         quiet: Show no progress.
 
@@ -161,7 +162,7 @@ def prepare(
 
 
 def skipped_lines(skipped: tuple[Skipped, ...]) -> list[str]:
-    """Which images cannot be used, and how many."""
+    """Lists which images cannot be used, and how many."""
     lines = [f"skipped: {item.name}: {item.reason}" for item in skipped[:SHOWN]]
     if len(skipped) > SHOWN:
         lines.append(f"skipped: ... and {len(skipped) - SHOWN} more")
@@ -212,15 +213,15 @@ def _summary(network: TrainedNetwork, supply: Supply, processes: Processes) -> l
 
 @dataclass(frozen=True)
 class Supply:
-    """Images to learn from and to measure with.
+    """Training and validation images.
 
     Attributes:
         feed: Training batches.
-        evaluate: Measures a network on the validation images.
-        used: What the training record says of the images.
-        skipped: Images that cannot be used, as far as that is known ahead.
-        notes: What was decided, for people.
-        are_features: The feed gives what a frozen trunk makes of images.
+        evaluate: Evaluates a network on the validation images.
+        used: The training record's entry on the images.
+        skipped: Images that cannot be used, as far as known in advance.
+        notes: Human-readable notes on the choices made.
+        are_features: Whether the feed returns features of a frozen trunk instead of images.
     """
 
     feed: Feed
@@ -310,7 +311,7 @@ def _read_images(task: Task, workers: Workers, processes: Processes, quiet: bool
     budget = options.cache_megabytes * 1_000_000
     spec = task.network.preprocessing
     store_of = partial(ImageStore, spec=spec, workers=workers, processes=processes, quiet=quiet)
-    # The smaller part first, so that it is in memory as a whole.
+    # The smaller part first, so that all of it is in memory.
     validation = store_of(data.validation, form=centre, budget=budget, label="read validation images")
     rest = budget - validation.memory
     train = store_of(data.train, form=kept_form(options), budget=rest, label="read training images")
@@ -333,7 +334,7 @@ def _require_images(task: Task, store: ImageStore, part: str) -> None:
 
 
 def steps_of(options: TrainingOptions, images: int) -> int:
-    """Steps of a whole run."""
+    """Number of steps of a whole run."""
     return options.epochs * max(1, images // options.batch_size)
 
 
@@ -347,14 +348,14 @@ class Task:
 
     Attributes:
         network: What is trained.
-        data: The data set, with the classes that the network has.
+        data: The data set, with the network's classes.
         write: Writes the result.
-        criterion: The loss; that of a classifier where None.
-        optimizer: Makes the optimiser; that of a classifier where None.
-        reference: The network that is imitated, and that results are compared with; None where there is none.
-        score: By what the best epoch is chosen; the number of right answers where None.
-        trainer: Makes the trainer, with the arguments of `Trainer`; that of a classifier where None.
-        first_epoch: The first epoch whose network is what was asked for, so that it may be the best.
+        criterion: The loss; None for that of a classifier.
+        optimizer: Makes the optimiser; None for that of a classifier.
+        reference: The network that is imitated and that results are compared with; None without one.
+        score: The criterion for the best epoch; None for the number of correct predictions.
+        trainer: Makes the trainer, with the arguments of `Trainer`; None for that of a classifier.
+        first_epoch: The first epoch that can be the best, its network being as requested.
     """
 
     network: TrainedNetwork
@@ -368,7 +369,7 @@ class Task:
     first_epoch: int = 1
 
     def score_of(self, validation: Validation) -> float:
-        """How good a validation's outcome is; the more the better."""
+        """The score of a validation; higher is better."""
         return self.score(validation) if self.score else float(validation.accuracy.successes)
 
 
@@ -399,7 +400,7 @@ def classifier_task(options: TrainingOptions, data: TrainingData) -> Task:
 def write_checkpoint(
     path: Path, model: GoogLeNet, record: dict[str, Any], network: TrainedNetwork, data: TrainingData
 ) -> None:
-    """Writes the weights of a model with what is known of its network and classes, and its training record."""
+    """Writes a model's weights with the metadata of its network and classes, and its training record."""
     checkpoint = Checkpoint(
         model=model,
         architecture=network.architecture,

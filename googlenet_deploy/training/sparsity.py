@@ -1,9 +1,9 @@
 """2:4 structured sparsity: two of every four weights along the input channels are zero, and stay so.
 
 The recipe is that of Mishra et al. 2021, "Accelerating Sparse Deep Neural Networks" (arXiv:2104.08378, section 4.1):
-of trained weights the two of largest magnitude in every four are kept, the others become zero, and training goes on
-with that mask for as many epochs as fine-tuning takes. The gradient of a masked weight is taken away, so that
-neither SGD nor Adam moves it from zero, and the average of the weights and INT8 codes have the same zeros.
+the two of largest magnitude in every four trained weights are kept, the others become zero, and training continues with
+that mask for as many epochs as fine-tuning takes. The gradient of a masked weight is zeroed, so that neither SGD nor
+Adam moves it from zero, and the averaged weights and INT8 codes have the same zeros.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ CLASSIFIER = "fc"
 
 
 class Masks:
-    """Which weights of a network may be other than zero.
+    """Which weights of a network may be non-zero.
 
     Args:
-        model: The network; `prune` gave it its zeros.
+        model: The network, already pruned by `prune`.
 
     Attributes:
-        tensors: By layer: true where the weight stays.
+        tensors: By layer: true where the weight is kept.
     """
 
     def __init__(self, model: nn.Module | None = None) -> None:
@@ -41,25 +41,25 @@ class Masks:
         self.tensors = {name: mask_of(weight) for name, weight in self._weights.items()}
 
     def mask_gradients(self) -> None:
-        """Takes away what would move a zero; called ahead of the optimiser's step."""
+        """Zeroes the gradients of masked weights; called before the optimiser's step."""
         for name, weight in self._weights.items():
             if weight.grad is not None:
                 weight.grad.masked_fill_(~self.tensors[name], 0.0)
 
 
 def choose_sparsity(options: TrainingOptions, model: nn.Module, *, trained: bool) -> tuple[str, tuple[str, ...]]:
-    """Settles whether a network is trained with the pattern, and prunes it where it is; weights that have it keep it.
+    """Decides whether a network is trained with the pattern, and prunes it if so; weights that have it keep it.
 
     Args:
-        options: What was asked for.
+        options: The run's options.
         model: The network, changed in place.
-        trained: Whether its weights mean anything yet.
+        trained: Whether its weights have been trained.
 
     Returns:
-        The pattern or "none", and what there is to tell.
+        The pattern or "none", and notes to report.
 
     Raises:
-        UsageError: The pattern was asked for and there is nothing to prune, or nothing that could recover.
+        UsageError: The pattern was requested and there is nothing to prune, or nothing that could recover.
     """
     has_it = follows(model)
     chosen = options.sparsity or (PATTERN if has_it and options.freeze == "none" else "none")
@@ -74,10 +74,10 @@ def choose_sparsity(options: TrainingOptions, model: nn.Module, *, trained: bool
 
 @torch.no_grad()
 def prune(model: nn.Module) -> str:
-    """Sets the smaller two of every four weights to zero, in place; says how much that was.
+    """Sets the smaller two of every four weights to zero, in place; returns a description of how much was pruned.
 
     Raises:
-        UsageError: No layer has input channels in fours.
+        UsageError: No layer has a multiple of 4 input channels.
     """
     pruned = list(prunable(model))
     if not pruned:
@@ -93,7 +93,7 @@ def prune(model: nn.Module) -> str:
 
 
 def mask_of(weight: Tensor) -> Tensor:
-    """True for the two of largest magnitude in every four along the input channels; of equal ones the first.
+    """True for the two of largest magnitude in every four along the input channels; ties go to the first.
 
     Args:
         weight: Float (outputs, inputs, ...), inputs a multiple of 4.
@@ -106,7 +106,7 @@ def mask_of(weight: Tensor) -> Tensor:
 
 
 def follows(model: nn.Module) -> bool:
-    """Whether a network has the pattern in every layer where it is possible, of which there is one at least.
+    """Whether a network has the pattern in every layer that allows it, and at least one does.
 
     The classifier does not count: it may be a fresh one.
     """
@@ -115,12 +115,12 @@ def follows(model: nn.Module) -> bool:
 
 
 def prunable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Layers whose input channels come in fours, with the weights that learn."""
+    """Layers whose number of input channels is a multiple of 4, with their trainable weights."""
     return ((name, weight) for name, weight in weights_of(model) if fits_pattern(weight.shape[1]))
 
 
 def weights_of(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Names and weights of the convolutions and linear layers that are exported; ahead of fake quantisation."""
+    """Names and weights of the exported convolutions and linear layers, before fake quantisation."""
     for name, module in model.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not name.startswith("aux"):
             if parametrize.is_parametrized(module, "weight"):

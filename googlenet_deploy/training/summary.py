@@ -1,4 +1,4 @@
-"""What there is to say at the end of a run: accuracy by class, and what is taken for what."""
+"""The summary at the end of a run: accuracy by class, and which classes are confused."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NAME_WIDTH, COLUMN_WIDTH = 28, 6
 
 
 def result_lines(best: EpochResult, names: Sequence[str], epochs: int) -> list[str]:
-    """A few lines for people; with few classes the whole confusion matrix, else what is wrong most."""
+    """A short human-readable summary; with few classes the whole confusion matrix, otherwise the commonest errors."""
     validation = best.validation
     lines = [f"  validation accuracy {validation.accuracy}, epoch {best.epoch} of {epochs}"]
     return lines + (_table(validation, names) if len(names) <= LARGEST_TABLE else _worst(validation, names))
 
 
 def comparison_line(best: EpochResult, baseline: tuple[Validation, Validation]) -> str:
-    """What quantisation-aware training has brought: FP32, INT8 as calibrated, and as trained."""
+    """The effect of quantisation-aware training: FP32, INT8 as calibrated, and INT8 as trained."""
     before, float32 = baseline
     words = [f"FP32 {float32.accuracy.percent:.2f} %"]
     for name, validation in (("INT8 as calibrated", before), ("trained", best.validation)):
@@ -35,7 +35,7 @@ def comparison_line(best: EpochResult, baseline: tuple[Validation, Validation]) 
 
 
 def result_values(best: EpochResult, names: Sequence[str]) -> dict[str, Any]:
-    """All of it, as JSON can hold it."""
+    """The whole summary, JSON-serialisable."""
     validation = best.validation
     return {
         "epoch": best.epoch,
@@ -49,7 +49,7 @@ def result_values(best: EpochResult, names: Sequence[str]) -> dict[str, Any]:
 
 
 def validation_values(validation: Validation) -> dict[str, Any]:
-    """Accuracy and, where a network is imitated, how near it is."""
+    """Accuracy and, if a network is imitated, the agreement with it."""
     near = validation.agreement
     compared = {} if near is None else {"agreement": near.equal / near.images, "logit_sqnr_db": near.sqnr}
     return {
@@ -62,7 +62,7 @@ def validation_values(validation: Validation) -> dict[str, Any]:
 
 
 def _table(validation: Validation, names: Sequence[str]) -> list[str]:
-    """A row per class; columns bear the classes' names where they are short, else the rows' numbers."""
+    """A row per class; columns are headed by the class names if these are short, otherwise by row numbers."""
     short = max(len(name) for name in names) <= COLUMN_WIDTH
     columns = list(names) if short else [str(number) for number in range(1, len(names) + 1)]
     labels = list(names) if short else [f"{number} {name}" for number, name in zip(columns, names, strict=True)]

@@ -1,4 +1,4 @@
-"""How well the network does on images that it does not learn from, prepared exactly as on the device."""
+"""Accuracy on validation images, prepared exactly as on the device."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """The outcome.
+    """The result of a validation.
 
     Attributes:
         loss: Mean cross-entropy, in nats.
         confusion: int64 (classes, classes): images by true class (row) and predicted class (column).
-        agreement: How near the scores are to those of the network that is imitated; None where none is.
+        agreement: Agreement of the scores with those of the imitated network; None without one.
     """
 
     loss: float
@@ -55,14 +55,15 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class Validator:
-    """Measures a network on centre crops.
+    """Evaluates a network on centre crops.
 
     Args:
-        images: Begins anew with this process's share of the images: uint8 (N, C, H, W) in RGB order, and labels (N,).
+        images: Called to iterate over this process's share of the images from the beginning: uint8 (N, C, H, W) in RGB
+            order, and labels (N,).
         spec: How images are prepared.
         num_classes: How many classes there are.
         processes: The processes of the run.
-        reference: A network to compare with; None compares with none.
+        reference: A network to compare with, or None.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Validator:
         self.processes, self.reference = processes, reference
 
     def __call__(self, model: nn.Module, between: Callable[[], None] = lambda: None) -> Validation:
-        """Runs `model`, in eval mode, over all images; `between` is called after each batch, and may end it."""
+        """Runs `model`, in eval mode, over all images; `between` is called after each batch and may abort."""
         return measure(model, self._batches(between), self.num_classes, self.processes, self.reference)
 
     def _batches(self, between: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -92,7 +93,7 @@ class Validator:
 def measure(
     model: nn.Module, batches: Batches, num_classes: int, processes: Processes, reference: nn.Module | None = None
 ) -> Validation:
-    """Loss and answers of `model`, in eval mode, over this process's batches of inputs and labels, and all others'."""
+    """Loss and predictions of `model`, in eval mode, over the batches of inputs and labels of all processes."""
     model.eval()
     agreement = Agreement()
     if reference is not None:
@@ -123,10 +124,10 @@ def agreement_numbers(agreement: Agreement) -> list[float]:
 
 
 def agreement_of(numbers: Sequence[float]) -> Agreement:
-    """What `agreement_numbers` took apart.
+    """The agreement that `agreement_numbers` turned into numbers.
 
     Raises:
-        ValueError: There are not as many numbers as it gives.
+        ValueError: The number of values is wrong.
     """
     images, equal, divergence, signal, noise, *moments = numbers
     if len(moments) != len(Agreement().moments):

@@ -13,7 +13,7 @@ LIGHT_DEGREES, LIGHT_SHIFT, LIGHT_SCALE = 8.0, 0.06, 0.1
 
 
 class Affine(nn.Module):
-    """Small random rotations, shifts and changes of scale; what comes in from outside repeats the border."""
+    """Small random rotations, shifts and changes of scale; areas from outside the image repeat its border."""
 
     def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
         """float32 (N, C, H, W) in 0..1 to the same."""

@@ -54,7 +54,7 @@ INTERPOLATIONS = (
 
 
 def kept_form(options: TrainingOptions) -> Form:
-    """What is kept of each training image: `whole` for random crops, else `centre`."""
+    """The form in which training images are kept: `whole` for random crops, otherwise `centre`."""
     return whole if AUGMENTATIONS[options.augmentation].random_crops else centre
 
 
@@ -83,7 +83,7 @@ def random_box(
 ) -> tuple[float, float, float, float]:
     """A crop of random area, aspect ratio and place: (left, top, right, bottom) in pixels.
 
-    Where no attempt fits, which only very long images bring about, it is the largest centred square.
+    If no attempt fits, which only happens with very elongated images, it is the largest centred square.
     """
     for _ in range(CROP_ATTEMPTS):
         area = width * height * generator.uniform(min_area, 1.0)
@@ -103,7 +103,7 @@ class BatchTransform(nn.Module):
     Args:
         spec: How images are prepared.
         augmentation: One of `options.AUGMENTATIONS`.
-        channels_last: Give inputs in NHWC memory order.
+        channels_last: Return inputs in NHWC memory order.
     """
 
     scale: Tensor
@@ -124,7 +124,7 @@ class BatchTransform(nn.Module):
     def forward(self, batch: Tensor, numbers: Tensor) -> Tensor:
         """uint8 (N, C, H, W) in RGB order to float32 (N, C, H, W) in the specification's order.
 
-        `numbers`, float32 (N, `RANDOM_NUMBERS`), are uniform in 0..1 and lie on the CPU.
+        `numbers`, float32 (N, `RANDOM_NUMBERS`), are uniform in 0..1 and on the CPU.
         """
         x = batch.float() / 255.0
         if self.augment is not None:

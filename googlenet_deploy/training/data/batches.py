@@ -1,6 +1,6 @@
-"""Batches in an order, and with random numbers, that depend on seed, epoch and position alone.
+"""Batches whose order and random numbers depend on seed, epoch and position alone.
 
-So neither who makes it nor what ran before changes a batch, and a run can go on from any step.
+So a batch depends neither on the worker that makes it nor on earlier batches, and a run can resume from any step.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ORDER, SAMPLE, STEP = 1, 2, 3
 
 
 class Rows(NamedTuple):
-    """Where images stand within a step: from `start` to `stop` of the `total` that all processes take together."""
+    """The position of images within a step: from `start` to `stop` of the `total` of all processes."""
 
     start: int
     stop: int
@@ -58,11 +58,11 @@ class TrainingBatch(NamedTuple):
     """Images of one step, or of a part of it.
 
     Attributes:
-        pixels: uint8 (N, C, H, W) in RGB order; or what a frozen trunk makes of images, float32 (N, C).
+        pixels: uint8 (N, C, H, W) in RGB order; or features of a frozen trunk, float32 (N, C).
         labels: int64 class indices (N,).
         numbers: float32 (N, `RANDOM_NUMBERS`), uniform in 0..1: what augmentation does to each image.
-        shares: float32 (N,), 1 for an image that mixup leaves alone, else its share of the mixture.
-        rows: Where these images stand within the step.
+        shares: float32 (N,), 1 for an image without mixup, otherwise its share of the mixture.
+        rows: The position of these images within the step.
     """
 
     pixels: Tensor
@@ -92,7 +92,7 @@ class Sampled(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What one image of a batch is made of.
+    """What the workers need to make one image of a batch.
 
     It holds the sample itself: a forked process that looked it up would copy the memory of the list, bit by bit, since
     Python counts references in the objects.
@@ -104,7 +104,7 @@ class Place(NamedTuple):
 
 
 class Feed(Protocol):
-    """Where training batches come from."""
+    """A source of training batches."""
 
     @property
     def images(self) -> int:
@@ -118,7 +118,7 @@ class Feed(Protocol):
 
     @property
     def skipped(self) -> Sequence[Skipped]:
-        """Images that turned out to be unusable while training."""
+        """Images found to be unusable during training."""
         ...
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
@@ -126,24 +126,24 @@ class Feed(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends whoever reads images, until batches are asked for again."""
+        """Stops the workers that read images, until batches are requested again."""
         ...
 
 
 def steps_per_epoch(feed: Feed) -> int:
-    """Only full batches: an epoch leaves out the remainder, which shuffling makes a different one each time."""
+    """Full batches only: an epoch omits the remainder, which differs each time because of shuffling."""
     return max(1, feed.images // feed.size)
 
 
 class BatchMaker(Generic[Item, Made]):
-    """Makes batches of items, each put together while the one before is used.
+    """Makes batches of items; each batch is assembled while the previous one is used.
 
     Args:
-        make: What is made of an item, by the workers.
-        samples: The samples that become a batch of what was made for it.
+        make: Called by the workers with each item.
+        samples: Selects a batch's samples from what the workers made.
         rows: This process's rows of a step.
         spec: How images are prepared.
-        workers: Who makes them.
+        workers: The workers that make them.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class BatchMaker(Generic[Item, Made]):
         return ahead(collate(self.samples(group), self.rows, pinned=self.pinned) for group in made)
 
     def close(self) -> None:
-        """Ends the workers, until batches are asked for again."""
+        """Stops the workers, until batches are requested again."""
         self.pool.close()
 
 
@@ -174,11 +174,11 @@ class ImageFeed:
     Attributes:
         store: The training images.
         options: The run's options.
-        size: Images of a step, over all processes; at most as many as there are.
-        workers: Who decodes and crops ahead.
+        size: Images per step, over all processes; at most the number of images.
+        workers: The workers that decode and crop ahead.
         rank: This process.
-        processes: How many share each step.
-        skipped: None: every image was decoded ahead.
+        processes: Number of processes that share each step.
+        skipped: Always empty: every image was decoded beforehand.
     """
 
     store: ImageStore
@@ -240,7 +240,7 @@ def sampled(
 
 
 def collate(samples: Sequence[Sampled], rows: Rows, *, pinned: bool = False) -> TrainingBatch:
-    """Copies samples into a batch, whose pixels lie in page-locked memory where `pinned`."""
+    """Copies samples into a batch, with its pixels in page-locked memory if `pinned`."""
     return TrainingBatch(
         stacked([sample.pixels for sample in samples], pinned=pinned),
         torch.tensor([sample.label for sample in samples], dtype=torch.int64),
@@ -251,10 +251,10 @@ def collate(samples: Sequence[Sampled], rows: Rows, *, pinned: bool = False) -> 
 
 
 def stacked(images: Sequence[NDArray[np.uint8]], *, pinned: bool = False) -> Tensor:
-    """uint8 (H, W, C) each as one tensor (N, C, H, W)."""
+    """Stacks arrays of uint8 (H, W, C) to one tensor (N, C, H, W)."""
     together = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=pinned)
     np.stack(images, out=together.numpy())
-    # (N, H, W, C) seen as (N, C, H, W) is what torch calls channels_last, so nothing is moved in memory.
+    # (N, H, W, C) viewed as (N, C, H, W) is torch's channels_last format, so nothing is moved in memory.
     return together.permute(0, 3, 1, 2)
 
 
@@ -263,7 +263,7 @@ def validation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images of a store in its order, as inference sees them: uint8 (N, C, H, W) in RGB order, and labels (N,).
 
-    Of several processes each takes every so-manyth image; the last batch may be smaller.
+    With N processes each takes every N-th image; the last batch may be smaller.
     """
     own = range(rank, len(store), processes)
     groups = (own[start : start + batch_size] for start in range(0, len(own), batch_size))

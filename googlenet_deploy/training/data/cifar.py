@@ -1,11 +1,10 @@
-"""CIFAR-10 and CIFAR-100 as their authors' archives have them, without unpacking them.
+"""CIFAR-10 and CIFAR-100, read from their authors' archives without unpacking them.
 
 Both versions are read, as ``.tar.gz``, ``.tar`` or the unpacked folder. The binary version (records of one label
-byte, two for CIFAR-100, and 3 x 32 x 32 pixels) needs no more than NumPy. The python version holds pickles, which are
-read by an unpickler that knows NumPy's arrays and Python's own containers and nothing else, so that no code in them
-runs.
+byte, two for CIFAR-100, and 3 x 32 x 32 pixels) needs only NumPy. The python version holds pickles, which are read by
+an unpickler that accepts only NumPy's arrays and Python's own containers, so that no code in them runs.
 
-https://www.cs.toronto.edu/~kriz/cifar.html describes both. The test images are those to measure with.
+https://www.cs.toronto.edu/~kriz/cifar.html describes both. The test images are used for validation.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ class _Version:
     """One of the four archives.
 
     Attributes:
-        title: What it is called.
-        train: Files of images to learn from.
-        test: The file of images to measure with.
+        title: Its name.
+        train: Files of training images.
+        test: The file of test images.
         names: The file of class names.
-        label_bytes: Of a binary record; 0 for pickles.
-        label_key: Of a pickle's labels.
-        names_key: Of a pickle's class names.
+        label_bytes: Label bytes per binary record; 0 for pickles.
+        label_key: Key of a pickle's labels.
+        names_key: Key of a pickle's class names.
     """
 
     title: str
@@ -68,10 +67,10 @@ VERSIONS = (
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image in memory, which reads like a file of the Netpbm format.
+    """An image in memory that can be read like a Netpbm file.
 
     Attributes:
-        name: What messages call it.
+        name: Its name in messages.
         pixels: uint8 (3, 32, 32): planes of red, green and blue.
     """
 
@@ -79,7 +78,7 @@ class StoredImage:
     pixels: NDArray[np.uint8]
 
     def read_bytes(self) -> bytes:
-        """A PPM file of the image."""
+        """The image as a PPM file."""
         header = f"P6 {SIDE} {SIDE} 255\n".encode("ascii")
         return header + np.ascontiguousarray(self.pixels.transpose(1, 2, 0)).tobytes()
 
@@ -89,7 +88,7 @@ class StoredImage:
 
 
 def is_cifar(place: str) -> bool:
-    """Whether a place is one of the archives, or a folder that one was unpacked to."""
+    """Whether a path is one of the archives, or a folder to which one was unpacked."""
     path = Path(place)
     if path.is_dir():
         return any((path / version.names).is_file() and (path / version.test).is_file() for version in VERSIONS)
@@ -101,7 +100,7 @@ def read_cifar(place: str) -> TrainingData:
     """Reads a data set.
 
     Args:
-        place: The archive, or the folder that it was unpacked to.
+        place: The archive, or the folder to which it was unpacked.
 
     Raises:
         InputError: It cannot be read, is cut short, lacks files, or holds anything but images and labels.
@@ -133,7 +132,7 @@ def _folder(path: Path) -> dict[str, bytes]:
 
 
 def _archive(path: Path) -> dict[str, bytes]:
-    """The content of the archive's files of known names; nothing is written anywhere."""
+    """The content of the archive's files with known names; nothing is written to disk."""
     names = {name for version in VERSIONS for name in (version.names, version.test, *version.train)}
     found: dict[str, bytes] = {}
     try:
@@ -221,13 +220,13 @@ def _texts(values: object) -> list[str]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Knows NumPy's arrays, and beyond Python's containers nothing."""
+    """Accepts NumPy's arrays and Python's containers, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - what the pickle asks for
-        """What a pickle may name.
+        """Returns a class that a pickle may refer to.
 
         Raises:
-            UnpicklingError: It names anything else.
+            UnpicklingError: The pickle refers to anything else.
         """
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return _empty_array
@@ -259,13 +258,13 @@ def _unpickled(path: Path, file: str, content: bytes) -> dict[str, Any]:
     """A pickled dictionary with text for keys.
 
     Raises:
-        InputError: It is damaged, or names anything but arrays.
+        InputError: It is damaged, or refers to anything but arrays.
     """
     try:
         values = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
     except pickle.UnpicklingError as error:
         raise InputError(path, f"its {file} is refused: {error}") from error
-    except Exception as error:  # an unpickler raises whatever damaged bytes lead it to
+    except Exception as error:  # on damaged bytes an unpickler may raise anything
         raise InputError(path, f"its {file} is damaged or cut short: {error}", REMEDY) from error
     if not isinstance(values, dict):
         raise InputError(path, f"its {file} is not a dictionary", REMEDY)

@@ -1,7 +1,7 @@
 """Data sets listed in a CSV file of rows ``filename,label`` or ``filename,label,split``.
 
-File names are relative to the CSV's own folder, or to the one given with it. Where a label column holds nothing but
-whole numbers, classes are in numerical order, else in alphabetical order. ``split`` is "train" or "val"; without that
+File names are relative to the CSV's own folder, or to a folder given separately. If the label column holds only whole
+numbers, classes are in numerical order, otherwise in alphabetical order. ``split`` is "train" or "val"; without that
 column a seeded share of each class is held out.
 """
 
@@ -32,7 +32,7 @@ COLUMNS = "rows are filename,label or filename,label,split"
 
 
 class TableRow(NamedTuple):
-    """One line of the file; `split` is "train", "val", or empty where there is no such column."""
+    """One line of the file; `split` is "train", "val", or empty without such a column."""
 
     name: str
     label: str
@@ -52,11 +52,11 @@ def read_table(
 
     Args:
         table: The file.
-        validation: Another such file to measure with; None takes the rows marked "val", or a share.
-        images: The folder that file names are relative to; None for the file's own.
-        validation_share: Share of each class that is held out where no rows are marked.
-        seed: Of that split.
-        every_class: Whether each class must have images to learn from and to measure with.
+        validation: Another such file, for validation; None uses the rows marked "val", or holds out a share.
+        images: The folder that file names are relative to; None for the file's own folder.
+        validation_share: Share of each class that is held out if no rows are marked.
+        seed: Seed of that split.
+        every_class: Whether each class must have training and validation images.
 
     Raises:
         InputError: A file is missing, damaged, or there are too few classes or images.
@@ -83,10 +83,10 @@ def read_table(
 
 
 def read_rows(path: Path) -> list[TableRow]:
-    """The rows of a file, without its heading.
+    """The rows of a file, without its header.
 
     Raises:
-        InputError: It cannot be read, is no CSV file of text, or a row is short or marked with an unknown split.
+        InputError: It cannot be read, is not a CSV text file, or a row is short or marked with an unknown split.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:

@@ -24,19 +24,19 @@ WORDNET_ID = re.compile(r"n\d{8}")
 
 
 class ImageFile(Protocol):
-    """What images are read from: a `Path`, or an image of an archive that is in memory."""
+    """A source of an image: a `Path`, or an image of an archive held in memory."""
 
     def read_bytes(self) -> bytes:
         """The encoded image."""
         ...
 
     def __str__(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         ...
 
 
 class Sample(NamedTuple):
-    """One image: where it lies, the index of its class, and its name within the data set."""
+    """One image: its location, the index of its class, and its name within the data set."""
 
     path: ImageFile
     label: int
@@ -48,14 +48,14 @@ class TrainingData:
     """A data set.
 
     Attributes:
-        root: The folder or file that it was read from.
-        classes: Names of the classes as the data set has them, in the order of the logits.
-        train: Images to learn from, sorted by name within each class; none where they are streamed.
-        validation: Images to measure with, likewise.
-        notes: What was left out or decided, for people.
+        root: The folder or file it was read from.
+        classes: Names of the classes as in the data set, in the order of the logits.
+        train: Training images, sorted by name within each class; empty if they are streamed.
+        validation: Validation images, likewise.
+        notes: Human-readable notes on omissions and choices.
         every_class: Whether each class must have images.
-        shards: Shards to learn from; then `train` and `validation` are empty.
-        validation_shards: Shards to measure with.
+        shards: Training shards; with these, `train` and `validation` are empty.
+        validation_shards: Validation shards.
     """
 
     root: Path
@@ -69,7 +69,7 @@ class TrainingData:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """For people: where every class is named by its WordNet id, ImageNet's name for it."""
+        """Human-readable names: ImageNet's, if every class is named by its WordNet id."""
         if not self.class_ids:
             return self.classes
         names = {entry.wordnet_id: entry.name for entry in imagenet_classes()}
@@ -77,7 +77,7 @@ class TrainingData:
 
     @property
     def class_ids(self) -> tuple[str, ...]:
-        """The WordNet ids where every class is named by one; else empty."""
+        """The WordNet ids if every class is named by one; otherwise empty."""
         return self.classes if all(WORDNET_ID.fullmatch(name) for name in self.classes) else ()
 
 
@@ -90,12 +90,12 @@ def hold_out(
     *,
     every_class: bool = True,
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Splits images into those to learn from and those to measure with: a share of each class, at least one image.
+    """Splits images into training and validation images: a share of each class, at least one image.
 
-    Where not every class must have images, it is a share of all images, whatever their classes.
+    If a class may have no images, a share of all images is held out, regardless of class.
 
     Raises:
-        InputError: A class has a single image, and each must have some in both parts.
+        InputError: A class has a single image, and each class must have images in both parts.
     """
     parts = {name: [sample for sample in samples if sample.label == label] for label, name in enumerate(classes)}
     if not every_class:
@@ -125,7 +125,7 @@ def data_hash(samples: Iterable[tuple[str, str]]) -> str:
 
 
 def require_every_class(root: Path, classes: Sequence[str], samples: Iterable[Sample], part: str) -> None:
-    """Checks that each class has an image left.
+    """Checks that each class has at least one image left.
 
     Raises:
         InputError: A class has none; the message names it.
@@ -140,7 +140,7 @@ def require_every_class(root: Path, classes: Sequence[str], samples: Iterable[Sa
 
 
 def require_two(root: Path, classes: Sequence[str], what: str) -> None:
-    """Checks that there is something to tell apart.
+    """Checks that there are at least two classes.
 
     Raises:
         InputError: There are fewer than two classes.
@@ -151,7 +151,7 @@ def require_two(root: Path, classes: Sequence[str], what: str) -> None:
 
 
 def same_classes(place: Path, train: Sequence[str], validation: Sequence[str]) -> None:
-    """Checks that the validation images are of the classes that are learned.
+    """Checks that the validation images have the same classes as the training images.
 
     Raises:
         InputError: A class is missing or extra; the message names it.
@@ -163,5 +163,5 @@ def same_classes(place: Path, train: Sequence[str], validation: Sequence[str]) -
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few of some names."""
+    """The first few names, for a message."""
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -37,9 +37,9 @@ def read_folders(
 
     Args:
         folder: The data set, in one of the two layouts.
-        validation: Another folder of the same classes to measure with; None takes val/ or a share of `folder`.
-        validation_share: Share of each class that is held out where there are no validation images.
-        seed: Of that split.
+        validation: Another folder of the same classes, for validation; None uses val/ or a share of `folder`.
+        validation_share: Share of each class that is held out if there are no validation images.
+        seed: Seed of that split.
 
     Raises:
         InputError: The folder is missing, has fewer than two classes, a class without images, a class of a single
@@ -73,8 +73,8 @@ def read_like(folder: Path, classes: Sequence[str], root: Path, notes: list[str]
     Args:
         folder: A folder of images per class.
         classes: The classes.
-        root: What the names of the images begin at.
-        notes: Receives what was left out.
+        root: The folder that the images' names are relative to.
+        notes: Receives notes on omitted files.
 
     Raises:
         InputError: The folder is missing, a class is, or one has no images.

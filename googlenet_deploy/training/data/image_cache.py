@@ -1,7 +1,7 @@
 """Decoded images: checked and hashed once, then kept in memory as far as a budget allows.
 
 An image is kept in the form from which samples are cut: the centre crop, exactly as the device will see it, or for
-random crops the whole image with its short side resized. Keeping it or decoding it anew gives equal samples.
+random crops the whole image with its short side resized. A kept image and one decoded again produce equal samples.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SHARE = 64
 
 
 def centre(image: Image.Image, spec: Preprocessing) -> Image.Image:
-    """The centre crop, pixel for pixel what inference sees."""
+    """The centre crop, identical to inference pixel for pixel."""
     return Image.fromarray(crop_pixels(image, spec).squeeze(2) if spec.channels == "L" else crop_pixels(image, spec))
 
 
@@ -50,8 +50,8 @@ class ImageStore:
     """The images of one part of a data set.
 
     Attributes:
-        samples: Those that can be used, in the order given.
-        skipped: The others.
+        samples: The usable images, in the order given.
+        skipped: The unusable images.
         hashes: SHA-256 of the content of each sample.
         memory: Bytes of pixels that are kept.
     """
@@ -68,16 +68,16 @@ class ImageStore:
         label: str = "read images",
         quiet: bool = False,
     ) -> None:
-        """Decodes every image once; several processes each decode their share and tell each other the outcome.
+        """Decodes every image once; several processes each decode their share and exchange the results.
 
         Args:
             samples: The images.
             spec: How they are prepared.
             form: What is kept of each: `centre` or `whole`.
             budget: Bytes of pixels that may be kept in memory.
-            workers: Who decodes.
+            workers: The workers that decode.
             processes: The processes of the run; None for this one alone.
-            label: What the progress calls it.
+            label: Its name in the progress display.
             quiet: Show no progress.
         """
         self.spec, self.form, self.budget = spec, form, budget
@@ -107,7 +107,7 @@ class ImageStore:
         """A sample's image in its kept form.
 
         Raises:
-            BadImageError: It can no longer be read, though it could when the run began.
+            BadImageError: It can no longer be read, although it could be when the run began.
         """
         kept = self._kept.get(sample.name)
         return self._decode(sample, _read(sample.path)) if kept is None else kept
@@ -130,7 +130,7 @@ class ImageStore:
         results: list[str | Skipped] = []
         shares = (samples[start : start + SHARE] for start in range(0, len(samples), SHARE))
         with progress(label, len(samples), quiet=quiet) as advance:
-            # What a thread decodes can be kept; once memory is full, forked processes check faster.
+            # Images decoded by threads can be kept; once memory is full, forked processes check faster.
             first = self._while_room(shares) if workers.forked else shares
             for part, by in ((first, workers.threads), (shares, workers)):
                 for checked in made_once(part, self._check, by, SHARE):
@@ -146,7 +146,7 @@ class ImageStore:
             yield share
 
     def _keep_others(self, workers: Workers) -> None:
-        """Fills the memory with what other processes of the run have checked: a forked process keeps nothing."""
+        """Fills the memory with images that other processes of the run have checked; forked processes keep none."""
         others = (index for index, sample in enumerate(self.samples) if sample.name not in self._kept)
         shares = iter(lambda: list(itertools.islice(others, SHARE)), [])
         for _ in made_once(self._while_room(shares), self.__getitem__, workers.threads, SHARE):
@@ -191,10 +191,10 @@ def _read(path: ImageFile) -> bytes:
 
 
 def decode(data: bytes, name: str, spec: Preprocessing) -> Image.Image:
-    """An encoded image in the specification's colours, of its own size.
+    """An encoded image in the specification's colour mode, at its own size.
 
     Raises:
-        BadImageError: It is damaged or no image.
+        BadImageError: It is damaged or not an image.
     """
     return load_image(data, name=name, mode="L" if spec.channels == "L" else "RGB")
 

@@ -1,6 +1,6 @@
 """Mixup: pairs of images and of their classes, mixed (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization").
 
-Neighbours in a batch are mixed with each other, which shuffling makes a random pair; so a pair never spans two
+Neighbours in a batch are mixed with each other; shuffling makes them random pairs, and a pair never spans two
 processes. The first of a pair draws its share from a beta distribution.
 """
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Targets(NamedTuple):
-    """What the network is to say.
+    """The targets of a batch.
 
     Attributes:
         labels: int64 class indices (N,).
-        partners: int64 classes of the images mixed in (N,); None where nothing is mixed.
+        partners: int64 classes of the images mixed in (N,); None without mixup.
         shares: float32 share of `labels` in each mixture (N,).
     """
 
@@ -47,11 +47,11 @@ def mix(inputs: Tensor, labels: Tensor, shares: Tensor) -> tuple[Tensor, Targets
 
 
 def cross_entropy(logits: Tensor, targets: Tensor | Targets, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy in nats; of a mixture, that of both classes by their shares.
+    """Mean cross-entropy in nats; for a mixture, the mean over both classes weighted by their shares.
 
     Args:
         logits: (N, classes).
-        targets: int64 (N,), or those of a mixture.
+        targets: int64 (N,), or the targets of a mixture.
         label_smoothing: Share of the target that is spread over all classes.
     """
     if not isinstance(targets, Targets):

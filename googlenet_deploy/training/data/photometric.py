@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Colour = Callable[[Tensor, Tensor], Tensor]
-    Order = tuple[tuple[Colour, ...], Tensor]  # changes, and the rows of the images that take them
+    Order = tuple[tuple[Colour, ...], Tensor]  # changes, and the rows of the images they apply to
 
 NATURAL_STRENGTH, PAPER_STRENGTH = 0.4, 0.5  # factors from 1 - strength to 1 + strength
-# Changes of colour by a factor per image; the last one is for coloured images alone.
+# Changes of colour by a factor per image; the last one is for colour images only.
 COLOURS: tuple[Colour, ...] = (
     adjust_brightness_accumulative,
     adjust_contrast_with_mean_subtraction,
@@ -86,7 +86,7 @@ class Photometric(nn.Module):
 
     @staticmethod
     def _orders(numbers: Tensor, x: Tensor) -> list[Order]:
-        """Found on the CPU: reading from a GPU which images take which order would wait for it."""
+        """Computed on the CPU: reading from a GPU which image uses which order would synchronise with it."""
         orders = list(itertools.permutations(COLOURS if x.shape[1] == 3 else COLOURS[:2]))
         chosen = (numbers * len(orders)).long().clamp(max=len(orders) - 1)
         counts = chosen.bincount(minlength=len(orders)).tolist()

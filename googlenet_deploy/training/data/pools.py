@@ -1,7 +1,7 @@
-"""Who makes samples ahead of the steps: threads, or forked processes beside a GPU.
+"""Workers that prepare samples ahead of the steps: threads, or forked processes when training on a GPU.
 
-Pillow lets go of the interpreter's lock while it decodes and resizes, so on a CPU threads serve as well as processes.
-Beside a GPU this process's own Python, which launches every kernel, would take turns with theirs; see `forked.py`.
+Pillow releases the interpreter's lock while it decodes and resizes, so on a CPU threads are as fast as processes. On a
+GPU this process's own Python code, which launches every kernel, would compete with theirs; see `process_pool.py`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ GROUPS_AHEAD = 3
 
 @dataclass(frozen=True)
 class Workers:
-    """Who reads, decodes and crops images.
+    """The workers that read, decode and crop images.
 
     Attributes:
-        count: How many.
-        forked: Processes; else threads.
-        pinned: What they make is gathered in page-locked memory, from which a GPU copies while it computes.
+        count: Number of workers.
+        forked: Whether they are processes, rather than threads.
+        pinned: Whether results are gathered in page-locked memory, from which a GPU copies while it computes.
     """
 
     count: int
@@ -48,18 +48,18 @@ class Workers:
 
     @property
     def threads(self) -> Workers:
-        """As many threads of this process."""
+        """The same number of workers, as threads of this process."""
         return replace(self, forked=False)
 
 
 def choose_workers(options: TrainingOptions, processes: Processes) -> Workers:
-    """The workers that `--workers` and `--worker-type` ask for.
+    """The workers requested by `--workers` and `--worker-type`.
 
-    Where they leave it open, there is one for each core, shared with the run's other processes on this machine, at
-    most `MAX_WORKERS`; beside a GPU they are processes.
+    By default the cores are divided among the run's processes on this machine, with one worker per core and at most
+    `MAX_WORKERS`; on a GPU the workers are processes.
 
     Raises:
-        UsageError: Processes are asked for, and this system cannot fork.
+        UsageError: Processes are requested, and this system cannot fork.
     """
     on_gpu, can_fork = processes.device.type == "cuda", sys.platform == "linux"
     if options.worker_type == "processes" and not can_fork:
@@ -70,29 +70,29 @@ def choose_workers(options: TrainingOptions, processes: Processes) -> Workers:
 
 
 class Pool(Protocol[Item_contra, Made]):
-    """Makes something of items, ahead of the one who wants it."""
+    """Processes items ahead of their consumer."""
 
     def made(self, groups: Iterable[Sequence[Item_contra]]) -> Iterator[list[Made]]:
-        """Makes something of each item, some groups ahead, and gives the groups in order.
+        """Processes each item, some groups ahead, and yields the groups in order.
 
-        Arrays are valid until the next group is asked for.
+        Arrays are valid until the next group is requested.
 
         Raises:
-            GoogLeNetDeployError: A process has died; and whatever is raised where an item is made into something.
+            GoogLeNetDeployError: A process has died; exceptions raised while processing an item are passed on as well.
         """
         ...
 
     def close(self) -> None:
-        """Ends whoever makes them; the next call of `made` starts anew."""
+        """Stops the workers; the next call of `made` starts new ones."""
         ...
 
 
 class ThreadPool(Generic[Item, Made]):
-    """A `Pool` of threads, which live as long as somebody takes what they make.
+    """A `Pool` of threads, which live as long as their results are consumed.
 
     Args:
-        make: What is called with each item.
-        count: How many threads there are.
+        make: Called with each item.
+        count: Number of threads.
     """
 
     def __init__(self, make: Callable[[Item], Made], count: int) -> None:
@@ -109,17 +109,17 @@ class ThreadPool(Generic[Item, Made]):
                 yield made
 
     def close(self) -> None:
-        """Nothing is left to end."""
+        """Does nothing: no threads are left."""
 
 
 def pool_of(make: Callable[[Item], Made], workers: Workers, group: int, item_bytes: int = 0) -> Pool[Item, Made]:
     """A pool of such workers.
 
     Args:
-        make: What is called with each item.
-        workers: Who calls it.
-        group: Items of the largest group.
-        item_bytes: Bytes of the arrays in what is made of an item; more of them take a slower way between processes.
+        make: Called with each item.
+        workers: The workers that call it.
+        group: Number of items in the largest group.
+        item_bytes: Bytes of the arrays in an item's result; larger results use a slower channel between processes.
     """
     if workers.forked:
         return ForkedPool(make, workers.count, group, item_bytes)
@@ -129,13 +129,13 @@ def pool_of(make: Callable[[Item], Made], workers: Workers, group: int, item_byt
 def made_once(
     groups: Iterable[Sequence[Item]], make: Callable[[Item], Made], workers: Workers, group: int, item_bytes: int = 0
 ) -> Iterator[list[Made]]:
-    """What a pool makes that serves this once; see `pool_of` and `Pool.made`."""
+    """Results of a pool that is used only once; see `pool_of` and `Pool.made`."""
     with closing(pool_of(make, workers, group, item_bytes)) as pool:
         yield from pool.made(groups)
 
 
 def ahead(items: Iterator[Made]) -> Iterator[Made]:
-    """The same items, each made in a thread of its own while the one before is used."""
+    """The same items, each made in a background thread while the previous one is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
         asked = in_order(itertools.repeat(0), lambda _: executor.submit(next, items, None), result_of, 2, cancel_future)
         for _, item in asked:

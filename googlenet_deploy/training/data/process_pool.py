@@ -1,6 +1,6 @@
-"""Samples made by forked processes and handed over in shared memory, so that nobody waits for an interpreter's lock.
+"""Samples made by forked processes and passed in shared memory, so that no one waits for an interpreter's lock.
 
-A forked process sees what this one has in memory, decoded images included, without a copy. Arrays come back through an
+A forked process shares this one's memory, decoded images included, without a copy. Arrays come back through an
 anonymous shared mapping, whose size no container limits as it does /dev/shm's; everything else through a pipe.
 """
 
@@ -25,23 +25,23 @@ from googlenet_deploy.errors import GoogLeNetDeployError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    Running = list[tuple[Future["Handed"], int]]  # the chunks of a group, and where their arrays will lie
+    Running = list[tuple[Future["Handed"], int]]  # the chunks of a group, and where their arrays will be
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 CHUNK = 8  # items per message: each costs this process a fraction of a millisecond
-CHUNKS_PER_WORKER = 2  # one that it works on, one that waits
+CHUNKS_PER_WORKER = 2  # one in progress, one waiting
 ALIGNMENT = 64
-SPARE = 1024  # bytes per item for small arrays beside the large one
+SPARE = 1024  # bytes per item for small arrays besides the large one
 
 
 class Handed(NamedTuple):
-    """What a process hands over.
+    """The result that a process passes on.
 
     Attributes:
         data: The pickled objects, without their arrays.
-        lengths: Bytes of each array in shared memory, which lie behind each other, aligned.
+        lengths: Bytes of each array in shared memory; the arrays follow each other, aligned.
     """
 
     data: bytes
@@ -49,13 +49,13 @@ class Handed(NamedTuple):
 
 
 class ForkedPool(Generic[Item, Made]):
-    """Processes that make something of items. They are forked when they are first needed, and live until `close`.
+    """Worker processes. They are forked when first needed, and live until `close`.
 
     Args:
-        make: What is called with each item, as it is when the processes are forked. Items and results are pickled.
-        count: How many processes there are.
-        group: Items of the largest group.
-        item_bytes: Bytes of the arrays in what is made of an item; where there are more, they come through the pipe.
+        make: Called with each item, in its state at the time of the fork. Items and results are pickled.
+        count: Number of processes.
+        group: Number of items in the largest group.
+        item_bytes: Bytes of the arrays in an item's result; larger results come through the pipe.
     """
 
     def __init__(self, make: Callable[[Item], Made], count: int, group: int, item_bytes: int) -> None:
@@ -68,12 +68,12 @@ class ForkedPool(Generic[Item, Made]):
         self._children: list[multiprocessing.process.BaseProcess] = []
 
     def made(self, groups: Iterable[Sequence[Item]]) -> Iterator[list[Made]]:
-        """Makes something of each item, some groups ahead, and gives the groups in order.
+        """Processes each item, some groups ahead, and yields the groups in order.
 
-        Arrays are valid until the next group is asked for: then their memory is used again.
+        Arrays are valid until the next group is requested: then their memory is reused.
 
         Raises:
-            GoogLeNetDeployError: A process has died; and whatever `make` raises.
+            GoogLeNetDeployError: A process has died; exceptions of `make` are passed on as well.
         """
         places = itertools.cycle(range(self.groups_ahead + 1))
 
@@ -85,7 +85,7 @@ class ForkedPool(Generic[Item, Made]):
                 yield made
         except BrokenProcessPool as error:
             for child in self._children:
-                child.kill()  # the executor's own SIGTERM they ignore
+                child.kill()  # they ignore the executor's own SIGTERM
             self.close()
             raise GoogLeNetDeployError(
                 "a process that reads images has died",
@@ -93,7 +93,7 @@ class ForkedPool(Generic[Item, Made]):
             ) from error
 
     def close(self) -> None:
-        """Ends the processes; `made` would fork new ones."""
+        """Stops the processes; the next call of `made` forks new ones."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._pool = self._memory = None
@@ -119,9 +119,9 @@ class ForkedPool(Generic[Item, Made]):
         self._memory = mmap.mmap(-1, (self.groups_ahead + 1) * self.chunks * self.room)
         context = multiprocessing.get_context("fork")
         self._pool = ProcessPoolExecutor(self.count, context, _begin, (self.make, self._memory))
-        # A signal that comes before a process ignores it would end it; processes begin with what is blocked here.
+        # A signal that arrives before a process ignores it would kill it; processes inherit the signals blocked here.
         with blocked_signals(), warnings.catch_warnings():
-            # Python 3.12 warns of locks that other threads hold; `make` takes none but its own.
+            # Python 3.12 warns about locks held by other threads; `make` takes only its own.
             warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
             self._pool.submit(os.getpid)  # the first task forks all of them
         self._children = list(set(multiprocessing.active_children()) - before)
@@ -129,11 +129,11 @@ class ForkedPool(Generic[Item, Made]):
 
 
 def _end(running: Running) -> None:
-    """What has not begun never will, and what has still uses its memory."""
+    """Pending tasks will not start, but running ones still use its memory."""
     wait([future for future, _ in running if not future.cancel()])
 
 
-# What follows runs in the forked processes.
+# The code below runs in the forked processes.
 
 _task: tuple[Callable[[Any], Any], mmap.mmap] | None = None
 
@@ -141,8 +141,8 @@ _task: tuple[Callable[[Any], Any], mmap.mmap] | None = None
 def _begin(make: Callable[[Any], Any], memory: mmap.mmap) -> None:
     global _task  # noqa: PLW0603 - a process of a pool has no other place that its tasks could reach
     _task = make, memory
-    ignore_signals()  # the run finishes its step when it is asked to stop, and needs samples for that
-    gc.freeze()  # collecting what was there before would copy its memory
+    ignore_signals()  # when asked to stop, the run finishes its step and needs samples for that
+    gc.freeze()  # garbage-collecting objects from before the fork would copy their memory
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,9 +1,9 @@
 """Data sets larger than a disk: WebDataset shards, tar files of images and labels that are read as a stream.
 
 A shard holds ``KEY.jpg`` (or another image) and ``KEY.cls`` side by side; the label is a class index, or a class name.
-Shards lie in files or come from wherever webdataset reads: ``https://...``, ``pipe:COMMAND``. The order of the shards
-and a buffer of images are shuffled by seed and epoch, so a run that goes on sees what it would have seen. Several
-processes read different shards.
+Shards are files or anything else that webdataset reads: ``https://...``, ``pipe:COMMAND``. The order of the shards and
+a buffer of images are shuffled by seed and epoch, so a resumed run sees the same images as an uninterrupted one.
+Several processes read different shards.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ class Encoded(NamedTuple):
 
 
 def is_shards(place: str) -> bool:
-    """Whether a place names shards: tar files, remote ones, or a folder with ``train*.tar``."""
+    """Whether a location refers to shards: tar files, remote ones, or a folder with ``train*.tar``."""
     return place.startswith(REMOTE) or place.endswith(".tar") or any(Path(place).glob(TRAIN))
 
 
 def find_shards(place: str, pattern: str = TRAIN) -> tuple[str, ...]:
-    """The shards that a place names, in order.
+    """The shards at a location, in order.
 
     Args:
-        place: A tar file, a pattern with ``*`` or braces (``train-{000..099}.tar``), a remote place, or a folder.
-        pattern: Which tar files of a folder are meant.
+        place: A tar file, a pattern with ``*`` or braces (``train-{000..099}.tar``), a remote location, or a folder.
+        pattern: Pattern of the tar files in a folder.
 
     Raises:
         InputError: There are none, or a file is missing.
@@ -98,7 +98,7 @@ def find_shards(place: str, pattern: str = TRAIN) -> tuple[str, ...]:
 
 
 def count_images(shards: Sequence[str], processes: Processes) -> int:
-    """How many samples the shards hold; each process counts its share from the tar files' headers.
+    """Number of samples in the shards; each process counts its share from the tar files' headers.
 
     Raises:
         InputError: A shard is damaged.
@@ -112,7 +112,7 @@ def count_images(shards: Sequence[str], processes: Processes) -> int:
 
 
 def shards_hash(shards: Sequence[str]) -> str:
-    """SHA-256 over the shards' names and, of files, their sizes; reading all of them would take as long as an epoch."""
+    """SHA-256 over the shards' names and, for files, their sizes; reading them all would take as long as an epoch."""
     digest = hashlib.sha256()
     for name in shards:
         size = "" if name.startswith(REMOTE) else str(Path(name).stat().st_size)
@@ -126,14 +126,14 @@ class ShardFeed:
 
     Attributes:
         shards: All shards.
-        classes: Finds a label's class.
+        classes: Maps a label to its class.
         spec: How images are prepared.
         options: The run's options.
         images: Images of an epoch, over all processes.
         size: Images of a step, over all processes.
-        workers: Who decodes and crops ahead.
+        workers: The workers that decode and crop ahead.
         rank: This process.
-        processes: How many share each step; each reads shards of its own.
+        processes: Number of processes that share each step; each reads its own shards.
         skipped: Images that could not be used, each once.
     """
 
@@ -149,15 +149,15 @@ class ShardFeed:
     skipped: list[Skipped] = field(default_factory=list)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[TrainingBatch]:
-        """See `Feed`. The place of an image that cannot be used is taken by another one of its batch.
+        """See `Feed`. An image that cannot be used is replaced by another one of its batch.
 
         Raises:
-            InputError: A shard is damaged or missing, or not one image of a batch can be used.
+            InputError: A shard is damaged or missing, or no image of a batch can be used.
         """
         start, stop, _ = self._maker.rows
         count = stop - start
         steps = steps_per_epoch(self)
-        # Places are counted, not images, so what was done before is skipped without decoding it.
+        # Positions are counted, not images, so completed steps are skipped without decoding.
         stream = itertools.islice(self._stream(epoch), first * count, steps * count)
         groups = iter(lambda: [(epoch, encoded) for encoded in itertools.islice(stream, count)], [])
         yield from self._maker.batches(groups)
@@ -172,7 +172,7 @@ class ShardFeed:
         return BatchMaker(self._sample, self._filled, rows, self.spec, self.workers)
 
     def _sample(self, place: tuple[int, Encoded]) -> Sampled | Skipped:
-        """That of an epoch and an image."""
+        """The sample of an epoch and an image."""
         epoch, encoded = place
         generator = np.random.default_rng((self.options.seed, SAMPLE, epoch, _number(encoded.key)))
         try:
@@ -182,7 +182,7 @@ class ShardFeed:
         return sampled(image, encoded.label, self.spec, self.options, generator)
 
     def _stream(self, epoch: int) -> Iterator[Encoded]:
-        """This process's samples, from the beginning again when they come to an end."""
+        """This process's samples, starting again from the beginning when they run out."""
         for turn in itertools.count():
             order = np.random.default_rng((self.options.seed, ORDER, epoch, turn)).permutation(len(self.shards))
             own = [self.shards[index] for index in order[self.rank :: self.processes]]
@@ -208,8 +208,8 @@ def read_shards(shards: Sequence[str], classes: ClassIndex, seed: int | None = N
 
     Args:
         shards: The shards.
-        classes: Finds a label's class.
-        seed: Of the buffer; None keeps the order.
+        classes: Maps a label to its class.
+        seed: Seed of the buffer; None keeps the order.
 
     Raises:
         InputError: A shard is damaged or missing, or a sample has no image or no known label.
@@ -241,10 +241,10 @@ def validation_stream(
 
     Args:
         shards: This process's shards.
-        classes: Finds a label's class.
+        classes: Maps a label to its class.
         spec: How images are prepared.
         batch_size: Images per batch.
-        workers: Who decodes ahead.
+        workers: The workers that decode ahead.
         skipped: Receives the images that cannot be used.
     """
     stream = read_shards(shards, classes)
@@ -269,7 +269,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _all(urls: Iterable[object]) -> Iterable[object]:
-    """The shards are divided among processes already."""
+    """Keeps all shards: they are already divided among the processes."""
     return urls
 
 
@@ -303,7 +303,7 @@ def _count(shard: str) -> int:
 
 
 def _damage(error: Exception) -> str:
-    """What is wrong with a shard, in one line: tarfile says how each compression failed, webdataset adds arguments."""
+    """What is wrong with a shard, in one line: tarfile lists how each compression failed, webdataset adds arguments."""
     said = reason(error) if isinstance(error, OSError) else str(error.args[0] if error.args else error)
     return f"is damaged or cannot be read: {said.partition(chr(10))[0].rstrip(':')}"
 
@@ -315,5 +315,5 @@ def _culprit(error: Exception, shards: Sequence[str]) -> str:
 
 
 def _number(key: str) -> int:
-    """A number that stands for a sample wherever it comes in the stream."""
+    """A number that identifies a sample regardless of its position in the stream."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""Importance by magnitude: the norm of the weights that make a channel, relative to the layer's mean.
+"""Importance by magnitude: the norm of a channel's weights, relative to the layer's mean.
 
 Where BatchNorm follows, the norm is that of the weights with it folded in (Li et al. 2017, "Pruning Filters for
 Efficient ConvNets", section 3.1, with the Euclidean norm). It needs no images and no labels.
@@ -27,7 +27,7 @@ SMALLEST = 1e-12  # of a layer whose weights are all zero
 
 @torch.no_grad()
 def score_channels(model: GoogLeNet, losses: Iterator[Tensor]) -> dict[str, Tensor]:
-    """The importance of every channel; see `taylor.score_channels`. No loss is asked for."""
+    """The importance of every channel; see `taylor.score_channels`. The loss is not used."""
     del losses
     found = {}
     for name, path in convolution_paths(model.architecture).items():

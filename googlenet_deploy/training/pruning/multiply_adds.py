@@ -1,4 +1,4 @@
-"""The multiply-adds of an image as a function of the widths of a network."""
+"""Multiply-adds per image as a function of a network's widths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_measure(model: GoogLeNet, input_size: int, target: Target | None) -> Me
     Args:
         model: The network, whose kernels and strides do not change with its widths.
         input_size: Height and width of its input, in pixels.
-        target: They are the same everywhere.
+        target: Not used; multiply-adds do not depend on the target.
     """
     del target
     places = _work_per_pair(model, input_size)

@@ -1,4 +1,4 @@
-"""What a pruning run is told, and what importance and size it may go by."""
+"""Options of a pruning run, and the available measures of importance and size."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 
-# By name, the place of a function that scores channels; see `taylor.score_channels`.
+# By name, where to import a function that scores channels; see `taylor.score_channels`.
 IMPORTANCES: dict[str, str] = {
     "taylor": "googlenet_deploy.training.pruning.taylor:score_channels",
     "magnitude": "googlenet_deploy.training.pruning.magnitude:score_channels",
 }
-# By name, the place of a function that opens a measure of a network's size; see `multiply_adds.open_measure`.
+# By name, where to import a function that opens a size measure; see `multiply_adds.open_measure`.
 MEASURES: dict[str, str] = {
     "multiply-adds": "googlenet_deploy.training.pruning.multiply_adds:open_measure",
     "latency": "googlenet_deploy.training.pruning.prediction:open_latency",
@@ -60,7 +60,7 @@ class PruningOptions:
 
     @property
     def last_epoch(self) -> int:
-        """The epoch, counted from 1, that begins with the last step; from it on the network is as small as asked."""
+        """The epoch, counted from 1, that begins with the last step; from then on the network has its final size."""
         return 1 + (self.steps - 1) * self.every
 
     def check_epochs(self, epochs: int) -> None:
@@ -81,5 +81,5 @@ class PruningOptions:
         return number + 1 if rest == 0 and number < self.steps else 0
 
     def remaining(self, step: int) -> float:
-        """What is to be left after a step, as a share of the unpruned network: the same share goes in each step."""
+        """Target size after a step, as a share of the unpruned network: each step removes the same proportion."""
         return float((1.0 - self.share) ** (step / self.steps))

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from googlenet_deploy.model.widths import Widths
     from googlenet_deploy.training.pruning.select import Measure
 
-PRECISION = "fp16"  # which the GPUs of all modules compute in
+PRECISION = "fp16"  # supported by the GPUs of all modules
 
 
 def open_latency(model: GoogLeNet, input_size: int, target: Target | None) -> Measure:
     """Milliseconds in the fastest power mode; see `predict` for what it raises.
 
     Raises:
-        UsageError: There is no target, or it is no module.
+        UsageError: There is no target, or it is not a module.
     """
     return _open(model, input_size, target, "latency", lambda mode: mode.latency.value)
 
@@ -34,7 +34,7 @@ def open_energy(model: GoogLeNet, input_size: int, target: Target | None) -> Mea
     """Millijoules per image in the fastest power mode; see `predict` for what it raises.
 
     Raises:
-        UsageError: There is no target, or it is no module.
+        UsageError: There is no target, or it is not a module.
     """
     return _open(model, input_size, target, "energy", lambda mode: mode.energy.value)
 

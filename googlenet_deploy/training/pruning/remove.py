@@ -25,12 +25,12 @@ def remove_channels(model: GoogLeNet, kept: Mapping[str, Tensor], input_size: in
     """Removes all but the channels that are kept.
 
     Args:
-        model: The network, changed in place: its modules stay, their parameters are new ones.
-        kept: Channels by the names of `Widths.channels`, int64, in their order; a layer that is not named keeps all.
+        model: The network, changed in place: its modules are kept, their parameters are replaced.
+        kept: Channels by the names of `Widths.channels`, int64, in their order; a layer that is not listed keeps all.
         input_size: Height and width of the input, in pixels.
 
     Raises:
-        GoogLeNetDeployError: The network is not the one that was to come of it.
+        GoogLeNetDeployError: The resulting network is not the expected one.
     """
     wanted = model.widths.with_channels({name: len(channels) for name, channels in kept.items()})
     image = torch.zeros(1, model.in_channels, input_size, input_size, device=model.fc.weight.device)
@@ -51,7 +51,7 @@ def remove_channels(model: GoogLeNet, kept: Mapping[str, Tensor], input_size: in
 
 
 def _with_auxiliary(model: GoogLeNet, image: Tensor) -> Tensor | TrainingOutputs:
-    """The outputs of all classifiers, with BatchNorm and dropout as in inference."""
+    """The outputs of all classifiers, with BatchNorm and dropout in eval mode."""
     model.eval()
     model.training = True  # of the network alone, not of its layers
     outputs: Tensor | TrainingOutputs = model(image)

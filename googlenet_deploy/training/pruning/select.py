@@ -1,4 +1,4 @@
-"""Which layers shrink: always the one that gives up the least importance for what it takes off the network's size.
+"""Selects the layers to shrink: always the one that loses the least importance per reduction of the network's size.
 
 After each cut sizes are measured again, since a layer with fewer inputs saves less. Gains only fall as other layers
 shrink, so a rate that is out of date is a lower bound, and only the best few are measured again (Minoux 1978,
@@ -22,7 +22,7 @@ with requires("train"):
 if TYPE_CHECKING:
     from googlenet_deploy.model.widths import Widths
 
-# The size of a network of these widths; what is a share of it is removed.
+# The size of a network of these widths, of which a share is to be removed.
 Measure = Callable[["Widths"], float]
 
 
@@ -39,8 +39,8 @@ def smallest_widths(widths: Widths, rounding: int, share: float = 0.0) -> Widths
 
     Args:
         widths: The unpruned ones.
-        rounding: A layer keeps a multiple of this, or all where it has no more than that.
-        share: And this share of its channels at least, rounded up.
+        rounding: A layer keeps a multiple of this, or all its channels if it has no more than that.
+        share: Minimum share of its channels that a layer keeps, rounded up.
     """
     return widths.with_channels(
         {
@@ -51,10 +51,10 @@ def smallest_widths(widths: Widths, rounding: int, share: float = 0.0) -> Widths
 
 
 def check_reachable(widths: Widths, measure: Measure, share: float, by: str, rounding: int) -> None:
-    """Refuses a share that no widths reach.
+    """Rejects a share that no widths can reach.
 
     Raises:
-        UsageError: No layer can shrink, or all of them together not enough; the message says the nearest.
+        UsageError: No layer can shrink, or not enough in total; the message states the nearest possible share.
     """
     least = smallest_widths(widths, rounding)
     most = max(widths.channels.values())
@@ -82,12 +82,12 @@ def select_widths(
     """Widths whose size is at most `goal`.
 
     Args:
-        widths: Those of now.
+        widths: The current widths.
         scores: The importance of every channel, by the names of `Widths.channels`, float (channels,).
         measure: The size of widths.
-        goal: The largest size that is allowed; `check_reachable` has found it possible.
+        goal: The largest permitted size; `check_reachable` has confirmed that it can be reached.
         rounding: Channels that a layer keeps are a multiple of this, unless it keeps all.
-        least: What every layer keeps at least; `rounding` channels where None.
+        least: Minimum widths of every layer; None for `rounding` channels.
     """
     floor = (least or smallest_widths(widths, rounding)).channels
     losses = {name: [0.0, *score.sort().values.cumsum(0).tolist()] for name, score in scores.items()}
@@ -116,19 +116,19 @@ def select_widths(
 
 
 def _without_surplus(widths: Widths, made: list[tuple[float, str, int]], measure: Measure, goal: float) -> Widths:
-    """Takes back cuts that were not needed after all, the worst first: the last cut may have saved far too much.
+    """Undoes cuts that turned out to be unnecessary, the worst first: the last cut may have saved far too much.
 
     Args:
         widths: After all cuts.
         made: Rate, layer and former channels of every cut, in their order.
         measure: The size of widths.
-        goal: The largest size that is allowed.
+        goal: The largest permitted size.
     """
     left: dict[str, list[tuple[float, int]]] = {}
     for rate, name, channels in made:
         left.setdefault(name, []).append((rate, channels))
     while left:
-        # A layer's later cuts are its worse ones, so it gets them back first.
+        # A layer's later cuts are its worse ones, so they are undone first.
         name = max(left, key=lambda each: left[each][-1][0])
         _, channels = left[name].pop()
         wider = widths.with_channels({name: channels})
@@ -151,7 +151,7 @@ def _next_cut(
     rounding: int,
     least: int,
 ) -> _Cut | None:
-    """The smallest cut of a layer that saves anything; None where there is none."""
+    """The smallest cut of a layer that saves anything, or None."""
     now = widths.channels[name]
     for channels in range((now - 1) // rounding * rounding, least - 1, -rounding):
         saved = size - measure(widths.with_channels({name: channels}))
@@ -161,5 +161,5 @@ def _next_cut(
 
 
 def kept_channels(scores: Tensor, count: int) -> Tensor:
-    """The channels of the highest scores, of equal ones the first, in their order: int64 (count,)."""
+    """The channels with the highest scores, ties going to the first, in their order: int64 (count,)."""
     return scores.argsort(descending=True, stable=True)[:count].sort().values

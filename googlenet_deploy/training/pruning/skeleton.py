@@ -1,7 +1,7 @@
-"""A GoogLeNet of some widths as an ONNX graph with weights of zero: all that a prediction of latency needs of it.
+"""A GoogLeNet of given widths as an ONNX graph with zero weights, which suffices to predict latency.
 
-Exporting a network takes seconds, and pruning asks about hundreds of widths. The tests hold every layer's work to that
-of the exported network.
+Exporting a network takes seconds, and pruning evaluates hundreds of widths. The tests compare every layer's work with
+that of the exported network.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INPUT, LOGITS = "input", "logits"
 
 
 class Skeleton:
-    """Writes the graph of a network, which gives kernels, strides and operators, for any widths of it.
+    """Writes the graph of a network, with its kernels, strides and operators, for any widths.
 
     Args:
         model: The network.
@@ -41,7 +41,7 @@ class Skeleton:
         self.weights: list[TensorProto] = []
 
     def build(self, widths: Widths) -> ModelProto:
-        """The model of these widths, for one image."""
+        """The model with these widths, for one image."""
         self.nodes, self.weights = [], []
         self.outputs, self.inputs = widths.channels, widths.input_channels(self.model.in_channels)
         x = self._stem()

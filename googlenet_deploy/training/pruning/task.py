@@ -1,4 +1,4 @@
-"""Pruning a trained network: from its checkpoint to that of a smaller one, which imitates it while it learns."""
+"""Pruning a trained network: from its checkpoint to that of a smaller one, trained to imitate it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.pruning.select import Measure
 
 
-# Of the rate from scratch: more than fine-tuning takes, since what is left has to learn what was removed (Renda et al.
+# Share of the rate from scratch: more than for fine-tuning, since the rest has to learn what was removed (Renda et al.
 # 2020, "Comparing Rewinding and Fine-tuning in Neural Network Pruning").
 LEARNING_RATE_SHARE = 0.4
 
@@ -40,7 +40,7 @@ def pruning_task(options: TrainingOptions, data: TrainingData) -> Task:
     """What `train --prune` trains and writes.
 
     Raises:
-        UsageError: Options contradict pruning, or so much cannot be removed.
+        UsageError: Options contradict pruning, or the requested share cannot be removed.
         BadWeightsError: The weights do not load.
     """
     assert options.pruning is not None
@@ -79,10 +79,10 @@ def pruning_task(options: TrainingOptions, data: TrainingData) -> Task:
 
 
 def open_pruning(options: PruningOptions, network: TrainedNetwork) -> ChannelPruning:
-    """Opens the measure, and checks that as much as is asked for can be removed.
+    """Opens the measure, and checks that the requested share can be removed.
 
     Raises:
-        UsageError: It cannot, or the target is unknown.
+        UsageError: It cannot be removed, or the target is unknown.
     """
     target = load_target(options.target) if options.target else None
     size = network.options.input_size
@@ -96,9 +96,9 @@ def open_pruning(options: PruningOptions, network: TrainedNetwork) -> ChannelPru
 
 
 def _least(options: PruningOptions, measure: Measure, widths: Widths, rounding: int) -> Widths:
-    """Keeps every layer above half of what an even cut would leave, where the share can be removed so.
+    """Keeps every layer above half of what an even cut would leave, if the share can be removed that way.
 
-    Neither importance sees that a layer of few channels becomes a bottleneck for all that follow.
+    Neither importance measure accounts for a layer of few channels becoming a bottleneck for all later layers.
     """
     least = smallest_widths(widths, rounding, 0.5 * math.sqrt(1.0 - options.share))
     reaches = measure(least) <= (1.0 - options.share) * measure(widths)
@@ -111,7 +111,7 @@ def _rounding(target: Target | None) -> int:
 
 
 def _teacher(network: TrainedNetwork, data: TrainingData, pruning: ChannelPruning) -> Teacher:
-    """The network of --distill-from, or the unpruned one, of whose channels those that are left are compared."""
+    """The network of --distill-from, or the unpruned one, compared on the remaining channels."""
     if network.options.distill_from:
         return load_teacher(network.options.distill_from, network, data)
     unpruned = copy.deepcopy(network.model).without_auxiliary().requires_grad_(False).eval()

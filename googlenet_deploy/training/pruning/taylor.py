@@ -1,8 +1,8 @@
 """Importance by Taylor expansion: how much the loss would change, to first order, without a channel.
 
 Each channel has a gate of value 1 at its output; the derivative of the loss with respect to the gate is the sum over
-the places of activation times gradient, and its square, averaged over the images, is the importance (Molchanov et al.
-2019, "Importance Estimation for Neural Network Pruning", section 3.2). It compares channels of all layers.
+all positions of activation times gradient, and its square, averaged over the images, is the importance (Molchanov et
+al. 2019, "Importance Estimation for Neural Network Pruning", section 3.2). It is comparable across layers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def score_channels(model: GoogLeNet, losses: Iterator[Tensor]) -> dict[str, Tens
 
     Args:
         model: The network, in eval mode; its gradients are cleared.
-        losses: Runs the network over some images as it is asked for more; the mean loss of each batch.
+        losses: Runs the network over some images, lazily; yields the mean loss of each batch.
 
     Returns:
         By the names of `Widths.channels`, float64 (channels,), at least 0.

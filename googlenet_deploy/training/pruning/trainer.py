@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.pruning.options import PruningOptions
     from googlenet_deploy.training.pruning.select import Measure
 
-SCORING_IMAGES = 512  # of all processes together
-KEPT = "kept."  # of the names of tensors in a training state
+SCORING_IMAGES = 512  # of all processes combined
+KEPT = "kept."  # for the names of tensors in a training state
 
 
 @dataclass
 class ChannelPruning:
-    """What is pruned, and how far it has come.
+    """What is pruned, and the progress so far.
 
     Attributes:
-        options: What was asked for.
+        options: The pruning options.
         rounding: Channels that a layer keeps are a multiple of this.
         measure: The size of a network of some widths.
-        unpruned: The widths that the run begins with.
-        least: What every layer keeps at least.
-        kept: By layer, the channels of the unpruned network that are left, int64.
+        unpruned: The widths at the start of the run.
+        least: Minimum widths of every layer.
+        kept: By layer, the remaining channels of the unpruned network, int64.
     """
 
     options: PruningOptions
@@ -53,7 +53,7 @@ class ChannelPruning:
     kept: dict[str, Tensor]
 
     def module_channels(self) -> dict[str, Tensor]:
-        """What is left of the outputs of conv3 and of the Inception modules, whose branches are concatenated."""
+        """The remaining output channels of conv3 and of the Inception modules, with branches concatenated."""
         found = {"conv3": self.kept["conv3"]}
         for name, widths in self.unpruned.modules.items():
             branches = ("conv1x1", "conv3x3", "conv5x5", "pool_proj")
@@ -63,7 +63,7 @@ class ChannelPruning:
         return found
 
     def describe(self, widths: Widths) -> str:
-        """How much of the unpruned network is left."""
+        """A description of how much of the unpruned network is left."""
         share = self.measure(widths) / self.measure(self.unpruned)
         left, channels = (sum(each.channels.values()) for each in (widths, self.unpruned))
         return f"{share:.1%} of the {self.options.by} left, {left:,} of {channels:,} channels"
@@ -108,15 +108,15 @@ class PruningTrainer(Trainer):
         control.note(f"pruning step {step} of {pruning.options.steps}: {pruning.describe(widths)}")
 
     def own_tensors(self) -> Mapping[str, Tensor]:
-        """The channels that are left, so that a resumed run has the same network."""
+        """The remaining channels, so that a resumed run has the same network."""
         return {f"{KEPT}{name}": channels for name, channels in self.pruning.kept.items()}
 
     def adapt(self, stored: Mapping[str, Tensor]) -> None:
-        """Removes what a run had removed when its state was saved.
+        """Removes the channels that had been removed when the state was saved.
 
         Raises:
-            ValueError: The state does not say what is left, or something that cannot be.
-            KeyError: It does not say that of a layer.
+            ValueError: The state lacks the remaining channels, or they are impossible.
+            KeyError: It lacks those of a layer.
         """
         kept = {name: stored[f"{KEPT}{name}"] for name in self.pruning.kept}
         for name, channels in kept.items():
@@ -141,7 +141,7 @@ class PruningTrainer(Trainer):
         return dict(zip(scores, parts, strict=True))
 
     def _losses(self) -> Iterator[Tensor]:
-        """The loss of the labels alone: an imitated network is no further away than rounding at first."""
+        """The loss of the labels alone: at first the distance to an imitated network is only rounding error."""
         loss = ClassifierLoss(self.options.label_smoothing, 0.0)
         batches = max(1, min(self.steps, SCORING_IMAGES // self.feed.size))
         for batch in itertools.islice(self.feed.batches(self.epoch), batches):

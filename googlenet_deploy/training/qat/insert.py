@@ -1,7 +1,7 @@
 """Puts fake quantisation into a network at the points where `quantize` puts Q/DQ pairs into its model.
 
 The points come from the same plan (`calibration/placement.py`), by the names that the graph and the network share: a
-tensor that all its readers see quantised is quantised where it is made, any other where it is read. Tensors of one
+tensor that is quantised for all its consumers is quantised at its producer, any other at the consumer. Tensors of one
 scale group share one quantiser.
 """
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.placement import QuantizationPlan, ScaleGroup
     from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
-QUANTIZERS = "quantizers"  # the name of the network's module that holds those of activations
-INSIDE = 0.48  # of a step: how far a weight may be from its code's middle at the start, where 0.5 is the next code
+QUANTIZERS = "quantizers"  # the name of the network's module that holds the quantisers of activations
+INSIDE = 0.48  # in steps: how far a weight may be from its code's centre at the start; 0.5 is the edge of the next code
 
 
 @dataclass(frozen=True)
 class TrainedQuantization:
-    """What comes of quantisation-aware training, in the form that `insert_qdq` takes.
+    """The result of quantisation-aware training, in the form that `insert_qdq` accepts.
 
     Attributes:
         model: The FP32 model with the trained weights and biases.
         scales: The scale of every tensor of the plan.
         weights: The integers of every quantised node, by node name.
-        offsets: What the INT8 model subtracts from tensors, by tensor.
+        offsets: The offsets that the INT8 model subtracts, by tensor.
         changes: The factors by which scales were changed: smallest and largest.
     """
 
@@ -58,7 +58,7 @@ class TrainedQuantization:
 
 
 def insert_fake_quantization(network: OnnxNetwork, quantized: QuantizedModel, *, learned: bool) -> None:
-    """Changes a network in place so that it computes what a quantised model of the quantised model does.
+    """Changes a network in place so that it computes the same as a quantised model.
 
     Args:
         network: The network.
@@ -130,10 +130,10 @@ def _quantizer_of(group: ScaleGroup, quantized: QuantizedModel, *, learned: bool
 
 
 def _quantise_weight(layer: nn.Module, node: onnx.NodeProto, start: QuantizedWeight, learned: bool) -> None:
-    """Lets a layer round its weights, to begin with to the codes given.
+    """Makes a layer round its weights, initially to the given codes.
 
-    A weight that the codes round another way than to the nearest moves to the edge of its code's cell, from where a
-    small step takes it back.
+    A weight whose code is not the nearest one is moved to the edge of its code's cell, from where a small step takes it
+    back.
     """
     scales = torch.from_numpy(start.scales.copy())
     parametrize.register_parametrization(layer, "weight", WeightQuantizer(scales, learned=learned))
@@ -147,7 +147,7 @@ def _quantise_weight(layer: nn.Module, node: onnx.NodeProto, start: QuantizedWei
 
 
 def _is_quantised_already(tensor: str, network: OnnxNetwork, plan: QuantizationPlan) -> bool:
-    """Whether a tensor holds values of another one of its group that is quantised: a max-pool's output."""
+    """Whether a tensor's values come from an already quantised tensor of its group, like a max-pool's output."""
     maker = network.graph.producers.get(tensor)
     if maker is None or maker.op_type not in SHAPE_OPERATORS | {"MaxPool"}:
         return False
@@ -189,7 +189,7 @@ def _weight_quantizer(model: GoogLeNet, name: str) -> WeightQuantizer:
 
 
 def plain_layer(model: GoogLeNet, name: str) -> tuple[Tensor, Tensor]:
-    """A layer's weight ahead of its quantisation, and its bias."""
+    """A layer's weight before quantisation, and its bias."""
     layer = _layer(model, name)
     bias = layer.bias
     assert bias is not None
@@ -204,7 +204,7 @@ def plain_layer(model: GoogLeNet, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _codes(weight: Tensor, quantizer: WeightQuantizer) -> NDArray[np.int8]:
-    """int8 codes of a weight, output channels first, rounded exactly as the network did."""
+    """int8 codes of a weight, output channels first, rounded exactly as in the network."""
     scales = quantizer.scale().detach().view(-1, *[1] * (weight.dim() - 1))
     codes = (weight / scales).round().clamp(-LARGEST_CODE, LARGEST_CODE)
     array: NDArray[np.int8] = codes.cpu().to(torch.int8).contiguous().numpy()

@@ -1,4 +1,4 @@
-"""The PyTorch network of an FP32 model that `export` wrote, and its weights on the way back into the model.
+"""The PyTorch network of an FP32 model that `export` wrote, and writing its weights back into the model.
 
 Node names are module paths with slashes for dots, so every convolution finds its module; BatchNorm was folded into
 the convolutions at the export, so the network has none.
@@ -41,7 +41,7 @@ TOLERANCE = 1e-3  # of the largest logit
 
 @dataclass(frozen=True)
 class OnnxNetwork:
-    """A network and the model that it came from.
+    """A network and the model it came from.
 
     Attributes:
         model: The network, without BatchNorm and auxiliary classifiers, in eval mode.
@@ -60,7 +60,7 @@ def module_path(name: str) -> str:
 
 
 def find_module(model: nn.Module, name: str) -> nn.Module | None:
-    """The module that a node or tensor is named after; None where there is none."""
+    """The module that a node or tensor is named after, or None."""
     try:
         return model.get_submodule(module_path(name)) if name else None
     except AttributeError:
@@ -73,12 +73,12 @@ def layers(graph: GraphView) -> Iterator[tuple[str, onnx.NodeProto]]:
 
 
 def open_network(source: CalibrationSource) -> OnnxNetwork:
-    """Builds the network of a model and checks that it computes the same.
+    """Builds the network of a model and checks that its outputs match.
 
     Raises:
-        BadModelError: The model is none that `export --weights` wrote, or was changed in a way that PyTorch's network
-            cannot follow.
-        VerificationError: The network computes something else.
+        BadModelError: The model was not written by `export --weights`, or was changed in a way that the PyTorch network
+            cannot reproduce.
+        VerificationError: The network's outputs differ.
     """
     graph = GraphView(source.model, source.path)
     architecture = ARCHITECTURES.get(source.properties.get("architecture", ""))
@@ -115,7 +115,7 @@ def with_weights(network: OnnxNetwork, weights: Mapping[str, tuple[Tensor, Tenso
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for name, node in layers(GraphView(model, network.source.path)):
         weight, bias = (value.detach().cpu().float().numpy() for value in weights[name])
-        stored = outputs_first(node, weight)  # which turns it back, too
+        stored = outputs_first(node, weight)  # which also undoes it
         tensors[node.input[1]].CopyFrom(to_tensor(np.ascontiguousarray(stored), node.input[1]))
         tensors[node.input[2]].CopyFrom(to_tensor(bias, node.input[2]))
     return model
@@ -143,7 +143,7 @@ def _check_names(model: GoogLeNet, found: Mapping[str, onnx.NodeProto], path: st
 
 
 def _replace(model: GoogLeNet, name: str, graph: GraphView, node: onnx.NodeProto) -> None:
-    """Puts a layer of the stored shape and weights in its place."""
+    """Replaces a layer by one with the stored shape and weights."""
     weight = torch.from_numpy(_weight(graph, node).copy())
     bias = torch.from_numpy(graph.constant(node.input[2]).astype(np.float32).copy())
     parent, _, leaf = module_path(name).rpartition(".")

@@ -2,9 +2,9 @@
 
 A value becomes ``clip(round(x / scale), low, high) * scale`` in float32, halves rounded to even: what ONNX's
 QuantizeLinear and DequantizeLinear compute. The gradients are those of Esser et al. 2020, "Learned Step Size
-Quantization" (LSQ, ICLR 2020): straight through where nothing is clipped for the values (equation 5), and for the
-scale ``round(x / scale) - x / scale`` there and the bound elsewhere (equation 3), times 1 / sqrt(count * high)
-(section 2.2).
+Quantization" (LSQ, ICLR 2020): straight through where nothing is clipped for the values (equation 5), and for the scale
+``round(x / scale) - x / scale`` where nothing is clipped and the bound elsewhere (equation 3), times 1 / sqrt(count *
+high) (section 2.2).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ with requires("train"):
     import torch
     from torch import Tensor, nn
 
-LOW = -128  # of activations: what an int8 holds; weights keep to -127..127
-# A scale stays within these multiples of the one that it began with, so that a wild step can undo itself.
+LOW = -128  # of activations: the int8 range; weights use -127..127
+# A scale stays within these multiples of its initial value, so that training can recover from a wild step.
 SMALLEST_CHANGE, LARGEST_CHANGE = 0.25, 4.0
 
 
@@ -76,21 +76,21 @@ class Scale(nn.Module):
         self.register_buffer("initial", initial.clone())
 
     def forward(self) -> Tensor:
-        """float32 (N,), within bounds of where they began."""
+        """float32 (N,), within bounds around the initial values."""
         return torch.clamp(self.value, self.initial * SMALLEST_CHANGE, self.initial * LARGEST_CHANGE)
 
     def change(self) -> Tensor:
-        """By what factor each was changed, float32 (N,)."""
+        """The factor by which each was changed, float32 (N,)."""
         scales: Tensor = self()
         return (scales.detach() / self.initial).cpu()
 
 
 class ActivationQuantizer(nn.Module):
-    """Fake-quantises every tensor of one group of equal scale.
+    """Fake-quantises every tensor of one scale group.
 
     Args:
         scale: The group's scale.
-        steps: Of that scale, how many the INT8 model subtracts from the tensors, so that code 0 stands for them.
+        steps: Offset that the INT8 model subtracts from the tensors, in steps of the scale; code 0 represents it.
         learned: Let training change the scale.
     """
 
@@ -107,17 +107,17 @@ class ActivationQuantizer(nn.Module):
             return fake_quantize(x.float(), self.scale(), low, high, 1.0 / math.sqrt(count * high))
 
     def offset(self) -> float:
-        """What the INT8 model subtracts."""
+        """The offset that the INT8 model subtracts."""
         return self.steps * float(self.scale().item())
 
     # Bound methods, so that a copy of the network has hooks that call the copy's quantisers.
     def on_output(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
-        """A forward hook: quantises what a module gives."""
+        """A forward hook: quantises a module's output."""
         quantised: Tensor = self(output)
         return quantised
 
     def on_input(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """A forward pre-hook: quantises what a module reads."""
+        """A forward pre-hook: quantises a module's input."""
         return (self(inputs[0]), *inputs[1:])
 
 

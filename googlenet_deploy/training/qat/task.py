@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.validation import Validation
 
 
-# In steps of INT8; see `qat_optimizer.py`. What refinements found is lost where weights move fast.
+# In steps of INT8; see `qat_optimizer.py`. The results of refinements are lost if weights move fast.
 LEARNING_RATE, REFINED_LEARNING_RATE = 0.001, 0.0005
 RECORD = "quantization_training"  # the key of the training record in the model's metadata
 
@@ -69,12 +69,12 @@ class _Start:
 def qat_task(
     model: str | Path, table: str | Path, quantization: QuantizationOptions | None = None, *, quiet: bool = False
 ) -> MakeTask:
-    """What `train` trains and writes where an FP32 model is to be quantised with care.
+    """The task of quantisation-aware training, for `train`.
 
     Args:
         model: The FP32 model that `export` wrote.
         table: The calibration table of that model.
-        quantization: What is quantised and how it is written, as for `quantize`.
+        quantization: What is quantised and how it is saved, as for `quantize`.
         quiet: Show no progress.
     """
     chosen = quantization or QuantizationOptions()
@@ -137,7 +137,7 @@ def _task(
 
 
 def _closeness(validation: Validation) -> float:
-    """Where no labels are learned from, the best epoch is the one nearest to the FP32 network."""
+    """The score without labels: the best epoch is the one closest to the FP32 network."""
     assert validation.agreement is not None
     return validation.agreement.sqnr
 
@@ -189,14 +189,15 @@ def _write(path: Path, model: GoogLeNet, record: dict[str, Any], start: _Start, 
 
 
 DEFAULT = "best"
-IMAGES = 256  # as `quantize` draws
+IMAGES = 256  # drawn as by `quantize`
 
 
 def chosen_refinements(asked: str | None, data: TrainingData) -> list[str]:
-    """The refinements of a run: those asked for, or the best that its images allow.
+    """The refinements of a run: those requested, or the best that its images allow.
 
     Raises:
-        UsageError: They need images in files, and these are streamed; or they change the model that the table is of.
+        UsageError: They need images in files, and these are streamed; or they change the model that the table belongs
+            to.
     """
     names = parse_refinements(DEFAULT if asked is None else asked)
     if EQUALIZE in names:
@@ -221,15 +222,15 @@ def starting_model(
     seed: int = 0,
     quiet: bool = False,
 ) -> QuantizedModel:
-    """Quantises a network's present weights, which may have been pruned since it was opened.
+    """Quantises a network's current weights, which may have been pruned since it was opened.
 
     Args:
         network: The network.
         table: The calibration of its model.
-        quantization: What is quantised, and whose thresholds are used.
+        quantization: What is quantised, and with which threshold method.
         names: Refinements in their order.
-        data: Whose training images the refinements learn from.
-        seed: Of the choice of images.
+        data: The data set whose training images the refinements use.
+        seed: Seed of the choice of images.
         quiet: Show no progress.
 
     Raises:
@@ -255,14 +256,14 @@ def _images(data: TrainingData, seed: int) -> list[ImageSource]:
     return [ImageSource(str(sample.path)) for sample in drawn]
 
 
-# Biases and scales are few, and what they do is smooth, so they may move faster than weights.
+# Biases and scales are few, and their effect is smooth, so they may change faster than weights.
 FASTER = 25.0
 BETAS = (0.9, 0.99)
 SMALLEST_STEP = 1e-12  # of a layer whose numbers are all zero
 
 
 def qat_optimizer(model: GoogLeNet) -> torch.optim.Optimizer:
-    """Adam over all numbers of a network that `insert_fake_quantization` changed; the loop sets learning rates."""
+    """Adam over all parameters of a network that `insert_fake_quantization` changed; the loop sets learning rates."""
     return torch.optim.Adam(list(_groups(model)), lr=0.0, betas=BETAS)
 
 
