@@ -1,1 +1,1 @@
-"""PyTorch: the two GoogLeNets, where weights come from, and the paper's Table 1."""
+"""PyTorch: the GoogLeNets, their sources of weights, and the paper's Table 1."""

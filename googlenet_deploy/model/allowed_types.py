@@ -1,7 +1,7 @@
-"""The types that may stand beside tensors in a checkpoint, for torch's weights-only unpickler.
+"""The types allowed besides tensors in a checkpoint, for torch's weights-only unpickler.
 
 torch itself allows tensors and Python's containers. Training scripts also store NumPy scalars and arrays (a best
-accuracy), `argparse.Namespace` (their options) and paths. None of these runs code when it is rebuilt. Settings of
+accuracy), `argparse.Namespace` (their options) and paths. None of these runs code when it is unpickled. Settings of
 well-known configuration libraries become ordered dictionaries: their own classes are never imported. Anything else
 is refused.
 """
@@ -22,7 +22,7 @@ with requires("export"):
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Classes of settings, by the names under which they are pickled.
+# Classes of settings, by their pickled names.
 SETTINGS = (
     "collections.defaultdict",
     "addict.addict.Dict",
@@ -51,16 +51,16 @@ class Settings:
     """Makes an ordered dictionary in place of an object of a configuration library, whose class is not loaded."""
 
     def __new__(cls, *_arguments: object, **_named: object) -> collections.OrderedDict[Any, Any]:  # type: ignore[misc]
-        """An empty one; the unpickler fills it as it would have filled the object."""
+        """Creates an empty one; the unpickler fills it as it would have filled the object."""
         return collections.OrderedDict()
 
 
 class PathName(pathlib.PurePosixPath):
-    """A path of any system, which is kept as a name."""
+    """A path of any operating system, kept as a name only."""
 
 
 def allowed_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What `torch.serialization.safe_globals` takes: types, or pairs of a type and its pickled name."""
+    """The argument of `torch.serialization.safe_globals`: types, or pairs of a type and its pickled name."""
     plain: list[Any] = [
         argparse.Namespace, types.SimpleNamespace, int, float, str, bool, list, set, dict, np.dtype, np.ndarray,
         *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
@@ -73,7 +73,7 @@ def allowed_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]
 
 
 def _numpy_scalar(dtype: object, data: object = b"") -> object:
-    """NumPy's own way to pickle a scalar, for numbers alone."""
+    """NumPy's own function to unpickle a scalar, restricted to numbers."""
     content = data.encode("latin-1") if isinstance(data, str) else data
     if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(content, bytes):
         raise ValueError("a NumPy scalar that is no number")
@@ -81,7 +81,7 @@ def _numpy_scalar(dtype: object, data: object = b"") -> object:
 
 
 def _numpy_array(kind: object, shape: object, dtype: object) -> np.ndarray[Any, Any]:
-    """NumPy's own way to pickle an array, whose content comes afterwards."""
+    """NumPy's own function to unpickle an array, whose content follows afterwards."""
     if kind is not np.ndarray or shape != (0,) or not isinstance(dtype, bytes | str):
         raise ValueError("a NumPy array of an unusual kind")
     return np.empty(0, np.uint8)

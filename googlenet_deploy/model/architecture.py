@@ -1,4 +1,4 @@
-"""The three GoogLeNets as data: what differs between them, and the widths that they share.
+"""The three GoogLeNets as data: their differences, and the widths they share.
 
 Sources: Szegedy et al. 2014, "Going Deeper with Convolutions", Table 1 and section 5; the BVLC model zoo's
 ``bvlc_googlenet/train_val.prototxt``; torchvision's ``models/googlenet.py`` for names and geometry; for ``plain`` the
@@ -55,12 +55,12 @@ class Architecture:
     """What distinguishes one GoogLeNet from the others.
 
     Attributes:
-        name: "bvlc" (the paper's), "torchvision" (TF-slim's, batch-normalised) or "plain" (biases alone).
+        name: "bvlc" (the paper's), "torchvision" (TF-slim's, batch-normalised) or "plain" (biases only).
         batch_norm: BatchNorm (eps 0.001) and no convolution biases, instead of biases.
         local_response_norm: LRN after maxpool1 and after conv3, instead of none.
         large_kernel: Kernel of the branch that the paper calls 5x5.
         maxpool4_kernel: Window of the last stride-2 max-pool.
-        dropout: Share dropped ahead of the classifier.
+        dropout: Share dropped before the classifier.
         auxiliary_dropout: Share dropped inside the auxiliary classifiers.
         bare_layers: A convolution is a layer of its own (``conv1.weight``) and the branches of a module are ``layer1``
             to ``layer4``, instead of blocks (``conv1.conv.weight``) and ``branch1`` to ``branch4``.
@@ -118,7 +118,7 @@ def get_architecture(name: str) -> Architecture:
     """Looks an architecture up by name.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is no architecture of that name.
     """
     try:
         return ARCHITECTURES[name]

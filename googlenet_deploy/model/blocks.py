@@ -14,7 +14,7 @@ BATCH_NORM_EPSILON = 0.001
 
 
 class ConvBlock(nn.Module):
-    """Convolution and ReLU; with BatchNorm between them or a bias, as the architecture says.
+    """Convolution and ReLU, with either BatchNorm in between or a bias, depending on the architecture.
 
     Padding keeps the size at stride 1: (kernel - 1) / 2 on each side.
     """
@@ -84,7 +84,7 @@ class Inception(nn.Module):
 class PlainInception(nn.Module):
     """An Inception module whose convolutions have no ReLU, so that its activations are signed.
 
-    The four branches are the paper's; each is linear but for the max-pool of the last.
+    The four branches are the paper's; each is linear except for the max-pool of the last.
     """
 
     def __init__(self, architecture: Architecture, in_channels: int, widths: InceptionWidths) -> None:
@@ -113,7 +113,7 @@ class AuxiliaryClassifier(nn.Module):
     """The training-time classifier on 4a's and 4d's output (section 5 of the paper).
 
     The paper pools with a 5x5 window and stride 3, which takes 14x14 to 4x4; torchvision pools adaptively to 4x4.
-    For the nets without BatchNorm at other input sizes the strided result is brought to 4x4 adaptively, so that the
+    At other input sizes the nets without BatchNorm pool the strided result to 4x4 adaptively, so that the
     fully connected layer always fits.
     """
 

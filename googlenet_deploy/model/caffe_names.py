@@ -1,4 +1,4 @@
-"""The layer names of BVLC's Caffe model, and their places in our model."""
+"""The layer names of BVLC's Caffe model, mapped to the modules of our model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_caffe_named(names: set[str]) -> bool:
 
 
 def from_caffe_name(name: str) -> str | None:
-    """``inception_3a/1x1.weight`` to ``inception3a.branch1.conv.weight``; None for a layer that we do not have."""
+    """``inception_3a/1x1.weight`` to ``inception3a.branch1.conv.weight``; None for a layer that our model lacks."""
     layer, _, parameter = name.rpartition(".")
     module = caffe_layers().get(layer)
     return f"{module}.{parameter}" if module is not None else None

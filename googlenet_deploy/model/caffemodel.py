@@ -1,9 +1,9 @@
 """Caffe's binary ``.caffemodel``: a serialised ``NetParameter`` in either of its two forms.
 
-The published bvlc_googlenet.caffemodel has the old one: ``layers`` of `V1LayerParameter` whose blobs give
-num, channels, height and width. Newer files have ``layer`` of `LayerParameter` with blobs that give a shape. Only the
-fields that matter here are described below, with the numbers of BVLC's ``src/caffe/proto/caffe.proto``; protobuf
-skips all others.
+The published bvlc_googlenet.caffemodel has the old form: ``layers`` of `V1LayerParameter` whose blobs store num,
+channels, height and width. Newer files have ``layer`` of `LayerParameter` with blobs that store a shape. Only the
+fields that matter here are described below, with the numbers of BVLC's ``src/caffe/proto/caffe.proto``; protobuf skips
+all others.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool, bool]]] = {
 
 @dataclass(frozen=True)
 class CaffeModel:
-    """What a caffemodel holds: tensors by ``LAYER.weight`` and ``LAYER.bias``, and how images are prepared."""
+    """The content of a caffemodel: tensors by ``LAYER.weight`` and ``LAYER.bias``, and the preprocessing."""
 
     tensors: dict[str, Tensor]
     preprocessing: Preprocessing
@@ -74,8 +74,8 @@ class CaffeModel:
 def read_caffemodel(path: Path) -> CaffeModel:
     """Reads a caffemodel of either form.
 
-    The mean values, the scale and the crop of its data layer go into the preprocessing; where it has none, they are
-    those that BVLC published with the model. Channels are in BGR order, as everything in Caffe is.
+    The mean values, the scale and the crop of its data layer go into the preprocessing; otherwise the values that BVLC
+    published with the model are used. Channels are in BGR order, as always in Caffe.
 
     Raises:
         BadWeightsError: The file is not a caffemodel, or is damaged.
@@ -100,7 +100,7 @@ def read_caffemodel(path: Path) -> CaffeModel:
 
 
 def _text(name: str | bytes) -> str:
-    """A name as text; protobuf gives bytes where it is not UTF-8."""
+    """A name as text; protobuf returns bytes if it is not UTF-8."""
     return name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
 
 
@@ -128,7 +128,7 @@ def _preprocessing(layers: list[Any], path: Path) -> Preprocessing:
             continue
         crop = int(transform.crop_size) or BVLC.crop[0]
         scale = float(transform.scale) if transform.HasField("scale") else 1.0
-        # Caffe subtracts the mean first and scales then: (x - mean) * scale.
+        # Caffe subtracts the mean first and then scales: (x - mean) * scale.
         means = tuple(value * scale for value in (means * 3)[:3])
         try:
             return replace(BVLC, crop=(crop, crop), scale=scale, mean=means)

@@ -1,4 +1,4 @@
-"""The toolkit's own checkpoint: a safetensors file that says everything an export needs to know.
+"""The toolkit's own checkpoint: a safetensors file with everything that an export needs.
 
 The tensors have torchvision's state-dict names. The header's ``__metadata__`` (strings only, by the safetensors
 specification) holds the marker ``format: googlenet_deploy``, the architecture, the width, and as JSON the
@@ -38,24 +38,24 @@ class NetworkName(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the model's metadata."""
+        """Its name in the model's metadata."""
         ...
 
 
 @dataclass
 class TorchClassifier:
-    """A PyTorch classifier with everything that an export needs to know of it.
+    """A PyTorch classifier with everything that an export needs.
 
     Attributes:
         model: The network, in eval mode.
         architecture: Which network it is.
         preprocessing: How its images are prepared.
-        class_names: One per logit; empty where they are not known.
-        class_ids: WordNet ids, one per logit; empty where the classes have none.
-        training_record: How it was trained, as JSON can hold it; empty for published weights.
-        source: The file or name that it was loaded from.
+        class_names: One per logit; empty if unknown.
+        class_ids: WordNet ids, one per logit; empty if the classes have none.
+        training_record: How it was trained, JSON-serialisable; empty for published weights.
+        source: The file or name it was loaded from.
         source_sha256: Hash of that file.
-        notes: What was chosen or left out while it was loaded.
+        notes: Notes on choices and omissions during loading.
     """
 
     model: nn.Module
@@ -70,7 +70,7 @@ class TorchClassifier:
 
     @property
     def name(self) -> str:
-        """What the network is called, in the model's metadata."""
+        """The network's name in the model's metadata."""
         return self.architecture.name
 
     @property
@@ -97,9 +97,9 @@ class Checkpoint(TorchClassifier):
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint, atomically; equal checkpoints are equal bytes.
+    """Writes a checkpoint, atomically; equal checkpoints produce identical files.
 
-    Auxiliary classifiers are kept where the model has them, so that training can go on.
+    Auxiliary classifiers are kept if the model has them, so that training can continue.
 
     Raises:
         OutputError: The file cannot be written.
@@ -122,7 +122,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
-            # safetensors reports a full disk as its own error; the atomic file turns OSError into words.
+            # safetensors reports a full disk as its own error; the atomic file turns OSError into a clear error.
             raise OSError(str(error)) from error
         _sort_metadata(temporary)
 
@@ -132,10 +132,10 @@ def load_checkpoint(path: str | Path, *, auxiliary: bool = False) -> Checkpoint:
 
     Args:
         path: The file.
-        auxiliary: Keep the auxiliary classifiers; they start afresh where the file has none.
+        auxiliary: Keep the auxiliary classifiers; they are freshly initialised if the file has none.
 
     Raises:
-        BadWeightsError: The file is damaged, or its tensors do not fit the architecture that it names.
+        BadWeightsError: The file is damaged, or its tensors do not fit its stated architecture.
     """
     tensors, metadata = read_safetensors(path)
     try:
@@ -180,7 +180,7 @@ def _parse_record(text: str) -> dict[str, Any]:
 
 
 def _sort_metadata(path: Path) -> None:
-    """Puts the metadata of a safetensors file in the order of its keys; the library's own order is random.
+    """Sorts the metadata of a safetensors file by key; the library's own order is random.
 
     The file begins with the header's length, 8 bytes little-endian, and the header, JSON that spaces may pad.
     """

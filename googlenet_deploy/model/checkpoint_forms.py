@@ -1,8 +1,8 @@
-"""Reads the tensors of a checkpoint, whatever form it has: the one reader of ``.pth`` and safetensors.
+"""Reads the tensors of a checkpoint of any form: the only reader of ``.pth`` and safetensors.
 
-A file holds a state dict, or a dictionary in which one or several stand beside epochs, options and optimiser states.
-`read_checkpoint` finds all of them and `choose_state_dict` takes one: that of the key that was asked for; else the
-moving average of the weights (EMA) where there is one, and says so; else the only one.
+A file holds a state dict, or a dictionary with one or more state dicts besides epochs, options and optimiser states.
+`read_checkpoint` finds all of them and `choose_state_dict` selects one: that of the requested key; otherwise the moving
+average of the weights (EMA) if there is one, which is reported; otherwise the only one.
 
 Nothing is ever unpickled with code execution; see `allowed_types.py`.
 """
@@ -48,8 +48,8 @@ class StateDict:
     """Tensors by name.
 
     Attributes:
-        key: Where it stands in the file, such as "state_dict_ema" or "ema.module"; "" for the file itself.
-        tensors: The tensors as the file has them.
+        key: Its key in the file, such as "state_dict_ema" or "ema.module"; "" for the file itself.
+        tensors: The tensors as stored in the file.
     """
 
     key: str
@@ -63,13 +63,13 @@ class StateDict:
 
 @dataclass(frozen=True)
 class CheckpointContent:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
         files: Its files.
         found: Every state dict in it; at least one.
-        metadata: Of a safetensors file; empty for others.
-        unusable: Keys of averages that are no state dict.
+        metadata: Metadata of a safetensors file; empty for others.
+        unusable: Keys of averages that are not state dicts.
     """
 
     files: WeightFiles
@@ -83,7 +83,7 @@ class CheckpointContent:
 
 
 def is_average(name: str) -> bool:
-    """Whether a key or a prefix says that it holds a moving average: "ema", "model_ema", "ema.module."."""
+    """Whether a key or a prefix denotes a moving average: "ema", "model_ema", "ema.module."."""
     return EMA.search(name) is not None
 
 
@@ -140,12 +140,12 @@ def read_checkpoint(source: str | Path) -> CheckpointContent:
 
 
 def choose_state_dict(content: CheckpointContent, key: str | None) -> tuple[StateDict, tuple[str, ...]]:
-    """The state dict to take, and what the user should know about the choice.
+    """Selects the state dict to load, with notes on the choice for the user.
 
     Args:
-        content: What the checkpoint holds.
-        key: The key that was asked for; None chooses. A key that is none is taken for a prefix of tensor names, which
-            `state_dict.py` looks for.
+        content: The checkpoint's content.
+        key: The requested key; None chooses automatically. A key that does not exist is treated as a prefix of tensor
+            names, which `state_dict.py` looks for.
 
     Raises:
         BadWeightsError: Several are equally good.
@@ -218,7 +218,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], Mapping[str, 
 
 
 def read_torch(path: Path) -> object:
-    """What `torch.save` wrote: a zip archive or, before 2020, a bare pickle.
+    """Reads what `torch.save` wrote: a zip archive or, before 2020, a bare pickle.
 
     Raises:
         BadWeightsError: The file is damaged, or would run code when unpickled.
@@ -229,7 +229,7 @@ def read_torch(path: Path) -> object:
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refusal(path, error) from error
-    except Exception as error:  # torch's three readers raise whatever they stumble over, AssertionError included
+    except Exception as error:  # torch's three readers may raise almost anything, AssertionError included
         if "TorchScript" in str(error):
             raise BadWeightsError(path, "is a TorchScript archive, which holds code", _SAVE) from error
         raise BadWeightsError(path, f"is not a PyTorch checkpoint, or is damaged: {first_line(error)}") from error
@@ -254,7 +254,7 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> BadWeightsError:
 
 
 def _unsafe_names(path: Path) -> list[str]:
-    """Everything in a file that is not allowed; empty where that cannot be told."""
+    """The disallowed types in a file; empty if that cannot be determined."""
     try:
         with torch.serialization.safe_globals(allowed_types()):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -263,7 +263,7 @@ def _unsafe_names(path: Path) -> list[str]:
 
 
 def _first_global(path: Path) -> str:
-    """The class of the object that a zip archive of torch holds; empty where there is none."""
+    """The class of the object in a torch zip archive, or an empty string."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))

@@ -1,4 +1,4 @@
-"""The preprocessing that a model of another library carries.
+"""The preprocessing declared by a model of another library.
 
 timm keeps it in ``model.pretrained_cfg``: input_size, mean, std, interpolation, crop_pct and crop_mode, as
 ``timm.data.create_transform`` reads them. torchvision keeps it with the weights: ``WEIGHTS.transforms()`` is a
@@ -22,19 +22,19 @@ DEFAULT_CROP_PCT = 0.875  # timm's
 
 
 class Declared(NamedTuple):
-    """A preprocessing and who declares it, for a note."""
+    """A preprocessing and its origin, for a note."""
 
     preprocessing: Preprocessing
     origin: str
 
 
 def declared_preprocessing(model: object, function: object, named: Mapping[str, Any]) -> Declared | None:
-    """What a model declares; None where it declares nothing, or nothing that this toolkit can reproduce.
+    """The preprocessing that a model declares; None without one, or if this toolkit cannot reproduce it.
 
     Args:
         model: The model.
-        function: What made it; of torchvision's builders the weights that they were given declare it.
-        named: The named arguments that it was called with.
+        function: The function that made it; for torchvision's builders, the weights passed to them declare it.
+        named: The keyword arguments of that call.
     """
     config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
     values = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
@@ -46,13 +46,13 @@ def declared_preprocessing(model: object, function: object, named: Mapping[str, 
         if hasattr(preset, "crop_size") and hasattr(preset, "mean"):
             return Declared(_from_torchvision(preset), "that of torchvision's transforms()")
     except (GoogLeNetDeployError, TypeError, ValueError, KeyError):
-        return None  # the caller then asks for it
+        return None  # the caller then asks the user for it
     return None
 
 
 def _from_timm(config: Mapping[str, Any]) -> Preprocessing:
     channels, height, width = (int(size) for size in config["input_size"])
-    # timm/data/transforms_factory.py: the size ahead of the crop is rounded down.
+    # timm/data/transforms_factory.py: the size before the crop is rounded down.
     share = float(config.get("crop_pct") or DEFAULT_CROP_PCT)
     resized = math.floor(height / share), math.floor(width / share)
     mode = config.get("crop_mode") or "center"
@@ -85,11 +85,11 @@ def _from_torchvision(preset: Any) -> Preprocessing:  # noqa: ANN401 - torchvisi
 
 
 def _torchvision_transforms(function: object, named: Mapping[str, Any]) -> object:
-    """The transforms of the weights that a builder of torchvision was called with; None where there were none."""
+    """The transforms of the weights that a torchvision builder was called with, or None."""
     weights = named.get("weights")
     if not str(getattr(function, "__module__", "")).startswith("torchvision.models") or not weights:
         return None
-    models: Any = importlib.import_module("torchvision.models")  # only where it made the model
+    models: Any = importlib.import_module("torchvision.models")  # only if it made the model
     kinds = models.get_model_weights(getattr(function, "__name__", ""))
     entry: Any = kinds[str(weights).rpartition(".")[2]]
     return entry.transforms()

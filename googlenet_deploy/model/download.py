@@ -1,4 +1,4 @@
-"""Published weights: downloaded once into a cache folder, resumed where interrupted, checked against their hash."""
+"""Published weights: downloaded once into a cache folder, resumed if interrupted, checked against their hash."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Published:
     """Weights on a public server.
 
     Attributes:
-        url: Where they are.
+        url: Their address.
         algorithm: Name of the hash, as hashlib knows it.
-        digest: What the file's hash begins with, in hexadecimal.
+        digest: The beginning of the file's hash, in hexadecimal.
     """
 
     url: str
@@ -41,7 +41,7 @@ class Published:
         return self.url.rpartition("/")[2]
 
 
-# BVLC's readme.md of the model zoo gives the SHA-1; torchvision writes the start of the SHA-256 into the name.
+# BVLC's readme.md of the model zoo states the SHA-1; torchvision writes the start of the SHA-256 into the name.
 PUBLISHED: dict[str, Published] = {
     "bvlc": Published(
         "http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",
@@ -53,12 +53,12 @@ PUBLISHED: dict[str, Published] = {
 
 
 def fetch(name: str) -> Path:
-    """The local file of published weights, downloaded where it is not in the cache yet.
+    """The local file of published weights, downloaded if it is not in the cache yet.
 
-    An interrupted download goes on where it stopped.
+    An interrupted download is resumed.
 
     Raises:
-        DownloadError: No network, or what arrived, or was put into the cache by hand, is not what was published.
+        DownloadError: There is no network, or the downloaded or cached file is not the published one.
         OutputError: The cache folder cannot be written.
     """
     published = PUBLISHED[name]
@@ -91,7 +91,7 @@ def _download(published: Published, partial: Path, target: Path) -> None:
                 done = _copy(response, stream, published.file_name, have if resumed else 0, total)
     except urllib.error.HTTPError as error:
         if error.code == RANGE_NOT_SATISFIABLE:
-            return  # all of it is there already; the hash decides
+            return  # the file is already complete; the hash decides
         raise _failure(published, target, f"the server answered {error.code} {error.reason}") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise _failure(published, target, str(getattr(error, "reason", error) or type(error).__name__)) from error

@@ -1,4 +1,4 @@
-"""The GoogLeNets as one module, told apart by their `Architecture`."""
+"""The GoogLeNets as one module, parametrised by their `Architecture`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INITIAL_BIAS = 0.2
 
 
 class TrainingOutputs(NamedTuple):
-    """Logits (N, num_classes) of the classifier and of the auxiliary ones on 4d and 4a, while training."""
+    """Logits (N, num_classes) of the classifier and of the auxiliary ones on 4d and 4a, during training."""
 
     logits: Tensor
     auxiliary2: Tensor
@@ -34,11 +34,11 @@ class GoogLeNet(nn.Module):
     training mode with auxiliary classifiers, `TrainingOutputs`.
 
     Args:
-        architecture: Which of the nets.
+        architecture: The architecture.
         num_classes: Number of logits, at least 2.
         width: Multiplies every channel count, for small nets; 1 is the published one.
-        widths: The channels of every convolution, where they are not those of `width`, as in a pruned network.
-        auxiliary: Add the two auxiliary classifiers, which only training uses.
+        widths: The channels of every convolution, if they differ from those of `width`, as in a pruned network.
+        auxiliary: Add the two auxiliary classifiers, which are used only in training.
         in_channels: Channels of the input.
 
     Raises:
@@ -130,15 +130,16 @@ class GoogLeNet(nn.Module):
         self.widths = self.widths.with_channels({n: layer.weight.shape[0] for n, layer in self.convolutions().items()})
 
     def without_auxiliary(self) -> GoogLeNet:
-        """This same model with its auxiliary classifiers taken off, as it is exported."""
+        """This same model without its auxiliary classifiers, as it is exported."""
         self.aux1 = self.aux2 = None
         return self
 
     def reset_parameters(self) -> None:
-        """Fresh weights.
+        """Initialises the weights.
 
-        Xavier and a bias of 0.2 for the paper's net, Kaiming for the batch-normalised one. The plain net has Xavier,
-        which keeps the variance of its linear modules, and biases of 0: it has no ReLUs there to keep alive.
+        Xavier and a bias of 0.2 for the paper's net, Kaiming for the batch-normalised one. The plain net gets Xavier
+        weights, which preserve the variance through its linear modules, and biases of 0, since it has no ReLUs there to
+        keep alive.
         """
         bias = INITIAL_BIAS if self.architecture.inner_relu else 0.0
         for module in self.modules():
@@ -154,7 +155,7 @@ class GoogLeNet(nn.Module):
 
 
 def _reducing_pool(architecture: Architecture, kernel: int) -> nn.MaxPool2d:
-    """A stride-2 max-pool that takes 112 to 56, 56 to 28, and so on, in the architecture's own way."""
+    """A stride-2 max-pool that reduces 112 to 56, 56 to 28, and so on, padded as in the architecture."""
     if architecture.padded_pools:
         return nn.MaxPool2d(kernel, stride=2, padding=kernel // 2)
     return nn.MaxPool2d(kernel, stride=2, ceil_mode=True)

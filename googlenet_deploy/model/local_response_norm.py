@@ -1,4 +1,4 @@
-"""Local response normalisation that survives the export as one operator.
+"""Local response normalisation that is exported as a single operator.
 
 PyTorch's exporter decomposes ``torch.nn.LocalResponseNorm`` into Pad, AveragePool, Pow and Div: slower, its sum of
 squares overflows in FP16, and TensorRT refuses to quantise around it. While a model is being exported, this

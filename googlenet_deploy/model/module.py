@@ -1,7 +1,6 @@
-"""Any PyTorch classifier: a module that the user's own code makes, with a checkpoint's weights in it.
+"""Any PyTorch classifier: a module made by the user's own code, with a checkpoint's weights.
 
-The code is the user's and runs because they named it. The checkpoint is loaded as every other is, without executing
-code.
+The code is the user's own and runs at their request. The checkpoint is loaded like any other, without executing code.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ OPENING, CLOSING, QUOTES = "([{", ")]}", "'\""
 
 @dataclass(frozen=True)
 class ModuleRequest:
-    """A classifier as the user names it.
+    """A classifier as specified by the user.
 
     Attributes:
         module: ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``; the callable returns a module, or is one.
-        arguments: What it is called with, such as ``num_classes=10,width=0.5``.
-        weights: The checkpoint; None keeps the weights that the module has.
-        key: Which of several state dicts in the checkpoint; None chooses.
-        class_names: A file with a name per line; None for ImageNet's names where the module says so.
+        arguments: The arguments of the call, such as ``num_classes=10,width=0.5``.
+        weights: The checkpoint; None keeps the module's own weights.
+        key: Which of several state dicts in the checkpoint to use; None chooses automatically.
+        class_names: A file with a name per line; None for ImageNet's names if the module declares them.
     """
 
     module: str
@@ -59,7 +58,7 @@ class ModuleRequest:
     class_names: str | None = None
 
     def sha256(self) -> str:
-        """The hash of the checkpoint, or of the module's own file where there is none; "" for an installed package."""
+        """The hash of the checkpoint or, without one, of the module's own file; "" for an installed package."""
         if self.weights is not None:
             return find_weight_files(self.weights).sha256()
         place = self.module.rpartition(":")[0]
@@ -68,7 +67,7 @@ class ModuleRequest:
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network that is known by its name alone."""
+    """A network identified only by its name."""
 
     name: str
 
@@ -93,9 +92,8 @@ def load_module(request: ModuleRequest, choose: Callable[[Preprocessing | None],
     """Makes a user's classifier and loads its weights.
 
     Args:
-        request: What the user named.
-        choose: Receives the preprocessing that the model declares, None where it declares none, and returns the one
-            to use, or raises.
+        request: The user's request.
+        choose: Receives the preprocessing that the model declares, or None, and returns the one to use, or raises.
 
     Raises:
         InputError: The file cannot be imported, or the callable fails.
@@ -129,10 +127,10 @@ def load_module(request: ModuleRequest, choose: Callable[[Preprocessing | None],
 
 
 def find_callable(place: str) -> Any:  # noqa: ANN401 - whatever the user's code holds
-    """What ``FILE.py:CALLABLE`` or ``package.module:CALLABLE`` names.
+    """Imports the object named by ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``.
 
     Raises:
-        UsageError: The form is another one, or there is nothing of that name.
+        UsageError: The text has another form, or there is nothing of that name.
         InputError: The import fails.
     """
     file, _, name = place.rpartition(":")
@@ -151,10 +149,11 @@ def find_callable(place: str) -> Any:  # noqa: ANN401 - whatever the user's code
 def parse_arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
     """``resnet18,num_classes=10,layers=[2, 2]`` to positional and named arguments.
 
-    A value is a Python literal, or else the text itself; commas inside brackets and quotes belong to the value.
+    A value is a Python literal or, failing that, the text itself; commas inside brackets and quotes belong to the
+    value.
 
     Raises:
-        UsageError: A positional argument comes after a named one, or a name is given twice.
+        UsageError: A positional argument follows a named one, or a name is repeated.
     """
     positional: list[Any] = []
     named: dict[str, Any] = {}
@@ -208,7 +207,7 @@ def check_classifier(place: str, model: nn.Module, preprocessing: Preprocessing)
 def _check_inputs(place: str, model: nn.Module) -> None:
     try:
         parameters = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):  # a forward without a signature: running it tells
+    except (TypeError, ValueError):  # a forward without a signature: only running it shows
         return
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -250,7 +249,7 @@ def _search_path(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _user_code(what: str, path: Path | None = None) -> Iterator[None]:
-    """Turns whatever the user's code raises into one line, with the line of their file where it is known."""
+    """Turns any exception of the user's code into one line, with the line number in their file if known."""
     try:
         yield
     except (KeyboardInterrupt, GoogLeNetDeployError):
@@ -323,7 +322,7 @@ def _load_weights(model: nn.Module, request: ModuleRequest) -> tuple[str, ...]:
 def _classes(
     request: ModuleRequest, classes: int, declared: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Names, WordNet ids, and what is to be said of them."""
+    """Names, WordNet ids, and notes on them."""
     if request.class_names is not None and request.class_names != "imagenet":
         names = read_class_names(request.class_names)
         if len(names) != classes:
@@ -339,7 +338,7 @@ def _classes(
 
 
 def _name(function: Any, model: nn.Module, arguments: tuple[list[Any], dict[str, Any]]) -> str:  # noqa: ANN401
-    """What the network is called: by factories the name that they were given, else the class's own."""
+    """The network's name: the name passed to a factory, otherwise that of its class."""
     positional, named = arguments
     asked = named.get("model_name", positional[0] if positional else None)
     if isinstance(asked, str) and not inspect.isclass(function):

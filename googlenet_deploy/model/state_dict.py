@@ -1,4 +1,4 @@
-"""Loading tensors into a model: prefixes that training tools put before the names, and words for what does not fit."""
+"""Loading tensors into a model: handling the name prefixes of training tools, and explaining mismatches."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ AVERAGE_COUNTER = "n_averaged"  # of torch's AveragedModel
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """Tensors under the names that a model has for them.
+    """Tensors under a model's own names.
 
     Attributes:
         tensors: By name, without the prefix.
-        prefix: What stood before every name, such as "module."; "" for nothing.
-        notes: What was taken off, chosen or left out.
+        prefix: The removed prefix of every name, such as "module."; "" for none.
+        notes: Notes on what was removed, chosen or omitted.
     """
 
     tensors: dict[str, Tensor]
@@ -43,16 +43,16 @@ class Unwrapped:
 def unwrap(
     tensors: Mapping[str, Tensor], wanted: Collection[str], path: str | Path, key: str | None = None
 ) -> Unwrapped:
-    """Finds a model's names among those of a file, whatever stands before them.
+    """Finds a model's names among those of a file, whatever their prefix.
 
     Args:
         tensors: By the file's names.
         wanted: The model's own names.
         path: The file, for the error message.
-        key: The prefix that was asked for, such as "student"; None chooses: a moving average (EMA) before others.
+        key: The requested prefix, such as "student"; None chooses automatically, preferring a moving average (EMA).
 
     Raises:
-        BadWeightsError: The file holds the weights several times, or names become equal.
+        BadWeightsError: The file holds several copies of the weights, or names collide.
     """
     cleaned = _without_wrappers(tensors, wanted, path)
     counts = _prefixes(cleaned, wanted)
@@ -72,14 +72,14 @@ def load_state_dict(
 ) -> None:
     """Copies `tensors` into `model`, in place.
 
-    Tensors of a GoogLeNet's auxiliary classifiers are left out where the model has none; where the model has them and
-    the file does not, they keep their fresh values. BatchNorm's batch counter may be missing, since nothing reads it.
+    Tensors of a GoogLeNet's auxiliary classifiers are ignored if the model has none; if only the model has them, they
+    keep their initial values. BatchNorm's batch counter may be missing, since nothing reads it.
 
     Args:
         model: The model that receives the tensors.
         tensors: By the model's own state-dict names, any floating-point dtype.
-        path: The file that they come from, for the error message.
-        seen: What was recognised of the file, for the error message, such as "names begin with 'module.'".
+        path: The file they come from, for the error message.
+        seen: What was recognised in the file, for the error message, such as "names begin with 'module.'".
         remedy: What to do about tensors that do not fit.
 
     Raises:
@@ -116,7 +116,7 @@ def required_names(wanted: Iterable[str], tensors: Collection[str]) -> list[str]
 
 
 def differences(required: Iterable[str], known: Collection[str], tensors: Collection[str]) -> list[str]:
-    """What is missing and what is extra, three names of each."""
+    """Lists missing and extra names, up to three of each."""
     missing = [name for name in required if name not in tensors]
     extra = [name for name in tensors if name not in known]
     problems = [f"lacks {_these(missing)}"] if missing else []
@@ -124,7 +124,7 @@ def differences(required: Iterable[str], known: Collection[str], tensors: Collec
 
 
 def dtype_note(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Says that weights are not stored as float32, where they are not."""
+    """A note if the weights are not stored as float32."""
     kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values() if tensor.is_floating_point()}
     others = sorted(kinds - {"float32"})
     return (f"weights are stored as {', '.join(others)} and were converted to float32",) if others else ()
@@ -148,7 +148,7 @@ def _without_wrappers(tensors: Mapping[str, Tensor], wanted: Collection[str], pa
 
 
 def _prefixes(names: Iterable[str], wanted: Collection[str]) -> Counter[str]:
-    """How many wanted names stand behind each prefix."""
+    """The number of wanted names that follow each prefix."""
     known = frozenset(wanted)
     counts: Counter[str] = Counter()
     for name in names:
@@ -161,7 +161,7 @@ def _prefixes(names: Iterable[str], wanted: Collection[str]) -> Counter[str]:
 
 def _choose_prefix(counts: Counter[str], enough: float, path: str | Path, key: str | None) -> tuple[str, list[str]]:
     most = max(counts.values())
-    # Prefixes of whole models: "layer1.0." before a block's own "conv1.weight" is none.
+    # Prefixes of whole models only: "layer1.0." before a block's own "conv1.weight" is not one.
     whole = {prefix: count for prefix, count in counts.items() if count > most / 2}
     if key is not None:
         asked = {prefix: count for prefix, count in whole.items() if prefix.startswith(f"{key}.")}
@@ -180,7 +180,7 @@ def _choose_prefix(counts: Counter[str], enough: float, path: str | Path, key: s
 
 
 def counted(names: Collection[str]) -> str:
-    """A number of tensors: "1 tensor", "3 tensors"."""
+    """A count of tensors: "1 tensor", "3 tensors"."""
     return f"{len(names)} tensor{'' if len(names) == 1 else 's'}"
 
 
@@ -200,7 +200,7 @@ def _raise_for_shapes(path: str | Path, wanted: Mapping[str, Tensor], tensors: M
     counts = {(tensors[name].shape[0], wanted[name].shape[0]) for name in wrong if tensors[name].dim()}
     last = {name.rpartition(".")[0] for name in wrong}
     only_rows = all(tensors[name].dim() and tensors[name].shape[1:] == wanted[name].shape[1:] for name in wrong)
-    # A classifier of another class count differs in weight and bias alike; one of them alone is damaged.
+    # A classifier of another class count differs in weight and bias alike; if only one differs, it is damaged.
     whole = {f"{layer}.{part}" for layer in last for part in ("weight", "bias")} & set(wanted) == set(wrong)
     if only_rows and whole and len(counts) == 1 and len(last) <= SHOWN:
         has, needs = next(iter(counts))

@@ -1,4 +1,4 @@
-"""What a model costs, layer by layer, measured on the model itself: sizes, parameters, multiply-adds, live memory.
+"""The cost of a model, layer by layer, measured on the model itself: sizes, parameters, multiply-adds, live memory.
 
 The graph is traced with torch.fx and shapes are propagated on the meta device, so nothing is computed. A convolution
 with its BatchNorm and ReLU is one layer, as in the paper's Table 1.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FLOAT32_BYTES = 4
 SMALLEST_INPUT = 32
-# These hand on the memory of their input, or nothing happens in them outside training.
+# These pass on the memory of their input, or do nothing outside training.
 ALIASES = (nn.Dropout, nn.Identity)
 
 
@@ -37,11 +37,11 @@ class LayerCost:
 
     Attributes:
         name: Path of the module, such as "inception3a.branch2.1"; "inception3a.concat" for a concatenation.
-        kind: What it is: "convolution 7x7/2", "max pool 3x3/2", "LRN", "concat", "avg pool", "linear".
-        output: Output shape without the batch: (C, H, W), or (C,) behind the classifier.
-        parameters: Learned values.
-        weights: Learned values without biases and BatchNorm, as the paper counts.
-        multiply_adds: Of convolutions and the classifier; 0 elsewhere.
+        kind: Its kind: "convolution 7x7/2", "max pool 3x3/2", "LRN", "concat", "avg pool", "linear".
+        output: Output shape without the batch: (C, H, W), or (C,) after the classifier.
+        parameters: Number of learned values.
+        weights: Number of learned values without biases and BatchNorm, as counted in the paper.
+        multiply_adds: Multiply-adds of convolutions and the classifier; 0 elsewhere.
         activation_bytes: Size of the output in float32.
         live_bytes: Activations in memory while the layer runs, its own output included.
     """
@@ -58,26 +58,26 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """All layers of a model in the order in which they run."""
+    """All layers of a model in execution order."""
 
     layers: tuple[LayerCost, ...]
 
     @property
     def parameters(self) -> int:
-        """Learned values in all."""
+        """Total number of learned values."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds in all, per image."""
+        """Total multiply-adds per image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def peak(self) -> LayerCost:
         """The layer at which most activation memory is live.
 
-        A tensor lives from the layer that makes it to the last one that reads it. Every ReLU works in place, dropout
-        and flattening copy nothing, and no other layer writes over its input.
+        A tensor lives from the layer that produces it to its last consumer. Every ReLU works in place, dropout and
+        flattening copy nothing, and no other layer overwrites its input.
         """
         return max(self.layers, key=lambda layer: layer.live_bytes)
 
@@ -93,7 +93,7 @@ def summarize(model: GoogLeNet, input_size: int = 224) -> ModelSummary:
     """Measures a model's inference graph.
 
     Args:
-        model: The model; it is left as it is, and its auxiliary classifiers are not counted.
+        model: The model; it is not changed, and its auxiliary classifiers are not counted.
         input_size: Height and width of the input, in pixels.
 
     Raises:
@@ -108,7 +108,7 @@ def summarize(model: GoogLeNet, input_size: int = 224) -> ModelSummary:
 
 
 class _BlockTracer(fx.Tracer):
-    """Keeps a convolution with its ReLU, and LRN, whole."""
+    """Traces a convolution with its ReLU, and LRN, as single nodes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, ConvBlock | ConvRelu | LocalResponseNorm) or super().is_leaf_module(
@@ -131,7 +131,7 @@ def _layers(graph: fx.GraphModule) -> Iterator[LayerCost]:
 
 
 def _last_use(graph: fx.GraphModule, node: fx.Node, position: dict[fx.Node, int]) -> int:
-    """Position of the last node that reads a tensor, also through those that only hand it on."""
+    """Position of the last node that reads a tensor, directly or through nodes that only pass it on."""
     uses = (_last_use(graph, user, position) if _is_alias(graph, user) else position[user] for user in node.users)
     return max(uses, default=position[node])
 

@@ -1,7 +1,7 @@
-"""The files that hold one checkpoint: usually one, or the shards that an index lists.
+"""The files of a checkpoint: usually one, or the shards listed in an index.
 
-The index is Hugging Face's: JSON with ``weight_map``, which names the shard of every tensor. Shards lie beside their
-index. This module needs no PyTorch, so that a hash of the weights costs no import of it.
+The index is Hugging Face's: JSON with ``weight_map``, which names the shard of every tensor. Shards are next to their
+index. This module needs no PyTorch, so that weights can be hashed without importing it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INDEX_SUFFIX = ".index.json"
-# What a folder that Hugging Face's libraries write holds, in the order in which it is looked for.
+# Files in a folder written by Hugging Face's libraries, in search order.
 FOLDER_FILES = (
     "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin",
 )  # fmt: skip
@@ -33,9 +33,9 @@ class WeightFiles:
     """The files of a checkpoint.
 
     Attributes:
-        files: Those that hold tensors, in the order of their names.
-        index: The index that lists them; None where one file holds all.
-        places: The file of each tensor, as the index has it; empty without.
+        files: The files that hold tensors, sorted by name.
+        index: The index that lists them; None if one file holds everything.
+        places: The file of each tensor, according to the index; empty without one.
     """
 
     files: tuple[Path, ...]
@@ -43,7 +43,7 @@ class WeightFiles:
     places: Mapping[str, str] = field(default_factory=dict)
 
     def sha256(self) -> str:
-        """The file's hash; of several the hash of all their hashes, the index's first."""
+        """The file's hash; for several files the hash of all their hashes, the index's first."""
         if self.index is None:
             return sha256_file(self.files[0])
         digests = "".join(sha256_file(path) for path in (self.index, *self.files))
@@ -54,7 +54,7 @@ def find_weight_files(source: str | Path) -> WeightFiles:
     """The files of a checkpoint, given as a file, an index, one of its shards, or the folder that holds it.
 
     Raises:
-        BadWeightsError: There is none, or a shard is missing.
+        BadWeightsError: There is no checkpoint, or a shard is missing.
     """
     path = Path(source)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Weights of every kind that the toolkit reads, recognised by their content.
+"""All kinds of weights that the toolkit reads, recognised by their content.
 
 ==========================  ====================================================================
 ``bvlc``, ``torchvision``   published weights, downloaded once (`download.py`)
@@ -10,8 +10,8 @@ safetensors, our marker     the toolkit's own checkpoint (`checkpoint.py`)
 
 Nothing is ever unpickled with code execution.
 
-torchvision's model applies ``transform_input`` to ImageNet-normalised images, which undoes that normalisation. A
-state dict does not say so; our preprocessing holds the whole of it (`specification.TORCHVISION`).
+torchvision's model applies ``transform_input`` to ImageNet-normalised images, which undoes that normalisation. A state
+dict does not record this; our preprocessing includes both steps (`specification.TORCHVISION`).
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.model.state_dict import Unwrapped
 
-# How images are prepared for a state dict, which does not say it.
+# The preprocessing for a state dict, which does not record it.
 CONVENTIONS = {"bvlc": BVLC, "torchvision": TORCHVISION, "plain": PLAIN}
-# Of its tensors, the share from which a file is taken for an architecture that it does not fit exactly.
+# The share of matching tensors from which a file is assigned to an architecture that it does not fit exactly.
 RECOGNISABLE = 0.5
 
 
@@ -65,9 +65,9 @@ def load_weights(
 
     Args:
         source: A file, or "bvlc" or "torchvision" for published weights.
-        auxiliary: Give the model its auxiliary classifiers, for training; afresh where the file has none.
-        num_classes: The number of classes that the caller counts on; None takes what the file has.
-        key: Which of several state dicts in the file to take; None chooses, see `checkpoint_forms`.
+        auxiliary: Add the auxiliary classifiers, for training; freshly initialised if the file has none.
+        num_classes: The number of classes that the caller expects; None uses that of the file.
+        key: Which of several state dicts in the file to use; None chooses automatically, see `checkpoint_forms`.
 
     Raises:
         BadWeightsError: The file is missing, damaged, of an unknown kind, or does not fit.
@@ -133,7 +133,7 @@ def _from_state_dict(
 
 
 def _share(architecture: str, tensors: Collection[str]) -> float:
-    """How much an architecture and a file have in common, 0 to 1: names of both, of all that either needs."""
+    """How well an architecture matches a file, 0 to 1: shared names divided by all names that either needs."""
     required = set(required_names(tensor_names(architecture), tensors))
     known = {name for name in tensors if not name.endswith("num_batches_tracked")}
     return len(required & known) / len(required | known)
@@ -163,7 +163,7 @@ def _build(
     auxiliary: bool,
     prefix: str = "",
 ) -> Checkpoint:
-    """A checkpoint of a known architecture; its classes are ImageNet's where it has a thousand."""
+    """A checkpoint of a known architecture; its classes are ImageNet's if it has a thousand."""
     classifier = tensors.get("fc.weight")
     if classifier is None or classifier.dim() != 2 or classifier.shape[0] < 2:
         raise BadWeightsError(path, f"has no classifier of a {architecture} GoogLeNet (fc.weight)")

@@ -1,6 +1,6 @@
-"""How many channels every convolution of a GoogLeNet has, as data: those of the paper, scaled, or left by pruning.
+"""The number of channels of every convolution of a GoogLeNet, as data: the paper's, scaled, or pruned.
 
-A network of these widths is built without any code of its own, so a checkpoint of a pruned network carries numbers.
+A network of these widths is built without code of its own, so a checkpoint of a pruned network stores only numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEM = ("conv1", "conv2", "conv3")
 AUXILIARY = "auxiliary"
 # A damaged or hostile file must not make us build a model that fills the memory.
 LARGEST_FACTOR = 4.0
-# Where a module keeps its six convolutions, in the order of `InceptionWidths`.
+# Paths of a module's six convolutions, in the order of `InceptionWidths`.
 _PLACES = ("1", "2.0", "2.1", "3.0", "3.1", "4.1")
 
 
@@ -33,8 +33,8 @@ class Widths:
     """Output channels of the convolutions.
 
     Attributes:
-        stem: Of conv1, conv2 and conv3.
-        modules: Of the nine Inception modules by name, in their order.
+        stem: Channels of conv1, conv2 and conv3.
+        modules: Widths of the nine Inception modules by name, in their order.
         auxiliary: Channels and hidden units of the auxiliary classifiers, whether the network has them or not.
     """
 
@@ -51,7 +51,7 @@ class Widths:
         return {**dict(zip(STEM, self.stem, strict=True)), **inside}
 
     def with_channels(self, channels: Mapping[str, int]) -> Widths:
-        """The same with other channels, by the names of `channels`; what is not named stays."""
+        """A copy with other channels, by the names of `channels`; layers that are not listed keep theirs."""
         found = {**self.channels, **channels}
         modules = {
             name: InceptionWidths(*(found[f"{name}.{branch}"] for branch in InceptionWidths._fields))
@@ -71,13 +71,13 @@ class Widths:
         return {**found, "fc": channels}
 
     def to_json(self) -> str:
-        """For a checkpoint's metadata; equal widths are equal text."""
+        """JSON for a checkpoint's metadata; equal widths produce equal text."""
         values = {**dict(zip(STEM, self.stem, strict=True)), **self.modules, AUXILIARY: self.auxiliary}
         return json.dumps(values, separators=(",", ":"))
 
 
 def scaled_widths(width: float) -> Widths:
-    """Those of the paper's Table 1, every one multiplied by `width`; see `scale_channels`."""
+    """The widths of the paper's Table 1, each multiplied by `width`; see `scale_channels`."""
     conv1, conv2, conv3 = (scale_channels(channels, width) for channels in STEM_WIDTHS)
     modules = {name: widths.scaled(width) for name, widths in INCEPTION_WIDTHS.items()}
     heads = scale_channels(AUXILIARY_CONV_WIDTH, width), scale_channels(AUXILIARY_HIDDEN_WIDTH, width)
@@ -88,7 +88,7 @@ def parse_widths(text: str) -> Widths:
     """Reads what `Widths.to_json` wrote.
 
     Raises:
-        ValueError: It is not that, or a number is out of range; the message names the layer.
+        ValueError: The text has another form, or a number is out of range; the message names the layer.
     """
     try:
         values = json.loads(text)
