@@ -1,4 +1,4 @@
-"""How near one model's outputs are to another's on the same images: finer than the difference of two accuracies."""
+"""Agreement of two models' outputs on the same images: more sensitive than the difference of two accuracies."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TINY = 1e-12
-CENTRED = "log-probability"  # each image's mean over the classes subtracted, as a softmax ignores it
+CENTRED = "log-probability"  # the mean over the classes is subtracted per image, since a softmax ignores it
 
 
 @dataclass
 class Agreement:
-    """Sums over images; feed batches to `add`.
+    """Sums over images; pass batches to `add`.
 
     Attributes:
-        images: How many.
-        equal: On how many the best class is the same.
+        images: Number of images.
+        equal: Number of images with the same best class.
         divergence: Sum of the Kullback-Leibler divergences KL(reference || model) of the probabilities, in nats.
         signal: Sum of squares of the reference's scores.
         noise: Sum of squares of the differences.
         moments: Sums over images of the squares of divergence, signal and noise, and of signal times noise, for the
             intervals.
-        of_probabilities: Whether the first batch held probabilities. Then signal and noise are of log-probabilities
-            with each image's mean subtracted, which are the logits before the softmax with theirs subtracted:
-            probabilities near 0, however wrong, hardly count in a sum of squares.
+        of_probabilities: Whether the first batch held probabilities. Then signal and noise use log-probabilities minus
+            each image's mean, which equal the logits minus their mean: probabilities near 0, however wrong, hardly
+            count in a sum of squares.
     """
 
     images: int = 0
@@ -67,7 +67,7 @@ class Agreement:
     @property
     def mean_divergence(self) -> float:
         """Mean Kullback-Leibler divergence per image, in nats."""
-        return max(0.0, self.divergence / self.images)  # rounding may leave a little below nothing
+        return max(0.0, self.divergence / self.images)  # rounding may leave a value slightly below 0
 
     @property
     def divergence_interval(self) -> tuple[float, float]:
@@ -85,12 +85,12 @@ class Agreement:
 
     @property
     def sqnr(self) -> float:
-        """Signal to quantisation noise ratio of what `measured` names, in dB; infinite where nothing differs."""
+        """Signal-to-quantisation-noise ratio of the quantity in `measured`, in dB; infinite without any difference."""
         return decibels(self.signal, self.noise)
 
     @property
     def measured(self) -> str:
-        """What signal and noise are of."""
+        """The quantity that signal and noise refer to."""
         return CENTRED if self.of_probabilities else "logit"
 
     @property

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHOWN = 3
-LONGEST_NUMBER = 9  # digits of a class index; Python refuses to read thousands of them
+LONGEST_NUMBER = 9  # maximum digits of a class index; Python refuses to parse thousands of them
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class LabelledImages:
     Attributes:
         sources: The images, sorted by name.
         labels: One class index per image.
-        notes: What was left out, for people.
-        class_count: How many classes the labels choose from; 0 where that is not known.
+        notes: Human-readable notes on omissions.
+        class_count: Number of classes that the labels refer to; 0 if unknown.
         understood: In one line, how a table of labels was read; empty without one.
     """
 
@@ -41,7 +41,7 @@ class LabelledImages:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """How the labels were read, and what was left out."""
+        """How the labels were read, and what was omitted."""
         return ((self.understood,) if self.understood else ()) + self.notes
 
 
@@ -50,7 +50,7 @@ class ClassIndex:
 
     Args:
         names: Class names in the order of the logits; may be empty.
-        ids: WordNet ids in the order of the logits; where empty, ImageNet's if the names are ImageNet's.
+        ids: WordNet ids in the order of the logits; if empty, ImageNet's are used when the names are ImageNet's.
     """
 
     def __init__(self, names: Sequence[str], ids: Sequence[str] = ()) -> None:
@@ -61,9 +61,9 @@ class ClassIndex:
             self._by_word.update(_unique_places(words))
 
     def find(self, label: str) -> int | None:
-        """The index that a label means; None where it means nothing, or several classes as "crane" does in ImageNet.
+        """The index of a label's class; None if it is unknown or ambiguous, like "crane" in ImageNet.
 
-        A name comes before a number, so that the classes "0" to "9" in any order are found by name.
+        Names take precedence over numbers, so that the classes "0" to "9" in any order are found by name.
         """
         word = label.strip().lower()
         if word in self._by_word:
@@ -84,10 +84,10 @@ def _unique_places(words: Sequence[str]) -> dict[str, int | None]:
 
 
 def read_labelled_images(folder: str | Path, labels: str | Path | None, classes: ClassIndex) -> LabelledImages:
-    """Images with labels, from a CSV file or, where `labels` is None, from a folder per class.
+    """Images with labels, from a CSV file or, if `labels` is None, from a folder per class.
 
     Raises:
-        InputError: Files are missing, labels are unknown, or nothing is left.
+        InputError: Files are missing, labels are unknown, or no images are left.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -102,7 +102,7 @@ def read_labelled_images(folder: str | Path, labels: str | Path | None, classes:
 
 
 def has_labels(folder: str | Path, classes: ClassIndex) -> bool:
-    """Whether a folder holds a folder per class, all of them known."""
+    """Whether a folder holds one folder per class, with known class names only."""
     root = Path(folder)
     if not root.is_dir():
         return False

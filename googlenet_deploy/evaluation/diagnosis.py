@@ -1,8 +1,8 @@
-"""What is likely wrong with a quantised model, in words, from what was measured beside its reference.
+"""Diagnoses likely faults of a quantised model, with explanations, from measurements against its reference.
 
-Each rule looks for one fault that deployments really have, and speaks only where its own evidence is there; the
-thresholds stand between what sound INT8 GoogLeNets show (98 % agreement, 28 dB and more, an image's own rounding at 40
-dB) and what the faults do, as measured on the BVLC net with each fault made on purpose.
+Each rule looks for one fault that occurs in real deployments, and reports it only on its own evidence; the thresholds
+are between the values of sound INT8 GoogLeNets (98 % agreement, 28 dB and more, an image's own rounding at 40 dB) and
+those of the faults, as measured on the BVLC net with each fault introduced on purpose.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 PROBLEM, NOTE, FINE = "problem", "note", "fine"
 
-# What sound INT8 GoogLeNets reach: 97 to 99 % and 28 to 32 dB.
+# Sound INT8 GoogLeNets reach 97 to 99 % and 28 to 32 dB.
 SOUND_AGREEMENT, SOUND_DECIBELS = 95.0, 24.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing found.
+    """One finding.
 
     Attributes:
         severity: "problem", "note" or "fine".
@@ -48,21 +48,21 @@ class Evidence:
     """Everything that the rules look at.
 
     Attributes:
-        agreement: The model with its reference.
+        agreement: Agreement of the model with its reference.
         paired: The difference of their top-1 accuracies.
         best: The model's best class per image.
-        reference_best: The reference's.
+        reference_best: The reference's best class per image.
         labels: The true classes.
         names: Class names, in the model's order; may be empty.
         classes: How many classes there are.
-        reference_right: Share of images that the reference gets right, 0..1.
-        reference_confidence: Its mean probability of its best class, 0..1; None where it gives none.
+        reference_right: Share of images that the reference classifies correctly, 0..1.
+        reference_confidence: The reference's mean probability of its best class, 0..1; None if it has no probabilities.
         preparation: Fields in which the two prepare images differently, with both values: the model's first.
-        layers: Errors of inner tensors; empty where they were not measured.
+        layers: Errors of inner tensors; empty if not measured.
         ranges: The quantised activations.
-        ahead_of_lrn: Pairs that quantise what an LRN reads.
-        calibration_images: On how many images the model was calibrated; 0 where it does not say.
-        labelled: Whether `labels` are true classes; else they are the reference's answers.
+        ahead_of_lrn: Q/DQ pairs that quantise the input of an LRN.
+        calibration_images: Number of images that the model was calibrated on; 0 if not recorded.
+        labelled: Whether `labels` are true classes, rather than the reference's predictions.
     """
 
     agreement: Agreement
@@ -83,14 +83,14 @@ class Evidence:
 
     @property
     def is_sound(self) -> bool:
-        """Whether the model is as near to its reference as INT8 usually is, and not significantly worse."""
+        """Whether the model is as close to its reference as INT8 usually is, and not significantly worse."""
         _, agreeing_at_most = self.agreement.proportion.interval
         near = agreeing_at_most >= SOUND_AGREEMENT and self.agreement.sqnr >= SOUND_DECIBELS
         return near and not (self.paired.is_significant and self.paired.points < 0)
 
     @property
     def image(self) -> TensorRange | None:
-        """The pair on the image itself."""
+        """The Q/DQ pair on the image itself."""
         return next((use for use in self.ranges if use.is_input), None)
 
 
@@ -99,9 +99,9 @@ def evidence_of(
     names: Sequence[str] = (),
     preparation: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Evidence:
-    """The evidence of an evaluation with a reference, without that of inner tensors.
+    """The evidence from an evaluation with a reference, without inner tensors.
 
-    Without labels the reference's answers take their place.
+    Without labels the reference's predictions take their place.
 
     Args:
         result: The evaluation.
@@ -130,24 +130,24 @@ def evidence_of(
 
 
 def prepared_differently(model: Preprocessing, reference: Preprocessing) -> dict[str, tuple[Any, Any]]:
-    """Fields in which two models want different images; none where one merely normalises inside."""
+    """Fields in which two models expect different images; none if one merely includes the normalisation."""
     inside = "uint8" in (model.dtype, reference.dtype)
     if model == reference or (inside and model.with_uint8_input() == reference.with_uint8_input()):
         return {}
     return describe_difference(model, reference)
 
 
-# An image's own rounding is at 44 dB, its values fill 99 % of the range.
+# An image's own rounding is at 44 dB, and its values fill 99 % of the range.
 IMAGE_DECIBELS, IMAGE_USE = 25.0, (0.7, 1.15)
-# Clipping methods cut 0.04 % of a tensor's values at most, on other images hardly more than on those of calibration.
+# Clipping methods cut 0.04 % of a tensor's values at most, hardly more on other images than on the calibration images.
 CLIPPED_SHARE, UNKNOWN_CLIPPED_SHARE, TIMES_EXPECTED = 1e-4, 2e-3, 10.0
-# A tensor's own rounding is at 26 to 45 dB; a layer loses 1 to 6 dB of what comes in, an LRN 7.
+# A tensor's own rounding is at 26 to 45 dB; a layer loses 1 to 6 dB relative to its input, an LRN 7.
 POOR_DECIBELS, SLIVER = 20.0, 0.1
 LAYER_DROP = 12.0
 LOST_DECIBELS = 3.0
 MANY_TENSORS, MANY_SHARE, OUTSTANDING = 3, 0.1, 20.0
 FEW_CALIBRATION_IMAGES = 32
-CONFIDENCE_GAP = 0.3  # a classifier's mean confidence is its accuracy to some 0.1
+CONFIDENCE_GAP = 0.3  # a classifier's mean confidence matches its accuracy to about 0.1
 WIDE_POINTS = 4.0
 SHOWN = 3
 FLOAT_OPERATORS = frozenset({"LRN", "Softmax", "Sigmoid", "Tanh", "Div", "Pow", "Sqrt", "Exp", "BatchNormalization"})
@@ -155,7 +155,7 @@ WEIGHTED_OPERATORS = frozenset({"Conv", "Gemm", "MatMul", "ConvTranspose"})
 
 
 def diagnose(evidence: Evidence) -> list[Verdict]:
-    """Every rule's verdict, problems first; one that says so where nothing is wrong."""
+    """Every rule's verdict, problems first; a single positive one if nothing is wrong."""
     found = [verdict for rule in _RULES for verdict in rule(evidence)]
     if evidence.is_sound:
         found.append(_sound(evidence))
@@ -166,7 +166,7 @@ def diagnose(evidence: Evidence) -> list[Verdict]:
 
 
 def _preparation(evidence: Evidence) -> Iterator[Verdict]:
-    """The two models say of themselves that they want different images."""
+    """The two models declare different preprocessing."""
     if evidence.preparation:
         fields = "; ".join(
             f"{key} {mine} against {theirs}" for key, (mine, theirs) in list(evidence.preparation.items())[:SHOWN]
@@ -180,7 +180,7 @@ def _preparation(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _image_range(evidence: Evidence) -> Iterator[Verdict]:
-    """The image does not fit the range that calibration gave it, whatever the metadata say."""
+    """The image does not fit its calibrated range, whatever the metadata declare."""
     use = evidence.image
     low, high = IMAGE_USE
     if use is None or (use.sqnr >= IMAGE_DECIBELS and low <= use.used <= high):
@@ -198,13 +198,13 @@ def _image_range(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _ranges(evidence: Evidence) -> Iterator[Verdict]:
-    """Activations leave their ranges: a few of them, or so many that the calibration images must have been others."""
+    """Activations exceed their ranges: a few, or so many that the calibration images must have been different."""
     inner = [use for use in evidence.ranges if not use.is_input]
     wrong_image = evidence.image is not None and evidence.image.sqnr < IMAGE_DECIBELS
     known = evidence.calibration_images
     few = 0 < known < FEW_CALIBRATION_IMAGES
     if not few and (wrong_image or _broken_layer(evidence) is not None or _slivers(evidence)):
-        return  # nothing behind it is as it was
+        return  # it disturbs everything after it
     over = sorted((use for use in inner if _leaves_its_range(use)), key=lambda use: use.sqnr)
     worst = ", ".join(f"{use.tensor} ({100 * use.saturated:.2g} % clipped, {use.sqnr:.0f} dB)" for use in over[:SHOWN])
     severity = NOTE if evidence.is_sound else PROBLEM
@@ -223,7 +223,7 @@ def _ranges(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _stands_out(over: Sequence[TensorRange]) -> bool:
-    """Whether the tensor that fits its range worst is clipped far more than all others, which it may have disturbed."""
+    """Whether the tensor with the worst fit is clipped far more than all others, which it may have disturbed."""
     return over[0].sqnr < POOR_DECIBELS and all(over[0].saturated > OUTSTANDING * use.saturated for use in over[1:])
 
 
@@ -249,7 +249,7 @@ def _wide_ranges(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _slivers(evidence: Evidence) -> list[TensorRange]:
-    """Activations that use a sliver of their range; none where a clipped one is worse, which left them so little."""
+    """Activations that use a sliver of their range; none if a clipped one is worse, which can cause this."""
     inner = [use for use in evidence.ranges if not use.is_input]
     found = [use for use in inner if use.used < SLIVER and use.sqnr < POOR_DECIBELS]
     clipped = min((use.sqnr for use in inner if _leaves_its_range(use)), default=math.inf)
@@ -257,7 +257,7 @@ def _slivers(evidence: Evidence) -> list[TensorRange]:
 
 
 def _float_operators(evidence: Evidence) -> Iterator[Verdict]:
-    """An operator that has no INT8 form reads quantised values and makes more of their error."""
+    """An operator without an INT8 form reads quantised values and amplifies their error."""
     drops = [
         layer
         for layer in evidence.layers
@@ -277,7 +277,7 @@ def _float_operators(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _layers(evidence: Evidence) -> Iterator[Verdict]:
-    """One layer loses what the ranges of the activations do not explain: its weights."""
+    """One layer has a loss that the activations' ranges do not explain: its weights."""
     worst = _broken_layer(evidence)
     if worst is not None and not evidence.is_sound:
         yield Verdict(
@@ -290,7 +290,7 @@ def _layers(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _broken_layer(evidence: Evidence) -> LayerError | None:
-    """The first layer that loses much by itself, and not by the rounding of its output; None where there is none."""
+    """The first layer with a large loss of its own, not due to the rounding of its output, or None."""
     weighted = (layer for layer in evidence.layers if layer.operator in WEIGHTED_OPERATORS)
     return next((layer for layer in weighted if min(layer.drop, layer.drop_unrounded) > LAYER_DROP), None)
 
@@ -304,7 +304,7 @@ def _whole(decibels: float) -> str:
 
 
 def _collapse(evidence: Evidence) -> Iterator[Verdict]:
-    """Every image gets the same class."""
+    """Every image is assigned the same class."""
     if len(set(evidence.best)) == 1 < len(set(evidence.reference_best)) and not evidence.is_sound:
         lost = next((layer for layer in evidence.layers if layer.sqnr < LOST_DECIBELS), None)
         where = f"; the signal is lost at {lost.operator} {lost.name} ({_whole(lost.sqnr)} dB)" if lost else ""
@@ -312,7 +312,7 @@ def _collapse(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _label_order(evidence: Evidence) -> Iterator[Verdict]:
-    """The reference is sure of itself and yet wrong: the labels are another list's."""
+    """The reference is confident and yet wrong: the labels belong to another list."""
     order = explain_labels(evidence.reference_best, evidence.labels, evidence.names, evidence.classes)
     count = len(evidence.labels)
     right = Proportion(round(evidence.reference_right * count), count)
@@ -334,7 +334,7 @@ def label_verdicts(result: Evaluation, names: Sequence[str] = ()) -> list[Verdic
 
 
 def _wrong_labels(who: str, right: Proportion, sure: float | None, order: str) -> Iterator[Verdict]:
-    """The verdict on a share of right answers beside the mean confidence, 0..1, and what explains the difference."""
+    """The verdict on accuracy compared with mean confidence, both 0..1, and the explanation of the difference."""
     if sure is not None and right.interval[1] / 100 > sure - CONFIDENCE_GAP and not order:
         return
     wrong = f"{who} gets {right.percent:.0f} % right"
@@ -352,7 +352,7 @@ def _wrong_labels(who: str, right: Proportion, sure: float | None, order: str) -
 
 
 def _few_images(evidence: Evidence) -> Iterator[Verdict]:
-    """How much these images can tell."""
+    """How much can be concluded from these images."""
     low, high = evidence.paired.interval
     if evidence.labelled and high - low > WIDE_POINTS:
         yield Verdict(

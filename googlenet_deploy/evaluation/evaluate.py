@@ -1,4 +1,4 @@
-"""Runs models, and a reference beside them, over images with or without labels."""
+"""Runs models, optionally with a reference, over images with or without labels."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ TOP = 5
 
 @dataclass
 class Answers:
-    """What one model said of each image.
+    """One model's predictions for each image.
 
     Attributes:
         top1: Per image, whether the best class is the true one; empty without labels.
         top5: Per image, whether the true class is among the best five; empty without labels.
         best: Per image, the index of the best class.
-        confidence: Per image, the probability of the best class; empty where the model gives none.
+        confidence: Per image, the probability of the best class; empty if the model has no probabilities.
     """
 
     top1: list[bool] = field(default_factory=list)
@@ -67,17 +67,17 @@ class Answers:
 
 @dataclass
 class Evaluation:
-    """The outcome.
+    """The result of an evaluation.
 
     Attributes:
-        model: What the model said.
-        reference: What the reference said; None where there was none.
-        agreement: How near the model is to the reference; None where there was none.
+        model: The model's predictions.
+        reference: The reference's predictions; None without a reference.
+        agreement: Agreement of the model with the reference; None without one.
         names: The images that were used, in order.
         labels: Their true classes; empty without labels.
-        classes: How many classes the model chooses from; 0 where it does not say.
+        classes: Number of classes of the model; 0 if unknown.
         skipped: The images that could not be used.
-        classes_given: How many classes per image the model gives: 5 or more for a meaningful top-5.
+        classes_given: Number of classes per image that the model returns: 5 or more for a meaningful top-5.
     """
 
     model: Answers = field(default_factory=Answers)
@@ -134,19 +134,19 @@ def evaluate_models(
         runners: The models, at least one.
         spec: How the models' images are prepared.
         images: Images with labels; without labels only agreement with the reference is measured.
-        reference: A model to compare with; it must give scores of every class, as the models must then.
-        reference_spec: How the reference's images are prepared; None for the same way.
+        reference: A model to compare with; it and the models must then return scores of every class.
+        reference_spec: How the reference's images are prepared; None if in the same way.
         batch_size: Images per batch.
-        workers: Decoding threads; None takes one per core.
-        backend: Of the resize.
+        workers: Decoding threads; None for one per core.
+        backend: The backend of the resize.
         quiet: Show no progress.
 
     Returns:
-        One result per model; those with a reference share its answers.
+        One result per model; with a reference, all share its predictions.
 
     Raises:
         InputError: No image could be used.
-        BadModelError: A model's outputs are not those of a classifier, or do not fit each other.
+        BadModelError: A model's outputs are not those of a classifier, or are inconsistent.
     """
     shared = None if reference is None else Answers()
     results = [Evaluation(reference=shared, agreement=None if shared is None else Agreement()) for _ in runners]
@@ -197,9 +197,9 @@ def _add(
 def _check_labels(
     labels: NDArray[np.int64] | None, named: int, outputs: dict[str, NDArray[np.generic]], path: str
 ) -> int:
-    """Refuses labels of other classes than the model's, so that they do not count as mistakes; counts the classes."""
+    """Rejects labels outside the model's classes, so that they do not count as errors; counts the classes."""
     if TOP_K_INDICES in outputs:
-        return 0  # the model does not say how many classes it chooses from
+        return 0  # the model's number of classes is unknown
     count: int = class_scores(outputs, path).shape[1]
     if named and named != count:
         remedy = BACKGROUND_FIRST if count == named + 1 else None

@@ -1,4 +1,4 @@
-"""Finds the files that a table names, however it writes their names."""
+"""Finds the files listed in a table, in whatever form their names are written."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class FileNames:
     """The files of a folder by their names.
 
-    A name is looked up as it stands, then as a path relative to the table's folder or to a folder called like the
-    images' one, as an absolute path, with backslashes, and at last without regard to case, Unicode's normal form and a
-    missing suffix. A name that several files would answer to finds none.
+    A name is looked up as written, then as a path relative to the table's folder or to a folder with the same name as
+    the images' folder, as an absolute path, with backslashes, and finally ignoring case, Unicode normalisation and a
+    missing suffix. An ambiguous name finds no file.
 
     Args:
         root: The folder of images.
@@ -35,7 +35,7 @@ class FileNames:
         self._bases = (root.resolve(), table.parent.resolve())
 
     def find(self, written: str) -> str | None:
-        """The file's path relative to the folder, with slashes; None where there is none of that name, or several."""
+        """The file's path relative to the folder, with slashes; None if there is no such file, or several."""
         for name in (written, written.replace("\\", "/")):
             found = self._relative(name)
             if found is not None:
@@ -59,7 +59,7 @@ class FileNames:
         return None
 
     def _inside(self, name: str) -> list[str]:
-        """What a path is relative to the folder, where it leads into it from elsewhere."""
+        """A path made relative to the folder, if it leads into it from elsewhere."""
         root, table = self._bases
         path = Path(name)
         found = []
@@ -82,7 +82,7 @@ def _loose(name: str) -> str:
 
 
 def _unique(names: Iterable[str], key: Callable[[str], str]) -> dict[str, str | None]:
-    """The names by a key; None for one that several names share."""
+    """The names by a key; None for a key shared by several names."""
     found: dict[str, str | None] = {}
     for name in names:
         own = key(name)

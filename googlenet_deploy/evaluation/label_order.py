@@ -1,4 +1,4 @@
-"""The order of classes in which labels would fit a model's answers."""
+"""Finds the order of classes in which labels would match a model's predictions."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
     Order = Callable[[int], int]
 
-# A hypothesis must explain much more than the labels as they are, and enough in itself.
+# A hypothesis must explain many more predictions than the labels as given, and enough in absolute terms.
 LEAST_GAIN, LEAST_SHARE = 0.3, 0.4
-LEAST_MATCHES, LEAST_SHIFTED = 3, 6  # images; a shift that is read off the images themselves needs more of them
+LEAST_MATCHES, LEAST_SHIFTED = 3, 6  # images; a shift inferred from the images themselves needs more of them
 IMAGES_PER_CLASS = 3
 
 
 def explain_labels(best: Sequence[int], labels: Sequence[int], names: Sequence[str], classes: int) -> str:
-    """In words, the order of classes in which the labels would fit the model's answers; empty where none is found.
+    """Describes the order of classes in which the labels would match the predictions; empty if none is found.
 
     Args:
         best: The model's best class of each image.
-        labels: The true class of each image, as the labels say.
+        labels: The true class of each image, according to the labels.
         names: Class names in the model's order; may be empty.
-        classes: How many classes the model has.
+        classes: Number of the model's classes.
     """
     right = _share(best, labels, lambda label: label)
     found = max(
@@ -42,7 +42,7 @@ def explain_labels(best: Sequence[int], labels: Sequence[int], names: Sequence[s
 
 
 def _background(labels: Sequence[int], classes: int) -> str:
-    """What to think of where a model that answers wrongly has one class more than ImageNet, and no label uses it."""
+    """A hint for a wrong model with one class more than ImageNet, which no label uses."""
     if classes != len(imagenet_classes()) + 1 or len(labels) < LEAST_MATCHES or max(labels) >= classes - 1:
         return ""
     return (
@@ -56,7 +56,7 @@ def _share(best: Sequence[int], labels: Sequence[int], order: Order) -> float:
 
 
 def _usual_shift(best: Sequence[int], labels: Sequence[int]) -> tuple[int, int]:
-    """The most frequent difference between the model's class and the label's, and of how many images it is."""
+    """The most frequent difference between the model's class and the label's, and its number of images."""
     differences = Counter(answer - label for answer, label in zip(best, labels, strict=True))
     return differences.most_common(1)[0] if differences else (0, 0)
 
@@ -79,25 +79,25 @@ def _orders(names: Sequence[str], classes: int, shift: int, matches: int) -> Ite
 
 
 def _names_of(names: Sequence[str], classes: int) -> Sequence[str]:
-    """The model's class names; ImageNet's where it has none and as many classes."""
+    """The model's class names; ImageNet's if it has no names but the same number of classes."""
     imagenet = imagenet_classes()
     return tuple(entry.name for entry in imagenet) if not names and classes == len(imagenet) else names
 
 
 def _permutations(words: str, order: list[int]) -> Iterator[tuple[str, Order]]:
-    """An order and its inverse: which of the two sides was sorted is not known."""
+    """An order and its inverse, since it is not known which of the two sides was sorted."""
     inverse = {index: position for position, index in enumerate(order)}
     yield words, lambda label: inverse.get(label, -1)
     yield words, lambda label: order[label] if 0 <= label < len(order) else -1
 
 
 def _consistent_share(best: Sequence[int], labels: Sequence[int]) -> float:
-    """Share of images whose class is the most frequent one of their label, over labels with several images."""
+    """Share of images whose predicted class is their label's most frequent one, over labels with several images."""
     answers: dict[int, Counter[int]] = defaultdict(Counter)
     for answer, label in zip(best, labels, strict=True):
         answers[label][answer] += 1
     enough = [counts for counts in answers.values() if counts.total() >= IMAGES_PER_CLASS]
     favourites = {counts.most_common(1)[0][0] for counts in enough}
-    if len(favourites) < 2:  # one class for everything is no order
+    if len(favourites) < 2:  # a single class for everything is not an order
         return 0.0
     return sum(counts.most_common(1)[0][1] for counts in enough) / max(1, sum(counts.total() for counts in enough))

@@ -1,7 +1,7 @@
-"""Tables of labels: which column names the files, which one the classes, and how that was found out.
+"""Tables of labels: which column holds the file names, which the classes, and how they were identified.
 
-The evidence is the data itself: the column of file names is the one whose cells are files of the folder, that of labels
-the one whose cells are classes. Headings decide where several columns would do.
+The evidence is the data itself: the column of file names is the one whose cells are files of the folder, the column of
+labels the one whose cells are classes. If several columns qualify, headings decide.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LabelTable:
     """A table of labels.
 
     Attributes:
-        rows: (name as it is written, file relative to the folder or None where there is none, label) of each row.
+        rows: (name as written, file relative to the folder or None if there is none, label) of each row.
         understood: In one line, how the table was read.
     """
 
@@ -71,7 +71,7 @@ class _Reading:
 
     @property
     def score(self) -> tuple[float, float, bool]:
-        """How well it fits: how many rows have a file, how many a class, and whether there is a heading."""
+        """How well it fits: the number of rows with a file and with a class, and whether there is a heading."""
         return self.files_found * len(self.rows), self.labels_found * len(self.rows), self.heading is not None
 
 
@@ -80,11 +80,11 @@ def read_label_table(path: Path, files: FileNames, find: Find) -> LabelTable:
 
     Args:
         path: The table.
-        files: The files that it may name.
-        find: Returns the index of the class that a label means, None where it means none.
+        files: The files that it may list.
+        find: Returns the index of a label's class, or None.
 
     Raises:
-        InputError: It cannot be read, is no text, or has no rows with two cells.
+        InputError: It cannot be read, is not text, or has no rows with two cells.
     """
     table = read_text_table(path)
     readings = [_read(name, rows, files, find) for name, rows in table.splits()]
@@ -112,7 +112,7 @@ def read_label_table(path: Path, files: FileNames, find: Find) -> LabelTable:
 
 
 def _read(separator: str, rows: list[list[str]], files: FileNames, find: Find) -> _Reading | None:
-    """The best choice of columns for one way to separate cells; None where no row has two of them."""
+    """The best choice of columns for one way to separate cells; None if no row has two cells."""
     width = max((len(row) for row in rows), default=0)
     if width < 2:
         return None
@@ -133,7 +133,7 @@ def _read(separator: str, rows: list[list[str]], files: FileNames, find: Find) -
 
 
 def _best(shares: Sequence[float], headed: Sequence[int], otherwise: int) -> int:
-    """The column of the largest share; headed ones first, and `otherwise` among equals or where nothing is found."""
+    """The column with the largest share; headed ones first, and `otherwise` for ties or if nothing is found."""
     if headed and (max(shares[column] for column in headed) > 0 or max(shares) <= 0):
         return max(headed, key=lambda column: shares[column])
     largest = max(shares)
@@ -151,7 +151,7 @@ def _plain(cell: str) -> str:
 
 
 def _is_heading(rows: list[list[str]], files: FileNames, find: Find) -> bool:
-    """Whether the first row names columns: it has no file, and a known heading or nothing that a row of data has."""
+    """Whether the first row is a heading: it has no file, and a known heading or nothing found in rows of data."""
     first = rows[0]
     if any(files.find(cell) is not None for cell in first if cell):
         return False
@@ -175,7 +175,7 @@ def _share(rows: Sequence[Sequence[str]], column: int, fits: Callable[[str], boo
 
 
 def class_of(label: str, find: Find) -> int | None:
-    """The class that a cell means: as it stands, as a number such as "2.0", or by Kaggle's "n01440764 85 1 499 272"."""
+    """The class of a cell: as written, as a number such as "2.0", or in Kaggle's form "n01440764 85 1 499 272"."""
     found = find(label)
     if found is not None:
         return found
@@ -189,7 +189,7 @@ def class_of(label: str, find: Find) -> int | None:
 
 
 def _label(cells: Sequence[str], reading: _Reading, find: Find) -> str:
-    """The cell of the label; with those after it where a name with commas was not put in quotation marks."""
+    """The cell of the label, joined with later ones if a name with commas was not put in quotation marks."""
     label = _cell(cells, reading.label_column)
     width = len(reading.heading) if reading.heading is not None else reading.label_column + 1
     if reading.separator == "commas" and len(cells) > width and reading.label_column == width - 1:
@@ -251,12 +251,12 @@ def _shown(text: str) -> str:
 
 
 def refuse_unknown(path: Path, unknown: Sequence[tuple[str, str]], count: int) -> InputError:
-    """The error for labels that are no class.
+    """The error for labels that are not classes.
 
     Args:
         path: The table.
         unknown: (label, file name) of each.
-        count: How many classes there are; 0 where that is not known.
+        count: Number of classes; 0 if unknown.
     """
     which = ", ".join(f"{_shown(label)} ({name})" for label, name in unknown[:SHOWN])
     numbers = {label.lstrip("0") or "0" for label, _ in unknown if label.isascii() and label.isdigit()}

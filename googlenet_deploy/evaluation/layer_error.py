@@ -1,4 +1,4 @@
-"""How far a model's inner tensors are from its reference's, and how well its INT8 ranges fit the values."""
+"""The error of a model's inner tensors against its reference, and how well its INT8 ranges fit the values."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from googlenet_deploy.device.decibels import decibels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_DECIBELS = 200.0  # of equal tensors; float32 itself ends at some 150
+LARGEST_DECIBELS = 200.0  # of equal tensors; float32 itself reaches about 150
 
 
 @dataclass
 class ErrorSum:
-    """Sums over all values of a tensor; feed batches to `add`.
+    """Sums over all values of a tensor; pass batches to `add`.
 
     Attributes:
-        signal: Of the squares of the wanted values.
-        noise: Of the squares of the differences.
+        signal: Sum of squares of the reference values.
+        noise: Sum of squares of the differences.
     """
 
     signal: float = 0.0
     noise: float = 0.0
 
     def add(self, wanted: NDArray[np.floating], got: NDArray[np.floating]) -> None:
-        """Adds two arrays of one shape."""
+        """Adds two arrays of the same shape."""
         reference = np.asarray(wanted, np.float32)
         difference = np.asarray(got, np.float32) - reference
         self.signal += float(np.vdot(reference, reference))
@@ -43,14 +43,14 @@ class ErrorSum:
 
 @dataclass
 class RangeUse:
-    """How the values of one tensor use the range that INT8 gives them; feed batches to `add`.
+    """How the values of one tensor use their INT8 range; pass batches to `add`.
 
     Attributes:
-        low: Smallest value that the range represents; -infinity where going below it is meant, as with a zero point
-            that stands in for a ReLU.
+        low: Smallest value that the range represents; -infinity if clipping below is intended, as with a zero point
+            that replaces a ReLU.
         high: Largest value that the range represents.
         count: Values seen.
-        clipped: Values seen that lie outside.
+        clipped: Values seen outside the range.
         smallest: Smallest value seen.
         largest: Largest value seen.
     """
@@ -77,7 +77,7 @@ class RangeUse:
 
     @property
     def used(self) -> float:
-        """Largest absolute value seen over the largest that is represented; above 1 where values are clipped."""
+        """Largest absolute value seen divided by the largest represented; above 1 if values are clipped."""
         reach = max(self.high, -self.low if math.isfinite(self.low) else 0.0)
         bottom = -self.smallest if math.isfinite(self.low) else 0.0
         return max(self.largest, bottom) / reach if reach > 0 and self.count else 0.0
@@ -85,15 +85,15 @@ class RangeUse:
 
 @dataclass(frozen=True)
 class LayerError:
-    """One layer's output, as those behind it read it, against the reference's.
+    """One layer's output, as read by the layers after it, compared with the reference's.
 
     Attributes:
         name: The layer.
         operator: Its operator.
-        tensor: Its output, behind its activation.
-        sqnr: Signal-to-noise ratio of that, in dB; everything ahead of the layer counts in.
-        before: The lowest such ratio among the tensors that it reads; None where it reads the image.
-        unrounded: The ratio of the output ahead of its own pair, whose rounding and clipping count in `sqnr`.
+        tensor: Its output, after its activation.
+        sqnr: Signal-to-noise ratio of the output, in dB; includes the error of everything before the layer.
+        before: The lowest such ratio among its input tensors; None if it reads the image.
+        unrounded: The ratio of the output before its own Q/DQ pair, whose rounding and clipping are included in `sqnr`.
     """
 
     name: str
@@ -105,12 +105,12 @@ class LayerError:
 
     @property
     def drop(self) -> float:
-        """How many dB are lost at this layer."""
+        """Loss at this layer, in dB."""
         return 0.0 if self.before is None else self.before - self.sqnr
 
     @property
     def drop_unrounded(self) -> float:
-        """How many of them the layer itself loses, its weights and its own operation."""
+        """The part of the loss due to the layer itself: its weights and its operation."""
         return 0.0 if self.before is None else self.before - self.unrounded
 
 
@@ -120,12 +120,12 @@ class TensorRange:
 
     Attributes:
         tensor: Its name.
-        is_input: It is the image itself, or its normalisation.
+        is_input: Whether it is the image itself, or its normalisation.
         high: Largest value that its range represents.
         largest: Largest absolute value seen.
-        used: The one over the other.
+        used: `largest` divided by `high`.
         saturated: Share of the values seen that are clipped, 0..1.
-        expected: Share that was clipped on the calibration images; None where the model does not say.
+        expected: Share that was clipped on the calibration images; None if not recorded in the model.
         sqnr: Signal-to-noise ratio of its rounding and clipping alone, in dB.
     """
 

@@ -1,4 +1,4 @@
-"""Top-k accuracy, and how sure one can be of it."""
+"""Top-k accuracy and its confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Proportion:
     """A share of successes, with its Wilson interval.
 
     Attributes:
-        successes: How many.
-        total: Out of how many, at least 1.
+        successes: Number of successes.
+        total: Number of trials, at least 1.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("percent", "low", "high")  # written to JSON beside the counts
+    DERIVED: ClassVar[tuple[str, ...]] = ("percent", "low", "high")  # written to JSON next to the counts
     successes: int
     total: int
 
@@ -76,7 +76,7 @@ def top_k_correct(indices: NDArray[np.int64], labels: NDArray[np.int64], k: int)
     Args:
         indices: (N, at least 1) class indices, best first.
         labels: (N,) true classes.
-        k: How many of them count.
+        k: Number of classes that count.
     """
     return np.asarray((indices[:, :k] == labels[:, np.newaxis]).any(axis=1))
 
@@ -88,7 +88,7 @@ SIGNIFICANT = 0.05
 class PairedDifference:
     """A model's accuracy minus its reference's, on the same images.
 
-    Only images that one of the two gets right and the other wrong tell them apart, which makes the comparison far
+    Only images that exactly one of the two classifies correctly distinguish them, which makes the comparison far
     sharper than that of two accuracies with an interval each.
 
     Attributes:
@@ -97,20 +97,20 @@ class PairedDifference:
         total: All images, at least 1.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("points", "low", "high", "p_value")  # written to JSON beside the counts
+    DERIVED: ClassVar[tuple[str, ...]] = ("points", "low", "high", "p_value")  # written to JSON next to the counts
     gained: int
     lost: int
     total: int
 
     @classmethod
     def of(cls, model: Iterable[bool], reference: Iterable[bool]) -> PairedDifference:
-        """Counts the answers to the same images, in the same order: right or wrong."""
+        """Counts correct and wrong predictions of both on the same images, in the same order."""
         pairs = list(zip(model, reference, strict=True))
         return cls(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs), len(pairs))
 
     @property
     def points(self) -> float:
-        """The difference in percentage points; negative where the model is worse."""
+        """The difference in percentage points; negative if the model is worse."""
         return 100.0 * (self.gained - self.lost) / self.total
 
     @property
@@ -119,7 +119,7 @@ class PairedDifference:
 
         Bonett and Price 2012, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based
         on Paired Data", Journal of Educational and Behavioral Statistics 37: one image is added to each cell, which
-        keeps the interval honest for few images and where the two never differ.
+        keeps the interval valid for few images and if the two never differ.
         """
         count = self.total + 2
         gained, lost = (self.gained + 1) / count, (self.lost + 1) / count
@@ -139,10 +139,10 @@ class PairedDifference:
 
     @property
     def p_value(self) -> float:
-        """How likely chance alone gives a difference as large, either way: McNemar's test, exact.
+        """Probability of a difference at least as large, either way, by chance alone: McNemar's exact test.
 
         McNemar 1947, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12;
-        without a true difference each image that tells the two apart falls to either side like a coin.
+        without a true difference each image that distinguishes the two is a fair coin toss.
         """
         decisive, fewer = self.gained + self.lost, min(self.gained, self.lost)
         tail = sum(math.comb(decisive, count) for count in range(fewer + 1))
@@ -150,7 +150,7 @@ class PairedDifference:
 
     @property
     def is_significant(self) -> bool:
-        """Whether chance explains the difference in fewer than 5 of 100 cases."""
+        """Whether the p-value is below 5 %."""
         return self.p_value < SIGNIFICANT
 
     @property
@@ -160,7 +160,7 @@ class PairedDifference:
         return next((-each.points for each in losses if each.is_significant), math.inf)
 
     def as_dict(self) -> dict[str, float | int | tuple[float, float]]:
-        """Everything, for JSON."""
+        """All values, for JSON."""
         return {
             "points": self.points,
             "interval_95": self.interval,

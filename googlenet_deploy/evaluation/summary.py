@@ -1,4 +1,4 @@
-"""An evaluation's figures: as numbers for gates and JSON, and as lines for people."""
+"""An evaluation's metrics: as numbers for gates and JSON, and as human-readable lines."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ INDENT = 16
 
 @dataclass(frozen=True)
 class AccuracyFigures:
-    """How right one model is, and how near to the FP32 model.
+    """The accuracy of one model, and its agreement with the FP32 model.
 
     Attributes:
         top1: Images whose best class is the true one; None without labels.
         top5: Images whose true class is among the best five; None without labels or with fewer than five classes.
-        difference: Of top-1, to the FP32 model on the same images; None without labels and for that model itself.
-        agreement: Images whose best class is that of the FP32 model; None for that model itself.
-        sqnr: Signal over noise of the scores against the FP32 model, in dB; None where there is no difference.
+        difference: Difference of top-1 from the FP32 model on the same images; None without labels and for FP32 itself.
+        agreement: Images whose best class is that of the FP32 model; None for FP32 itself.
+        sqnr: Signal-to-noise ratio of the scores against the FP32 model, in dB; None if there is no difference.
         divergence: Mean Kullback-Leibler divergence from the FP32 model, in nats.
     """
 
@@ -42,7 +42,7 @@ class AccuracyFigures:
 
 
 def summary_of(result: Evaluation) -> AccuracyFigures:
-    """The figures of a model, compared with its reference where it has one."""
+    """The metrics of a model, compared with its reference if it has one."""
     shares, agreement = accuracies_of(result), result.agreement
     return AccuracyFigures(
         top1=shares.get("top1"),
@@ -55,7 +55,7 @@ def summary_of(result: Evaluation) -> AccuracyFigures:
 
 
 def accuracies_of(result: Evaluation) -> dict[str, Proportion]:
-    """Top-1 and top-5 of the model and its reference, as far as they were measured: not without labels."""
+    """Top-1 and top-5 of the model and its reference, as far as measured; empty without labels."""
     found: dict[str, Proportion] = {}
     for prefix, answers in (("", result.model), ("reference_", result.reference)):
         if answers is None or not result.labels:
@@ -67,7 +67,7 @@ def accuracies_of(result: Evaluation) -> dict[str, Proportion]:
 
 
 def figures_of(result: Evaluation) -> dict[str, float]:
-    """The figures that gates and JSON name, in percent, nats and dB."""
+    """The metrics for gates and JSON, in percent, nats and dB."""
     figures = {name: share.percent for name, share in accuracies_of(result).items()}
     if result.agreement is not None:
         figures["agreement"] = result.agreement.proportion.percent
@@ -77,7 +77,7 @@ def figures_of(result: Evaluation) -> dict[str, float]:
 
 
 def intervals_of(result: Evaluation) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the figures, in the same units."""
+    """95 % intervals of the metrics, in the same units."""
     intervals = {name: share.interval for name, share in accuracies_of(result).items()}
     if result.agreement is not None:
         intervals["agreement"] = result.agreement.proportion.interval
@@ -87,7 +87,7 @@ def intervals_of(result: Evaluation) -> dict[str, tuple[float, float]]:
 
 
 def paired_of(result: Evaluation) -> dict[str, PairedDifference]:
-    """Model minus reference, by figure; empty without a reference or without labels."""
+    """Model minus reference, by metric; empty without a reference or without labels."""
     if result.reference is None or not result.labels:
         return {}
     paired = {"top1": PairedDifference.of(result.model.top1, result.reference.top1)}
@@ -97,7 +97,7 @@ def paired_of(result: Evaluation) -> dict[str, PairedDifference]:
 
 
 def lines_of(result: Evaluation) -> list[str]:
-    """One line per figure, with its interval."""
+    """One line per metric, with its interval."""
     labelled = bool(result.labels)
     entries = _accuracies("", result.model, result.classes_given) if labelled else []
     if result.agreement is not None and result.reference is not None:
@@ -114,7 +114,7 @@ def lines_of(result: Evaluation) -> list[str]:
 
 
 def inner_lines(layers: Sequence[LayerError], ranges: Sequence[TensorRange], images: int) -> list[str]:
-    """Where most is lost: layers, and the quantised activations that fit their range worst."""
+    """The largest losses: layers, and the quantised activations that fit their range worst."""
     lines = [f"inside, on {images} images (SQNR against the reference, dB):"]
     lines += [
         f"  {layer.operator:8} {layer.name:34} {_decibels(layer.before)} -> {_decibels(layer.sqnr)}"
@@ -137,7 +137,7 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def as_json(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """The value with infinities and NaN, which JSON has not, as null."""
+    """The value with infinities and NaN, which JSON lacks, as null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""Tables in text files as people have them: any usual encoding, line end and delimiter, with comments and blank rows.
+"""Tables in text files found in practice: any usual encoding, line end and delimiter, with comments and blank rows.
 
-Nothing is known here of what the cells mean; `label_tables.py` finds that out.
+This module does not interpret the cells; `label_tables.py` does.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FIRST_SPACE, LAST_SPACE = "the first space", "the last space"
 
 @dataclass(frozen=True)
 class TextTable:
-    """The lines of a table, without comments and blank ones.
+    """The lines of a table, without comments and blank lines.
 
     Attributes:
         path: The file.
         lines: Its lines, with their ends.
-        encoding: How it is encoded.
-        comments: How many lines were comments.
+        encoding: Its encoding.
+        comments: Number of comment lines.
     """
 
     path: Path
@@ -40,10 +40,10 @@ class TextTable:
     comments: int
 
     def splits(self) -> Iterator[tuple[str, list[list[str]]]]:
-        """The rows by each way of separating cells that fits some line, with its name; cells are stripped.
+        """The rows for each way of separating cells that fits some line, with its name; cells are stripped.
 
         Raises:
-            InputError: A quoted cell has no end.
+            InputError: A quoted cell is not closed.
         """
         text = "".join(self.lines)
         for delimiter, name in DELIMITERS.items():
@@ -54,11 +54,11 @@ class TextTable:
             yield LAST_SPACE, self._by_space(lambda line: line.rsplit(None, 1))
 
     def single_column(self) -> list[list[str]]:
-        """The rows of a table in which nothing separates cells."""
+        """The rows of a table with a single column."""
         return self._by_delimiter(",")
 
     def _by_delimiter(self, delimiter: str) -> list[list[str]]:
-        # A quote that stands inside a cell, as in 5"-disc.jpg, is a character.
+        # A quote inside a cell, as in 5"-disc.jpg, is an ordinary character.
         try:
             rows = list(csv.reader(self.lines, delimiter=delimiter, skipinitialspace=True))
         except csv.Error as error:
@@ -73,7 +73,7 @@ def read_text_table(path: Path) -> TextTable:
     """Reads a table of text.
 
     Raises:
-        InputError: It cannot be read or is no text.
+        InputError: It cannot be read or is not text.
     """
     try:
         data = path.read_bytes()

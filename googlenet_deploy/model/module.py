@@ -240,7 +240,7 @@ def _import_package(name: str) -> Any:  # noqa: ANN401 - a module
 
 @contextmanager
 def _search_path(folder: Path) -> Iterator[None]:
-    """Imports beside the user's file and below the working directory; both stay, for imports inside functions."""
+    """Adds the user file's folder and the working directory to the search path, also for later imports."""
     for place in (str(Path.cwd()), str(folder)):
         if place not in sys.path:
             sys.path.insert(0, place)

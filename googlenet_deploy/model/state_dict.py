@@ -106,7 +106,7 @@ _REMEDY = "is it of the architecture that was asked for? For another network giv
 
 
 def required_names(wanted: Iterable[str], tensors: Collection[str]) -> list[str]:
-    """Those of a model's names that a file must hold: not batch counters, nor heads of which it holds nothing."""
+    """The model's names that a file must hold: all except batch counters and heads that it lacks entirely."""
     has_heads = any(name.startswith(AUXILIARY_PREFIXES) for name in tensors)
     return [
         name

@@ -129,7 +129,7 @@ class ForkedPool(Generic[Item, Made]):
 
 
 def _end(running: Running) -> None:
-    """Pending tasks will not start, but running ones still use its memory."""
+    """Cancels pending tasks and waits for running ones, which still use the shared memory."""
     wait([future for future, _ in running if not future.cancel()])
 
 
