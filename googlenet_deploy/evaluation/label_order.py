@@ -42,7 +42,7 @@ def explain_labels(best: Sequence[int], labels: Sequence[int], names: Sequence[s
 
 
 def _background(labels: Sequence[int], classes: int) -> str:
-    """A hint for a wrong model with one class more than ImageNet, which no label uses."""
+    """A hint if a model with wrong predictions has one class more than ImageNet and no label uses it."""
     if classes != len(imagenet_classes()) + 1 or len(labels) < LEAST_MATCHES or max(labels) >= classes - 1:
         return ""
     return (

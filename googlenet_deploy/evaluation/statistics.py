@@ -155,7 +155,7 @@ class PairedDifference:
 
     @property
     def least_significant_loss(self) -> float:
-        """The smallest loss in points that these images could show: all decisive ones lost; infinite with too few."""
+        """The smallest loss in points that these images can show, all decisive ones lost; infinite if too few."""
         losses = (PairedDifference(0, lost, self.total) for lost in range(1, self.total + 1))
         return next((-each.points for each in losses if each.is_significant), math.inf)
 

@@ -1,4 +1,4 @@
-"""What a report consists of, before it is HTML or Markdown."""
+"""The content of a report, independent of HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Table:
     Attributes:
         caption: What the table shows.
         columns: Their headings.
-        rows: One text per column; the first column names the row.
-        marked: Numbers of rows that deserve attention.
+        rows: One text per column; the first column is the row's name.
+        marked: Indices of rows that deserve attention.
     """
 
     caption: str
@@ -34,13 +34,13 @@ class Table:
 
     @property
     def long(self) -> bool:
-        """Whether it is folded where it can be."""
+        """Whether it is folded if the format allows it."""
         return len(self.rows) > SHOWN_ROWS
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG element with a title above it and a line below it, either of which may be empty."""
+    """An SVG element with a title above and a line of text below; either may be empty."""
 
     title: str
     svg: str
@@ -52,9 +52,9 @@ class Chart:
     """Drawings with their numbers.
 
     Attributes:
-        drawings: One, or several that stand beside each other where there is room.
+        drawings: One, or several that are placed side by side if there is room.
         caption: What they show and how to read it.
-        table: The numbers; None where another block of the section has them.
+        table: The numbers; None if another block of the section has them.
         small: Whether the drawings are small multiples.
     """
 
@@ -66,7 +66,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with what was said about it: lines of (who, what, whether it is right; None where not known)."""
+    """An image with the models' answers: lines of (model, answer, whether it is correct; None if unknown)."""
 
     source: str
     title: str
@@ -75,7 +75,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures beside each other; small ones under a title of their own where they belong together."""
+    """Pictures side by side; small ones that belong together are grouped under a title of their own."""
 
     caption: str
     pictures: tuple[Picture, ...]
@@ -91,7 +91,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Code:
-    """Commands, or other text that is kept as it is."""
+    """Commands, or other preformatted text."""
 
     caption: str
     text: str
@@ -99,7 +99,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Absent:
-    """What is not there, and why."""
+    """A missing part, and why it is missing."""
 
     what: str
     reason: str
@@ -113,9 +113,9 @@ class ReportSection:
     """A part of the report.
 
     Attributes:
-        id: For links.
+        id: Identifier for links.
         title: Its heading.
-        lead: What it says, in a sentence or two.
+        lead: Its summary, in a sentence or two.
         blocks: Its content.
     """
 
@@ -132,6 +132,6 @@ def table(
     words: Sequence[int] = (0,),
     marked: Collection[int] = (),
 ) -> Table:
-    """A table whose columns hold numbers, but for those numbered in `words`; rows in `marked` deserve attention."""
+    """A table whose columns hold numbers, except those listed in `words`; rows in `marked` deserve attention."""
     heads = tuple(Column(title, index not in words) for index, title in enumerate(columns))
     return Table(caption, heads, tuple(tuple(row) for row in rows), frozenset(marked))

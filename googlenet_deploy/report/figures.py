@@ -1,4 +1,4 @@
-"""What was measured of each precision and of the deployed model's parts: the figures in `Results`.
+"""Measurements of each precision and of the deployed model's parts: the metrics in `Results`.
 
 Accuracies, differences, layers, sensitivities and bounds are the types of the modules that compute them.
 """
@@ -12,21 +12,21 @@ from googlenet_deploy.analysis.layer_work import LayerWork
 from googlenet_deploy.calibration.histogram import Outline
 from googlenet_deploy.evaluation.summary import AccuracyFigures
 
-# What a quantity is: measured, or predicted from published measurements of other networks and modules.
+# Kind of a quantity: measured, or predicted from published measurements of other networks and modules.
 MEASURED, PREDICTED = "measured", "predicted"
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with its unit, and where it comes from.
+    """A number with its unit and origin.
 
     Attributes:
         value: The number.
         unit: "ms", "mJ", "MB".
         kind: "measured" or "predicted".
-        where: On what, in which power mode.
-        low: Lower end of its 95 % interval, or of the range in which nine of ten measurements lie that are predicted
-            so; None without one.
+        where: The machine and its power mode.
+        low: Lower end of its 95 % interval, or, for a prediction, of the range that contains nine of ten measurements;
+            None without one.
         high: Upper end.
     """
 
@@ -65,14 +65,14 @@ class Variant(AccuracyFigures):
 
 @dataclass(frozen=True)
 class Layer(LayerWork):
-    """One layer of the deployed model: its work, inherited, and what was found of it.
+    """One layer of the deployed model: its work, inherited, and its measurements.
 
     Attributes:
         bound_us: Microseconds at the target's published rates; None without a target.
-        limit: "arithmetic" or "memory": what makes the bound.
-        measured_us: Measured microseconds; None where they were not.
-        sqnr: Signal over noise of its output in the quantised model, in dB; None where it was not compared.
-        drop: dB that are lost at this layer, of those that its inputs have; None where it was not compared.
+        limit: "arithmetic" or "memory": what determines the bound.
+        measured_us: Measured microseconds; None if not measured.
+        sqnr: Signal-to-noise ratio of its output in the quantised model, in dB; None if not compared.
+        drop: Loss at this layer relative to its inputs, in dB; None if not compared.
     """
 
     bound_us: float | None = None
@@ -93,7 +93,7 @@ class ActivationHistogram(Outline):
         chosen: The chosen threshold.
         rule: How it was chosen.
         clipped: Share of the values beyond it, 0..1.
-        sqnr: Signal over quantisation error at the chosen threshold, in dB; None where it is not known.
+        sqnr: Signal-to-quantisation-noise ratio at the chosen threshold, in dB; None if unknown.
     """
 
     tensor: str
@@ -115,17 +115,17 @@ class MemoryStep:
 
 @dataclass(frozen=True)
 class Latency:
-    """How the times of one variant are distributed.
+    """The latency distribution of one variant.
 
     Attributes:
         variant: The variant.
         scope: "compute", "end_to_end", ...
-        where: On what.
+        where: The machine.
         batch: Images per batch.
-        runs: How many were timed.
+        runs: Number of timed runs.
         lowest: Milliseconds per batch.
         highest: Milliseconds per batch.
-        percentiles: Milliseconds by name: "p50", "p90", ...; those that the number of runs supports.
+        percentiles: Milliseconds by name: "p50", "p90", ...; only those that the number of runs supports.
     """
 
     variant: str
@@ -140,7 +140,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class VariantAnswer:
-    """The class that one variant gives an image, and its probability, 0..1."""
+    """The class that one variant predicts for an image, and its probability, 0..1."""
 
     variant: str
     name: str
@@ -154,8 +154,8 @@ class Disagreement:
     Attributes:
         image: Its file name.
         thumbnail: The picture as a data URI.
-        label: Its true class; "" where it is not known.
-        answers: The answer of each variant.
+        label: Its true class; "" if unknown.
+        answers: The prediction of each variant.
     """
 
     image: str
@@ -174,14 +174,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A class that the deployed model takes for another.
+    """A class that the deployed model mistakes for another.
 
     Attributes:
         label: The true class.
-        answer: The class that it is taken for.
-        count: How many images.
-        total: How many images of the true class were evaluated.
-        reference: For how many of them the FP32 model gives the same wrong answer.
+        answer: The predicted class.
+        count: Number of such images.
+        total: Number of evaluated images of the true class.
+        reference: For how many of them the FP32 model makes the same wrong prediction.
         examples: Some of the images.
     """
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that loads nothing: styles, drawings and pictures are in it, and there is no script."""
+"""The report as one self-contained HTML file: styles, drawings and pictures are embedded, without scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ with requires("report"):
 _FOLDER = "templates"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _CODE = re.compile(r"`([^`]+)`")
-WORDY = 40  # characters, from which a cell is given more room
+WORDY = 40  # characters, above which a cell gets more room
 
 
 def write_html(path: PathLike, results: Results) -> None:
@@ -33,7 +33,7 @@ def write_html(path: PathLike, results: Results) -> None:
 
 
 def render_html(results: Results) -> str:
-    """The report as HTML; texts from outside are escaped."""
+    """The report as HTML; external text is escaped."""
     return _template().render(
         results=results,
         subject=results.subject,
@@ -58,7 +58,7 @@ def _capitalize_first(text: str) -> str:
 
 
 def prose(text: str) -> Markup:
-    """A text with what is between backticks as code; the rest is escaped."""
+    """A text with the parts between backticks as code; the rest is escaped."""
     parts = _CODE.split(str(text))
     marked = [f"<code>{escape(part)}</code>" if index % 2 else str(escape(part)) for index, part in enumerate(parts)]
     return Markup("".join(marked))  # noqa: S704 - every part is escaped

@@ -11,7 +11,7 @@ from googlenet_deploy.report.results import Results
 from googlenet_deploy.report.sections.all import sections
 from googlenet_deploy.report.summary import BAD, GOOD, summarise
 
-_CODE = re.compile(r"`([^`<>]+)`")  # without what a careless renderer could take for HTML
+_CODE = re.compile(r"`([^`<>]+)`")  # without anything that a careless renderer could interpret as HTML
 _MARKS = {GOOD: "holds", BAD: "does not hold"}
 
 
@@ -91,7 +91,7 @@ def _list(lines: list[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Text with the characters made harmless that Markdown and HTML would take for their own, but for code spans."""
+    """Text with the special characters of Markdown and HTML escaped, except for code spans."""
     parts = _CODE.split(text)
     return "".join(f"`{part}`" if index % 2 else _escaped(part) for index, part in enumerate(parts))
 

@@ -1,4 +1,4 @@
-"""Small pictures that travel inside the report."""
+"""Small pictures embedded in the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUALITY = 72
 
 
 def thumbnail(path: Path, size: tuple[int, int] = THUMBNAIL) -> str:
-    """A small JPEG as a data URI; a grey pixel where the image has gone."""
+    """A small JPEG as a data URI; a grey pixel if the image no longer exists."""
     try:
         image = load_image(path)
     except BadImageError:

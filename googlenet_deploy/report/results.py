@@ -1,7 +1,7 @@
-"""What a deployment found out: plain data, written as ``results.json`` and rendered by `html` and `markdown`.
+"""The results of a deployment: plain data, written as ``results.json`` and rendered by `html` and `markdown`.
 
 Every field is documented here and in ``docs/results-schema.md``. A part that was not done is an empty tuple or None,
-and `Results.missing` says why, so that no reader takes silence for success.
+and `Results.missing` has the reason, so that an omission is not mistaken for success.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from googlenet_deploy.report.figures import (
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Something that was held against something else.
+    """The outcome of a comparison.
 
     Attributes:
         name: What was checked.
-        ok: Whether it holds.
+        ok: Whether it passed.
         text: What was found.
-        inconclusive: Why it could not have failed, with this number of images; empty where it could.
+        inconclusive: Why it could not have failed with this number of images; empty if it could.
     """
 
     name: str
@@ -48,14 +48,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class GateResult:
-    """A limit that was set.
+    """A gate: a limit and whether it holds.
 
     Attributes:
-        name: Of what.
+        name: The metric.
         required: The limit, with unit.
-        found: What was found, with unit.
+        found: The value found, with unit.
         holds: Whether it holds.
-        inconclusive: Why holding is no evidence, with this number of images; empty where it is.
+        inconclusive: Why holding is not evidence with this number of images; empty if it is.
     """
 
     name: str
@@ -72,8 +72,8 @@ class StepResult:
     Attributes:
         name: Such as "export".
         outcome: "done", "unchanged" (its inputs are those of an earlier run), "left out", "failed".
-        seconds: How long it took, in the run that did it.
-        text: What it did, in a line.
+        seconds: Its duration, in the run that did it.
+        text: What it did, in one line.
     """
 
     name: str
@@ -87,16 +87,16 @@ class Subject:
     """What was deployed, and from what.
 
     Attributes:
-        title: Readable: "GoogLeNet (bvlc)".
+        title: Human-readable: "GoogLeNet (bvlc)".
         target: The target's name.
-        target_title: Readable: "Jetson Orin Nano 8 GB".
-        precision: What is deployed.
+        target_title: Human-readable: "Jetson Orin Nano 8 GB".
+        precision: The deployed precision.
         classes: Number of classes.
         input: Size of an image, "224 x 224".
         weights: Where the weights came from.
         weights_sha256: Their hash.
-        calibration_images: Number of images that calibrated.
-        evaluation_images: Number of other images that were evaluated.
+        calibration_images: Number of calibration images.
+        evaluation_images: Number of hold-out images that were evaluated.
         evaluation_set: Where they came from.
     """
 
@@ -115,12 +115,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Doubt:
-    """What decides whether the result can be trusted.
+    """A reason for doubting the result.
 
     Attributes:
-        name: In a few words, for the verdict: "24 calibration images".
-        text: What it is.
-        remedy: What to do about it; empty where nothing is known.
+        name: A few words, for the verdict: "24 calibration images".
+        text: Its explanation.
+        remedy: What to do about it; empty if unknown.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Missing:
-    """A part that the results do not have, and why."""
+    """A part that is missing from the results, and why."""
 
     part: str
     reason: str
@@ -142,34 +142,34 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Results:
-    """Everything.
+    """All results of a deployment.
 
     Attributes:
         subject: What was deployed.
-        created: When, as ISO 8601 in UTC.
+        created: Time of creation, as ISO 8601 in UTC.
         tool_version: Version of googlenet-deploy.
         steps: The pipeline.
         gates: Limits that were set.
         checks: What was verified.
-        doubts: What decides whether to trust all this.
+        doubts: Reasons for doubting the results.
         variants: The model per precision, FP32 first.
         layers: The deployed model's layers.
         histograms: Activations with their thresholds.
-        sensitivity: What quantising each layer alone costs.
-        kept_in_float: Layers that stayed in floating point for a budget's sake.
-        memory: Over the schedule, in the graph's order.
-        latencies: Distributions of times.
-        bounds: Per power mode of the target, per image at batch 1, by variant.
+        sensitivity: The cost of quantising each layer alone.
+        kept_in_float: Layers kept in floating point to meet a budget.
+        memory: Live memory over the schedule, in the graph's order.
+        latencies: Latency distributions.
+        bounds: Lower bounds per power mode of the target, per image at batch 1, by variant.
         disagreements: Images on which precisions disagree.
-        confusions: Classes that the deployed model takes for others, most frequent first.
+        confusions: Classes that the deployed model mistakes for others, most frequent first.
         environment: Machine, system and packages, by name.
-        tuned: What `tune` measured and chose on the device; None without it.
+        tuned: Measurements and choice of `tune` on the device; None without it.
         device: The machine that `deploy --device-results` was measured on, and its state, by name.
-        commands: That reproduce the deployment.
+        commands: Commands that reproduce the deployment.
         artefacts: Files that were made, with their hashes.
         notes: What else the user should know.
-        missing: Parts that are not there, and why.
-        schema_version: Version of this form.
+        missing: Missing parts, and why.
+        schema_version: Version of this schema.
     """
 
     subject: Subject
@@ -204,11 +204,11 @@ class Results:
 
     @property
     def deployed(self) -> Variant | None:
-        """The variant that is deployed."""
+        """The deployed variant."""
         return self.variant(self.subject.precision)
 
     def why_missing(self, part: str) -> str:
-        """Why a part is not there; a general answer where nobody said."""
+        """Why a part is missing; a general answer if no reason was recorded."""
         reasons = [entry.reason for entry in self.missing if entry.part == part]
         return "; ".join(reasons) if reasons else "this run did not make it"
 

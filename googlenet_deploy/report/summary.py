@@ -1,4 +1,4 @@
-"""The answers at the top: can it be shipped, is it right, how fast, how much energy and memory, what was checked."""
+"""The summary at the top: can it be shipped, is it right, how fast, how much energy and memory, what was checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tile:
         question: "Is it right?"
         answer: The number that matters.
         detail: What it means.
-        state: `GOOD`, `CARE`, `BAD`, or `OPEN` where nothing was decided.
+        state: `GOOD`, `CARE`, `BAD`, or `OPEN` if undecided.
     """
 
     question: str
@@ -37,10 +37,10 @@ class ReportSummary:
     Attributes:
         state: `GOOD`, `CARE`, `BAD` or `OPEN`.
         verdict: One sentence: ship, ship with care or do not ship, and why.
-        doubts: What decides whether the result can be trusted.
-        next: What to do next; empty where the doubts have their remedies.
+        doubts: Reasons for doubting the result.
+        next: What to do next; empty if the doubts have remedies.
         tiles: The answers.
-        checked: What was verified, and whether it holds.
+        checked: What was verified, and whether it passed.
         unchecked: What was not, and why.
     """
 
@@ -54,9 +54,9 @@ class ReportSummary:
 
 
 def summarise(results: Results) -> ReportSummary:
-    """Draws the answers from the results.
+    """Derives the summary from the results.
 
-    A gate or check that could not have failed with this number of images is listed among what was not checked.
+    A gate or check that could not have failed with this number of images is listed as unchecked.
     """
     state, verdict = _verdict(results)
     tiles = (_right(results), _fast(results), _energy(results), _memory(results))
@@ -99,7 +99,7 @@ def _verdict(results: Results) -> tuple[str, str]:
 
 
 def _next(results: Results, state: str) -> str:
-    """What to do next: fix what failed, else measure on the device; each doubt has its own remedy."""
+    """What to do next: fix what failed, otherwise measure on the device; each doubt has its own remedy."""
     if state == BAD:
         return "fix this and rerun the same command, which resumes there; the layers below show where accuracy is lost"
     if any(doubt.remedy for doubt in results.doubts):
@@ -135,7 +135,7 @@ def _compared(deployed: Variant, reference: Variant | None) -> str:
 
 
 def _accuracy_state(results: Results, deployed: Variant) -> str:
-    """By the gates on accuracy where there are some; else by whether the loss is beyond chance."""
+    """The state by the accuracy gates, if there are any; otherwise by whether the loss is significant."""
     named = [gate for gate in results.gates if gate.name in _ACCURACY_GATES]
     if any(not gate.holds for gate in named):
         return BAD
@@ -174,13 +174,13 @@ def _quantity_tile(question: str, results: Results, quantity: Quantity | None, p
 
 
 def amount(quantity: Quantity) -> str:
-    """A quantity as it is written; a prediction says so."""
+    """A quantity as text; a prediction is marked as such."""
     sign = "" if quantity.kind == MEASURED else f"\N{ALMOST EQUAL TO}{THIN}"
     return f"{sign}{number(quantity.value)}{THIN}{quantity.unit}"
 
 
 def origin(quantity: Quantity) -> str:
-    """Where a quantity comes from, so that nobody takes a prediction for a measurement."""
+    """The origin of a quantity, so that a prediction is not mistaken for a measurement."""
     if quantity.kind == MEASURED:
         return f"measured on {quantity.where}"
     text = f"predicted, not measured, for {quantity.where}"

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them."""
+"""Human-readable numbers and times."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, without an exponent from a millionth to a billion.
+    """A number with N significant digits, without an exponent from a millionth to a billion.
 
-    A real minus sign stands before negative ones, thousands are set apart.
+    Negative numbers have a true minus sign; thousands are separated.
     """
     if math.isinf(value) or math.isnan(value):
         return "\N{INFINITY}" if value > 0 else f"{MINUS}\N{INFINITY}" if value < 0 else "not a number"
@@ -25,12 +25,12 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def fixed(value: float, places: int = 1) -> str:
-    """A number with so many places."""
+    """A number with a fixed number of decimals."""
     return f"{value:,.{places}f}".replace(",", THIN).replace("-", MINUS)
 
 
 def plain(value: float) -> str:
-    """A number with no more places than it has: ``7`` W, ``7.5`` W."""
+    """A number without trailing zeros: ``7`` W, ``7.5`` W."""
     return f"{value:g}".replace("-", MINUS)
 
 
@@ -43,7 +43,7 @@ def signed(value: float, places: int = 1) -> str:
 
 
 def count(value: int) -> str:
-    """A whole number with thousands set apart."""
+    """A whole number with thousands separated."""
     return f"{value:,}".replace(",", THIN).replace("-", MINUS)
 
 
@@ -65,7 +65,7 @@ def duration(seconds: float) -> str:
 
 
 def precision(name: str) -> str:
-    """A precision as it is written: INT8."""
+    """A precision as text: INT8."""
     return name.upper()
 
 

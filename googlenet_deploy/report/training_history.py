@@ -1,4 +1,4 @@
-"""The report of a training run: loss and accuracy per epoch, as an HTML page that loads nothing, and as a picture."""
+"""The report of a training run: loss and accuracy per epoch, as a self-contained HTML page and as a picture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from googlenet_deploy.report.charts.lines import Line, axes_of, lines_chart
 from googlenet_deploy.report.charts.scale import tick_texts
 from googlenet_deploy.report.text import THIN, fixed, number, plural
 
-# One page of what train and validation have in common: title, unit, and the values' names in a run's history.
+# One panel of metrics shared by training and validation: title, unit, and the values' names in a run's history.
 _CHARTS = (
     ("Loss", "", "train_loss", "validation_loss"),
     ("Accuracy", "%", "train_accuracy_percent", "validation_accuracy_percent"),
 )
 _COLUMNS = ("epoch", "training loss", "validation loss", "training accuracy, %", "validation accuracy, %", "best")
-_SIZE, _MARGIN = (640, 480), (70, 70, 20, 60)  # of a panel in pixels; left, top, right, below
+_SIZE, _MARGIN = (640, 480), (70, 70, 20, 60)  # of a panel in pixels; left, top, right, bottom
 _COLOURS = {"c-int8": (31, 119, 180), "c-fp16": (214, 102, 14)}
 _NAMES = ("training", "validation")
 
@@ -31,11 +31,11 @@ Epochs = Sequence[Mapping[str, Any]]
 
 
 def write_training_report(path: PathLike, history: Epochs, title: str) -> tuple[Path, Path]:
-    """Writes the page, and the picture beside it with the suffix .png.
+    """Writes the page, and the picture next to it with the suffix .png.
 
     Args:
         path: The page, ``.html``.
-        history: What the log says of each epoch, in order; at least one.
+        history: The log's record of each epoch, in order; at least one.
         title: What was trained.
 
     Returns:
@@ -52,7 +52,7 @@ def write_training_report(path: PathLike, history: Epochs, title: str) -> tuple[
 
 
 def training_page(history: Epochs, title: str, picture: bytes) -> str:
-    """The page; texts from outside are escaped. `picture` is linked so that it can be saved from the page."""
+    """The page; external text is escaped. `picture` is linked so that it can be saved from the page."""
     epochs = [int(values["epoch"]) for values in history]
     drawings = "".join(
         f'<figure class="one"><figcaption>{name} by epoch</figcaption><div class="drawings"><div class="drawing">'
@@ -88,7 +88,7 @@ def training_page(history: Epochs, title: str, picture: bytes) -> str:
 
 
 def training_picture(history: Epochs) -> bytes:
-    """Both charts beside each other as a PNG; equal histories give equal bytes."""
+    """Both charts side by side as a PNG; equal histories produce identical bytes."""
     epochs = [int(values["epoch"]) for values in history]
     charts = _charts(history)
     image = Image.new("RGB", (_SIZE[0] * len(charts), _SIZE[1]), "white")

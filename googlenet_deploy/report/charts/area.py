@@ -11,13 +11,13 @@ HEIGHT, LEFT, RIGHT, TOP, BASE = 216, 40, WIDTH - 8, 30, 172
 
 
 def area(values: Sequence[tuple[str, float]], unit: str, label: str, form: Callable[[float], str]) -> str:
-    """One column per node in the order in which they run, the largest marked.
+    """One column per node in execution order, with the largest marked.
 
     Args:
         values: (node, value).
-        unit: Of the values.
+        unit: Unit of the values.
         label: What the chart shows, for screen readers.
-        form: How a value is written.
+        form: Formats a value.
     """
     peak = max(range(len(values)), key=lambda index: values[index][1])
     y = Linear(0.0, axis_top(values[peak][1] * 1.05, 4), BASE, TOP)
@@ -43,7 +43,7 @@ def area(values: Sequence[tuple[str, float]], unit: str, label: str, form: Calla
 
 
 def _landmarks(svg: Svg, names: Sequence[str], step: float) -> None:
-    """Names the modules along the axis, as many as fit: what stands ahead of the first slash of a node's name."""
+    """Labels the modules along the axis, as many as fit, by the part of a node's name before the first slash."""
     free = float(LEFT)
     modules = [name.partition("/")[0] for name in names]
     for index, module in enumerate(modules):

@@ -1,4 +1,4 @@
-"""Horizontal bars with their labels beside them: one row per layer, step or mode."""
+"""Horizontal bars with labels on their left: one row per layer, step or mode."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Bar:
     """One row.
 
     Attributes:
-        label: On its left.
+        label: Text on its left.
         value: Length, at least 0.
         style: Class of the bar.
-        note: Behind the bar; the value where empty.
+        note: Text after the bar; the value if empty.
     """
 
     label: str
@@ -33,16 +33,16 @@ class Bar:
 
     @property
     def text(self) -> str:
-        """What stands behind the bar."""
+        """The text after the bar."""
         return self.note or number(self.value)
 
 
 def bars(rows: Sequence[Bar], unit: str, label: str, columns: int = 1) -> tuple[str, ...]:
-    """Bars from 0, in one drawing or dealt over several of the same scale; logarithmic where values differ tenfold.
+    """Bars from 0, in one drawing or split over several of the same scale; logarithmic if values differ tenfold.
 
     Args:
-        rows: From top to bottom, and on to the next drawing.
-        unit: Of the values, written at the axis.
+        rows: Rows from top to bottom, continuing in the next drawing.
+        unit: Unit of the values, shown at the axis.
         label: What the chart shows, for screen readers.
         columns: Number of drawings.
     """

@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BASE = 8, 232, 18, 92
 
 
 def histogram(counts: Sequence[int], width: float, chosen: float, others: Mapping[str, float], label: str) -> str:
-    """A small chart, several of which stand beside each other.
+    """A small chart, to be placed side by side with others.
 
     Args:
         counts: Values per bin, from 0 up.

@@ -35,12 +35,12 @@ def intervals(
     """Dots with whiskers.
 
     Args:
-        rows: From top to bottom.
-        unit: Of the values.
+        rows: Rows from top to bottom.
+        unit: Unit of the values.
         label: What the chart shows, for screen readers.
-        form: How a value is written.
-        mark: A value at which a dashed line stands, such as no difference.
-        mark_label: What that value is.
+        form: Formats a value.
+        mark: A value marked by a dashed line, such as no difference.
+        mark_label: Label of that value.
     """
     left = min(WIDEST_LABEL, max(text_width(row.label) for row in rows)) + GAP
     right = WIDTH - 24
@@ -80,14 +80,14 @@ class Range:
 
 
 def ranges(rows: Sequence[Range], unit: str, label: str, form: Callable[[float], str], ends: tuple[str, str]) -> str:
-    """Bars between two bounds, from 0, or on a logarithmic axis where values differ tenfold.
+    """Bars between two bounds, on an axis from 0, or a logarithmic one if values differ tenfold.
 
     Args:
-        rows: From top to bottom.
-        unit: Of the values.
+        rows: Rows from top to bottom.
+        unit: Unit of the values.
         label: What the chart shows, for screen readers.
-        form: How a value is written.
-        ends: What the lower and the upper bound are, for the tooltips.
+        form: Formats a value.
+        ends: Names of the lower and the upper bound, for the tooltips.
     """
     height, right_text = 26, 84
     left = min(WIDEST_LABEL + 40, max(text_width(row.label) for row in rows)) + GAP

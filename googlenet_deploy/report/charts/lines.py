@@ -23,7 +23,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axes:
-    """Where epochs and values lie in a drawing, with the ticks of both."""
+    """The positions of epochs and values in a drawing, with the ticks of both."""
 
     x: Linear
     y: Linear
@@ -48,9 +48,9 @@ def lines_chart(
     Args:
         epochs: Their numbers, at least one.
         lines: The quantities, a value per epoch each.
-        unit: Of the values.
+        unit: Unit of the values.
         label: What the chart shows, for screen readers.
-        form: How a value is written.
+        form: Formats a value.
     """
     axes = axes_of(epochs, lines, (LEFT, TOP, RIGHT, BASE))
     svg = Svg(HEIGHT, label)

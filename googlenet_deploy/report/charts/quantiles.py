@@ -1,4 +1,4 @@
-"""How times are distributed: one row per variant, from the shortest to the longest, with the percentiles marked."""
+"""Latency distributions: one row per variant, from the shortest to the longest time, with percentiles marked."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Distribution:
     """One row.
 
     Attributes:
-        label: On its left.
+        label: Text on its left.
         lowest: The shortest time.
         highest: The longest time.
-        percentiles: By name: "p50" and others.
+        percentiles: Percentiles by name: "p50" and others.
         style: Class of the marks.
     """
 
@@ -34,11 +34,11 @@ class Distribution:
 def quantiles(rows: Sequence[Distribution], unit: str, label: str) -> str:
     """Ranges; a thick bar reaches from the median to the 95th percentile.
 
-    A logarithmic axis is used where the longest time is over ten times the shortest.
+    A logarithmic axis is used if the longest time is more than ten times the shortest.
 
     Args:
-        rows: From top to bottom.
-        unit: Of the times.
+        rows: Rows from top to bottom.
+        unit: Unit of the times.
         label: What the chart shows, for screen readers.
     """
     left = min(130.0, max(text_width(row.label) for row in rows)) + GAP

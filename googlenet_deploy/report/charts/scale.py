@@ -1,4 +1,4 @@
-"""Maps numbers to places on an axis, and finds round ticks."""
+"""Maps numbers to positions on an axis, and finds round ticks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from googlenet_deploy.report.text import fixed
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear axis: `low` lies at `start`, `high` at `end`."""
+    """A linear axis: `low` is at `start`, `high` at `end`."""
 
     low: float
     high: float
@@ -19,13 +19,13 @@ class Linear:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value; values beyond an end lie on it."""
+        """The position of a value; values beyond an end are clamped to it."""
         span = self.high - self.low
         share = (min(max(value, self.low), self.high) - self.low) / span if span else 0.0
         return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """About so many round values within the axis."""
+        """About `count` round values within the axis."""
         step = round_step((self.high - self.low) / max(1, count))
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
@@ -42,13 +42,13 @@ class Log:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value; values beyond an end lie on it."""
+        """The position of a value; values beyond an end are clamped to it."""
         inside = min(max(value, self.low), self.high)
         share = math.log(inside / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.0
         return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
-        """Powers of ten, with 2 and 5 between them where they are few: `count` does not matter."""
+        """Powers of ten, with 2 and 5 in between if they are few; `count` is ignored."""
         del count
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         powers = [10.0**exponent for exponent in range(first, last + 1)]
@@ -61,13 +61,13 @@ TENFOLD = 10.0
 
 
 def axis_from(values: Sequence[float], start: float, end: float, top: float | None = None) -> Linear | Log:
-    """The axis for lengths: from 0, or logarithmic where the largest value is over ten times the smallest above 0.
+    """The axis for lengths: from 0, or logarithmic if the largest value exceeds ten times the smallest above 0.
 
     Args:
         values: At least one, none below 0.
-        start: Place of the axis's lower end.
-        end: Place of its upper end.
-        top: Upper end of a linear axis; a little above the largest value where None.
+        start: Position of the axis's lower end.
+        end: Position of its upper end.
+        top: Upper end of a linear axis; None for a little above the largest value.
     """
     above = [value for value in values if value > 0]
     if above and max(above) > TENFOLD * min(above):
@@ -76,12 +76,12 @@ def axis_from(values: Sequence[float], start: float, end: float, top: float | No
 
 
 def unit_text(unit: str, axis: Linear | Log) -> str:
-    """An axis's unit, with a word where it is logarithmic."""
+    """An axis's unit, with a note if it is logarithmic."""
     return f"{unit}, logarithmic" if isinstance(axis, Log) else unit
 
 
 def tick_texts(ticks: list[float]) -> list[str]:
-    """Ticks as text, all with as many places as the finest of them needs."""
+    """Ticks as text, all with the number of decimals that the finest one needs."""
     places = 0
     while places < 6 and any(abs(round(tick, places) - tick) > 1e-9 * max(1.0, abs(tick)) for tick in ticks):
         places += 1
@@ -97,7 +97,7 @@ def round_step(raw: float) -> float:
 
 
 def axis_top(value: float, count: int = 5) -> float:
-    """The end of an axis from 0 that holds a value: the next multiple of its tick."""
+    """The end of an axis from 0 that includes a value: the next multiple of its tick."""
     if value <= 0:
         return 1.0
     step = round_step(value / count)
@@ -105,7 +105,7 @@ def axis_top(value: float, count: int = 5) -> float:
 
 
 def span_around(values: list[float], margin: float = 0.12) -> tuple[float, float]:
-    """The ends of an axis around values, with some room on both sides."""
+    """The ends of an axis around values, with some margin on both sides."""
     low, high = min(values), max(values)
     room = (high - low) * margin or abs(high) * margin or 1.0
     return low - room, high + room

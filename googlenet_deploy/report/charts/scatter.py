@@ -1,4 +1,4 @@
-"""Variants by what they cost and what they are worth, with the frontier of those that no other beats in both."""
+"""Variants by cost and worth, with the Pareto frontier."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Point:
 
     Attributes:
         label: Its name.
-        cost: To the right: more is worse.
-        worth: Upward: more is better.
+        cost: Horizontal value: more is worse.
+        worth: Vertical value: more is better.
         low: Lower end of the worth's interval.
         high: Upper end.
-        area: What the circle's area stands for; None for a plain dot.
+        area: The quantity shown as the circle's area; None for a plain dot.
         style: Class of the mark.
-        tip: Shown when it is pointed at.
+        tip: Tooltip.
     """
 
     label: str
@@ -84,7 +84,7 @@ def scatter(points: Sequence[Point], cost: str, worth: str, label: str) -> str:
 
 
 def label_places(labels: Sequence[str], circles: Sequence[Circle]) -> list[tuple[tuple[float, float], str]]:
-    """Where each label goes, and its anchor: right, left, above or below its circle, the first that is free."""
+    """The position and anchor of each label: right, left, above or below its circle, whichever is free first."""
     taken = [(c.x - c.radius, c.y - c.radius, c.x + c.radius, c.y + c.radius) for c in circles]
     places = []
     for label, circle in zip(labels, circles, strict=True):
@@ -114,12 +114,12 @@ def _labelled(ticks: list[float]) -> list[tuple[float, str]]:
 
 
 def _radius(share: float) -> float:
-    """The circle's area is what stands for the quantity."""
+    """The radius of a circle whose area represents the quantity."""
     return float(max(SMALLEST, LARGEST * share**0.5))
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats in cost and worth, by cost."""
+    """The points that no other point beats in both cost and worth, sorted by cost."""
     best: list[Point] = []
     for point in sorted(points, key=lambda each: (each.cost, -each.worth)):
         if not best or point.worth > best[-1].worth:

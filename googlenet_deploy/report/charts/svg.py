@@ -5,12 +5,12 @@ from __future__ import annotations
 from xml.sax.saxutils import escape, quoteattr
 
 WIDTH = 410
-# Of the charts' text, in units of the drawing: enough to tell whether a label fits.
+# Of the charts' text, in units of the drawing: accurate enough to decide whether a label fits.
 CHARACTER, WIDE = 6.9, 9.2
 
 
 class Svg:
-    """One drawing, of `WIDTH` by `height` units; it scales to the width that the page gives it.
+    """One drawing, of `WIDTH` by `height` units; it scales to the width available on the page.
 
     Args:
         height: Height in units.
@@ -31,7 +31,7 @@ class Svg:
     def rectangle(
         self, corner: tuple[float, float], size: tuple[float, float], style: str, tip: str = "", radius: float = 1.5
     ) -> None:
-        """A rectangle from its upper left corner; `tip` shows when it is pointed at."""
+        """A rectangle from its upper left corner; `tip` is its tooltip."""
         width, height = max(0.0, size[0]), max(0.0, size[1])
         self.parts.append(
             f'<rect class="{style}" x="{_n(corner[0])}" y="{_n(corner[1])}" width="{_n(width)}" '
@@ -50,7 +50,7 @@ class Svg:
         self.parts.append(f'<path class="{style}" d="{steps}{"Z" if closed else ""}">{_tip(tip)}</path>')
 
     def text(self, place: tuple[float, float], text: str, style: str = "", anchor: str = "start") -> None:
-        """Text whose baseline begins, is centred or ends at a place."""
+        """Text whose baseline starts, is centred or ends at a point."""
         names = f"t {style}".strip()
         self.parts.append(
             f'<text class="{names}" x="{_n(place[0])}" y="{_n(place[1])}" text-anchor="{anchor}">{escape(text)}</text>'
@@ -66,7 +66,7 @@ class Svg:
 
 
 def shortened(text: str, units: float) -> str:
-    """Text cut in its middle so that it fits into so many units."""
+    """Text shortened in the middle to fit a width in units."""
     if text_width(text) <= units:
         return text
     room = max(4, int(units / CHARACTER))
@@ -75,7 +75,7 @@ def shortened(text: str, units: float) -> str:
 
 
 def text_width(text: str) -> float:
-    """About how many units a text takes."""
+    """Approximate width of a text, in units."""
     return sum(WIDE if character.isupper() or character in "_mwMW%@" else CHARACTER for character in text)
 
 

@@ -1,1 +1,1 @@
-"""The report's sections, one file each: results in, blocks out."""
+"""The report's sections, one file each; each turns results into blocks."""

@@ -1,4 +1,4 @@
-"""The one registry of report sections: places of their functions, see `device.registry`, in the report's order."""
+"""The registry of report sections: where to import their functions, see `device.registry`, in the report's order."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ SECTIONS = (
 
 
 def sections(results: Results) -> tuple[ReportSection, ...]:
-    """All sections; those without data say why."""
+    """All sections; those without data state why."""
     return tuple(load_member(place)(results) for place in SECTIONS)

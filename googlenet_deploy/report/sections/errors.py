@@ -1,4 +1,4 @@
-"""Single images: classes that are taken for others, and images on which precisions disagree."""
+"""Single images: confused classes, and images on which precisions disagree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How times are distributed, what is predicted for the target, and what its rates allow."""
+"""Latency distributions, predictions for the target, and lower bounds from its rates."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _times(entries: Sequence[Latency]) -> Table:
 
 
 def _row_name(entry: Latency, results: Results) -> str:
-    """The precision, and where the times are of several machines, which it is."""
+    """The precision, and the machine if the times are from several machines."""
     name = precision(entry.variant)
     here = [each.where.startswith("this machine") for each in results.latencies]
     if all(here) or not any(here):

@@ -14,7 +14,7 @@ from googlenet_deploy.report.sections.accuracy import EMPTY
 from googlenet_deploy.report.text import count, fixed, number, precision, size
 
 ONE_COLUMN, WORST = 12, 3
-POINTER = " \N{BLACK LEFT-POINTING TRIANGLE}"  # at the worst layers
+POINTER = " \N{BLACK LEFT-POINTING TRIANGLE}"  # for the worst layers
 
 
 def section(results: Results) -> ReportSection:
@@ -48,7 +48,7 @@ def _lowest(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def _worst(layers: list[Layer]) -> str:
-    """The worst layers in a sentence: by their output, and by what they lose themselves."""
+    """The worst layers in a sentence: by the error of their output, and by their own loss."""
     lowest = ", ".join(f"`{layer.name}` ({fixed(layer.sqnr or 0.0)} dB)" for layer in _lowest(layers))
     losing = sorted((each for each in layers if each.drop), key=lambda each: -(each.drop or 0.0))[:WORST]
     dropped = ", ".join(f"`{layer.name}` ({fixed(layer.drop or 0.0)} dB)" for layer in losing if (layer.drop or 0) > 0)

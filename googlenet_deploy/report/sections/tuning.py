@@ -1,4 +1,4 @@
-"""What `tune` measured on the device, and what it chose."""
+"""The measurements of `tune` on the device, and its choice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _lead(tuned: Tuned) -> str:
 
 
 def _drawings(tuned: Tuned) -> tuple[Drawing, ...]:
-    """Images per second against the time of a batch, and against the energy where it was measured."""
+    """Images per second against the time of a batch, and against the energy if it was measured."""
     times = [(result, result.latency_p95_ms) for result in tuned.results]
     energies = [
         (result, result.millijoules_per_image) for result in tuned.results if result.millijoules_per_image is not None
@@ -60,7 +60,7 @@ def _drawings(tuned: Tuned) -> tuple[Drawing, ...]:
 
 def _drawing(tuned: Tuned, costs: Sequence[tuple[TunedResult, TunedFigure]], cost_title: str, title: str) -> Drawing:
     points = [_point(tuned, result, cost) for result, cost in costs]
-    # With every point named, none could be read: the frontier and the choice are.
+    # Labelling every point would be unreadable: only the frontier and the choice are labelled.
     named = {id(point) for point in pareto(points)}
     chosen = tuned.choice if tuned.choice is not None else tuned.results[0]
     shown = [
