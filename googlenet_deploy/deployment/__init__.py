@@ -1,1 +1,1 @@
-"""The whole way for one target: steps, what is skipped since nothing changed, gates, and the report."""
+"""End-to-end deployment for one target: steps, skipping of unchanged ones, gates, and the report."""

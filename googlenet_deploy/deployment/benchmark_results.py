@@ -1,4 +1,4 @@
-"""What `benchmark` and `tune` measured, here or on the device, in the report's types."""
+"""Results of `benchmark` and `tune`, from this machine or the device, in the report's types."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SCOPES = ("run", "end_to_end")
 
 @dataclass(frozen=True)
 class DeviceResults:
-    """What the device measured.
+    """Measurements from the device.
 
     Attributes:
         variant: The precision of the engine that ran.
-        quantities: "latency", "energy" and "memory" per image at the smallest batch, as far as they were measured.
-        latencies: How the times are distributed.
+        quantities: "latency", "energy" and "memory" per image at the smallest batch, as far as measured.
+        latencies: Latency distributions.
         device: The machine and its state, by name.
-        doubts: What casts doubt on the figures, such as throttling.
-        not_measured: Why a quantity is not there, by name.
-        others: The quantities of precisions that are not deployed, by precision.
-        tuned: What `tune` measured; None where `benchmark` did.
+        doubts: Reasons for doubting the measurements, such as throttling.
+        not_measured: Why a quantity is missing, by name.
+        others: The quantities of the other precisions, by precision.
+        tuned: Results of `tune`; None for those of `benchmark`.
     """
 
     variant: str
@@ -53,10 +53,10 @@ def read_device_results(path: PathLike, weights_sha256: str, precision: str) -> 
     Args:
         path: The file.
         weights_sha256: Hash of the weights of this deployment.
-        precision: What is deployed.
+        precision: The deployed precision.
 
     Raises:
-        InputError: It is no such file, is damaged, or measured another model.
+        InputError: The file is not of this kind, is damaged, or is for another model.
     """
     if is_tuned_file(path):
         return _tuned_results(load_tuned_of(path, weights_sha256), precision)
@@ -86,7 +86,7 @@ def _tuned_results(tuned: Tuned, precision: str) -> DeviceResults:
 
 
 def _check_model(path: PathLike, model: Mapping[str, Any], weights_sha256: str, precision: str) -> None:
-    """Refuses figures of another model: they would look right."""
+    """Rejects measurements of another model, which would look plausible."""
     if model["source_sha256"] != weights_sha256:
         raise InputError(
             path,
@@ -158,8 +158,8 @@ def benchmark_latencies(variant: str, result: Mapping[str, Any], where: str) -> 
 
     Args:
         variant: The precision that ran.
-        result: What ``benchmark --json`` wrote.
-        where: On what machine.
+        result: The output of ``benchmark --json``.
+        where: The machine.
     """
     chosen = _first_with_one_stream(result)
     found = []

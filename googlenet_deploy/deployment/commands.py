@@ -1,4 +1,4 @@
-"""How to make a deployment again: commands, machine and versions."""
+"""How to reproduce a deployment: commands, machine and versions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PACKAGES = (
     "tensorrt-rtx-cu13",
 )  # fmt: skip
 _FIRST = ("weights", "images", "labels", "target", "precision", "output")
-LINE = 72  # characters, from which an option begins a line of its own
+LINE = 72  # characters, above which each option begins a new line
 
 
 def commands(job: Job) -> tuple[str, ...]:
-    """The command that made this, and those for the device."""
+    """The command that made this deployment, and those for the device."""
     lines = wrapped(command_of(job.config))
     if "bundle" in job.state.records:
         lines += [
@@ -37,7 +37,7 @@ def commands(job: Job) -> tuple[str, ...]:
 
 
 def command_of(config: DeployConfig) -> str:
-    """The command line for a configuration; what has its default is left out."""
+    """The command line for a configuration; defaults are omitted."""
     words = ["googlenet-deploy", "deploy"]
     for name in _FIRST:
         value = getattr(config, name)
@@ -50,7 +50,7 @@ def command_of(config: DeployConfig) -> str:
 
 
 def wrapped(command: str) -> list[str]:
-    """A command over lines of about `LINE` characters, broken ahead of options as a shell reads them."""
+    """A command wrapped at about `LINE` characters, broken before options in shell syntax."""
     lines: list[str] = []
     for word in map(shlex.quote, shlex.split(command)):
         if lines and (not word.startswith("--") or len(lines[-1]) + len(word) < LINE):
@@ -61,7 +61,7 @@ def wrapped(command: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Machine, system and the versions of what took part."""
+    """Machine, system and the versions of the packages involved."""
     machine = describe_machine()
     found = {"machine": f"{machine.processor or machine.model}, {machine.cores} cores", "system": machine.system}
     if machine.gpu:

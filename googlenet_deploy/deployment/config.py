@@ -1,4 +1,4 @@
-"""What a deployment is asked for."""
+"""The configuration of a deployment."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from googlenet_deploy.errors import InputError, UsageError, requires
 from googlenet_deploy.evaluation.gates import FIGURES
 from googlenet_deploy.quantization.refine.registry import EQUALIZE, parse_refinements
 
-# By name: the unit, and whether the figure must be at least or at most the limit.
+# By name: the unit, and whether the metric must be at least or at most the limit.
 GATES = {**{name: (unit, "at least") for name, unit in FIGURES.items()}, "loss": ("points", "at most")}
 BUDGETS = ("top1", "agreement", "sqnr")
-# A sound INT8 GoogLeNet gives 98 of 100 images the class that FP32 gives them; below 95 something is wrong.
+# A sound INT8 GoogLeNet agrees with FP32 on 98 of 100 images; below 95 something is wrong.
 DEFAULT_GATES = {"agreement": 95.0}
 REQUIRED = ("weights", "images", "target", "output")
 DETAILS = "details"  # a heading of --help
@@ -30,7 +30,7 @@ DETAILS = "details"  # a heading of --help
 
 @dataclass(frozen=True)
 class DeployConfig:
-    """Everything that can be asked for; the names are those of the TOML file and of the command line."""
+    """All options of a deployment; the names are those of the TOML file and the command line."""
 
     weights: str = option("", "a checkpoint, or bvlc or torchvision for the published weights", metavar="W")
     weights_key: str = option("", "which weights of a checkpoint that holds several", metavar="KEY")
@@ -114,10 +114,10 @@ class DeployConfig:
         return self.batch[0], self.batch[1], self.batch[2]
 
     def resolved(self) -> tuple[DeployConfig, Target, tuple[str, ...]]:
-        """The configuration with what the target changes about it, the target, and what was changed.
+        """The configuration adapted to the target, the target, and notes on the changes.
 
         Raises:
-            UsageError: There is no such target.
+            UsageError: The target does not exist.
         """
         target = load_target(self.target)
         if self.precision == "int8" and target.has_int8 is False:
@@ -126,7 +126,7 @@ class DeployConfig:
         return self, target, ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The values by name, as TOML knows them."""
+        """The values by name, in TOML's types."""
         values: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
@@ -161,14 +161,14 @@ _PLACES = (
     "labels",
     "output",
     "device_results",
-)  # relative to the file that names them
+)  # relative to the configuration file
 
 
 def read_config(path: PathLike) -> dict[str, Any]:
     """Reads a configuration file; paths in it are relative to the file's own folder.
 
     Raises:
-        InputError: It cannot be read, is no TOML, or has an unknown or unfit entry.
+        InputError: It cannot be read, is not TOML, or has an unknown or invalid entry.
     """
     file = Path(path)
     try:
@@ -191,7 +191,7 @@ def read_config(path: PathLike) -> dict[str, Any]:
 
 
 def make_config(values: Mapping[str, Any]) -> DeployConfig:
-    """A configuration from values by name; gates given twice are merged by the caller.
+    """A configuration from values by name; the caller merges gates given twice.
 
     Raises:
         UsageError: Something is missing or out of range.
@@ -201,7 +201,7 @@ def make_config(values: Mapping[str, Any]) -> DeployConfig:
 
 
 def config_text(config: DeployConfig) -> str:
-    """The configuration as TOML, everything said, which `read_config` reads back."""
+    """The configuration as TOML with all values explicit, which `read_config` reads back."""
     values = config.to_dict()
     tables = {name: values.pop(name) for name in _TABLES}
     lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
@@ -228,7 +228,7 @@ def _check(path: PathLike, values: Mapping[str, Any]) -> None:
 
 
 def _check_ranges(path: PathLike, values: Mapping[str, Any]) -> None:
-    """Refuses in the file's own name what no command line could mend: each value beside valid ones."""
+    """Rejects values that are invalid by themselves, whatever the command line adds; errors refer to the file."""
     given = dict.fromkeys(REQUIRED, "given elsewhere")
     for name, value in values.items():
         try:

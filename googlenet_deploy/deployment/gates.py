@@ -1,4 +1,4 @@
-"""The limits that a deployment must keep, and what to try where it does not."""
+"""The limits that a deployment must meet, and what to try if it does not."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
 from googlenet_deploy.evaluation.summary import AccuracyFigures
 from googlenet_deploy.report.results import GateResult
 
-MOST_IMAGES = 100_000  # beyond which nobody evaluates
+MOST_IMAGES = 100_000  # more than anyone evaluates
 BUDGET = "budget"
 _TITLES = {"top1": "top-1", "top5": "top-5", "agreement": "agreement", "sqnr": "SQNR", "loss": "loss of top-1"}
 
 
 def check_gates(job: Job) -> tuple[GateResult, ...]:
-    """Holds the evaluation's figures against every limit, in the order of `GATES`.
+    """Checks the evaluation's metrics against every limit, in the order of `GATES`.
 
-    A figure that was not measured, as accuracy without labels, does not hold.
+    A metric that was not measured, such as accuracy without labels, fails.
     """
     record = job.load(EvaluationRecord, EVALUATION)
     figures = values_of(record.variants[job.config.precision])
@@ -39,10 +39,10 @@ def check_gates(job: Job) -> tuple[GateResult, ...]:
 
 
 def why_inconclusive(name: str, limit: float, images: int) -> str:
-    """Why a gate that holds shows nothing with so many images; empty where it does.
+    """Why a gate that holds is inconclusive with this number of images; empty if it is conclusive.
 
-    A share or a loss is known to its 95 % interval only. Where even a result without a single mistake leaves a value
-    beyond the limit inside that interval, the gate cannot tell a model that keeps the limit from one that does not.
+    A share or a loss is known only to its 95 % interval. If even a result without a single error leaves a value beyond
+    the limit inside that interval, the gate cannot distinguish a model that meets the limit from one that does not.
     """
     if name == "sqnr":
         return ""
@@ -54,7 +54,7 @@ def why_inconclusive(name: str, limit: float, images: int) -> str:
 
 
 def _flawless(name: str, images: int) -> float:
-    """The worst true value that a result without a mistake leaves possible; of a loss with its sign reversed."""
+    """The worst true value still possible after a result without errors; for a loss, with reversed sign."""
     return PairedDifference(0, 0, images).low if name == "loss" else Proportion(images, images).low
 
 
@@ -63,7 +63,7 @@ def _wanted(name: str, limit: float) -> float:
 
 
 def budget_gates(job: Job) -> tuple[GateResult, ...]:
-    """The budget that layers were left in floating point for, as it was evaluated when they were chosen."""
+    """The budget for which layers were kept in floating point, as evaluated when they were chosen."""
     budget = job.load(QuantizationRecord, QUANTIZATION).budget
     if budget is None:
         return ()
@@ -74,7 +74,7 @@ def budget_gates(job: Job) -> tuple[GateResult, ...]:
 
 
 def values_of(figures: AccuracyFigures) -> dict[str, float]:
-    """The figures that gates name; those that were measured."""
+    """The metrics used by gates, as far as measured."""
     found = {
         name: share.percent
         for name, share in (("top1", figures.top1), ("top5", figures.top5), ("agreement", figures.agreement))
@@ -105,5 +105,5 @@ def what_to_try(job: Job, gate: GateResult) -> str:
 
 
 def _applies(name: str, job: Job) -> bool:
-    """FP32 has nothing to be compared with."""
+    """Whether a gate applies: FP32 has nothing to be compared with."""
     return name in ("top1", "top5") or job.config.precision != "fp32"

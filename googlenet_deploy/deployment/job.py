@@ -1,4 +1,4 @@
-"""What all steps of one deployment share."""
+"""The state shared by all steps of one deployment."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ PUBLISHED = ("bvlc", "torchvision")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step did.
+    """The outcome of a step.
 
     Attributes:
-        outputs: Files that it wrote, by their paths in the folder.
-        text: What came of it, in a line.
-        data: What later steps and the report need, as JSON values.
-        notes: What the user should know.
+        outputs: Files it wrote, by their paths in the folder.
+        text: Its result, in one line.
+        data: Data for later steps and the report, as JSON values.
+        notes: Notes for the user.
     """
 
     outputs: tuple[str, ...]
@@ -53,31 +53,31 @@ class Step(ABC):
     """One step of the pipeline.
 
     Attributes:
-        name: Short, as it is listed.
+        name: Its short name, as listed.
     """
 
     name: str
 
     def left_out(self, job: Job) -> str:
-        """Why the step is not needed; empty where it is."""
+        """Why the step is not needed; empty if it is."""
         del job
         return ""
 
     @abstractmethod
     def inputs(self, job: Job) -> dict[str, Any]:
-        """Everything that its result depends on, as JSON values: hashes of files, options."""
+        """Everything its result depends on, as JSON values: hashes of files, options."""
 
     @abstractmethod
     def run(self, job: Job) -> Outcome:
-        """Does the work; writes files whole or not at all."""
+        """Does the work; writes files atomically."""
 
 
 class Job:
-    """One deployment: the configuration, its folder, what was done so far, and what is costly to read twice.
+    """One deployment: the configuration, its folder, the progress so far, and caches of costly inputs.
 
     Args:
-        config: What is asked for, with what the target changes about it.
-        target: Where it is to run.
+        config: The configuration, adapted to the target.
+        target: The target device.
         quiet: Show no progress.
     """
 
@@ -87,16 +87,16 @@ class Job:
         self.state = DeploymentState(self.folder)
 
     def path(self, name: str) -> Path:
-        """A file of the folder."""
+        """The path of a file in the folder."""
         return self.folder / name
 
     def data(self, step: str) -> Mapping[str, Any]:
-        """What an earlier step left for later ones; empty where it was left out."""
+        """Data from an earlier step; empty if it was left out."""
         record = self.state.records.get(step)
         return record.data if record is not None else {}
 
     def load(self, kind: type[T], file: str) -> T:
-        """What a step wrote with `encode` into a file of the folder; an empty `kind` where no step did."""
+        """Loads what a step wrote with `encode` to a file of the folder; an empty `kind` if no step did."""
         if not self.state.hash_of(file):
             return kind()
         return decode(kind, json.loads(self.path(file).read_text(encoding="utf-8")), file)
@@ -107,15 +107,15 @@ class Job:
 
     @property
     def threads(self) -> int | None:
-        """CPU threads, as the runners take them."""
+        """CPU threads, in the form that runners accept."""
         return self.config.threads or None
 
     @cached_property
     def checkpoint(self) -> TorchClassifier:
-        """The classifier; reading it brings PyTorch, so only steps that are really done ask for it.
+        """The classifier; loading it imports PyTorch, so only steps that are actually done request it.
 
         Raises:
-            UsageError: A PyTorch module does not say how its images are prepared, and neither does the configuration.
+            UsageError: Neither the PyTorch module nor the configuration declares the preprocessing.
         """
         from googlenet_deploy.model.weights import load_weights  # noqa: PLC0415 - brings PyTorch
 
@@ -165,7 +165,7 @@ class Job:
         """Every image in the folder, sorted.
 
         Raises:
-            InputError: There is none, or it is no folder.
+            InputError: There are no images, or it is not a folder.
         """
         if Path(self.config.images).is_file():
             raise InputError(self.config.images, "is a file", "give a folder of photographs with --images")
@@ -176,7 +176,7 @@ class Job:
 
     @cached_property
     def image_hashes(self) -> list[str]:
-        """Hash of each image's content."""
+        """The hash of each image's content."""
         return hash_contents(self.images)
 
     @cached_property
@@ -185,6 +185,6 @@ class Job:
         return hashlib.sha256("".join(self.image_hashes).encode("ascii")).hexdigest()
 
     def sources(self, names: Sequence[str]) -> list[ImageSource]:
-        """Images by their names in the folder of images."""
+        """Images by their names within the folder of images."""
         root = Path(self.config.images)
         return [ImageSource(str(root / name)) for name in names]

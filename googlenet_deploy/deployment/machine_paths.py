@@ -1,4 +1,4 @@
-"""Keeps the workstation's absolute paths out of what is passed on."""
+"""Removes the workstation's absolute paths from data that is passed on."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# An absolute path of at least two parts; not the tail of a relative path or of an address.
+# An absolute path of at least two parts; not the tail of a relative path or a URL.
 _ABSOLUTE = re.compile(r"(?<![\w./~:-])/[^\s/'\"`,;:()\[\]]+(?:/[^\s/'\"`,;:()\[\]]+)+")
 
 
 def without_machine_paths(value: Any, folders: Sequence[Path]) -> Any:  # noqa: ANN401 - any JSON
-    """JSON values in which absolute paths are relative to the named folders, or only file names.
+    """JSON values with absolute paths made relative to the given folders, or reduced to file names.
 
-    A path inside one of the folders starts with that folder's own name. Of any other path that this machine's file
-    system could hold, the last part is left. Names of layers such as ``/fc/Gemm`` stay, since no such folder exists.
+    A path inside one of the folders starts with that folder's own name. Of any other path that could exist on this
+    machine, only the last part is kept. Names of layers such as ``/fc/Gemm`` are kept, since no such folder exists.
 
     Args:
         value: JSON values.
-        folders: Folders that are named in them, such as the one of the images.
+        folders: Folders that occur in them, such as the folder of images.
     """
     if isinstance(value, dict):
         return {_shortened(key, folders): without_machine_paths(entry, folders) for key, entry in value.items()}

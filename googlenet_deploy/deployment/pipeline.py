@@ -1,4 +1,4 @@
-"""Runs the steps of a deployment, skips what is unchanged, and writes the report."""
+"""Runs the steps of a deployment, skips unchanged ones, and writes the report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STEPS: tuple[Step, ...] = (
     DivideImages(), Export(), ExportHalf(), Calibrate(), Quantize(), Evaluate(), EstimateBounds(), BenchmarkHere(),
     Build(), Bundle(),
 )  # fmt: skip
-GATED = "evaluate"  # the step behind which the gates are checked
+GATED = "evaluate"  # the step after which the gates are checked
 LOCK = ".lock"
 
 Say = Callable[[str], None]
@@ -40,13 +40,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment that came to its end.
+    """A completed deployment.
 
     Attributes:
         rows: The steps with their outcomes.
         gates: The limits, all of which hold.
-        notes: What the user should know.
-        folder: Where everything lies.
+        notes: Notes for the user.
+        folder: The folder with all files.
     """
 
     rows: tuple[StepResult, ...]
@@ -58,18 +58,18 @@ class Deployment:
 def deploy(
     config: DeployConfig, say: Say = log_note, *, quiet: bool = False, steps: tuple[Step, ...] = STEPS
 ) -> Deployment:
-    """Runs all steps, or those that are left.
+    """Runs all steps, or the remaining ones.
 
     Args:
-        config: What is asked for.
-        say: Called with a line for every step, as it ends, and for notes.
+        config: The configuration.
+        say: Called with a line for every completed step and for notes.
         quiet: Show no progress within a step.
         steps: The steps in their order.
 
     Raises:
-        UsageError: The configuration makes no sense, or its target does not exist.
-        GateError: A gate does not hold; the report says more.
-        GoogLeNetDeployError: A step failed; what was done before it is kept, and the same call resumes there.
+        UsageError: The configuration is invalid, or its target does not exist.
+        GateError: A gate does not hold; the report has the details.
+        GoogLeNetDeployError: A step failed; earlier steps are kept, and the same call resumes there.
     """
     config, target, changes = config.resolved()
     job = Job(config, target, quiet=quiet)
@@ -102,7 +102,7 @@ def _run(job: Job, steps: tuple[Step, ...], changes: tuple[str, ...], say: Say) 
 
 
 def perform(step: Step, job: Job) -> tuple[StepResult, tuple[str, ...]]:
-    """Does one step, or finds that it is done or not needed; the row for the list, and the step's notes."""
+    """Runs one step, unless it is done or not needed; returns its row for the list, and its notes."""
     why = step.left_out(job)
     if why:
         job.state.forget(step.name, remove=True)
@@ -133,7 +133,7 @@ def line_of(row: StepResult) -> str:
 
 
 def write_report(job: Job, report: Reporting) -> StepResult:
-    """Renders the report, unless nothing changed since it was."""
+    """Renders the report, unless nothing has changed since it was written."""
     fingerprint = report.fingerprint()
     record = job.state.records.get("report")
     if record is not None and job.state.is_done("report", fingerprint):
@@ -147,11 +147,11 @@ def write_report(job: Job, report: Reporting) -> StepResult:
 
 
 def _stop_at_gate(job: Job, gates: tuple[GateResult, ...], rows: list[StepResult], notes: list[str], say: Say) -> None:
-    """Stops at the first gate that does not hold, with a report of everything up to there."""
+    """Stops at the first gate that does not hold, with a report of everything so far."""
     broken = next((gate for gate in gates if not gate.holds), None)
     if broken is None:
         return
-    job.state.forget("bundle", remove=True)  # what does not hold is not to be deployed
+    job.state.forget("bundle", remove=True)  # a deployment that fails a gate must not be used
     say(line_of(write_report(job, Reporting(job, tuple(rows), gates, tuple(notes)))))
     message = f"{broken.name} is {broken.found}, required is {broken.required}"
     raise GateError(message, what_to_try(job, broken))
@@ -159,7 +159,7 @@ def _stop_at_gate(job: Job, gates: tuple[GateResult, ...], rows: list[StepResult
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Keeps a second deployment out of the folder; the lock ends with the process, however that ends."""
+    """Locks the folder against a second deployment; the lock ends with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / LOCK).open("w")

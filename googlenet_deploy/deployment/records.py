@@ -1,4 +1,4 @@
-"""What steps write for later ones and for the report: typed here, JSON in the deployment's folder."""
+"""Records that steps write for later steps and the report: typed here, JSON in the deployment's folder."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ EVALUATION, ESTIMATE, QUANTIZATION = "evaluation.json", "estimate.json", "quanti
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """What the step "evaluate" found.
+    """The result of the step "evaluate".
 
     Attributes:
-        images: How many images were used.
-        skipped: Names of those that could not be, and why.
-        variants: Figures by precision.
+        images: Number of images used.
+        skipped: Names of images that could not be used, and why.
+        variants: Metrics by precision.
         disagreements: Images on which precisions disagree.
-        confusions: Classes that the deployed model takes for others.
-        layers: How far each layer's output in the INT8 model is from the FP32 model's; empty without INT8.
-        verdicts: The diagnosis of the INT8 model; without one, whether the labels fit.
+        confusions: Classes that the deployed model mistakes for others.
+        layers: Error of each layer's output in the INT8 model against the FP32 model; empty without INT8.
+        verdicts: The diagnosis of the INT8 model; without one, whether the labels match.
     """
 
     images: int = 0
@@ -45,25 +45,25 @@ class EvaluationRecord:
 
     @property
     def wrong_labels(self) -> str:
-        """Why the labels do not fit the model's classes; empty where they do."""
+        """Why the labels do not match the model's classes; empty if they do."""
         return next((verdict.text for verdict in self.verdicts if verdict.cause in LABEL_CAUSES), "")
 
     @property
     def is_sound(self) -> bool:
-        """Whether the diagnosis says that INT8 is as near to FP32 as it usually is."""
+        """Whether, according to the diagnosis, INT8 is as close to FP32 as usual."""
         return any(verdict.severity == FINE for verdict in self.verdicts)
 
 
 @dataclass(frozen=True)
 class EstimateRecord:
-    """What the step "estimate" computed.
+    """The result of the step "estimate".
 
     Attributes:
-        why: Why there are no bounds; empty where there are.
+        why: Why there are no bounds; empty if there are.
         quantities: Latency, energy and memory by precision.
-        bounds: Per power mode, per image, by precision.
-        layers: Of the deployed model.
-        memory: Live activations over its schedule.
+        bounds: Lower bounds per power mode, per image, by precision.
+        layers: Layers of the deployed model.
+        memory: Live activations over its schedule, in bytes.
         shares: Share of the multiply-adds by type, by precision.
     """
 
@@ -77,14 +77,14 @@ class EstimateRecord:
 
 @dataclass(frozen=True)
 class BudgetOutcome:
-    """What the choice of layers reaches; see `Precision.summary`.
+    """What the choice of layers achieves; see `Precision.summary`.
 
     Attributes:
         wanted: The limits by name.
         holds: Whether all hold.
-        reached: What was reached, a text per limit.
+        reached: What was achieved, a text per limit.
         float_multiply_adds: Share of the multiply-adds in floating point, 0..1.
-        images: On how many images.
+        images: Number of images evaluated.
     """
 
     wanted: Mapping[str, float]
@@ -96,14 +96,14 @@ class BudgetOutcome:
 
 @dataclass(frozen=True)
 class QuantizationRecord:
-    """What the step "quantize" found.
+    """The result of the step "quantize".
 
     Attributes:
-        findings: What the lint says.
-        sensitivity: What quantising each layer alone costs, in graph order; empty where it was not measured.
-        kept: Layers in floating point for the budget's sake.
-        budget: What the choice reaches; None without a budget.
-        doubts: What makes the result doubtful by itself.
+        findings: The lint's findings.
+        sensitivity: The cost of quantising each layer alone, in graph order; empty if not measured.
+        kept: Layers kept in floating point to meet the budget.
+        budget: What the choice achieves; None without a budget.
+        doubts: Reasons for doubting the result.
     """
 
     findings: tuple[str, ...] = ()

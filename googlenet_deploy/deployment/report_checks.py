@@ -1,4 +1,4 @@
-"""What was checked, what casts doubt on the result, and what is missing."""
+"""The checks made, reasons for doubting the result, and missing parts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from googlenet_deploy.report.results import CheckResult, Doubt, GateResult, Miss
 from googlenet_deploy.report.text import plural
 
 _WHAT = {"export": "FP32 ONNX", "fp16": "FP16 ONNX"}
-# A comparison that would not show a loss of so many points of top-1 is no check of it.
+# A comparison that could not detect a top-1 loss of this many points is not a check.
 SHOWN_LOSS = 5.0
 SKIPPED_SHARE = 0.05
-# Rules of the diagnosis whose matter `_few_images` and `_calibration` put in the report's own terms.
+# Rules of the diagnosis that `_few_images` and `_calibration` restate in the report's own terms.
 _TOLD_ELSEWHERE = ("few images", "calibration images")
 
 
 def checks(job: Job, rows: Iterable[StepResult]) -> tuple[CheckResult, ...]:
-    """Everything that was held against something else, in the order in which it was."""
+    """All comparisons, in the order in which they were made."""
     found: list[CheckResult] = []
     done = {row.name for row in rows if row.outcome in ("done", "unchanged")}
     for step, what in _WHAT.items():
@@ -76,7 +76,7 @@ def _accuracy(job: Job) -> list[CheckResult]:
 
 
 def _blind(change: PairedDifference) -> str:
-    """Why the test for a loss could not have failed on so few images; empty where it could."""
+    """Why the test for a loss could not have failed on so few images; empty if it could."""
     least = change.least_significant_loss
     if least <= SHOWN_LOSS:
         return ""
@@ -84,7 +84,7 @@ def _blind(change: PairedDifference) -> str:
 
 
 def doubts(job: Job, gates: Iterable[GateResult]) -> tuple[Doubt, ...]:
-    """What decides whether the result can be trusted, with what to do about it; empty where nothing does."""
+    """Reasons for doubting the result, with remedies; empty without any."""
     record = job.load(EvaluationRecord, EVALUATION)
     found = [Doubt("INT8 is doubtful", each, "") for each in job.load(QuantizationRecord, QUANTIZATION).doubts]
     found += [*_calibration(job), *_evaluation(job, record, gates)]
@@ -111,7 +111,7 @@ def _calibration(job: Job) -> list[Doubt]:
 
 
 def _evaluation(job: Job, record: EvaluationRecord, gates: Iterable[GateResult]) -> list[Doubt]:
-    """How much the evaluation images can show."""
+    """How much can be concluded from the evaluation images."""
     figures = record.variants[job.config.precision]
     found = []
     share, what = (figures.agreement, "agreement with FP32") if figures.top1 is None else (figures.top1, "top-1")
@@ -137,18 +137,18 @@ def _spread(share: Proportion | None, change: PairedDifference | None, what: str
 
 
 def _halves(text: str) -> tuple[str, str]:
-    """A verdict's sentence, and its advice, which is its last sentence where it has several."""
+    """A verdict's text, and its advice: the last sentence if it has several."""
     said, dot, advice = text.rpartition(". ")
     return (said, advice) if dot else (text, "")
 
 
 def missing(job: Job, rows: Iterable[StepResult], *, measured: bool) -> tuple[Missing, ...]:
-    """What the report does not have, with the reason, as the report's sections ask for it.
+    """The parts missing from the report, with the reasons, by the names that its sections use.
 
     Args:
         job: The deployment.
-        rows: The steps that were done, taken over or left out.
-        measured: Whether results of the device were given.
+        rows: The steps that were done, reused or left out.
+        measured: Whether device results were given.
     """
     rows = tuple(rows)
     reached = {row.name for row in rows}

@@ -1,4 +1,4 @@
-"""Gathers what the steps found, and writes the report from it."""
+"""Gathers the steps' results, and writes the report."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Reporting:
 
     Args:
         job: The deployment.
-        rows: The steps that were done, taken over or left out.
+        rows: The steps that were done, reused or left out.
         gates: The limits.
-        notes: What the user should know.
+        notes: Notes for the user.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Reporting:
         self.job, self.rows, self.gates, self.notes = job, rows, gates, notes
 
     def fingerprint(self) -> str:
-        """Of everything that the report says, but for which steps were done in this very run."""
+        """Fingerprint of the report's whole content, except for which steps were done in this run."""
         parts = {
             row.name: self.job.state.records[row.name].fingerprint for row in self.rows if row.outcome != "left out"
         }
@@ -76,7 +76,7 @@ class Reporting:
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def write(self) -> tuple[str, ...]:
-        """Writes results, HTML and Markdown; their names.
+        """Writes results, HTML and Markdown; returns their names.
 
         Raises:
             InputError: The device's results cannot be used.
@@ -89,7 +89,7 @@ class Reporting:
         return HTML, MARKDOWN, RESULTS
 
     def results(self) -> Results:
-        """Everything that was found out, without paths of this machine."""
+        """All results, without paths of this machine."""
         config = self.job.config
         named = [Path(place) for place in (config.images, config.output) if place]
         holding = [Path(place).absolute().parent for place in (config.weights, config.labels) if place]
@@ -169,7 +169,7 @@ class Reporting:
         )
 
     def _layers(self) -> tuple[Layer, ...]:
-        """The deployed model's layers, with the error of each output where it was measured."""
+        """The deployed model's layers, with the error of each output if it was measured."""
         errors = {error.name: error for error in self._evaluation.layers}
         if self.job.config.precision != "int8":
             return self._estimate.layers
@@ -181,7 +181,7 @@ class Reporting:
         )
 
     def _latencies_here(self) -> tuple[Latency, ...]:
-        """What the benchmark on this machine measured."""
+        """The latencies measured on this machine."""
         found: list[Latency] = []
         for name in self.job.precisions() if "benchmark" in self.job.state.records else ():
             found += benchmark_latencies(name, read_result(self.job.path(f"benchmark-{name}.json")), "this machine")
@@ -220,7 +220,7 @@ class Reporting:
 
 
 def activation_histograms(table: CalibrationTable, outlines: Mapping[str, Outline]) -> tuple[ActivationHistogram, ...]:
-    """One per record of the table that has an outline, in the table's order; tensors that were zero are left out."""
+    """One histogram per table record that has an outline, in the table's order; all-zero tensors are left out."""
     return tuple(
         ActivationHistogram(
             **vars(outlines[record.members[0]]),

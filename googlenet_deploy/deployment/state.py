@@ -1,8 +1,8 @@
-"""What was done so far: one record per step, so that a later run goes on where an earlier one stopped.
+"""The progress of a deployment: one record per step, so that a later run resumes where an earlier one stopped.
 
-A step is done again when its fingerprint changed (its inputs' hashes, its options, the tool's sources) or when one of
-its outputs is no longer the file that it wrote. Outputs are written whole before the record is, so a run that is killed
-anywhere leaves at most a file without a record, which is made again.
+A step is repeated if its fingerprint has changed (its inputs' hashes, its options, the tool's sources) or if one of its
+outputs is no longer the file it wrote. Outputs are written atomically before the record, so a run killed at any point
+leaves at most a file without a record, which is made again.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ FORMAT = "googlenet-deploy deployment 1"
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step that was done.
+    """One completed step.
 
     Attributes:
-        fingerprint: Of everything that it depends on.
-        outputs: SHA-256 of each file that it wrote, by its path in the folder.
-        seconds: How long it took.
-        text: What came of it, in a line.
-        notes: What the user should know.
-        data: What later steps and the report need, as JSON values.
+        fingerprint: Fingerprint of everything it depends on.
+        outputs: SHA-256 of each file it wrote, by its path in the folder.
+        seconds: Its duration.
+        text: Its result, in one line.
+        notes: Notes for the user.
+        data: Data for later steps and the report, as JSON values.
     """
 
     fingerprint: str
@@ -74,7 +74,7 @@ class DeploymentState:
             self.note = f"{self.path} cannot be used ({error}): everything is done again"
 
     def is_done(self, name: str, fingerprint: str) -> bool:
-        """Whether a step was done with this fingerprint and its files are still what it wrote."""
+        """Whether a step was done with this fingerprint and its files are unchanged."""
         record = self.records.get(name)
         if record is None or record.fingerprint != fingerprint:
             return False
@@ -84,7 +84,7 @@ class DeploymentState:
             return False
 
     def add(self, name: str, record: StepRecord) -> None:
-        """Notes that a step was done, and writes that down.
+        """Records a completed step, and saves the records.
 
         Raises:
             OutputError: It cannot be written.
@@ -93,11 +93,11 @@ class DeploymentState:
         self._write()
 
     def forget(self, name: str, *, remove: bool = False) -> None:
-        """Takes a step's record away, where there is one, before it is done anew or since it is left out.
+        """Removes a step's record, if any, before it is repeated or because it is left out.
 
         Args:
             name: The step.
-            remove: Whether its files go too.
+            remove: Whether to delete its files as well.
         """
         record = self.records.pop(name, None)
         if record is None:
@@ -108,7 +108,7 @@ class DeploymentState:
                 (self.folder / path).unlink()
 
     def hash_of(self, path: str) -> str:
-        """The hash of a file that a step wrote; "" where none did."""
+        """The hash of a file that a step wrote; "" if no step did."""
         return next((record.outputs[path] for record in self.records.values() if path in record.outputs), "")
 
     def _write(self) -> None:
@@ -125,7 +125,7 @@ def _records(values: Mapping[str, Any]) -> dict[str, StepRecord]:
 
 @cache
 def tool_hash() -> str:
-    """SHA-256 over the package's sources: what another version left behind may lack what this one reads."""
+    """SHA-256 over the package's sources: files from another version may lack data that this one reads."""
     root = Path(googlenet_deploy.__file__).parent
     digest = hashlib.sha256(__version__.encode("utf-8"))
     for path in sorted(Path(folder) / name for folder, _, names in os.walk(root, followlinks=True) for name in names):
@@ -140,21 +140,21 @@ def fingerprint_of(name: str, inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-# What `atomic_path` and the self-test call their temporaries: the file's own name between dots, and eight characters of
-# Python's tempfile behind it.
+# Names of the temporary files of `atomic_path` and the self-test: the file's own name between dots, followed by eight
+# characters from Python's tempfile.
 _TEMPORARY = re.compile(
     r"\.(self-test|[\w-]+(\.\w+)*\.(onnx|json|zip|html|md|engine|state|cache))\.[a-z0-9_]{8}(\.\w+)?"
 )
 
 
 def clear_leftovers(folder: Path) -> int:
-    """Removes unfinished files from a deployment's folder, to be called by the one that holds its lock.
+    """Removes unfinished files from a deployment's folder; the caller must hold its lock.
 
     Args:
         folder: The folder.
 
     Returns:
-        How many files and folders were removed.
+        The number of files and folders removed.
     """
     count = 0
     for path in sorted(folder.iterdir()):

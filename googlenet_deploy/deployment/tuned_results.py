@@ -1,4 +1,4 @@
-"""What `tune` measured on the device, in the report's types."""
+"""The results of `tune` from the device, in the report's types."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from googlenet_deploy.report.results import Doubt
 
 
 def load_tuned_of(path: PathLike, weights_sha256: str) -> Tuned:
-    """Reads a ``tuned.json`` and refuses one of other weights: its figures would look right.
+    """Reads a ``tuned.json`` and rejects one of other weights, whose measurements would look plausible.
 
     Args:
         path: The file.
         weights_sha256: Hash of the weights of this deployment.
 
     Raises:
-        InputError: It is damaged, or a model in it was made from other weights, or says nothing of them.
+        InputError: It is damaged, or a model in it was made from other or unknown weights.
     """
     tuned = load_tuned(path)
     for model in tuned.models:
@@ -33,15 +33,15 @@ def load_tuned_of(path: PathLike, weights_sha256: str) -> Tuned:
 
 
 def tuned_place(tuned: Tuned) -> str:
-    """Where it was measured, for people."""
+    """The machine it was measured on, human-readable."""
     return tuned.machine.get("model") or tuned.machine.get("gpu") or tuned.machine.get("processor") or "the device"
 
 
 def tuned_quantities(tuned: Tuned) -> dict[str, Mapping[str, Quantity]]:
-    """By precision, the latency and energy per image of its best setting for single images.
+    """The latency and energy per image by precision, at its best setting for single images.
 
-    That is the setting with the smallest batch and number of streams that got furthest; latencies are divided by the
-    batch.
+    That is the setting with the smallest batch and number of streams that got furthest in the search; latencies are
+    divided by the batch.
     """
     best: dict[str, TunedResult] = {}
     order = sorted(tuned.results, key=lambda each: (each.setting.batch, each.setting.streams, -each.stage))
@@ -65,11 +65,11 @@ def _quantity(figure: TunedFigure, scale: float, unit: str, where: str) -> Quant
 
 
 def tuned_doubts(tuned: Tuned, precision: str) -> tuple[Doubt, ...]:
-    """What casts doubt on the figures, or on the precision that is deployed.
+    """Reasons for doubting the measurements, or the deployed precision.
 
     Args:
-        tuned: What was measured.
-        precision: What is deployed.
+        tuned: The results.
+        precision: The deployed precision.
     """
     found = []
     throttled = [note for note in tuned.notes if "throttled while it was measured" in note]
@@ -86,7 +86,7 @@ def tuned_doubts(tuned: Tuned, precision: str) -> tuple[Doubt, ...]:
 
 
 def tuned_description(tuned: Tuned) -> dict[str, str]:
-    """The machine and what measured it, by name."""
+    """The machine and the measuring software, by name."""
     names = {"jetpack": "JetPack", "gpu": "GPU", "power_mode": "power mode"}
     texts = {"measured on": tuned_place(tuned), "by": f"tune of {tuned.tool}, {tuned.created}"}
     texts.update({title: tuned.machine[name] for name, title in names.items() if tuned.machine.get(name)})

@@ -1,4 +1,4 @@
-"""Latency on this machine: not the target's, but measured, and a baseline for the other precisions."""
+"""Latency on this machine: not the target's, but measured, and a baseline for comparing precisions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class BenchmarkHere(Step):
     name = "benchmark"
 
     def left_out(self, job: Job) -> str:
-        """Where it was switched off."""
+        """If it was switched off."""
         return "" if job.config.benchmark else "it was switched off"
 
     def inputs(self, job: Job) -> dict[str, Any]:
-        """The models; a measurement on the same models is not repeated for its own sake."""
+        """The models; the same models are not measured again."""
         hashes = {name: job.state.hash_of(MODELS[name]) for name in job.precisions()}
         return {"models": hashes, "threads": job.config.threads}
 
@@ -49,7 +49,7 @@ class BenchmarkHere(Step):
             return open_runner(job.path(MODELS[name]), threads=threads, batch=batch)
 
         def own(runner: Runner) -> Preprocessing:
-            assert runner.metadata.preprocessing is not None  # our own export wrote it
+            assert runner.metadata.preprocessing is not None  # written by our own export
             return runner.metadata.preprocessing
 
         options = BenchmarkOptions(

@@ -1,4 +1,4 @@
-"""Builds what can be built here, and checks what only the device can build."""
+"""Builds the engine if possible here, and otherwise checks the build that only the device can do."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ENGINE = "model.engine"
 
 
 class Build(Step):
-    """``model.engine`` where this machine can build it: TensorRT-RTX ahead of time, TensorRT on the target's own GPU.
+    """``model.engine`` if this machine can build it: TensorRT-RTX ahead of time, TensorRT on the target's own GPU.
 
-    Everywhere else the build is planned for each TensorRT of the target, and NVIDIA's parser reads the model where
-    TensorRT-RTX is installed, which needs no GPU.
+    Otherwise the build is planned for each TensorRT of the target, and NVIDIA's parser checks the model if TensorRT-RTX
+    is installed, which needs no GPU.
     """
 
     name = "build"
@@ -35,7 +35,7 @@ class Build(Step):
         }
 
     def run(self, job: Job) -> Outcome:
-        """Builds, or plans."""
+        """Builds the engine, or plans the build."""
         model = str(job.path(model_of(job)))
         options = build_options(job, model)
         try:
@@ -67,7 +67,7 @@ class Build(Step):
 
 
 def model_of(job: Job) -> str:
-    """The file that the engine is built from: for FP16 on a TensorRT without strongly typed builds the FP32 one."""
+    """The file that the engine is built from: the FP32 one for FP16 on a TensorRT without strongly typed builds."""
     precision = job.config.precision
     if precision == "fp16" and not _has_strong(job):
         return FP32
@@ -75,12 +75,12 @@ def model_of(job: Job) -> str:
 
 
 def _has_strong(job: Job) -> bool:
-    """Whether every TensorRT of the target can take FP16 from the model."""
+    """Whether every TensorRT of the target supports strongly typed builds, which take FP16 from the model."""
     return job.target.rtx or min(job.target.tensorrt) >= (10, 12)
 
 
 def build_options(job: Job, model: str) -> BuildOptions:
-    """What is asked of the builder."""
+    """The builder's options."""
     dynamic = read_onnx(model).dynamic_batch
     from_fp32 = job.config.precision == "fp16" and not _has_strong(job)
     capabilities = parse_capabilities(",".join(job.config.compute_capabilities)) if job.target.rtx else ()

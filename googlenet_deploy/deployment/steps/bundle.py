@@ -23,7 +23,7 @@ class Bundle(Step):
     name = "bundle"
 
     def left_out(self, job: Job) -> str:
-        """For TensorRT-RTX, whose engine needs no bundle."""
+        """If the target is TensorRT-RTX, whose engine needs no bundle."""
         return "TensorRT-RTX runs model.engine itself; bundles are for Jetsons" if job.target.rtx else ""
 
     def inputs(self, job: Job) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Bundle(Step):
         return Outcome((FILE,), text, data, result.notes)
 
     def _tested(self, job: Job) -> list[str]:
-        """Unpacks into a folder of its own and runs the self-test there."""
+        """Unpacks into a separate folder and runs the self-test there."""
         with tempfile.TemporaryDirectory(prefix=".self-test.", dir=job.folder) as folder:
             unpack_bundle(job.path(FILE), Path(folder) / "bundle")
             checks = self_test(Path(folder) / "bundle")
@@ -74,7 +74,7 @@ class Bundle(Step):
 
 
 def packed_models(job: Job) -> dict[str, Path]:
-    """The ONNX files for the bundle: all there are, but for FP16 ones that no TensorRT of the target is built from."""
+    """The ONNX files for the bundle: all except FP16 ones that no TensorRT of the target builds from."""
     models = {name: job.path(MODELS[name]) for name in job.precisions()}
     if job.config.precision == "fp16" and model_of(job) == FP32:
         models.pop("fp16", None)

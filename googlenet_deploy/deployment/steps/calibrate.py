@@ -1,4 +1,4 @@
-"""Calibration of the FP32 model, and the INT8 model that is made with it."""
+"""Calibration of the FP32 model, and the resulting INT8 model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATE = "calibration.state"
 # Hold-out images for a budget, and for ranking layers.
 HOLD_OUT, RANKING = 256, 32
 NOT_COMPARED = "the result was not compared"  # which the step "evaluate" does
-# Without a budget at most every fourth calibration image is kept from the refinements.
+# Without a budget at most every fourth calibration image is withheld from the refinements.
 SPARE = 4
 
 
@@ -33,7 +33,7 @@ class Calibrate(Step):
     name = "calibrate"
 
     def left_out(self, job: Job) -> str:
-        """Where INT8 is not deployed."""
+        """If INT8 is not deployed."""
         return "" if job.config.precision == "int8" else f"{job.config.precision.upper()} is deployed"
 
     def inputs(self, job: Job) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Calibrate(Step):
         }
 
     def run(self, job: Job) -> Outcome:
-        """Makes one pass over the calibration images; an interrupted one goes on where it stopped."""
+        """Makes one pass over the calibration images; an interrupted pass is resumed."""
         from googlenet_deploy.calibration.calibrate import (  # noqa: PLC0415
             calibrate,
             discard_state,
@@ -75,12 +75,12 @@ class Calibrate(Step):
 
 
 class Quantize(Step):
-    """``model.int8.onnx``: Q/DQ pairs where TensorRT wants them, linted by its rules; ``quantization.json``."""
+    """``model.int8.onnx``: Q/DQ pairs placed for TensorRT and linted by its rules; ``quantization.json``."""
 
     name = "quantize"
 
     def left_out(self, job: Job) -> str:
-        """Where INT8 is not deployed."""
+        """If INT8 is not deployed."""
         return "" if job.config.precision == "int8" else f"{job.config.precision.upper()} is deployed"
 
     def inputs(self, job: Job) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Quantize(Step):
         }
 
     def run(self, job: Job) -> Outcome:
-        """Quantises, with the fewest layers in floating point that keep the budget; evaluation compares with FP32."""
+        """Quantises with the fewest layers in floating point that meet the budget; evaluation compares with FP32."""
         from googlenet_deploy.calibration.calibrate import open_source  # noqa: PLC0415
         from googlenet_deploy.calibration.images import ImageSelection  # noqa: PLC0415
         from googlenet_deploy.calibration.table import load_table  # noqa: PLC0415
@@ -164,12 +164,12 @@ class Quantize(Step):
 
 
 def divide(calibration: Sequence[str], choosing: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The images that refinements learn from, and the hold-out images.
+    """The images that refinements use, and the hold-out images.
 
     Args:
-        calibration: Images that calibrate.
-        choosing: Images set apart for a budget; without any, the last of those that calibrate are held out, at most a
-            quarter of them. Too few to give one up serve as both.
+        calibration: Calibration images.
+        choosing: Images set apart for a budget; without any, the last calibration images are held out, at most a
+            quarter of them. If there are too few to spare one, they serve as both.
     """
     if choosing:
         return list(calibration), list(choosing)
@@ -179,7 +179,7 @@ def divide(calibration: Sequence[str], choosing: Sequence[str]) -> tuple[list[st
 
 
 def _record(findings: tuple[str, ...], precision: PrecisionChoice | None) -> QuantizationRecord:
-    """What later steps and the report need; layers whose quantisation changes nothing are left out."""
+    """The record for later steps and the report; layers whose quantisation changes nothing are left out."""
     if precision is None:
         return QuantizationRecord(findings)
     return QuantizationRecord(

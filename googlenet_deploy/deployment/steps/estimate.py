@@ -1,4 +1,4 @@
-"""What an engine is predicted to take on the target, with the bounds from published rates behind it."""
+"""The predicted cost of an engine on the target, with lower bounds from published rates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.analysis.prediction.predict import ModePrediction, PredictedValue
     from googlenet_deploy.analysis.roofline import Estimate, ModeBound
 
-# Whose rates are used where the target has none published: only what does not depend on them is kept.
+# The target whose rates are used if the target has no published ones: only results independent of rates are kept.
 SUBSTITUTE = "agx-orin"
 
 
@@ -34,7 +34,7 @@ class EstimateBounds(Step):
         return {"models": hashes, "target": job.config.target, "precision": job.config.precision}
 
     def run(self, job: Job) -> Outcome:
-        """Estimates; where the target has no published rates, that is noted and the layers are kept."""
+        """Estimates; if the target has no published rates, that is noted and only the layers are kept."""
         from googlenet_deploy.analysis.roofline import estimate  # noqa: PLC0415 - brings the onnx package
 
         why = "" if job.target.module is not None else f"{job.target.title} is software, which has no speed of its own"
@@ -62,7 +62,7 @@ class EstimateBounds(Step):
 
 
 def bounds_per_image(estimate: Estimate) -> tuple[ModeBound, ...]:
-    """The bounds in every power mode per image, without those of single layers."""
+    """The lower bounds in every power mode per image, without those of single layers."""
     return tuple(
         replace(
             bound,
@@ -84,7 +84,7 @@ def _per_image(expected: ModePrediction | None, batch: int) -> ModePrediction | 
 
 
 def quantities_of(estimate: Estimate) -> dict[str, Quantity]:
-    """Latency, energy and memory per image, predicted, in the largest power mode that has a stated power."""
+    """Predicted latency, energy and memory per image, in the largest power mode with a stated power."""
     expected = [bound.prediction for bound in bounds_per_image(estimate) if bound.prediction is not None]
     if not expected:
         return {}
@@ -104,11 +104,11 @@ def _predicted(value: PredictedValue, unit: str, where: str) -> Quantity:
 
 
 def layers_of(estimate: Estimate, *, bounded: bool) -> tuple[Layer, ...]:
-    """The layers with what they have to do for one image.
+    """The layers with their work for one image.
 
     Args:
-        estimate: Of the deployed model.
-        bounded: Whether the estimate's target is the one that is deployed to, so that its times mean something.
+        estimate: The estimate of the deployed model.
+        bounded: Whether the estimate's target is the deployment's, so that its times are meaningful.
     """
     limits = estimate.modes[-1].limits if bounded and estimate.modes else ()
     rows = []
@@ -124,7 +124,7 @@ def layers_of(estimate: Estimate, *, bounded: bool) -> tuple[Layer, ...]:
 
 
 def type_shares(estimate: Estimate) -> dict[str, float]:
-    """Share of the multiply-adds by the type that they are computed in, the largest first."""
+    """Share of the multiply-adds by data type, largest first."""
     sums: dict[str, int] = {}
     for layer in estimate.layers:
         sums[layer.kind] = sums.get(layer.kind, 0) + layer.multiply_adds

@@ -1,4 +1,4 @@
-"""Every precision on the images that calibration did not see."""
+"""Evaluates every precision on the hold-out images, which calibration did not see."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHOWN_DISAGREEMENTS, SHOWN_CONFUSIONS, SHOWN_EXAMPLES = 12, 8, 3
 class Evaluate(Step):
     """``evaluation.json``: accuracy, agreement, and the images on which precisions disagree or are wrong.
 
-    ONNX Runtime runs the graphs as they are: its Q/DQ arithmetic is what TensorRT is to reproduce.
+    ONNX Runtime runs the graphs unchanged: its Q/DQ arithmetic is the reference for TensorRT.
     """
 
     name = "evaluate"
@@ -77,7 +77,7 @@ def evaluate_precisions(job: Job) -> dict[str, Evaluation]:
         }
         fp32 = runners.pop("fp32")
         spec = fp32.metadata.preprocessing
-        assert spec is not None  # our own export wrote it
+        assert spec is not None  # written by our own export
         if not runners:
             return {"fp32": evaluate_models([fp32], spec, images, batch_size=BATCH, quiet=job.quiet)[0]}
         results = evaluate_models(
@@ -89,12 +89,12 @@ def evaluate_precisions(job: Job) -> dict[str, Evaluation]:
 
 
 def _labels(job: Job, result: Evaluation) -> list[Verdict]:
-    """Whether the labels fit the model's classes."""
+    """Whether the labels match the model's classes."""
     return label_verdicts(result, tuple(job.data("images")["classes"]))
 
 
 def _diagnosis(job: Job, result: Evaluation) -> tuple[list[Verdict], InnerErrors]:
-    """What is likely wrong with the INT8 model, and the errors of its inner tensors."""
+    """The diagnosis of the INT8 model, and the errors of its inner tensors."""
     paths = [job.path(MODELS[name]) for name in ("fp32", "int8")]
     specs = [read_onnx(path).metadata.preprocessing for path in paths]
     assert specs[0] is not None
@@ -107,7 +107,7 @@ def _diagnosis(job: Job, result: Evaluation) -> tuple[list[Verdict], InnerErrors
 
 @dataclass(frozen=True)
 class Shown:
-    """Chooses what the report shows of single images.
+    """Chooses the single images that the report shows.
 
     Attributes:
         root: The folder of images.
@@ -120,12 +120,12 @@ class Shown:
     labels: tuple[int, ...]
 
     def relative(self, name: str) -> str:
-        """An image's name in the folder of images."""
+        """An image's name relative to the folder of images."""
         path = Path(name)
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
 
     def disagreements(self, found: Mapping[str, Evaluation]) -> tuple[Disagreement, ...]:
-        """Images to which the models give different classes; those with labels on which one is right come first."""
+        """Images that the models classify differently; labelled ones that one model gets right come first."""
         best = {name: result.model.best for name, result in found.items()}
         names = next(iter(found.values())).names
         differing = [index for index in range(len(names)) if len({each[index] for each in best.values()}) > 1]
@@ -148,7 +148,7 @@ class Shown:
         )
 
     def confusions(self, deployed: Evaluation, fp32: Evaluation) -> tuple[Confusion, ...]:
-        """The most frequent pairs of a true class and the other class that it is taken for, with examples."""
+        """The most frequent pairs of a true class and the class it is mistaken for, with examples."""
         pairs = list(zip(self.labels, deployed.model.best, strict=False))
         counts = Counter(pair for pair in pairs if pair[0] != pair[1])
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_CONFUSIONS]

@@ -1,4 +1,4 @@
-"""Weights to a verified ONNX model, and that to FP16."""
+"""Converts weights to a verified ONNX model, and that to FP16."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ VERIFICATION_IMAGES = 16
 
 
 class Export(Step):
-    """``model.onnx``: FP32, held against PyTorch on real images."""
+    """``model.onnx``: FP32, compared with PyTorch on real images."""
 
     name = "export"
 
     def inputs(self, job: Job) -> dict[str, Any]:
-        """The weights, and the opset, which the target decides; other images would verify the same model."""
+        """The weights, and the opset, which depends on the target; not the images, which only verify the model."""
         return {"weights": job.weights_hash, "opset": choose_opset(job.target, None)}
 
     def run(self, job: Job) -> Outcome:
@@ -47,12 +47,12 @@ class Export(Step):
 
 
 class ExportHalf(Step):
-    """``model.fp16.onnx``: for strongly typed builds, and to see what FP16 alone costs."""
+    """``model.fp16.onnx``: for strongly typed builds, and to measure the cost of FP16 alone."""
 
     name = "fp16"
 
     def left_out(self, job: Job) -> str:
-        """Where FP32 is deployed."""
+        """If FP32 is deployed."""
         return "FP32 is deployed" if job.config.precision == "fp32" else ""
 
     def inputs(self, job: Job) -> dict[str, Any]:
@@ -88,5 +88,5 @@ class ExportHalf(Step):
 
 
 def comparisons(result: ExportResult) -> list[dict[str, Any]]:
-    """What a model was held against, for the report."""
+    """The comparisons made for a model, for the report."""
     return [{"against": item.against, "holds": item.holds, "text": item.sentence()} for item in result.comparisons]

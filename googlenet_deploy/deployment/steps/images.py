@@ -1,4 +1,4 @@
-"""Divides the images: some calibrate, others evaluate, none does both."""
+"""Divides the images into calibration and evaluation images, which do not overlap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "images.json"
 
 
 class DivideImages(Step):
-    """Draws the calibration images with the configuration's seed; copies of an image never stand on both sides."""
+    """Draws the calibration images with the configuration's seed; copies of an image are always in the same part."""
 
     name = "images"
 
@@ -61,11 +61,11 @@ class DivideImages(Step):
 
 
 def divide(names: list[str], labels: dict[str, int], job: Job) -> tuple[list[str], list[str], list[str]]:
-    """Calibration images in the order of the draw; images that choose layers for a budget; evaluation images, sorted.
+    """Calibration images in the order of the draw; images for choosing layers for a budget; evaluation images, sorted.
 
-    Unlabelled images calibrate first where some have labels, so that those serve evaluation. At least a third of
-    the images are left for the others. For a budget every second of them chooses, so that the evaluation judges a
-    choice that it had no part in.
+    If only some images have labels, unlabelled ones are used for calibration first, so that labelled ones are left for
+    evaluation. At least a third of the images are left for the other parts. With a budget every second of those is used
+    for choosing, so that the choice is evaluated on images that did not influence it.
     """
     config = job.config
     if config.precision != "int8":
@@ -89,7 +89,7 @@ def read_labels(job: Job) -> tuple[dict[str, int], list[str]]:
     """The class of each labelled image by its name; empty where there are no labels, which a note says.
 
     Raises:
-        InputError: The CSV names files that are not there or classes that do not exist.
+        InputError: The CSV lists files or classes that do not exist.
     """
     config, checkpoint = job.config, job.checkpoint
     classes = ClassIndex(checkpoint.class_names, checkpoint.class_ids)
