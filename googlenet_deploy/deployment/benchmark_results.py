@@ -48,7 +48,7 @@ class DeviceResults:
 
 
 def read_device_results(path: PathLike, weights_sha256: str, precision: str) -> DeviceResults:
-    """Reads what ``benchmark --json`` or `tune` wrote on the device (docs/benchmark-schema.md, docs/tuned-schema.md).
+    """Reads device results of ``benchmark --json`` or `tune` (docs/benchmark-schema.md, docs/tuned-schema.md).
 
     Args:
         path: The file.

@@ -150,7 +150,7 @@ class Job:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Hash of everything that makes the classifier; the name of published weights, whose hash is checked later."""
+        """Hash of everything that defines the classifier; for published weights, hashed later, their name."""
         config = self.config
         if not config.module:
             own = config.weights if config.weights in PUBLISHED else find_weight_files(config.weights).sha256()

@@ -205,7 +205,7 @@ class Reporting:
         )
 
     def _created(self) -> str:
-        """Now; the earlier report's time where every step is unchanged, so that a lost file comes back as it was."""
+        """The current time; the earlier report's if no step changed, so that a lost file is restored exactly."""
         if all(row.outcome != "done" for row in self.rows):
             try:
                 return load_results(self.job.path(RESULTS)).created

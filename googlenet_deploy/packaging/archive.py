@@ -1,7 +1,7 @@
-"""Zip archives: written in the same bytes everywhere, unpacked without trusting a single field of them.
+"""Zip archives: byte-identical on every machine, and unpacked without trusting any of their fields.
 
-Members are stored, not deflated: weights hardly compress (BVLC's by 7 %), and no two versions of zlib need give the
-same bytes. Times are the format's smallest (1 January 1980), and the order is that of the entries.
+Members are stored, not deflated: weights hardly compress (BVLC's by 7 %), and different versions of zlib may produce
+different bytes. Times are the format's earliest (1 January 1980), and the order is that of the entries.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_archive(path: PathLike, members: Sequence[tuple[str, Path | bytes, boo
     """Writes an archive atomically.
 
     Args:
-        path: Where to.
+        path: The archive to write.
         members: (path in the archive, source, executable).
 
     Raises:
@@ -52,7 +52,7 @@ def write_archive(path: PathLike, members: Sequence[tuple[str, Path | bytes, boo
 
 
 def write_members(stream: BinaryIO, members: Sequence[tuple[str, Path | bytes, bool]]) -> None:
-    """The same to a stream, behind what has been written to it."""
+    """Writes members to a stream, after its existing content."""
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, source, executable in members:
             info = zipfile.ZipInfo(name, _EPOCH)
@@ -65,10 +65,10 @@ def write_members(stream: BinaryIO, members: Sequence[tuple[str, Path | bytes, b
 
 
 def verify_archive(path: PathLike) -> BundleManifest:
-    """Holds every member of a packed bundle against its manifest, without unpacking.
+    """Checks every member of a packed bundle against its manifest, without unpacking.
 
     Raises:
-        BadBundleError: It is no bundle, or members are missing, altered, or do not belong there.
+        BadBundleError: It is not a bundle, or members are missing, altered or unexpected.
     """
     with _opened(path) as archive:
         return _verify(Path(path), archive, _members(path, archive))
@@ -78,7 +78,7 @@ def unpack_archive(path: PathLike, folder: Path) -> BundleManifest:
     """Verifies a packed bundle and unpacks it into an empty folder.
 
     Raises:
-        BadBundleError: See `verify_archive`; or the archive is larger than it says.
+        BadBundleError: See `verify_archive`; or the archive is larger than its headers state.
     """
     with _opened(path) as archive:
         members = _members(path, archive)
@@ -104,23 +104,23 @@ def _opened(path: PathLike) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def _blamed_on(path: PathLike) -> Iterator[None]:
-    """Whatever reading the archive raises is about the archive; writing does not belong in here."""
+    """Attributes any exception to the archive; for reading only, not for writing."""
     try:
         yield
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
-    except OSError as error:  # such as a seek ahead of the file's start, where bytes were lost in its middle
+    except OSError as error:  # such as a seek before the file's start, if bytes in its middle are missing
         raise BadBundleError(path, f"is damaged, or cannot be read: {reason(error)}", _REMEDY) from error
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, ValueError) as error:
         raise BadBundleError(path, f"is no bundle, or is damaged: {error}", _REMEDY) from error
     except (struct.error, zlib.error, OverflowError) as error:
         raise BadBundleError(path, f"is damaged: {error}", _REMEDY) from error
-    except RuntimeError as error:  # zipfile's own word for an encrypted member
+    except RuntimeError as error:  # zipfile's error for an encrypted member
         raise BadBundleError(path, f"cannot be read: {error}", _REMEDY) from error
 
 
 def _members(path: PathLike, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, all of them plain files inside the folder, and of a bearable size in all."""
+    """The members by name; all are plain files inside the folder, and their total size is limited."""
     infos = archive.infolist()
     if len(infos) > MOST_MEMBERS or sum(info.file_size for info in infos) > LARGEST_TOTAL:
         raise BadBundleError(path, f"would unpack to more than {MOST_MEMBERS} files or {LARGEST_TOTAL >> 30} GiB")
@@ -134,7 +134,7 @@ def _members(path: PathLike, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipI
 
 
 def _problem(info: zipfile.ZipInfo, members: dict[str, zipfile.ZipInfo]) -> str:
-    """Why a member is refused; empty where nothing is wrong with it."""
+    """Why a member is rejected; empty if it is valid."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     parts = info.filename.split("/")
     above = ["/".join(parts[:count]) for count in range(1, len(parts))]
@@ -172,13 +172,13 @@ def _digest(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
             digest.update(block)
     except BadBundleError as error:
         if isinstance(error.__cause__, zipfile.BadZipFile):
-            return ""  # its own checksum fails: altered, which the hash would say too
+            return ""  # its own checksum fails: altered, as the hash would also show
         raise
     return digest.hexdigest()
 
 
 def _content(path: PathLike, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """The content of a member, not a byte more than its header states."""
+    """The content of a member, reading no more than its header states."""
     left = info.file_size
     with _blamed_on(path):
         stream = archive.open(info)

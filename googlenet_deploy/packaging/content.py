@@ -1,4 +1,4 @@
-"""What goes into a bundle, and how it is written: as a folder or as one archive, whole or not at all."""
+"""The content of a bundle, and writing it atomically as a folder or an archive."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Entry:
 
     Attributes:
         path: POSIX path in the bundle.
-        source: The file that is copied, or the content itself.
-        role: What it is for.
+        source: The file to copy, or the content itself.
+        role: Its purpose.
         executable: Whether it is a program.
     """
 
@@ -52,7 +52,7 @@ class Entry:
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
     def record(self) -> BundleFile:
-        """The file as the manifest names it.
+        """The file's record in the manifest.
 
         Raises:
             InputError: The source cannot be read.
@@ -66,8 +66,8 @@ class BundleResult:
     """A bundle that was written.
 
     Attributes:
-        manifest: What it holds.
-        notes: What the user should know.
+        manifest: Its manifest.
+        notes: Notes for the user.
     """
 
     manifest: BundleManifest
@@ -75,7 +75,7 @@ class BundleResult:
 
 
 class BundleContent:
-    """The files of a bundle in the making, each path once."""
+    """The files of a bundle under construction, each path once."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
@@ -89,7 +89,7 @@ class BundleContent:
         self._add(Entry(path, data, role, executable))
 
     def add_model(self, path: str, source: PathLike) -> None:
-        """Adds an ONNX model in one file: a copy, or the whole of one whose values are in other files.
+        """Adds an ONNX model as one file: a copy, or a merged one if its values are in external files.
 
         Raises:
             BadModelError: It cannot be read, or is damaged.
@@ -118,18 +118,18 @@ class BundleContent:
         self.entries[entry.path] = entry
 
     def manifest(self, kind: str, target: str, precision: str, made_from: Mapping[str, str]) -> BundleManifest:
-        """The manifest over everything that was added."""
+        """The manifest of everything added so far."""
         files = tuple(sorted((entry.record() for entry in self.entries.values()), key=lambda item: item.path))
         return BundleManifest(kind, target, precision, __version__, made_from, files)
 
 
 def write_bundle(output: PathLike, content: BundleContent, manifest: BundleManifest) -> None:
-    """Writes a bundle: an archive where the name ends in ``.zip``, else a folder.
+    """Writes a bundle: an archive if the name ends in ``.zip``, otherwise a folder.
 
-    The same content gives the same bytes. A folder that stands there is replaced if it is a bundle or empty.
+    The same content produces the same bytes. An existing folder is replaced if it is a bundle or empty.
 
     Raises:
-        OutputError: It cannot be written, for instance for want of space, or something else stands there.
+        OutputError: It cannot be written, for instance for lack of space, or something else exists there.
     """
     entries = [Entry(MANIFEST, manifest.to_text().encode("utf-8"), "manifest")]
     entries.append(Entry(SUMS, sums_text(manifest).encode("utf-8"), "hashes"))
@@ -145,10 +145,10 @@ def write_bundle(output: PathLike, content: BundleContent, manifest: BundleManif
 
 @contextmanager
 def new_folder(target: PathLike) -> Iterator[Path]:
-    """Gives a temporary folder that takes the place of `target` when the block ends without an error.
+    """Yields a temporary folder that replaces `target` when the block ends without an error.
 
     Raises:
-        OutputError: It cannot be made, or something stands there that is neither a bundle nor an empty folder.
+        OutputError: It cannot be made, or something exists there that is neither a bundle nor an empty folder.
     """
     path = Path(target)
     _refuse_foreign(path)
@@ -185,7 +185,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Moves the new folder into place; the old one is out of the way first, and back where that fails."""
+    """Moves the new folder into place; the old one is moved aside first, and restored if that fails."""
     if not path.exists():
         temporary.rename(path)
         return
@@ -209,8 +209,8 @@ def verify_bundle(path: PathLike) -> BundleManifest:
     """Finds any altered, missing or additional file of a bundle, packed or unpacked.
 
     Raises:
-        BadBundleError: There is one, the bundle is of a newer version, or is none.
-        InputError: Nothing is there.
+        BadBundleError: There is one, the bundle is of a newer version, or it is not a bundle.
+        InputError: The path does not exist.
     """
     place = Path(path)
     if not place.exists():
@@ -219,11 +219,11 @@ def verify_bundle(path: PathLike) -> BundleManifest:
 
 
 def unpack_bundle(path: PathLike, folder: PathLike) -> BundleManifest:
-    """Verifies a packed bundle and unpacks it; the folder appears whole or not at all.
+    """Verifies a packed bundle and unpacks it; atomically.
 
     Raises:
         BadBundleError: See `verify_bundle`.
-        OutputError: The folder cannot be written, or something else stands there.
+        OutputError: The folder cannot be written, or something else exists there.
     """
     if not Path(path).exists():
         raise InputError(path, "no such file or folder")

@@ -1,15 +1,15 @@
-"""The bundle for DeepStream: a configuration of Gst-nvinfer, with the model and all that it names.
+"""The bundle for DeepStream: a configuration of Gst-nvinfer, with the model and all files it refers to.
 
 nvinfer computes ``net-scale-factor * (pixel - offset)`` and scales the whole frame to the network's input (NVIDIA,
-"Gst-nvinfer", DeepStream SDK guide). Two of the toolkit's things do not fit into that, and both are dealt with and
-said: a standard deviation per channel becomes a multiplication in the graph, and the centre crop a region of interest
-for Gst-nvdspreprocess. Its classifier wants probabilities, so a softmax is appended.
+"Gst-nvinfer", DeepStream SDK guide). Two parts of the toolkit's preprocessing do not fit into that; both are handled
+and reported: a standard deviation per channel becomes a multiplication in the graph, and the centre crop becomes a
+region of interest for Gst-nvdspreprocess. Its classifier expects probabilities, so a softmax is appended.
 
 Precision (NVIDIA/DeepStream, src/utils/nvdsinfer/nvdsinfer_model_builder.cpp, release 9.1): ``network-mode=1`` and
-``3`` build INT8 only with a calibration cache and fall back to FP16 without one; 1 sets TensorRT's INT8 flag alone, so
-that other layers are FP32, 3 (BEST) the FP16 flag too. ``strongly-typed=1``, new in 9.1, creates the network with
-kSTRONGLY_TYPED, which takes the types in the model and no flags: a Q/DQ or FP16 model is built as it is. The profile
-is for batches of 1 to ``batch-size``, which a model with a fixed batch contradicts.
+``3`` build INT8 only with a calibration cache and fall back to FP16 without one; 1 sets only TensorRT's INT8 flag, so
+that other layers are FP32; 3 (BEST) sets the FP16 flag as well. ``strongly-typed=1``, new in 9.1, creates the network
+with kSTRONGLY_TYPED, which uses the types in the model and no flags: a Q/DQ or FP16 model is built unchanged. The
+profile covers batches of 1 to ``batch-size``, which conflicts with a model with a fixed batch.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ with requires("export"):
     from onnx import ModelProto
 
 LABEL_SEPARATOR = ";"
-# How far scores may move, as a share of the largest: a scale ahead of the first pair moves values across its steps.
+# Tolerance of scores relative to the largest: a scale before the first Q/DQ pair moves values across its steps.
 _TOLERANCE = {"fp32": 0.0, "fp16": 0.02, "int8": 0.05}
 
 
 def write_deepstream(output: PathLike, request: DeepStreamRequest) -> BundleResult:
-    """Writes the bundle, an archive where `output` ends in ``.zip``.
+    """Writes the bundle; an archive if `output` ends in ``.zip``.
 
     Raises:
-        UsageError: INT8 without a table, or for a target that has no INT8 or no calibration caches.
-        BadModelError: The model is none that nvinfer can feed.
+        UsageError: INT8 without a table, or for a target without INT8 or without calibration caches.
+        BadModelError: The model's input is not supported by nvinfer.
         BadTableError: The table belongs to another model.
         OutputError: The bundle cannot be written.
     """
@@ -141,10 +141,10 @@ def split_normalisation(spec: Preprocessing, path: PathLike) -> tuple[float, tup
     """Splits ``(pixel * scale - mean) / std`` into nvinfer's part and what is left per channel.
 
     Returns:
-        (net-scale-factor, offsets, factors): ``factor * (pixel - offset)``, times the channel's factor.
+        (net-scale-factor, offsets, factors): ``factor * (pixel - offset)``, multiplied by the channel's factor.
 
     Raises:
-        BadModelError: The input is uint8 or NHWC, which nvinfer does not give, or a frame.
+        BadModelError: The input is uint8 or NHWC, which nvinfer does not support, or a frame.
     """
     if spec.frame is not None:
         problem = (
@@ -166,15 +166,15 @@ def adapted_model(path: PathLike, factors: Sequence[float], relative: float = 0.
     Args:
         path: The file.
         factors: One per channel.
-        relative: How far scores may move, as a share of the largest.
+        relative: Tolerance of scores, relative to the largest.
 
     Raises:
-        VerificationError: It computes something else.
+        VerificationError: Its outputs differ.
     """
     original = load_classifier(path)
     metadata = read_metadata(path, original)
     spec = metadata.preprocessing
-    assert spec is not None  # `read_models` refuses others
+    assert spec is not None  # `read_models` rejects others
     passes: list[Pass] = [ScaleInput(factors)]
     if not gives_probabilities(original):
         passes.append(AppendSoftmax())

@@ -12,11 +12,11 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.targets.target import Target, last_with_caches
 
 MODEL, LABELS, CACHE = "model.onnx", "labels.txt", "int8.cache"
-# Those of nvdsinfer_context.h; 3 is INT8 with FP16 for the layers that have no scale or are faster in it.
+# As in nvdsinfer_context.h; 3 is INT8 with FP16 for the layers that have no scale or are faster in FP16.
 _NETWORK_MODES = {"fp32": 0, "int8": 3, "fp16": 2}
 _MODE_NAMES = {0: "fp32", 2: "fp16", 3: "best"}
 STRONGLY_TYPED_SINCE = (9, 1)  # of DeepStream
-# DeepStream 9.1's TensorRT (its README); targets with an older one cannot run it.
+# DeepStream 9.1's TensorRT (see its README); targets with an older version cannot run it.
 _TENSORRT_OF_9_1 = (10, 16)
 _COLOURS = {"RGB": 0, "BGR": 1, "L": 2}
 _CUSTOM_LIBRARY = "/opt/nvidia/deepstream/deepstream/lib/gst-plugins/libcustom2d_preprocess.so"
@@ -24,7 +24,7 @@ DEEPSTREAM = "for DeepStream"  # a heading of --help
 
 
 def parse_frame(text: str) -> tuple[int, int]:
-    """``1920x1080``, for argparse."""
+    """Parses ``1920x1080``, for argparse."""
     width, separator, height = text.lower().partition("x")
     if not (separator and width.isdecimal() and height.isdecimal() and min(int(width), int(height)) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT")
@@ -32,7 +32,7 @@ def parse_frame(text: str) -> tuple[int, int]:
 
 
 def parse_version(text: str) -> tuple[int, int]:
-    """``9.1``, for argparse."""
+    """Parses ``9.1``, for argparse."""
     major, _, minor = text.partition(".")
     if not (major.isdecimal() and minor.isdecimal() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is no version such as 9.1")
@@ -41,11 +41,11 @@ def parse_version(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Detector:
-    """The detector ahead of a secondary classifier.
+    """The detector before a secondary classifier.
 
     Attributes:
         gie_id: Its ``gie-unique-id``.
-        class_ids: Its classes whose objects are classified; empty for all.
+        class_ids: The detector's classes whose objects are classified; empty for all.
     """
 
     gie_id: int
@@ -54,18 +54,18 @@ class Detector:
 
 @dataclass(frozen=True)
 class DeepStreamRequest:
-    """What a DeepStream bundle is made of.
+    """The inputs of a DeepStream bundle.
 
     Attributes:
         target: The module, JetPack or TensorRT.
         precision: "fp32", "fp16" or "int8".
         models: ONNX files by precision.
         table: Calibration table of the FP32 model; INT8 needs it before DeepStream 9.1.
-        batch: Frames per batch, of a secondary classifier objects per batch.
-        frame: (width, height) of the frames, as nvstreammux gives them.
+        batch: Frames per batch; for a secondary classifier, objects per batch.
+        frame: (width, height) of the frames, as output by nvstreammux.
         threshold: Smallest probability that is reported, 0..1.
-        detector: Whose objects are classified; None to classify whole frames.
-        version: (major, minor) of DeepStream; None for the one that goes with the target's oldest TensorRT.
+        detector: The detector whose objects are classified; None to classify whole frames.
+        version: (major, minor) of DeepStream; None for the one that matches the target's oldest TensorRT.
     """
 
     target: Target
@@ -89,7 +89,7 @@ class DeepStreamRequest:
 
     @property
     def strongly_typed(self) -> bool:
-        """Whether nvinfer takes the types that are in the model: a Q/DQ or FP16 model, in DeepStream 9.1 or later."""
+        """Whether nvinfer uses the types in the model: a Q/DQ or FP16 model, in DeepStream 9.1 or later."""
         return self.reads_types and self.precision in ("int8", "fp16") and self.precision in self.models
 
     @property
@@ -106,27 +106,27 @@ class DeepStreamRequest:
 
     @property
     def network_mode(self) -> int:
-        """``network-mode``: a strongly typed network takes no flags, which is what 0 sets."""
+        """``network-mode``: a strongly typed network uses no flags, which corresponds to 0."""
         return 0 if self.strongly_typed else _NETWORK_MODES[self.precision]
 
     @property
     def config(self) -> str:
-        """Name of Gst-nvinfer's configuration file."""
+        """The name of Gst-nvinfer's configuration file."""
         return "config_infer_primary.txt" if self.detector is None else "config_infer_secondary.txt"
 
 
 @dataclass(frozen=True)
 class InferValues:
-    """What the configuration files say.
+    """The values of the configuration files.
 
     Attributes:
         factor: ``net-scale-factor``.
         offsets: ``offsets``, in the network's channel order.
-        factors: What is left to multiply per channel, in the graph.
+        factors: The remaining factor per channel, applied in the graph.
         spec: The model's own preprocessing.
         input: Name of the input.
         output: Name of the output of probabilities.
-        request: What was asked for.
+        request: The bundle's request.
         class_count: Number of classes.
     """
 
@@ -255,10 +255,10 @@ def preprocess_config(values: InferValues) -> str:
 
 
 def region(spec: Preprocessing, frame: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, width and height of what the centre crop keeps of a frame, in the frame's own pixels.
+    """Left, top, width and height of the centre crop in a frame, in the frame's own pixels.
 
-    A crop of c pixels covers ``c / resize`` of the side that is resized: of the short side, or of each side where the
-    frame is stretched. A letterbox keeps the whole frame.
+    A crop of c pixels covers ``c / resize`` of the resized side: of the short side, or of each side if the frame is
+    stretched. A letterbox keeps the whole frame.
     """
     width, height = frame
     if spec.resize_mode == "letterbox":
@@ -299,7 +299,7 @@ def readme(values: InferValues) -> str:
 
 
 def _pipeline(values: InferValues) -> list[str]:
-    """The command line, and where the results are."""
+    """The command line, and where to find the results."""
     request = values.request
     size = f"width={request.frame[0]} height={request.frame[1]}"
     source = "    gst-launch-1.0 filesrc location=video.mp4 ! qtdemux ! h264parse ! nvv4l2decoder ! mux.sink_0 \\"

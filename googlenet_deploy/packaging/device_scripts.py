@@ -14,23 +14,23 @@ from googlenet_deploy.device.bundle.selftest import ENGINE
 from googlenet_deploy.device.onnx_model.header import OnnxHeader
 from googlenet_deploy.device.targets.target import Target
 
-NEW_ENGINE = "on-device/new.engine"  # trtexec's output; renamed when it is whole
+NEW_ENGINE = "on-device/new.engine"  # trtexec's output; renamed when complete
 
 
 @dataclass(frozen=True)
 class ScriptValues:
-    """What the scripts are made for.
+    """The values that the scripts depend on.
 
     Attributes:
         target: The module or JetPack.
-        precision: What the engine computes in.
-        model: The ONNX file in the bundle that it is built from.
-        header: What is in that file.
-        batch: (smallest, usual, largest) batch of a model with an open batch dimension.
-        int8_share: Share of the multiply-adds that the model computes in INT8; None where it has no INT8.
-        min_sqnr: What the engine's scores must keep, in dB.
+        precision: The engine's precision.
+        model: The ONNX file in the bundle from which it is built.
+        header: The header of that file.
+        batch: (smallest, usual, largest) batch of a model with a dynamic batch dimension.
+        int8_share: Share of the multiply-adds that the model computes in INT8; None without INT8.
+        min_sqnr: Minimum SQNR of the engine's scores, in dB.
         golden_count: Number of golden images.
-        candidates: Arguments of ``googlenet-device.pyz build`` but for the output, by the engine's name.
+        candidates: Arguments of ``googlenet-device.pyz build`` except for the output, by the engine's name.
     """
 
     target: Target
@@ -77,22 +77,22 @@ def self_test_script(values: ScriptValues) -> str:
 
 
 def python_arguments(values: ScriptValues) -> list[str]:
-    """Arguments of ``googlenet-device.pyz build`` but for the output."""
+    """Arguments of ``googlenet-device.pyz build`` except for the output."""
     words = build_arguments(values.model, values.header, values.precision, values.batch)
     if values.int8_share is not None:
-        # TensorRT may keep the odd layer in FP16 where that is faster; below this something else is wrong.
+        # TensorRT may keep the odd layer in FP16 if that is faster; below this something else is wrong.
         words += ["--require", f"int8={max(0.0, values.int8_share - 0.1):.2f}"]
     return words
 
 
 def build_arguments(model: str, header: OnnxHeader, precision: str, batch: tuple[int, int, int]) -> list[str]:
-    """Arguments of ``googlenet-device.pyz build`` for a model, but for the output and gates.
+    """Arguments of ``googlenet-device.pyz build`` for a model, except for the output and gates.
 
     Args:
         model: Its file in the bundle.
-        header: What is in it.
-        precision: What the engine computes in; of an FP32 model TensorRT makes FP16 by itself.
-        batch: (smallest, usual, largest), where the model leaves it open.
+        header: Its header.
+        precision: The engine's precision; TensorRT converts an FP32 model to FP16 by itself.
+        batch: (smallest, usual, largest), if the model's batch is dynamic.
     """
     words = [model]
     if precision == "fp16" and header.float_type == "float32":

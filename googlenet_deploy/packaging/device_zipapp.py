@@ -1,7 +1,8 @@
-"""googlenet-device.pyz: the device part as one file that any Python 3.8 with NumPy and Pillow runs.
+"""googlenet-device.pyz: the device part as one file that runs on any Python 3.8 with NumPy and Pillow.
 
-A zipapp (PEP 441): a line that names the interpreter, then a zip archive with a ``__main__.py``. It holds ``device/``,
-``errors.py`` and the commands for a device, and nothing that needs torch or onnx. The same sources give the same bytes.
+A zipapp (PEP 441): a line with the interpreter, then a zip archive with a ``__main__.py``. It holds ``device/``,
+``errors.py`` and the commands for a device, and nothing that needs torch or onnx. The same sources produce the same
+bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from googlenet_deploy.packaging.archive import write_members
 PACKAGE = Path(__file__).resolve().parent.parent
 SHEBANG = b"#!/usr/bin/env python3\n"
 SUFFIXES = (".py", ".txt", ".toml", ".json", ".html")
-# Written so that Pythons that are too old reach the message instead of a syntax error.
+# Written so that too old Pythons reach the message instead of a syntax error.
 MAIN = b"""\
 import sys
 
@@ -40,7 +41,7 @@ def device_zipapp() -> bytes:
 
 
 def write_device_zipapp(path: PathLike) -> int:
-    """Writes googlenet-device.pyz, executable; gives its size in bytes.
+    """Writes googlenet-device.pyz, executable; returns its size in bytes.
 
     Raises:
         OutputError: It cannot be written.
@@ -54,7 +55,7 @@ def write_device_zipapp(path: PathLike) -> int:
 
 
 def source_files() -> list[Path]:
-    """What it holds, sorted by path."""
+    """The source files it contains, sorted by path."""
     commands = ("__init__", "main", "arguments", *DEVICE_COMMANDS)
     present = [PACKAGE / "cli" / f"{name}.py" for name in commands]
     helpers = [path for path in (PACKAGE / "cli").glob("*_*.py") if path.stem.rpartition("_")[0] in DEVICE_COMMANDS]

@@ -39,7 +39,7 @@ COUNT = 6
 CANDIDATES = 32
 PIXELS_HELD = 2**24
 MOST_FRAMES = 3  # raw frames are megabytes each
-LARGEST_IMAGE = 2 * 2**20  # bytes of a file that is packed
+LARGEST_IMAGE = 2 * 2**20  # bytes of a packed file
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,23 @@ class _Candidate:
 def add_golden(
     content: BundleContent, models: BundleModels, images: Sequence[ImageSource], precision: str, count: int = COUNT
 ) -> int:
-    """Adds the golden images, what the workstation made of them, and every model's scores.
+    """Adds the golden images, the workstation's prepared inputs, and every model's scores.
 
-    Of up to 32 images spread over `images`, those are taken to which all models give the same class, the clearest
-    answers first: a tie between two classes could go either way on another device.
+    Of up to 32 images spread over `images`, those that all models classify equally are used, the clearest predictions
+    first: a near tie between two classes could go either way on another device.
 
     Args:
-        content: Where they are added.
+        content: The bundle content they are added to.
         models: The models.
-        images: Candidates, of which `count` at most are taken.
-        precision: What the engine will compute in, which decides how far its scores may lie.
-        count: Number of golden images; of frames, whose pixels are megabytes each, three at the most.
+        images: Candidates, of which at most `count` are used.
+        precision: The engine's precision, which determines the tolerance of its scores.
+        count: Number of golden images; at most three for frames, whose pixels take megabytes each.
 
     Returns:
-        How many there are.
+        The number of golden images.
 
     Raises:
-        InputError: None of the images can be used.
+        InputError: No image can be used.
         VerificationError: The models do not agree on a single image.
     """
     candidates = _candidates(images, models)
@@ -98,7 +98,7 @@ def add_golden(
 
 
 def _candidate_count(spec: Preprocessing) -> int:
-    """Images to choose from; of frames fewer, since their pixels are held at once."""
+    """Number of candidate images; fewer for frames, since all their pixels are held in memory."""
     height, width = spec.pixel_size
     return max(4, min(CANDIDATES, PIXELS_HELD // (height * width)))
 
@@ -134,7 +134,7 @@ def _run(model: BundleModel, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floa
 def _clearest(scores: Sequence[NDArray[np.float32]], count: int) -> list[int]:
     """Indices of images on which all models agree: the clearest of each class first, then the clearest of the others.
 
-    Clear is a large margin of the best class over the second.
+    Clear means a large margin of the best class over the second.
     """
     best = np.stack([values.argmax(axis=1) for values in scores])
     agreeing = np.flatnonzero((best == best[0]).all(axis=0))
@@ -158,7 +158,7 @@ def _add_scores(content: BundleContent, model: BundleModel, scores: NDArray[np.f
 def _add_trtexec_files(
     content: BundleContent, model: BundleModel, pixels: NDArray[np.uint8], scores: NDArray[np.float32]
 ) -> None:
-    """Inputs and answers for trtexec, on devices whose Python cannot run the self-test."""
+    """Adds inputs and expected outputs for trtexec, on devices whose Python cannot run the self-test."""
     for number, (image, values) in enumerate(zip(pixels, scores, strict=True)):
         prepared = normalize(image, model.preprocessing)
         content.add_bytes(f"golden/trtexec/{number}.bin", prepared.tobytes(), "golden input for trtexec")

@@ -1,4 +1,4 @@
-"""What a host's preprocessing costs on the user's images, measured by emulating it with ONNX Runtime."""
+"""The accuracy lost to a host's preprocessing on the user's images, measured by emulating it with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MOST_IMAGES = 200
 
 @dataclass(frozen=True)
 class HostAccuracy:
-    """Answers on images as the host prepares them, beside those on images as the model asks for them.
+    """Predictions on images prepared by the host, compared with those on images prepared as the model expects.
 
     Attributes:
-        title: The host, for people.
+        title: The host's name, human-readable.
         count: Images compared.
-        agreeing: Images that get the same class both ways.
-        correct: (as the model asks, as the host prepares) images whose class is right; None without labels.
+        agreeing: Images with the same predicted class both ways.
+        correct: Correctly classified images (prepared as the model expects, prepared by the host); None without labels.
     """
 
     title: str
@@ -45,7 +45,7 @@ class HostAccuracy:
     correct: tuple[int, int] | None
 
     def lines(self) -> list[str]:
-        """The figures, for people."""
+        """The results as human-readable lines."""
         same = f"{self.agreeing} of {self.count} images get the class of the model's own preprocessing"
         lines = [f"{self.title}: {same}"]
         if self.correct is not None:
@@ -57,17 +57,17 @@ class HostAccuracy:
 def host_accuracy(
     data: bytes, original: BundleModel, host: Host, images: Sequence[ImageSource], labels: Sequence[int]
 ) -> HostAccuracy | None:
-    """Runs the model for the host on emulated input, and the original on its own, on up to 200 images.
+    """Runs the host's model on emulated input, and the original on its own input, on up to 200 images.
 
     Args:
-        data: The model that was made for the host.
+        data: The model made for the host.
         original: The model it was made from.
         host: The host.
-        images: Candidates, taken evenly.
+        images: Candidates, sampled evenly.
         labels: Their classes, or none.
 
     Returns:
-        None where there is no usable image.
+        None if there is no usable image.
     """
     spec = original.preprocessing
     chosen = sorted({number * len(images) // MOST_IMAGES for number in range(MOST_IMAGES)}) if images else []

@@ -35,7 +35,7 @@ DEFAULT_BATCH = (1, 4, 16)
 
 @dataclass(frozen=True)
 class JetsonRequest:
-    """What a Jetson bundle is made of.
+    """The inputs of a Jetson bundle.
 
     Attributes:
         target: The module or JetPack.
@@ -43,10 +43,10 @@ class JetsonRequest:
         models: ONNX files by precision.
         images: Candidates for the golden images.
         pyz: The content of googlenet-device.pyz.
-        table: Calibration table of the FP32 model; None for none.
-        batch: (smallest, usual, largest) batch of the engine, where the model leaves it open.
-        golden_count: At most so many golden images.
-        made_from: More for the manifest.
+        table: Calibration table of the FP32 model, or None.
+        batch: (smallest, usual, largest) batch of the engine, if the model's batch is dynamic.
+        golden_count: Maximum number of golden images.
+        made_from: Further entries for the manifest.
     """
 
     target: Target
@@ -61,10 +61,10 @@ class JetsonRequest:
 
 
 def write_jetson(output: PathLike, request: JetsonRequest) -> BundleResult:
-    """Writes the bundle, an archive where `output` ends in ``.zip``.
+    """Writes the bundle; an archive if `output` ends in ``.zip``.
 
     Raises:
-        UsageError: The target is TensorRT-RTX, or cannot do what is asked.
+        UsageError: The target is TensorRT-RTX, or does not support the request.
         BadModelError: A model does not fit, or is too new for the target.
         BadTableError: The table belongs to another model.
         InputError: No image can be used.
@@ -90,10 +90,10 @@ def write_jetson(output: PathLike, request: JetsonRequest) -> BundleResult:
 
 
 def check_target(target: Target, precision: str) -> None:
-    """Refuses a target that is no Jetson, or that cannot compute in the precision.
+    """Rejects a target that is not a Jetson, or does not support the precision.
 
     Raises:
-        UsageError: It is so.
+        UsageError: The target is rejected.
     """
     if target.rtx:
         raise UsageError("TensorRT-RTX is not for Jetsons", "name a module, such as orin-nano, or a JetPack")
@@ -108,7 +108,7 @@ def _add_description(content: BundleContent, models: BundleModels) -> None:
 
 
 def _add_calibration(content: BundleContent, request: JetsonRequest, notes: list[str]) -> list[str]:
-    """Adds the table, and a calibration cache for each TensorRT of the target that reads one; their paths."""
+    """Adds the table, and a calibration cache for each TensorRT of the target that reads one; returns their paths."""
     if request.table is None:
         return []
     table = load_table(request.table)
@@ -149,10 +149,10 @@ def _add_scripts(content: BundleContent, request: JetsonRequest, models: BundleM
 
 
 def _candidates(request: JetsonRequest, models: BundleModels) -> dict[str, list[str]]:
-    """What ``build.sh --candidates`` builds: an engine of each model that the target computes, by its name.
+    """What ``build.sh --candidates`` builds: an engine of each model that the target supports, by name.
 
-    FP16 without a model of its own is made of the FP32 model, which a TensorRT that knows only strong types refuses;
-    ``build.sh`` reports that and goes on.
+    FP16 without its own model is built from the FP32 model, which is not possible with a TensorRT that has only
+    strongly typed builds; ``build.sh`` reports that and continues.
     """
     found = {}
     able = [model for model in models if model.precision != "int8" or request.target.has_int8 is not False]

@@ -1,10 +1,10 @@
 """The bundle for jetson-inference's ``imagenet``: a model that undoes the program's fixed preprocessing, and labels.
 
-Read in the program's sources (dusty-nv/jetson-inference): imageNet.cpp prepares images for every ONNX model in one way
-(see `device.hosts`) and refuses a label file with another number of lines than classes; tensorNet.cpp reads labels by
-`fgets` with 512 bytes, takes a line whose tenth character is a space and whose first is ``n`` for a WordNet id and a
-name ("newspaper stand" too), and builds in FP16 where the GPU has it, else in FP32; INT8 only with a calibrator of its
-own, which is never given, so a Q/DQ model is none for it.
+According to the program's sources (dusty-nv/jetson-inference), imageNet.cpp prepares images for every ONNX model in one
+way (see `device.hosts`) and rejects a label file whose number of lines differs from the number of classes;
+tensorNet.cpp reads labels by `fgets` with 512 bytes, treats a line whose tenth character is a space and whose first is
+``n`` as a WordNet id and a name (even "newspaper stand"), and builds in FP16 if the GPU supports it, otherwise in FP32;
+INT8 only with a calibrator of its own, which is never passed, so it cannot use a Q/DQ model.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 
 @dataclass(frozen=True)
 class JetsonInferenceRequest:
-    """What the bundle is made of.
+    """The inputs of the bundle.
 
     Attributes:
         fp32: The FP32 model.
-        images: What the cost of the program's preprocessing is measured on; may be empty.
-        labels: The true class of each image; empty where they are not known.
+        images: Images for measuring the cost of the program's preprocessing; may be empty.
+        labels: The true class of each image; empty if unknown.
     """
 
     fp32: Path
@@ -52,12 +52,12 @@ class JetsonInferenceRequest:
 
 
 def write_jetson_inference(output: PathLike, request: JetsonInferenceRequest) -> BundleResult:
-    """Writes the bundle, an archive where `output` ends in ``.zip``.
+    """Writes the bundle; an archive if `output` ends in ``.zip``.
 
     Raises:
-        UsageError: The model's input is none that the program can feed.
-        BadModelError: The model does not say how its images are prepared, is quantised, or is no classifier.
-        VerificationError: The changed model computes something else.
+        UsageError: The model's input is not supported by the program.
+        BadModelError: The model does not declare its preprocessing, is quantised, or is not a classifier.
+        VerificationError: The changed model's outputs differ.
         OutputError: The bundle cannot be written.
     """
     host = find_host(HOST)
@@ -85,12 +85,12 @@ def write_jetson_inference(output: PathLike, request: JetsonInferenceRequest) ->
 
 
 def label_lines(names: Sequence[str], ids: Sequence[str], notes: list[str]) -> str:
-    """The label file: a WordNet id and the name of each class, so that no name is taken for an id.
+    """The label file: a WordNet id and the name of each class, so that no name is mistaken for an id.
 
     Args:
         names: In the order of the classes.
-        ids: WordNet ids of them, where they have such.
-        notes: Where names that had to be shortened are reported.
+        ids: Their WordNet ids, if they have any.
+        notes: Receives notes on names that had to be shortened.
     """
     known = len(ids) == len(names) and all(_WORDNET_ID.fullmatch(item) for item in ids)
     lines = []

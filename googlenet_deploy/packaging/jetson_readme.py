@@ -14,11 +14,11 @@ _OLD_PYTHON = (4, 6)  # JetPack with Python 3.6
 
 
 def readme(target: Target, precision: str, models: BundleModels, caches: Sequence[str], golden_count: int) -> str:
-    """The text.
+    """The text of README.txt.
 
     Args:
         target: The module or JetPack.
-        precision: What the engine computes in.
+        precision: The engine's precision.
         models: The ONNX files, the deployed one first.
         caches: Calibration caches in the bundle.
         golden_count: Number of golden images.

@@ -19,7 +19,7 @@ class BundleModel:
     Attributes:
         precision: "fp32", "fp16" or "int8".
         path: The file.
-        header: What is in it.
+        header: Its header.
     """
 
     precision: str
@@ -33,30 +33,30 @@ class BundleModel:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How its images are prepared."""
-        assert self.header.metadata.preprocessing is not None  # `read_models` refuses others
+        """Its preprocessing."""
+        assert self.header.metadata.preprocessing is not None  # `read_models` rejects others
         return self.header.metadata.preprocessing
 
 
 @dataclass(frozen=True)
 class BundleModels:
-    """The same classifier in several precisions; the first is the one that is deployed."""
+    """The same classifier in several precisions; the first one is deployed."""
 
     models: tuple[BundleModel, ...]
 
     @property
     def main(self) -> BundleModel:
-        """What the engine is built from."""
+        """The model that the engine is built from."""
         return self.models[0]
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the logits; empty where the model has none."""
+        """Class names in the order of the logits; empty if the model has none."""
         return self.main.header.metadata.class_names
 
     @property
     def class_count(self) -> int | None:
-        """Number of classes; None where the model leaves it open."""
+        """Number of classes; None if the model does not define it."""
         shape = self.main.header.outputs[0].shape
         return shape[-1] if shape and isinstance(shape[-1], int) else None
 
@@ -76,16 +76,16 @@ def read_models(paths: dict[str, Path], precision: str) -> BundleModels:
 
     Args:
         paths: ONNX files by precision.
-        precision: What the device is to compute in, which decides the model that is deployed: for FP16 without a model
-            of its own the FP32 one, which TensorRT converts.
+        precision: The device's precision, which determines the deployed model: for FP16 without its own model the FP32
+            one, which TensorRT converts.
 
     Raises:
-        UsageError: The precision has no model.
-        BadModelError: One of them does not say how images are prepared, or differs from the deployed one in input,
+        UsageError: There is no model for the precision.
+        BadModelError: One of them does not declare its preprocessing, or differs from the deployed one in input,
             preprocessing or classes.
     """
     if precision == "fp16" and "fp16" not in paths and "fp32" in paths:
-        precision = "fp32"  # TensorRT makes FP16 of it by itself
+        precision = "fp32"  # TensorRT converts it to FP16 by itself
     if precision not in paths:
         have = ", ".join(sorted(paths)) or "none"
         raise UsageError(f"there is no {precision} model to deploy (there is: {have})", f"give --{precision} FILE")

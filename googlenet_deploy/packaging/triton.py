@@ -1,9 +1,9 @@
 """The bundle for Triton Inference Server: a model repository.
 
-``model_repository/NAME/config.pbtxt`` is a ``ModelConfig`` in protobuf's text form (triton-inference-server/common,
+``model_repository/NAME/config.pbtxt`` is a ``ModelConfig`` in protobuf's text format (triton-inference-server/common,
 ``protobuf/model_config.proto``); the layout is that of "Model Repository" in Triton's user guide. ``label_filename``
-maps the position in an output to a name ("Classification Extension"), so it is given only where the position is the
-class: with TopK in the graph the first value would always be called by the first name.
+maps the position in an output to a name ("Classification Extension"), so it is written only if the position is the
+class: with TopK in the graph the first value would always get the first name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REPOSITORY = "model_repository"
 LABELS = "labels.txt"
 WARMUP = "image"
 REQUEST = "request/image.bin"
-# Dynamic batching waits so long for more requests; a GPU takes about as long for one batch.
+# How long dynamic batching waits for more requests; about the time of one batch on a GPU.
 QUEUE_DELAY_US = 2000
 _TYPES = {
     "float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8", "int64": "TYPE_INT64",
@@ -49,14 +49,14 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 @dataclass(frozen=True)
 class TritonRequest:
-    """What a model repository is made of.
+    """The inputs of a model repository.
 
     Attributes:
         name: Name of the model on the server.
         models: ONNX files by precision.
         precision: Which of them is served.
-        images: The first usable one warms the server up.
-        engine: A TensorRT engine for the server's GPU, served as NAME_tensorrt; None for none.
+        images: Candidates for warming up the server; the first usable one is used.
+        engine: A TensorRT engine for the server's GPU, served as NAME_tensorrt, or None.
         max_batch: Largest batch that the server forms.
     """
 
@@ -69,10 +69,10 @@ class TritonRequest:
 
 
 def write_triton(output: PathLike, request: TritonRequest) -> BundleResult:
-    """Writes the repository, an archive where `output` ends in ``.zip``.
+    """Writes the repository; an archive if `output` ends in ``.zip``.
 
     Raises:
-        UsageError: The name cannot be a model's, or the largest batch is below 1.
+        UsageError: The name is not a valid model name, or the largest batch is below 1.
         BadModelError: The model or the engine does not fit.
         OutputError: The bundle cannot be written.
     """
@@ -110,7 +110,7 @@ def write_triton(output: PathLike, request: TritonRequest) -> BundleResult:
 
 
 def ranked_outputs(names: Sequence[str]) -> tuple[str, str] | None:
-    """The values and the indices of the model's own TopK; None where it gives a score for each class."""
+    """The values and the indices of the model's own TopK; None if it returns a score for each class."""
     return (TOP_K_VALUES, TOP_K_INDICES) if {TOP_K_VALUES, TOP_K_INDICES} <= set(names) else None
 
 
@@ -132,10 +132,10 @@ def onnx_config(name: str, header: OnnxHeader, max_batch: int, names: int) -> Me
     """``ModelConfig`` of an ONNX model; a fixed batch is part of its dimensions.
 
     Args:
-        name: On the server.
-        header: What is in the model.
+        name: The model's name on the server.
+        header: The model's header.
         max_batch: Largest batch that the server forms.
-        names: Number of class names; 0 where there is no label file.
+        names: Number of class names; 0 without a label file.
     """
     batch = max_batch if header.dynamic_batch else 0
     return _config(name, "onnxruntime_onnx", "model.onnx", batch, header.inputs, header.outputs, names=names)
@@ -195,7 +195,7 @@ def _config(
 
 
 def _labels_of(value: Value, names: int) -> str:
-    """The label file of an output where its position is the class: one floating-point score for each name."""
+    """The label file of an output whose positions are the classes: one floating-point score for each name."""
     sizes = [size for size in value.shape[1:] if size != 1]
     scores = value.dtype in ("float32", "float16", "float64") and len(sizes) == 1
     return LABELS if names and scores and (sizes[0] == names or not isinstance(sizes[0], int)) else ""
@@ -241,7 +241,7 @@ def _add_engine(content: BundleContent, request: TritonRequest, models: BundleMo
 
 
 def _prepared_image(images: Sequence[ImageSource], spec: Preprocessing, notes: list[str]) -> bytes:
-    """The first usable image as the network takes it; grey where there is none, which is said."""
+    """The first usable image as the network's input; without one a grey image, which is reported."""
     mode = "L" if spec.channels == "L" else "RGB"
     for source in images:
         try:
@@ -309,7 +309,7 @@ def _input_advice(spec: Preprocessing) -> list[str]:
 
 
 def _reading(ranked: tuple[str, str] | None) -> list[str]:
-    """How the answer is read."""
+    """How clients read the response."""
     if ranked is None:
         return [
             "A position in the output is a class. With class_count in the request the server answers",

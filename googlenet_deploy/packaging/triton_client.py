@@ -1,8 +1,8 @@
-"""``client.py`` of a Triton bundle: a whole example of a client, by HTTP or gRPC, that prints class names.
+"""``client.py`` of a Triton bundle: a complete example client, over HTTP or gRPC, that prints class names.
 
 It uses NVIDIA's ``tritonclient`` (``InferInput``, ``InferRequestedOutput``, ``classification`` extension: the server
-answers ``score:index:label`` for an output with a label file). Where the model ends in a TopK no output position is a
-class, so there are no labels on the server; the client looks the indices up in ``request/class_names.txt``.
+answers ``score:index:label`` for an output with a label file). If the model ends in a TopK, output positions are not
+classes, so there are no labels on the server; the client looks the indices up in ``request/class_names.txt``.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def client_script(model: str, image: tuple[str, str, tuple[int, ...]], fixed_bat
 
     Args:
         model: Its name on the server.
-        image: Name of the input, its type as Triton names it without ``TYPE_``, and the shape of one image.
-        fixed_batch: The batch that the model was made for; 0 where the server forms batches.
+        image: Name of the input, its Triton type without ``TYPE_``, and the shape of one image.
+        fixed_batch: The model's fixed batch; 0 if the server forms batches.
         outputs: The output with a score per class, or the values and the indices of the model's own TopK.
     """
     values = {"MODEL": model, "INPUT": image, "BATCH": fixed_batch, "OUTPUTS": list(outputs)}

@@ -21,7 +21,7 @@ class DivideImages(Step):
     name = "images"
 
     def inputs(self, job: Job) -> dict[str, Any]:
-        """Names and contents of all images, the labels, the weights (which know the classes), and the draw."""
+        """Names and contents of all images, the labels, the weights (for their classes), and the draw's options."""
         config, root = job.config, Path(job.config.images)
         names = [Path(image.name).relative_to(root).as_posix() for image in job.images]
         return {
@@ -86,7 +86,7 @@ def divide(names: list[str], labels: dict[str, int], job: Job) -> tuple[list[str
 
 
 def read_labels(job: Job) -> tuple[dict[str, int], list[str]]:
-    """The class of each labelled image by its name; empty where there are no labels, which a note says.
+    """The class of each labelled image by its name; empty without labels, with a note.
 
     Raises:
         InputError: The CSV lists files or classes that do not exist.
