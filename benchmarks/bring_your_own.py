@@ -39,7 +39,7 @@ def fresh(path: Path) -> None:
 
 
 def train(images: Path, path: Path) -> float:
-    """Trains the narrow network; its accuracy in percent."""
+    """Trains the narrow network; returns its accuracy in percent."""
     report = path.with_suffix(".json")
     if not path.exists() or path.with_suffix(".state.safetensors").exists():
         command(
@@ -52,7 +52,7 @@ def train(images: Path, path: Path) -> float:
 
 
 def largest_difference(weights: Path, model: Path, images: Path) -> float:
-    """Between the scores of PyTorch and those of the exported model in ONNX Runtime, on photographs."""
+    """Largest difference between the scores of PyTorch and of the exported model in ONNX Runtime, on photographs."""
     checkpoint = load_weights(weights)
     prepared = folder_samples(images, checkpoint.preprocessing, 16).prepared
     with torch.inference_mode():
@@ -62,7 +62,7 @@ def largest_difference(weights: Path, model: Path, images: Path) -> float:
 
 
 def go(name: str, weights: Path, images: Path, folder: Path) -> dict[str, float]:
-    """Everything from a checkpoint to a bundle, whose self-test `deploy` runs."""
+    """Runs everything from a checkpoint to a bundle, whose self-test `deploy` runs."""
     model, int8 = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
     val = images / "val"
     command("export", "--weights", weights, "--output", model, "--quiet")

@@ -15,7 +15,7 @@ from harness import say
 
 
 class Cost(NamedTuple):
-    """What a command took: seconds on the clock, and seconds of all cores, which other processes hardly disturb."""
+    """The cost of a command: wall-clock seconds, and CPU seconds of all cores, which other processes hardly affect."""
 
     seconds: float
     core_seconds: float
@@ -25,7 +25,7 @@ def command(*arguments: str | Path) -> Cost:
     """Runs `googlenet-deploy` with these arguments and shows the line.
 
     Raises:
-        SystemExit: The command failed; what it said is shown.
+        SystemExit: The command failed; its output is shown.
     """
     words = [str(argument) for argument in arguments]
     say(f"$ googlenet-deploy {shlex.join(words)}")
@@ -48,7 +48,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def evaluate(model: Path, images: Path, *options: str | Path) -> dict[str, float]:
-    """The figures of `evaluate`: "top1" in percent, and beside a reference "agreement" in percent and "sqnr" in dB."""
+    """The metrics of `evaluate`: "top1" in percent and, with a reference, "agreement" in percent and "sqnr" in dB."""
     path = model.with_suffix(".evaluation.json")
     command("evaluate", model, "--images", images, "--json", path, "--quiet", *options)
     figures: dict[str, float] = read_json(path)["figures"]

@@ -28,7 +28,7 @@ REQUIRED_PERCENT, REQUIRED_SECONDS, QAT_POINTS = 98.0, 120.0, 0.1
 
 
 def one_round(paths: Paths, seed: int) -> dict[str, float]:
-    """Trains with one seed and does everything else from there; accuracy in percent on the held-out digits."""
+    """Trains with one seed and runs all variants from there; accuracy in percent on the held-out digits."""
     folder = paths.folder / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
     dense, images = folder / "dense", paths.held_out
@@ -45,7 +45,7 @@ def exported(weights: Path, images: Path) -> float:
 
 
 def quantised(dense: Path, learn: tuple[str | Path, ...], images: Path) -> dict[str, float]:
-    """INT8 with MinMax thresholds: as calibrated, and trained from there."""
+    """INT8 with MinMax thresholds: as calibrated, and after quantisation-aware training."""
     model, table_file = dense.with_suffix(".onnx"), dense.with_suffix(".table.json")
     plain, trained = dense.with_suffix(".minmax.onnx"), dense.with_suffix(".qat.onnx")
     minmax = ("--table", table_file, "--method", "max")
@@ -60,7 +60,7 @@ def quantised(dense: Path, learn: tuple[str | Path, ...], images: Path) -> dict[
 
 
 def pruned(dense: Path, learn: tuple[str | Path, ...], images: Path) -> dict[str, float]:
-    """2:4 sparsity, without learning (a learning rate that moves nothing) and with; and the latter in INT8."""
+    """2:4 sparsity, without training (a negligible learning rate) and with; and the latter in INT8."""
     found = {}
     start = ("--weights", f"{dense}.safetensors", "--sparsity", "2:4")
     for name, how in (("pruned", ("--epochs", "1", "--lr", "1e-12")), ("recovered", ("--epochs", "5"))):

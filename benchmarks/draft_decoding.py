@@ -22,11 +22,11 @@ from googlenet_deploy.device.runner.onnxruntime_runner import OnnxRuntimeRunner
 from googlenet_deploy.device.specification import BVLC
 
 ENLARGED, QUALITY = 6, 92
-SHORT_SIDES = (256, 512)  # of what is decoded at the least: the resize's target, and twice that
+SHORT_SIDES = (256, 512)  # minimum decoded size: the resize's target, and twice that
 
 
 def camera_jpeg(path: str) -> bytes:
-    """An image of some megapixels."""
+    """An image of several megapixels."""
     image = Image.open(path).convert("RGB")
     large = image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
@@ -35,7 +35,7 @@ def camera_jpeg(path: str) -> bytes:
 
 
 def prepared(content: bytes, short_side: int) -> tuple[np.ndarray, float]:
-    """Pixels, and the processor's seconds; `short_side` 0 decodes all."""
+    """Pixels, and CPU seconds; `short_side` 0 decodes at full size."""
     start = time.process_time()
     image = Image.open(io.BytesIO(content))
     if short_side:

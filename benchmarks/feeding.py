@@ -30,7 +30,7 @@ PEER = "DataLoader"
 
 
 def launched(epoch: Callable[[], Iterator[Tensor]], launches: int) -> float:
-    """Images per second of a loop that launches so many operations per step."""
+    """Images per second of a loop that launches a given number of operations per step."""
     values, start, images = torch.zeros(16), time.perf_counter(), 0
     for batch in epoch():
         images += len(batch)
@@ -48,7 +48,7 @@ def plain(rows: list[tuple[str, int]], batch: int) -> Callable[[], Iterator[Tens
 
 
 def fed(listing: Path, batch: int, worker_type: str, cache: int) -> Callable[[], Iterator[Tensor]]:
-    """Epochs of `train`'s feed, the first one first."""
+    """Epochs of `train`'s data pipeline, starting with the first one."""
     chosen = TrainingOptions(
         architecture="torchvision", batch_size=batch, device="cpu", worker_type=worker_type, cache_megabytes=cache
     )

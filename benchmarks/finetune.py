@@ -23,13 +23,13 @@ DOGS, ANIMALS = range(151, 269), range(398)
 
 @dataclass(frozen=True)
 class Listings:
-    """The split, as the commands take it.
+    """The split, as files for the commands.
 
     Attributes:
         learn: filename,label,split of what `train` sees.
-        calibrate: Paths of the images to learn from, one per line.
-        test: filename,label of the images that decide nothing.
-        counts: Images to learn from, to choose the epoch, and to test.
+        calibrate: Paths of the training images, one per line.
+        test: filename,label of the test images, which influence no choice.
+        counts: Number of images for training, choosing the epoch, and testing.
     """
 
     learn: Path
@@ -44,7 +44,7 @@ def class_of(index: int) -> str:
 
 
 def split(folder: Path, count: int, seed: int) -> Listings:
-    """Draws images and writes the three listings; each class has the same share everywhere."""
+    """Draws images and writes the three listings, stratified by class."""
     with LABELS.open(encoding="utf-8") as stream:
         rows = [(row["filename"], class_of(int(row["label"]))) for row in csv.DictReader(stream)]
     if count < len(rows):

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Two folders of links to photographs, and those that BatchNorm's statistics are taken from."""
+    """Two folders of links to photographs, and the images for BatchNorm's statistics."""
 
     calibration: Path
     held_back: Path
@@ -73,7 +73,7 @@ def run(*words: str | Path) -> Outcome:
 
 
 def ended(*words: str | Path) -> Outcome:
-    """How a process ended; it and those that it started are stopped at the time limit."""
+    """How a process ended; it and its child processes are stopped at the time limit."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         child = subprocess.Popen(list(map(str, words)), stdout=said, stderr=said, start_new_session=True)
         try:
@@ -88,7 +88,7 @@ def ended(*words: str | Path) -> Outcome:
 
 
 def outcome_of(status: int, lines: list[str]) -> Outcome:
-    """From the exit status and what was printed."""
+    """The outcome, from the exit status and the output."""
     last = shortened(lines[-1] if lines else "")
     if any(line.startswith("Traceback (most recent call last)") for line in lines):
         return Outcome("failed", f"traceback: {last}")
@@ -105,7 +105,7 @@ def shortened(line: str) -> str:
 
 
 def commands(model: ForeignModel, folder: Path, images: Images) -> Iterator[tuple[str, tuple[str | Path, ...]]]:
-    """Each command's name and words; those after quantize take the INT8 model if there is one."""
+    """Each command's name and arguments; those after quantize use the INT8 model if there is one."""
     spec: tuple[str | Path, ...] = ("--preprocessing", folder / "preprocessing.json")
     some = sorted(images.held_back.iterdir())[:4]
     int8, calibration = folder / "int8.onnx", images.calibration
@@ -183,7 +183,7 @@ def comparison(model: ForeignModel, folder: Path, images: Images) -> dict[str, A
 
 
 def kept(model: ForeignModel, images: Images, *, keep: bool) -> dict[str, Any]:
-    """A model's result, measured unless it may be taken from an earlier run."""
+    """A model's result, from an earlier run if permitted, otherwise measured."""
     name = re.sub(r"[^\w.-]+", "-", model.name).strip("-")
     path = FOLDER / "results" / f"{name}.json"
     if not (keep and path.exists()):
@@ -198,19 +198,19 @@ def kept(model: ForeignModel, images: Images, *, keep: bool) -> dict[str, Any]:
 
 
 def figure(result: dict[str, Any], who: str, what: str) -> str:
-    """A cell; scores that do not depend on the image have no SQNR worth a comparison."""
+    """A table cell; scores that do not depend on the image have no meaningful SQNR."""
     values = result.get(who)
     return "-" if values is None or values["constant"] else f"{values[what]:.1f}"
 
 
 def behind(result: dict[str, Any]) -> bool:
-    """Whether the SQNR is below onnxruntime's by more than may be."""
+    """Whether the SQNR is below onnxruntime's by more than the tolerance."""
     ours, theirs = result.get("ours"), result.get("onnxruntime")
     return bool(ours and theirs and not ours["constant"] and ours["sqnr"] < theirs["sqnr"] - LOWER_DB)
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
-    """The tables of outcomes and of accuracy, and every reason."""
+    """Prints the tables of outcomes and accuracy, and every reason."""
     marks = {"ok": "ok", "refused": "refused", "failed": "FAILED"}
     rows = [
         (name, *(marks[result["commands"][command]["state"]] for command in COMMANDS))

@@ -1,7 +1,8 @@
 """Quantises a model with onnxruntime's `quantize_static`, and compares INT8 models with FP32 on held-back images.
 
 onnxruntime quantises the inputs of Conv, Gemm and MatMul only, symmetric INT8, MinMax, weights per channel. All models
-run in ONNX Runtime without optimisation, one image at a time: quantised models then compute what their nodes say.
+run in ONNX Runtime without optimisation, one image at a time: quantised models then compute exactly what their nodes
+specify.
 
     python foreign_models_worker.py FP32.onnx OURS.onnx THEIRS.onnx PREPROCESSING.json CALIBRATION HELD_BACK OUTPUT.json
 """
@@ -60,7 +61,7 @@ def quantize(model: Path, output: Path, images: list[NDArray[np.generic]]) -> No
     ready = output.with_suffix(".ready.onnx")
     proto = onnx.load(model)
     if proto.opset_import[0].version < 13:
-        proto = onnx.version_converter.convert_version(proto, 13)  # weights per channel need it
+        proto = onnx.version_converter.convert_version(proto, 13)  # needed for weights per channel
     name = input_name(proto)
     onnx.save(proto, ready)
     quant_pre_process(str(ready), str(ready), skip_symbolic_shape=True)
@@ -83,7 +84,7 @@ def quantize(model: Path, output: Path, images: list[NDArray[np.generic]]) -> No
 
 
 def input_name(proto: onnx.ModelProto) -> str:
-    """Of the image, which old models list among their initializers."""
+    """The name of the image input; old models also list their initializers as inputs."""
     constants = {tensor.name for tensor in proto.graph.initializer}
     return next(value.name for value in proto.graph.input if value.name not in constants)
 

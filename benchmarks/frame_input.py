@@ -43,7 +43,7 @@ Session = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class Form(NamedTuple):
-    """One model, the frames that it takes, and which of the photographs it is compared on: every N-th."""
+    """One model, its frame size, and the photographs it is compared on: every N-th."""
 
     name: str
     base: str
@@ -63,13 +63,13 @@ FORMS = (
 
 
 def run(*arguments: object) -> None:
-    """One command of the toolkit; ends the script where it fails."""
+    """Runs one command of the toolkit; ends the script if it fails."""
     if googlenet_deploy([str(argument) for argument in arguments]) != 0:
         raise SystemExit(f"{arguments[0]} failed")
 
 
 def with_frames(base: Path, form: Form, path: Path) -> Path:
-    """The base with the resize in front, as ``export --frame-input`` writes it."""
+    """The base model preceded by the resize, as written by ``export --frame-input``."""
     model = load_model(base)
     frames = BVLC.with_frame_input(SIZES[form.size], form.frame_format)
     changed = PassManager().run(model, [FrameInput(BVLC, frames, half=form.base == "fp16")])
@@ -79,7 +79,7 @@ def with_frames(base: Path, form: Form, path: Path) -> Path:
 
 
 def session(model: ModelProto, *watched: str) -> Session:
-    """A model in ONNX Runtime, 16 bits as they round; its last outputs are the watched tensors."""
+    """A model in ONNX Runtime, with FP16 rounding emulated; its last outputs are the watched tensors."""
     rounded = stand_in(copy_model(model))
     rounded.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in watched)
     settings = onnxruntime.SessionOptions()
@@ -90,7 +90,7 @@ def session(model: ModelProto, *watched: str) -> Session:
 
 
 def seen_by_cpu(frame: np.ndarray, spec: Preprocessing) -> Image.Image:
-    """The picture that a frame shows."""
+    """The image in a frame, as the CPU's path sees it."""
     return Image.fromarray(frame if spec.frame_yuv is None else from_nv12(frame, spec.frame_yuv))
 
 
@@ -141,7 +141,7 @@ def build(model: Path, folder: Path) -> dict[str, Any]:
 
 
 def cpu_times(base: Path, framed: dict[str, Path], rounds: int) -> list[dict[str, Any]]:
-    """Milliseconds from a frame in memory to logits on one thread, either way, in turn."""
+    """Milliseconds from a frame in memory to logits on one thread, both ways in turn."""
     found = []
     plain = session(load_model(base))
     for size, frame_size in SIZES.items():

@@ -28,7 +28,7 @@ from googlenet_deploy.device.files import write_json
 
 
 def measure(kind: EngineKind, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
-    """Builds one engine, compares its answers, and benchmarks it."""
+    """Builds one engine, compares its outputs, and benchmarks it."""
     engine, report = folder / "m.engine", folder / "m.json"
     if googlenet_deploy(build_command(kind, engine, "--quiet")) != 0:
         return {"kind": kind.name, "failed": True}
@@ -80,7 +80,7 @@ def configuration_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def measured_kinds(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The results of all kinds that were asked for and exist; each is kept as soon as it is there."""
+    """The results of all requested kinds that exist; each is saved as soon as it is available."""
     keep: Path | None = arguments.keep
     kept = json.loads(keep.read_text(encoding="utf-8")) if keep and keep.exists() else []
     results = {result["kind"]: result for result in kept if not result.get("failed")}

@@ -28,13 +28,13 @@ SCOPES = ("preprocess", "copy_in", "compute", "run", "end_to_end")
 
 
 def frame_models() -> list[tuple[str, str]]:
-    """(base, size) of the models that the folder has, such as ("int8", "1080x1920")."""
+    """(base, size) of the models in the folder, such as ("int8", "1080x1920")."""
     paths = sorted(models_folder().glob("frames-*-*x*.onnx"))
     return [(base, size) for _, base, size in (path.stem.split("-") for path in paths) if base in TYPES]
 
 
 def measure(model: Path, precision: str, size: str, seconds: tuple[str, str], folder: Path) -> dict[str, Any] | None:
-    """Builds an engine for single frames and measures it; None where that failed."""
+    """Builds an engine for single frames and measures it; None if that failed."""
     engine, report = folder / "m.engine", folder / "m.json"
     build = ["build", str(model), "--output", str(engine), "--batch", "1", "--precision", precision, "--quiet"]
     if googlenet_deploy([*build, *tactic_options()]) != 0:
@@ -47,7 +47,7 @@ def measure(model: Path, precision: str, size: str, seconds: tuple[str, str], fo
 
 
 def milliseconds(result: dict[str, Any], scope: str) -> float | None:
-    """The median of a scope; None where it was not measured."""
+    """The median of a scope; None if it was not measured."""
     found = result["configurations"][0]["milliseconds"][scope]
     return found.get("p50", {}).get("value")
 

@@ -32,7 +32,7 @@ ANSWERED = ("fp32", "int8", "sparse", "sparse-int8")
 
 
 def run(*arguments: object) -> None:
-    """One command of the toolkit; ends the script where it fails."""
+    """Runs one command of the toolkit; ends the script if it fails."""
     if googlenet_deploy([str(argument) for argument in arguments]) != 0:
         raise SystemExit(f"{arguments[0]} failed")
 
@@ -49,7 +49,7 @@ def make_models(folder: Path, count: int, version: str) -> None:
 
 
 def make_frame_models(folder: Path, sizes: str) -> None:
-    """The FP32 and INT8 net that take a camera's frames, for ``gpu_frames.py``."""
+    """The FP32 and INT8 networks for camera frames, for ``gpu_frames.py``."""
     for size in filter(None, sizes.split(",")):
         for base in ("fp32", "int8"):
             command = ("export", "--onnx", folder / f"{base}.onnx", "--frame-input", size)
@@ -57,7 +57,7 @@ def make_frame_models(folder: Path, sizes: str) -> None:
 
 
 def make_sparse_models(folder: Path, count: int) -> None:
-    """The pruned net, whose accuracy no training has brought back, in FP32 and INT8."""
+    """The pruned network in FP32 and INT8, without training to recover its accuracy."""
     checkpoint, weights = load_weights(WEIGHTS), folder / "sparse.safetensors"
     print(prune(checkpoint.model))
     save_checkpoint(weights, checkpoint)
@@ -72,7 +72,7 @@ def make_sparse_models(folder: Path, count: int) -> None:
 
 
 def copy_images(folder: Path, calibrate: int, check: int) -> None:
-    """Images to calibrate on, and others to check with."""
+    """Copies calibration images, and others to check with."""
     images = sorted(path for path in IMAGES.iterdir() if path.is_file())
     if len(images) < calibrate + check:
         raise SystemExit(f"{IMAGES} has {len(images)} images; {calibrate + check} are needed")
@@ -84,7 +84,7 @@ def copy_images(folder: Path, calibrate: int, check: int) -> None:
 
 
 def prepare(folder: Path) -> np.ndarray:
-    """The images to check with as the networks read them, in the order of their names, kept for the GPU's machine."""
+    """The prepared images to check with, in the order of their names, saved for the GPU's machine."""
     images = find_images([folder / "check"]).images
     prepared = np.concatenate([batch.array for batch in ImageBatches(images, BVLC, BATCH)])
     kept = prepared.astype(np.float16)  # whole numbers, since BVLC subtracts whole means from pixels

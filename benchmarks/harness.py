@@ -1,8 +1,8 @@
-"""What every benchmark shares: the machine's description, interleaved timing, tables and recorded results.
+"""Shared by all benchmarks: the machine's description, interleaved timing, tables and recorded results.
 
 Machines differ and drift, so a benchmark times its candidates in turn (A B A B ...) within one run and
-prints each one's ratio to a named peer, round by round; the median ratio is what to quote. With ``--record`` the
-figures go to ``results/NAME.json``, and what was printed with the machine and its versions to ``results/NAME.md``.
+prints each one's ratio to a named peer, round by round; quote the median ratio. With ``--record`` the metrics are
+written to ``results/NAME.json``, and the printed output with the machine and its versions to ``results/NAME.md``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Timing:
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
-    """Times each candidate once per round, in turn; `warm_up` rounds go ahead uncounted."""
+    """Times each candidate once per round, in turn, after `warm_up` uncounted rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warm_up + rounds):
         for name, run in candidates.items():
@@ -61,7 +61,7 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int, war
 
 
 def interleaved_figures(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each candidate tells, such as images per second, in turn; the first round is not counted."""
+    """The metric returned by each candidate, such as images per second, in turn; the first round is not counted."""
     figures: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds + 1):
         for name, run in candidates.items():
@@ -72,7 +72,7 @@ def interleaved_figures(candidates: Mapping[str, Callable[[], float]], rounds: i
 
 
 def median_ratios(figures: Mapping[str, list[float]], peer: str) -> dict[str, float]:
-    """The median over the rounds of each one's figure / the peer's."""
+    """The median over the rounds of each candidate's metric / the peer's."""
     return {
         name: statistics.median(own / other for own, other in zip(values, figures[peer], strict=True))
         for name, values in figures.items()
@@ -80,7 +80,7 @@ def median_ratios(figures: Mapping[str, list[float]], peer: str) -> dict[str, fl
 
 
 def rates_table(rates: Mapping[str, list[float]], peer: str, style: str) -> dict[str, float]:
-    """Prints median rates and their ratios to a peer's; gives the ratios."""
+    """Prints median rates and their ratios to a peer's; returns the ratios."""
     ratios = median_ratios(rates, peer)
     lines = [(name, format(statistics.median(rates[name]), style), f"{ratios[name]:.2f}") for name in rates]
     table(("", "images/s", f"times {peer}"), lines)
@@ -88,7 +88,7 @@ def rates_table(rates: Mapping[str, list[float]], peer: str, style: str) -> dict
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, a discrete GPU where there is one, Python and the versions of the packages that matter."""
+    """Processor, cores, a discrete GPU if there is one, Python and the versions of relevant packages."""
     versions = {"googlenet-deploy": _own_version()}
     for package in PACKAGES:
         try:
@@ -108,7 +108,7 @@ def machine() -> dict[str, Any]:
 
 
 def record(name: str, figures: Mapping[str, Any]) -> Path:
-    """Writes figures, machine and date to ``benchmarks/results/NAME.json``, and what was said so far to NAME.md."""
+    """Writes metrics, machine and date to ``benchmarks/results/NAME.json``, and the output so far to NAME.md."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     date, where = datetime.now(timezone.utc).date().isoformat(), machine()
@@ -134,13 +134,13 @@ def record(name: str, figures: Mapping[str, Any]) -> Path:
 
 
 def say(text: str) -> None:
-    """Prints a line, which `record` keeps without the folders of this machine."""
+    """Prints a line, which `record` saves without this machine's folders."""
     print(text, flush=True)
     _said.append(text.replace(f"{DATA}/", "$DATA/").replace(f"{ROOT}/", ""))
 
 
 def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Prints a plain table, first column left-aligned, the others right-aligned; `record` keeps it."""
+    """Prints a plain table, first column left-aligned, the others right-aligned; `record` saves it."""
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     for row in [headings, *rows]:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
@@ -158,7 +158,7 @@ def options(description: str, rounds: int = 5) -> argparse.ArgumentParser:
 def peak_megabytes(process: int | str = "self") -> float:
     """Peak resident memory of a running process, in MiB: VmHWM of ``/proc/PID/status`` (proc(5)); 0 once it has ended.
 
-    getrusage and wait4 would count the memory of the process that started it too, which is shared until exec.
+    getrusage and wait4 would include the memory of the parent process, which is shared until exec.
     """
     try:
         text = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
@@ -169,7 +169,7 @@ def peak_megabytes(process: int | str = "self") -> float:
 
 
 def bvlc_onnx() -> Path:
-    """``build/bvlc.onnx``, exported from the published weights where it is not there yet."""
+    """``build/bvlc.onnx``, exported from the published weights if it does not exist yet."""
     path = ROOT / "build" / "bvlc.onnx"
     if not path.exists():
         import googlenet_deploy as gd
@@ -179,7 +179,7 @@ def bvlc_onnx() -> Path:
 
 
 def bvlc_int8_onnx() -> Path:
-    """``build/bvlc.int8.onnx``, quantised from `bvlc_onnx` where it is not there yet."""
+    """``build/bvlc.int8.onnx``, quantised from `bvlc_onnx` if it does not exist yet."""
     path = ROOT / "build" / "bvlc.int8.onnx"
     if not path.exists():
         import googlenet_deploy as gd
@@ -189,14 +189,14 @@ def bvlc_int8_onnx() -> Path:
 
 
 def _own_version() -> str:
-    """Of the code that runs, which need not be installed."""
+    """The version of the running code, which need not be installed."""
     from googlenet_deploy import __version__
 
     return __version__
 
 
 def _gpu() -> dict[str, str]:
-    """Name and driver of the GPU that CUDA counts first; nothing where NVML does not answer."""
+    """Name and driver of CUDA's first GPU; empty if NVML is not available."""
     from googlenet_deploy.device.system.nvml import Nvml, cuda_bus_id
     from googlenet_deploy.errors import DeviceError
 

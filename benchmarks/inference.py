@@ -45,11 +45,11 @@ MEAN = np.array([104.0, 117.0, 123.0], np.float32)
 ANSWERS = ROOT / "build" / "answers.csv"
 PLAIN = "plain loop"
 FASTER, START_SECONDS, PEAK_MB = 4.0, 1.0, 500.0
-POLL = 0.01  # seconds between two looks at a process's memory
+POLL = 0.01  # seconds between two readings of a process's memory
 
 
 def plain_preprocess(path: Path) -> np.ndarray:
-    """The same preparation, written down step by step."""
+    """The same preparation, written out step by step."""
     image = Image.open(path).convert("RGB")
     width, height = image.size
     short = min(width, height)
@@ -142,7 +142,7 @@ def starts(ways: dict[str, tuple[Path, tuple[str, ...]]], rounds: int) -> dict[s
 
 
 def verdict(ratios: dict[str, float], started: dict[str, tuple[float, float]]) -> list[str]:
-    """What does not hold."""
+    """Describes what does not hold."""
     ours = {name: ratio for name, ratio in ratios.items() if "as it stands" not in name}
     wrong = [f"{name} is slower than the plain loop" for name, ratio in ours.items() if ratio < 1]
     if ratios.get("INT8, OpenVINO", FASTER) < FASTER:

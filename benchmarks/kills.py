@@ -76,7 +76,7 @@ def bundle_of(kind: str, output: Path) -> Path:
 
 
 def killed_at(words: list[str], seconds: float) -> bool:
-    """Runs a command and kills it and what it started after some seconds; True where it was done before."""
+    """Runs a command and kills it and its child processes after some seconds; True if it finished before."""
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         process.wait(seconds)
@@ -88,7 +88,7 @@ def killed_at(words: list[str], seconds: float) -> bool:
 
 
 def damage(bundle: Path) -> str:
-    """What is wrong with a bundle that a killed run left; empty where it is whole or was not written."""
+    """What is wrong with a bundle left by a killed run; empty if it is complete or absent."""
     if not bundle.exists():
         return ""
     result = subprocess.run([*TOOL, "bundle", "--verify", str(bundle)], capture_output=True, text=True, check=False)

@@ -30,7 +30,7 @@ PLAIN = "plain loop"
 
 
 def write_tree(root: Path) -> None:
-    """Rebuilds a recorded part of /sys."""
+    """Recreates a recorded part of /sys."""
     folder = root
     for line in TREE.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):

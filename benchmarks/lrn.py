@@ -27,7 +27,7 @@ REPEATS = 10
 
 
 def export_decomposed(path: Path) -> Path:
-    """The same net with torch.nn.LocalResponseNorm, exported as PyTorch does by default."""
+    """The same network with torch.nn.LocalResponseNorm, exported with PyTorch's defaults."""
     model = load_weights(str(WEIGHTS)).model
     for name in ("norm1", "norm2"):
         setattr(model, name, torch.nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0))

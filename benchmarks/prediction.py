@@ -36,16 +36,16 @@ from googlenet_deploy.analysis.layer_work import ModelWork
 from googlenet_deploy.analysis.prediction.latency import KINDS
 from googlenet_deploy.device.files import write_json
 
-# What is left out, by the name of the interval that it gives.
+# What is left out, by the name of the resulting interval.
 LEFT_OUT: dict[str, Callable[[Point], str]] = {
     "network": lambda point: point.family,
     "module": lambda point: point.name,
     "generation": lambda point: point.generation,
 }
 SEEN = "seen"
-LEAST_NETWORKS = 2  # with watts or times, for a module to count as measured
+LEAST_NETWORKS = 2  # with power or times, for a module to count as measured
 MIB = 2**20
-# "Init CUDA", then cuBLAS and cuDNN, in logs of TensorRT 8.2 on JetPack 4.6. With TensorRT 10 nothing of the kind was
+# "Init CUDA", then cuBLAS and cuDNN, in logs of TensorRT 8.2 on JetPack 4.6. With TensorRT 10 nothing of this kind was
 # found for a Jetson; CUDA's initialisation alone is the lower end.
 LIBRARIES = {
     "https://github.com/NVIDIA/TensorRT/issues/2217": (229 + 182 + 6 + 241) * MIB,
@@ -55,7 +55,7 @@ CUDA_ALONE = 225 * MIB
 
 
 def predicted(held: Sequence[Point], fits: dict[str, np.ndarray], *, pooled: bool) -> list[float]:
-    """Seconds that a fit predicts for points; with the pooled constants where their generation is not in the fit."""
+    """Seconds that a fit predicts for points; with the pooled constants if their generation is not in the fit."""
     found = np.zeros(len(held))
     for generation in {point.generation for point in held}:
         where = [index for index, point in enumerate(held) if point.generation == generation]
@@ -65,7 +65,7 @@ def predicted(held: Sequence[Point], fits: dict[str, np.ndarray], *, pooled: boo
 
 
 def energy_of(point: Point, seconds: float, fit: EnergyFit) -> float:
-    """Joules of a batch as the package predicts them."""
+    """Joules per batch as predicted by the package."""
     keys = (f"{point.name} {point.mode.name}", point.name)
     idle = next((fit.idle[key] for key in keys if key in fit.idle), None)
     if idle is None:
@@ -101,7 +101,7 @@ def _has_peers(point: Point, fitted: Sequence[Point]) -> bool:
 
 
 def _testable(point: Point, fitted: Sequence[Point], name: str) -> bool:
-    """Whether what is claimed to be left in is there: the module's other networks, the generation's others."""
+    """Whether the claimed peers remain in the fit: the module's other networks, or the generation's other modules."""
     with_watts = [other for other in fitted if other.joules is not None]
     if name == "network":
         return any(other.name == point.name for other in with_watts)
@@ -111,7 +111,7 @@ def _testable(point: Point, fitted: Sequence[Point], name: str) -> bool:
 
 
 def spread(measured: Sequence[float], values: Sequence[float], groups: Sequence[Any]) -> dict[str, float]:
-    """Percentiles of the errors; every group counts once."""
+    """Percentiles of the errors, with each group weighted equally."""
     counts = Counter(groups)
     weights = np.array([1 / counts[group] for group in groups])
     ratio = np.array(measured) / np.array(values)
@@ -124,14 +124,14 @@ def spread(measured: Sequence[float], values: Sequence[float], groups: Sequence[
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """The smallest value below or at which at least a share of the weight lies."""
+    """The smallest value such that at least a given share of the weight is at or below it."""
     order = np.argsort(values)
     cumulated = np.cumsum(weights[order]) / weights.sum()
     return float(values[order][min(len(values) - 1, int(np.searchsorted(cumulated, share)))])
 
 
 def measured_modules(points: Sequence[Point], *, energy: bool) -> list[str]:
-    """Modules of which at least `LEAST_NETWORKS` networks are measured."""
+    """Modules with at least `LEAST_NETWORKS` measured networks."""
     networks: dict[str, set[str]] = defaultdict(set)
     for point in points:
         if not energy or point.joules is not None:
@@ -140,7 +140,7 @@ def measured_modules(points: Sequence[Point], *, energy: bool) -> list[str]:
 
 
 def memory_constants() -> dict[str, list[float]]:
-    """Engine, context and libraries, from our own record and published logs, as (lowest, typical, highest)."""
+    """Memory of engine, context and libraries, from our record and published logs: (lowest, typical, highest)."""
     from reference_networks import googlenet
 
     results = json.loads((RESULTS / "gpu_engines.json").read_text(encoding="utf-8"))["engines"]
@@ -163,14 +163,14 @@ def _three(values: Sequence[float]) -> list[float]:
 
 
 def rounded(value: float) -> float:
-    """Six significant digits: what a fit is repeatable to on another machine."""
+    """Six significant digits, to which a fit is repeatable on another machine."""
     return float(f"{value:.6g}")
 
 
 def constants_file(
     points: Sequence[Point], spreads: dict[str, dict[str, dict[str, float]]], memory: dict[str, list[float]]
 ) -> dict[str, Any]:
-    """What ``constants.json`` holds."""
+    """The content of ``constants.json``."""
     fits, energy = fit_latency(points), fit_energy(points)
     latency = {}
     for name, fitted in sorted(fits.items()):
@@ -243,7 +243,7 @@ def show_modules(points: Sequence[Point], seconds: dict[str, dict[int, float]]) 
 def show_curve(
     points: Sequence[Point], seconds: dict[str, dict[int, float]], joules: dict[str, dict[int, float]]
 ) -> None:
-    """TX2's GoogLeNet, batch 1 to 128 in three modes: measured, and predicted without having seen any GoogLeNet."""
+    """TX2's GoogLeNet, batch 1 to 128 in three modes: measured, and predicted by a fit without any GoogLeNet."""
     say("")
     say("TX2, BVLC GoogLeNet: ms per batch and mJ per image, measured and predicted by a fit without GoogLeNet")
     rows = []
@@ -278,7 +278,7 @@ def show_points(points: Sequence[Point], seconds: dict[str, dict[int, float]]) -
 
 
 def _ratio(seconds: float | None, point: Point) -> str:
-    """Predicted over measured; "-" for the module that is its generation."""
+    """Predicted over measured; "-" for the only module of its generation."""
     return "-" if seconds is None else f"{seconds / point.seconds:.2f}"
 
 

@@ -29,11 +29,11 @@ from googlenet_deploy.device.targets.target import Module, PowerMode, load_targe
 
 FOLDER = Path(prediction.__file__).parent
 MEASUREMENTS = FOLDER / "measurements.csv"
-# An older TensorRT than any that the toolkit builds for, timed with the copies: one factor for that source is fitted
-# beside the constants, and its predictions have it.
+# An older TensorRT than any that the toolkit builds for, timed including copies: one factor for that source is fitted
+# along with the constants and applied to its predictions.
 OLD_SOFTWARE = "JetPack 3.2"
 
-# Not a target: the GPU that our own record is of. 132 SMs, 1980 MHz, 16896 CUDA cores:
+# Not a target: the GPU of our own record. 132 SMs, 1980 MHz, 16896 CUDA cores:
 # hmc-tech.com/gpu/nvidia-h100-vs-nvidia-h200-sxm-vs-nvidia-gb200; 4.8 TB/s: aiwiki.ai/wiki/nvidia_h200; dense FP16 and
 # INT8 per clock and SM are those of its 3.96 sparse INT8 POPS at 1.83 GHz.
 H200_BUS_BITS = 6144
@@ -70,12 +70,12 @@ class Point:
 
     @property
     def generation(self) -> str:
-        """Of its GPU."""
+        """The generation of its GPU."""
         return GENERATIONS[self.module.compute_capability]
 
     @property
     def family(self) -> str:
-        """The network, whichever framework's variant and image size it is."""
+        """The network, regardless of the framework's variant and image size."""
         for part in ("-256", "-slim", "-caffe", "-bvlc"):
             if self.row["network"].endswith(part):
                 return self.row["network"].removesuffix(part)
@@ -88,12 +88,12 @@ class Point:
 
     @property
     def seconds(self) -> float:
-        """As measured."""
+        """Measured seconds."""
         return float(self.row["milliseconds"]) / 1e3
 
     @property
     def joules(self) -> float | None:
-        """Of a batch, as measured; None without watts."""
+        """Measured joules per batch; None without power measurements."""
         return float(self.row["load_watts"]) * self.seconds if self.row["load_watts"] else None
 
     @property
@@ -114,7 +114,7 @@ def _network(name: str) -> object:
 
 
 def of_batch(kernels: Sequence[Kernel], batch: int) -> list[Kernel]:
-    """Kernels of one image for a batch: everything but the weights grows with it."""
+    """Scales the kernels of one image to a batch: everything except the weights grows with it."""
     return [
         replace(
             kernel, multiply_adds=batch * kernel.multiply_adds, rows=batch * kernel.rows,
@@ -165,7 +165,7 @@ class Latencies:
 
 
 def fit_generation(points: Sequence[Point], centre: np.ndarray) -> np.ndarray:
-    """The constants of one generation, drawn towards `centre` where its measurements say little."""
+    """The constants of one generation, pulled towards `centre` if its measurements determine them poorly."""
     latencies = Latencies(points)
     measured = np.array([point.seconds for point in points])
     counts = Counter(point.group for point in points)
@@ -180,7 +180,7 @@ def fit_generation(points: Sequence[Point], centre: np.ndarray) -> np.ndarray:
 
 
 def fit_latency(points: Sequence[Point]) -> dict[str, np.ndarray]:
-    """The constants of every generation that the points have, and "pooled"; the pooled ones draw the others."""
+    """The constants of every generation in the points, and "pooled"; the others are pulled towards the pooled ones."""
     centre = START
     for _ in range(2):
         fits = {
@@ -209,7 +209,7 @@ def _mean(values: Sequence[float]) -> float:
 def fit_energy(points: Sequence[Point]) -> EnergyFit:
     """Per generation the mean of energy above idle per operation at 1 GHz; types without a measurement by a ratio.
 
-    The ratio is that of FP32 to FP16 where both were measured; INT8 is taken to be to FP16 as FP16 is to FP32.
+    The ratio is that of FP32 to FP16 where both were measured; the ratio of FP16 to INT8 is assumed to be the same.
     """
     found: dict[str, dict[str, float]] = {}
     with_watts = [point for point in points if point.joules is not None]

@@ -38,7 +38,7 @@ SHARE, TARGET = "0.5", "nano"
 DENSE_EPOCHS, PRUNING_EPOCHS = 12, 12
 SHAPE = ("--width", "0.25", "--input-size", "48")
 NARROW_WIDTH = "0.175"  # 47 % of the multiply-adds of width 0.25
-# Channels of a net of a quarter of the width come in eights already.
+# Channels of a network of a quarter of the width are already multiples of 8.
 PRUNE = ("--prune", SHARE, "--prune-steps", "4", "--epochs", str(PRUNING_EPOCHS), "--auxiliary-weight", "0")
 # On one seed of the digits magnitude lost nothing where Taylor expansion lost half a point and more.
 PRUNE += ("--prune-importance", "magnitude")
@@ -47,7 +47,7 @@ TIMED_ROUNDS, RUNS = 9, 20
 
 
 def here(*arguments: str | Path) -> Cost:
-    """Runs `googlenet-deploy` in this process, which spares each command the imports; shows the line.
+    """Runs `googlenet-deploy` in this process, which saves each command the imports; shows the command line.
 
     Raises:
         SystemExit: The command failed.
@@ -87,7 +87,7 @@ def accuracy(weights: Path, folder: Path, labels: Path | None = None) -> float:
 
 
 def multiply_adds(weights: Path) -> float:
-    """Of one image, in millions."""
+    """Multiply-adds per image, in millions."""
     from googlenet_deploy.model.checkpoint import load_checkpoint
     from googlenet_deploy.model.summary import summarize
 
@@ -118,7 +118,7 @@ def digits_round(paths: Paths, seed: int) -> dict[str, float]:
 
 
 def finetune_round(folder: Path, count: int, seed: int) -> tuple[dict[str, float], Listings]:
-    """Learns and prunes for one split; accuracy in percent on the images that decide nothing."""
+    """Trains and prunes for one split; accuracy in percent on the test images, which influence no choice."""
     listings = split(folder, count, seed)
     dense, pruned = (folder / f"{name}.safetensors" for name in ("dense", "pruned"))
     learn = ("train", "--data", listings.learn, "--images", IMAGES, "--seed", str(seed), "--quiet")
@@ -137,7 +137,7 @@ def finetune_round(folder: Path, count: int, seed: int) -> tuple[dict[str, float
 
 
 def on_devices(folder: Path, images: tuple[str | Path, ...], calibration: Path) -> dict[str, Any]:
-    """Exports dense and pruned, quantises them, times them in turn and predicts them on the target."""
+    """Exports the dense and the pruned network, quantises and times them in turn, and predicts them for the target."""
     from googlenet_deploy.analysis.prediction.predict import predict
     from googlenet_deploy.device.targets.target import load_target
 
@@ -161,7 +161,7 @@ def on_devices(folder: Path, images: tuple[str | Path, ...], calibration: Path) 
 
 
 def _runs(model: Path) -> Callable[[], object]:
-    """Some runs of a model on one image and one thread."""
+    """A few runs of a model on one image and one thread."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -197,12 +197,12 @@ def report(name: str, rounds: list[dict[str, float]], devices: dict[str, Any]) -
 
 
 def predicted_gain(devices: dict[str, Any], key: str) -> float:
-    """How many times less the pruned network takes on the target, as predicted."""
+    """The predicted reduction factor of the pruned network on the target."""
     return float(devices["dense"][TARGET][key] / devices["pruned"][TARGET][key])
 
 
 def loss(rounds: list[dict[str, float]], other: str = "pruned") -> float:
-    """Points that another network loses to the dense one, the mean over the seeds of the paired differences."""
+    """Loss in points compared with the dense network: the mean over the seeds of the paired differences."""
     return statistics.mean(row["dense"] - row[other] for row in rounds)
 
 

@@ -21,20 +21,20 @@ from quantization import split
 CALIBRATION, CHOOSING = 256, 32
 METHODS = ("auto", "mse", "max")
 REFINED = ("fast", "best", "best,offset")
-# What each start of training is compared with.
+# The baseline that each starting point of training is compared with.
 STARTS = {"none": "calibrated, auto", "best": "refined, best", "best,offset": "refined, best,offset"}
 COLUMNS = ("sqnr", "agreement", "kl_divergence", "top1")
 
 
 def listing(path: Path, images: list[Path], labels: dict[str, str], mark: str = "") -> str:
-    """Rows of filename,label, or with their split, added to a file."""
+    """Appends rows of filename,label, optionally with the split, to a file."""
     with path.open("a", encoding="utf-8") as stream:
         stream.writelines(f"{image.name},{labels[image.name]}{mark}\n" for image in images)
     return str(path)
 
 
 def listings(folder: Path) -> tuple[str, str, str]:
-    """What calibrates, what trains and chooses, and what measures."""
+    """The listings for calibration, for training and choosing the epoch, and for testing."""
     with LABELS.open(encoding="utf-8") as stream:
         labels = {row["filename"]: row["label"] for row in csv.DictReader(stream)}
     chosen, held_out = split(CALIBRATION, 0)
@@ -48,7 +48,7 @@ def listings(folder: Path) -> tuple[str, str, str]:
 
 
 def calibrated(model: Path, calibrate: str, folder: Path, against: tuple[str | Path, ...]) -> dict[str, Any]:
-    """What calibration alone reaches, by thresholds and by refinements."""
+    """The results of calibration alone, by threshold method and refinements."""
     results = {}
     for method in METHODS:
         output = folder / f"{method}.onnx"
@@ -64,7 +64,7 @@ def calibrated(model: Path, calibrate: str, folder: Path, against: tuple[str | P
 
 
 def train(learn: str, folder: Path, output: Path, start: str, epochs: int, *more: str) -> Cost:
-    """Trains from a start by imitating the FP32 network."""
+    """Trains from a starting point by imitating the FP32 network."""
     return command(
         *("train", "--data", learn, "--images", IMAGES, "--qat", bvlc_onnx(), "--table", folder / "table.json"),
         *("--output", output, "--refine", start, "--epochs", str(epochs)),
@@ -75,7 +75,7 @@ def train(learn: str, folder: Path, output: Path, start: str, epochs: int, *more
 def trained(
     learn: str, folder: Path, start: str, epochs: int, device: str, against: tuple[str | Path, ...]
 ) -> tuple[dict[str, Any], Cost]:
-    """What training reaches from a start, at the epoch that 32 images choose and at the last one."""
+    """The results of training from a starting point, at the epoch chosen by 32 images and at the last one."""
     output = folder / f"trained-{start.replace(',', '-')}.onnx"
     cost = train(learn, folder, output, start, epochs, "--batch-size", "8", "--device", device)
     last = output.with_name(f"{output.stem}.last.onnx")

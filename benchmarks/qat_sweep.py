@@ -20,7 +20,7 @@ from qat import listings, train
 
 
 def run(folder: Path, start: str, rate: str, epochs: str, device: str) -> dict[str, Any]:
-    """One run of `train`, and what it reached."""
+    """One run of `train`, and its results."""
     _, learn, measure = listings(folder)
     output, log = folder / f"{start}-{rate}-{epochs}.onnx", folder / f"{start}-{rate}-{epochs}.csv"
     more = ("--log", str(log), "--lr", rate, "--batch-size", "32", "--device", device)
@@ -39,7 +39,7 @@ def run(folder: Path, start: str, rate: str, epochs: str, device: str) -> dict[s
 
 
 def show(results: list[dict[str, Any]]) -> None:
-    """A row per run."""
+    """Prints a row per run."""
     headings = ("start", "rate", "epochs", "s", "dB in PyTorch, 32 images", "dB, 244 images", "agree %")
     rows = [
         (

@@ -30,7 +30,7 @@ PEERS = ROOT / "build" / "peers"
 
 @dataclass(frozen=True)
 class Figures:
-    """What one method's model does on the images that calibration did not see."""
+    """Metrics of one method's model on the hold-out images."""
 
     seconds: float
     peak_megabytes: float
@@ -43,7 +43,7 @@ class Figures:
 
 
 def quantised(method: str, model: Path, output: Path, listing: Path) -> dict[str, float] | None:
-    """Runs one method in a process of its own: its seconds and peak memory; None where it failed."""
+    """Runs one method in a process of its own; returns its seconds and peak memory, or None if it failed."""
     output.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PEERS), os.environ.get("PYTHONPATH", "")])}
     worker = Path(__file__).with_name("quantization_worker.py")
@@ -83,7 +83,7 @@ def compare(reference: np.ndarray, other: np.ndarray, labels: np.ndarray) -> dic
 
 
 def count_int8(path: Path) -> str:
-    """How many convolutions and Gemms have both inputs behind DequantizeLinear."""
+    """The number of convolutions and Gemms with both inputs from DequantizeLinear."""
     import onnx
 
     graph = onnx.load(path).graph

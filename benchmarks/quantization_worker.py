@@ -1,7 +1,7 @@
-"""Quantises one model by one method in a process of its own, so that its time and peak memory can be told apart.
+"""Quantises one model by one method in its own process, so that time and peak memory are measured separately.
 
 Called by quantization.py: ``quantization_worker.py METHOD MODEL OUTPUT IMAGE_LIST``; prints one line of JSON.
-Time is that of the method itself, from decoding the first image to the written model, without imports. Every
+The time is that of the method itself, from decoding the first image to writing the model, without imports. Every
 peer reads the same images through the same preprocessing.
 """
 
@@ -35,7 +35,7 @@ def prepared(path: Path) -> np.ndarray:
 
 
 class Reader:
-    """onnxruntime's CalibrationDataReader, by duck typing: one image at a time, in ranges if asked for."""
+    """onnxruntime's CalibrationDataReader, by duck typing: one image at a time, in ranges if requested."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
@@ -82,7 +82,7 @@ def onnxruntime_method(method: str, inputs_only: bool, **options: int) -> Callab
 
 
 def model_optimizer(method: str) -> Callable[[Path, Path, list[Path]], None]:
-    """NVIDIA Model-Optimizer's ONNX quantiser with its default placement, FP32 kept for what stays float."""
+    """NVIDIA Model-Optimizer's ONNX quantiser with its default placement; unquantised layers stay FP32."""
 
     def run(model: Path, output: Path, paths: list[Path]) -> None:
         from modelopt.onnx.quantization import quantize
@@ -125,7 +125,7 @@ def ours(*flags: str) -> Callable[[Path, Path, list[Path]], None]:
 
 
 def ours_asymmetric(model: Path, output: Path, paths: list[Path]) -> None:
-    """Learned rounding that makes the codes explain the error of their inputs as well; see `learn_rounding`."""
+    """Learned rounding whose codes also compensate for the error of their inputs; see `learn_rounding`."""
     from googlenet_deploy.calibration.calibrate import open_source
     from googlenet_deploy.calibration.images import ImageSelection
     from googlenet_deploy.device.images.sources import ImageSource

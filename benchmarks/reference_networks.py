@@ -1,7 +1,7 @@
-"""The classifiers that published measurements name, as ONNX graphs with their layers' shapes and without weights.
+"""The classifiers used in published measurements, as ONNX graphs with their layers' shapes and without weights.
 
 Each function follows its network's published definition (torchvision 0.20, TF-slim and Caffe, as named); weights are
-zeros that are generated when the graph runs, so that a network takes kilobytes.
+zeros generated when the graph runs, so that a network takes only kilobytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CLASSES = 1000
 
 
 class NetworkBuilder:
-    """Writes a classifier layer by layer; every method returns the name of the tensor that it makes.
+    """Writes a classifier layer by layer; every method returns the name of its output tensor.
 
     Args:
         size: Height and width of the image.
@@ -48,7 +48,7 @@ class NetworkBuilder:
         *,
         relu: bool = True,
     ) -> str:
-        """A convolution with bias, as BatchNorm leaves it once folded, and its ReLU; padded to "same" by default."""
+        """A convolution with bias, as after folding BatchNorm, and its ReLU; padded to "same" by default."""
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         vertical, horizontal = (height // 2, width // 2) if pad is None else (pad, pad)
         weight = self._zeros(channels, self.channels[data] // groups, height, width)
@@ -75,7 +75,7 @@ class NetworkBuilder:
         return self._node("Relu", [total], self.channels[left]) if relu else total
 
     def pointwise(self, data: str) -> str:
-        """A BatchNorm and ReLU in front of a convolution, which TensorRT computes in one kernel of its own."""
+        """A BatchNorm and ReLU before a convolution, which TensorRT computes in a separate kernel."""
         channels = self.channels[data]
         statistics = [self._zeros(channels) for _ in range(4)]
         return self._node("Relu", [self._node("BatchNormalization", [data, *statistics], channels)], channels)
@@ -85,7 +85,7 @@ class NetworkBuilder:
         return self._node("LRN", [data], self.channels[data], size=5, alpha=1e-4)
 
     def dense(self, data: str, channels: int, features: int | None = None, *, relu: bool = False) -> str:
-        """A fully connected layer; `features` where the input is not one pixel."""
+        """A fully connected layer; `features` is needed if the input is not a single pixel."""
         depth = features or self.channels[data]
         flat = self._node("Flatten", [data], depth)
         found = self._node("Gemm", [flat, self._zeros(channels, depth), self._zeros(channels)], channels, transB=1)
@@ -96,7 +96,7 @@ class NetworkBuilder:
         return self.finish(self.dense(self._node("GlobalAveragePool", [data], self.channels[data]), classes))
 
     def finish(self, data: str, *, softmax: bool = True) -> ModelProto:
-        """The model that ends here."""
+        """Finishes the graph and returns the model."""
         last = self._node("Softmax", [data], self.channels[data]) if softmax else data
         graph = helper.make_graph(
             self.nodes, "network",
@@ -211,7 +211,7 @@ def vgg(depth: int) -> ModelProto:
 
 
 def densenet(depth: int) -> ModelProto:
-    """A DenseNet of torchvision: BatchNorm and ReLU stand in front of the convolutions, where nothing absorbs them."""
+    """A DenseNet of torchvision: BatchNorm and ReLU precede the convolutions, so they cannot be fused."""
     growth, start, counts = {
         121: (32, 64, (6, 12, 24, 16)), 169: (32, 64, (6, 12, 32, 32)), 201: (32, 64, (6, 12, 48, 32)),
         161: (48, 96, (6, 12, 36, 24)),
@@ -363,7 +363,7 @@ def inception_v4() -> ModelProto:
     return net.classify(data, 1001)
 
 
-# By the name that the table of measurements has.
+# By their names in the table of measurements.
 NETWORKS: dict[str, Callable[[], ModelProto]] = {
     "googlenet-bvlc": googlenet,
     "inception-v1-slim": lambda: googlenet(caffe=False),

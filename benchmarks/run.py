@@ -12,12 +12,12 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SHARED = ("run", "harness", "commands", "foreign_sources")
-# A quarter of an hour and more, or peers that have to be installed first.
+# Those that take a quarter of an hour or more, or need peers to be installed first.
 LONG = ("quantization", "qat", "qat_sweep", "foreign_models", "pruning")
 
 
 def available() -> list[str]:
-    """Names of all benchmarks; modules that one of them starts end in ``_worker``."""
+    """Names of all benchmarks, without the modules that they start, which end in ``_worker``."""
     names = (path.stem for path in FOLDER.glob("*.py"))
     return sorted(name for name in names if name not in SHARED and not name.endswith("_worker"))
 

@@ -30,11 +30,11 @@ from googlenet_deploy import Classifier
 
 START_SECONDS = 60.0
 POLL = 0.05
-WARM = 0.2  # of the requests, after which memory is compared
-GROWTH_MB = 32.0  # allowed from there to the end
+WARM = 0.2  # share of the requests after which memory is compared
+GROWTH_MB = 32.0  # allowed growth from there to the end
 PERCENTILES = (50, 90, 95, 99)
 HEAD = b"Host: 127.0.0.1\r\n"
-# Each with the status that must come back.
+# Each with the status that must be returned.
 HOSTILE: dict[str, tuple[bytes, int]] = {
     "no Content-Length": (b"POST /classify HTTP/1.1\r\n" + HEAD + b"\r\n", 411),
     "two lengths": (b"POST /classify HTTP/1.1\r\n" + HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
@@ -49,10 +49,10 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
 
 
 class Server:
-    """The server's process; a context manager that ends it by SIGTERM.
+    """The server's process; a context manager that stops it with SIGTERM.
 
     Attributes:
-        port: Where it listens.
+        port: The port it listens on.
     """
 
     def __init__(self, model: Path, batch: int) -> None:
@@ -88,9 +88,9 @@ class Load:
     """Requests of several clients.
 
     Attributes:
-        seconds: Of each request.
-        errors: What went wrong, counted.
-        done: Requests answered.
+        seconds: Duration of each request.
+        errors: Counts of errors.
+        done: Number of answered requests.
     """
 
     def __init__(self, port: int, images: list[tuple[bytes, int]]) -> None:
@@ -132,7 +132,7 @@ class Load:
 
 
 def attack(port: int, stop: threading.Event, refused: Counter[str], wrong: Counter[str]) -> None:
-    """Sends hostile requests in turn until told to stop; one connection is held open and silent all the while."""
+    """Sends hostile requests in turn until stopped; one connection is kept open and silent throughout."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as silent:
         silent.sendall(b"POST /classify HTTP/1.1\r\n")
         for name, (data, expected) in cycle(HOSTILE.items()):
@@ -150,7 +150,7 @@ def attack(port: int, stop: threading.Event, refused: Counter[str], wrong: Count
 
 
 def watch(server: Server, load: Load, stop: threading.Event) -> list[tuple[int, float]]:
-    """(requests answered, MiB) until told to stop."""
+    """Records (answered requests, MiB) until stopped."""
     found = []
     while not stop.wait(POLL):
         found.append((load.done, server.megabytes()))
@@ -158,13 +158,13 @@ def watch(server: Server, load: Load, stop: threading.Event) -> list[tuple[int, 
 
 
 def expected_classes(model: Path, paths: list[Path]) -> list[tuple[bytes, int]]:
-    """The images' files with the class that the Python API finds."""
+    """The images' files with the class predicted by the Python API."""
     with Classifier(model, batch=8) as classify:
         return [(path.read_bytes(), classify(path).best.index) for path in paths]
 
 
 def growth(memory: list[tuple[int, float]], requests: int) -> float:
-    """MiB from the median of the tenth after the warm-up to that of the last tenth."""
+    """Growth in MiB from the median of the first tenth after the warm-up to that of the last tenth."""
 
     def median(low: float, high: float) -> float:
         return float(np.median([size for done, size in memory if low * requests <= done <= high * requests]))
@@ -211,7 +211,7 @@ def main() -> int:
 
 
 def report(single: Load, single_rate: float, load: Load, rate: float, clients: int) -> dict[str, Any]:
-    """Prints rates and percentiles; returns the figures."""
+    """Prints rates and percentiles; returns the metrics."""
     found: dict[str, Any] = {"requests": load.done, "clients": clients, "ratio_to_one_client": rate / single_rate}
     rows = []
     for name, part, speed in (("1 client", single, single_rate), (f"{clients} clients", load, rate)):

@@ -41,7 +41,7 @@ def ours(*arguments: str) -> Callable[[], None]:
 
 
 def report(timings: dict[str, Timing], peer: str) -> dict[str, float]:
-    """Prints seconds, and times as long as the peer; returns the latter."""
+    """Prints seconds and the ratios to the peer; returns the ratios."""
     ratios = {name: 1 / timing.ratio_to(timings[peer]) for name, timing in timings.items()}
     rows = [(name, f"{timing.median * 1e3:.0f}", f"{ratios[name]:.1f}") for name, timing in timings.items()]
     table(("", "median ms", f"times {peer}"), rows)

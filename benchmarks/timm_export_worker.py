@@ -1,4 +1,4 @@
-"""Exports one of timm's architectures with weights that give sane activations without a download.
+"""Exports one of timm's architectures with weights that produce realistic activations without a download.
 
 timm's random weights are of little use for quantisation: BatchNorm without statistics, layer scales of 1e-6 and
 transformers whose scores hardly depend on the image. So each convolution and linear layer is scaled to outputs of unit
@@ -36,7 +36,7 @@ def sane_model(name: str, images: torch.Tensor) -> torch.nn.Module:
 
 
 def _scale_layers(model: torch.nn.Module, images: torch.Tensor) -> None:
-    """Each layer's output gets unit variance, in the order in which they run."""
+    """Scales each layer to outputs of unit variance, in execution order."""
 
     def scale(layer: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
         size = output.std()

@@ -46,7 +46,7 @@ FOLDER = ROOT / "build" / "training"
 
 
 class Place(NamedTuple):
-    """Where and how everything is trained."""
+    """The device and precision of training."""
 
     device: str
     precision: str
@@ -80,7 +80,7 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 def plain_loop(rows: list[tuple[str, int]], batch: int, place: Place, *, channels_last: bool) -> Callable[[], float]:
-    """Gives a function that trains for one epoch and tells the images per second."""
+    """Returns a function that trains for one epoch and returns the images per second."""
     model = GoogLeNet(ARCHITECTURES["torchvision"], CLASSES, auxiliary=True).train().to(place.device)
     memory = torch.channels_last if channels_last else torch.contiguous_format
     model.to(memory_format=memory)  # type: ignore[call-overload] # its stub lacks it
@@ -137,9 +137,9 @@ def ours(listing: Path, batch: int, rounds: int, place: Place, cache: int) -> It
 
 
 def sample(count: int) -> list[tuple[str, int]]:
-    """A seeded choice of images, linked into a folder; what their classes are does not matter here.
+    """A seeded choice of images, linked into a folder; their classes do not matter here.
 
-    Where more are asked for than there are, the same ones come again under other names.
+    If more are requested than exist, images are repeated under other names.
     """
     with LABELS.open(encoding="utf-8") as stream:
         names = sorted(row["filename"] for row in csv.DictReader(stream))
@@ -155,7 +155,7 @@ def sample(count: int) -> list[tuple[str, int]]:
 
 
 def write_listing(count: int) -> tuple[Path, list[tuple[str, int]]]:
-    """A CSV file of `sample`'s images: the first few to measure with, `count` to train on; and all of them."""
+    """A CSV file of `sample`'s images: the first few for validation, `count` for training; and all of them."""
     rows = sample(count + MEASURED)
     listing = FOLDER / "listing.csv"
     marked = [(*row, "val" if number < MEASURED else "train") for number, row in enumerate(rows)]

@@ -42,7 +42,7 @@ def small_trainer(precision: str) -> tuple[Trainer, TrainingBatch]:
 
 
 def plain_step(trainer: Trainer, batch: TrainingBatch, place: Place) -> Callable[[], None]:
-    """A step as most write it, of a network of its own."""
+    """A step as most people write it, with a network of its own."""
     model = copy.deepcopy(trainer.model)
     optimizer = make_optimizer(model, trainer.options)
     inputs = trainer.prepare(batch)

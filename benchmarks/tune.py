@@ -32,7 +32,7 @@ from googlenet_deploy.device.tune.settings import settings_of
 from googlenet_deploy.device.tune.tuned_file import TuneSetting
 
 SECONDS, RUNS = 2.0, 10  # benchmark's own defaults
-WARM_UP = 5.0  # at most, as tune's own; it ends earlier when the latency has settled
+WARM_UP = 5.0  # at most, as in tune; it ends earlier once the latency has settled
 AHEAD = 3  # of the grid's rounds
 WORST_LOSS, LARGEST_SHARE = 5.0, 0.25
 DUEL_ROUNDS = 6
@@ -40,12 +40,12 @@ MACHINE = TuneMachine(NoSampler(NotMeasured("the rate is measured, not the power
 
 
 def open_file(file: Path, setting: TuneSetting, slots: int) -> Runner:
-    assert slots == 1  # on a CPU one batch is run at a time
+    assert slots == 1  # on a CPU batches run one at a time
     return open_runner(file, setting.backend, threads=setting.threads, batch=setting.batch)
 
 
 class Grid:
-    """Every setting of a request, and the images per second of its rounds."""
+    """Every setting of a request, with the images per second of each round."""
 
     def __init__(self, request: TuneRequest) -> None:
         self.request = request
@@ -80,7 +80,7 @@ class Grid:
                 self.seconds += time.perf_counter() - start
 
     def duel(self, first: TuneSetting, second: TuneSetting) -> float:
-        """The median over rounds in turn of the first one's rate / the second one's."""
+        """The median ratio of the first setting's rate to the second's, over interleaved rounds."""
         with self.measurer() as measurer:
             ratios = []
             for number in range(DUEL_ROUNDS):

@@ -41,8 +41,8 @@ class Step:
     Attributes:
         title: Its heading.
         why: What it does, in a sentence or two.
-        arguments: What follows `googlenet-deploy` on the command line.
-        needs: A package that not every machine can have; the step is left out without it.
+        arguments: The arguments of `googlenet-deploy`.
+        needs: A package that is not available on every machine; without it the step is left out.
     """
 
     title: str
@@ -53,22 +53,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where everything lies."""
+    """The demo's files and folders."""
 
     folder: Path
 
     @property
     def train(self) -> Path:
-        """Digits to learn from."""
+        """The training digits."""
         return self.folder / "digits" / "train"
 
     @property
     def held_out(self) -> Path:
-        """Digits that training never sees."""
+        """The held-out digits, which training never sees."""
         return self.folder / "digits" / "held-out"
 
     def file(self, name: str) -> str:
-        """A file that a command writes."""
+        """The path of a file that a command writes."""
         return str(self.folder / name)
 
 
@@ -114,7 +114,7 @@ def steps(paths: Paths, epochs: int, required: float) -> list[Step]:
 
 
 def engine_steps(paths: Paths, model: str) -> list[Step]:
-    """From the model to an engine for three generations of GPUs, none of which need be here."""
+    """From the model to an engine for three generations of GPUs; no GPU is needed."""
     half = paths.file("digits.fp16.onnx")
     return [
         Step(
@@ -136,7 +136,7 @@ def engine_steps(paths: Paths, model: str) -> list[Step]:
 
 
 def int8_steps(paths: Paths, model: str) -> list[Step]:
-    """To INT8, and what that changes: both models measured on the same images, then side by side."""
+    """Quantises to INT8 and measures the effect: both models on the same images, then side by side."""
     quantized, table = paths.file("digits.int8.onnx"), paths.file("calibration.json")
     files = {model: paths.file("benchmark.json"), quantized: paths.file("benchmark.int8.json")}
     measure = [
@@ -219,7 +219,7 @@ RESULTS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the demo; the exit status is that of the first command that fails, else 0."""
+    """Runs the demo; returns the exit status of the first command that fails, otherwise 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("build/demo"), metavar="DIR", help="default: build/demo")
     parser.add_argument("--epochs", type=int, default=15, metavar="N", help="default: %(default)s")
@@ -259,11 +259,11 @@ def write_digits(paths: Paths) -> None:
 
 
 def run(step: Step) -> int:
-    """Shows a step's command line, runs it with its output going through, and tells its time; returns its status."""
+    """Shows a step's command line, runs it with its output passed through, and prints its time; returns its status."""
     heading(step.title, step.why)
     print(f"$ {shlex.join(('googlenet-deploy', *step.arguments))}\n", flush=True)
     start = time.perf_counter()
-    # The package of this very interpreter, whatever else is on the PATH; notes and results in one stream.
+    # The package of this interpreter, whatever is on the PATH; notes and results go to one stream.
     command = (sys.executable, "-m", "googlenet_deploy", *step.arguments)
     status = subprocess.run(command, stderr=subprocess.STDOUT, check=False).returncode  # noqa: S603 - no shell
     print(f"\n({time.perf_counter() - start:.1f} s)", flush=True)
@@ -271,7 +271,7 @@ def run(step: Step) -> int:
 
 
 def leave_out(step: Step) -> None:
-    """Says that a step is not done here."""
+    """Prints that a step is left out."""
     heading(step.title, step.why)
     machine = f"{platform.system()} on {platform.machine()}"
     print(
@@ -280,12 +280,12 @@ def leave_out(step: Step) -> None:
 
 
 def heading(title: str, why: str) -> None:
-    """Announces a step."""
+    """Prints a step's heading."""
     print(f"\n{RULE}\n{title}\n{textwrap.fill(why, len(RULE))}\n{RULE}", flush=True)
 
 
 def conclude(paths: Paths, seconds: float) -> None:
-    """Says where everything lies."""
+    """Prints where the files are."""
     heading("Done", f"{seconds:.0f} s in all.")
     for name, what in RESULTS.items():
         if (paths.folder / name).exists():

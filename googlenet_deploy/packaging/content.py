@@ -219,7 +219,7 @@ def verify_bundle(path: PathLike) -> BundleManifest:
 
 
 def unpack_bundle(path: PathLike, folder: PathLike) -> BundleManifest:
-    """Verifies a packed bundle and unpacks it; atomically.
+    """Verifies a packed bundle and unpacks it atomically.
 
     Raises:
         BadBundleError: See `verify_bundle`.

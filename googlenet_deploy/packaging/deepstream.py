@@ -138,7 +138,7 @@ def _check_batch(request: DeepStreamRequest, models: BundleModels) -> None:
 
 
 def split_normalisation(spec: Preprocessing, path: PathLike) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    """Splits ``(pixel * scale - mean) / std`` into nvinfer's part and what is left per channel.
+    """Splits ``(pixel * scale - mean) / std`` into nvinfer's part and the remaining factor per channel.
 
     Returns:
         (net-scale-factor, offsets, factors): ``factor * (pixel - offset)``, multiplied by the channel's factor.

@@ -368,7 +368,7 @@ def _differences(values: InferValues) -> list[str]:
 
 
 def takes_whole_frame(spec: Preprocessing) -> bool:
-    """Whether nvinfer alone prepares frames as in training: the model sees the whole frame, stretched or fitted in."""
+    """Whether nvinfer alone prepares frames as in training: the whole frame, stretched or letterboxed."""
     return spec.resize_mode != "short-side" and spec.target == spec.crop
 
 

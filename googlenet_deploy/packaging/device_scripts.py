@@ -1,4 +1,4 @@
-"""The shell scripts of a Jetson bundle: JetPack 4.6 has Python 3.6, so building and testing must do without Python."""
+"""The shell scripts of a Jetson bundle, for building and testing without Python: JetPack 4.6 has only Python 3.6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protobuf's text form, as far as configurations need it (https://protobuf.dev/reference/protobuf/textformat-spec/)."""
+"""Protobuf's text format, as needed by configurations (https://protobuf.dev/reference/protobuf/textformat-spec/)."""
 
 from __future__ import annotations
 
