@@ -167,7 +167,7 @@ class Results:
         device: The machine that `deploy --device-results` was measured on, and its state, by name.
         commands: Commands that reproduce the deployment.
         artefacts: Files that were made, with their hashes.
-        notes: What else the user should know.
+        notes: Further notes for the user.
         missing: Missing parts, and why.
         schema_version: Version of this schema.
     """

@@ -59,9 +59,9 @@ class Teacher:
 
     Attributes:
         model: The network; it is not trained.
-        prepare: Converts the trained network's inputs to its own.
+        prepare: Converts the student network's inputs to its own.
         columns: Index of its logit for each class, int64; None if the classes are the same.
-        channels: By module, the channels that the trained network still has, int64; a module that is not listed has all
+        channels: By module, the channels that the student network still has, int64; a module that is not listed has all
             of them, or different ones.
         sha256: Hash of the file it was loaded from.
     """
@@ -73,7 +73,7 @@ class Teacher:
     sha256: str = ""
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Its scores (N, classes) for the classes of the trained network."""
+        """Its scores (N, classes) for the classes of the student network."""
         logits: Tensor = self.model.to(inputs.device)(self.prepare(inputs))
         return logits if self.columns is None else logits[:, self.columns.to(logits.device)]
 
@@ -82,7 +82,7 @@ class ImitationLoss:
     """Cross-entropy with the labels, plus the distance to another network.
 
     Args:
-        model: The trained network; the outputs of its modules are recorded during training.
+        model: The student network; the outputs of its modules are recorded during training.
         teacher: The network that is imitated.
         share: Weight of the distance, 0 to 1; the labels get the rest.
         label_smoothing: Share of the target that is spread over all classes.
@@ -156,11 +156,11 @@ def _note_output(model: GoogLeNet, name: str, noted: dict[str, Tensor], *, only_
 
 
 def load_teacher(source: str, network: TrainedNetwork, data: TrainingData) -> Teacher:
-    """The teacher network of `--distill-from`, for a network to be trained.
+    """The teacher network of `--distill-from`, for a student network.
 
     Args:
         source: A checkpoint of any kind that `load_weights` reads, or "bvlc" or "torchvision".
-        network: The network to be trained.
+        network: The student network.
         data: The data set, for its classes.
 
     Raises:

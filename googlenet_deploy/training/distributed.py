@@ -133,7 +133,7 @@ _UNIMPORTANT = ("`broadcast_buffers` is deprecated", "Grad strides do not match 
 
 
 def choose_device(name: str, local_rank: int | None = None) -> torch.device:
-    """The device that `--device` names; each process on a machine has a GPU of its own.
+    """The device selected by `--device`; each process on a machine has its own GPU.
 
     Raises:
         DeviceError: "cuda" was requested and there are no GPUs, or too few.

@@ -43,7 +43,7 @@ class TrainedNetwork:
     """The network to train, and how its images are prepared.
 
     Attributes:
-        model: The network, with auxiliary classifiers where they are trained.
+        model: The network, with auxiliary classifiers if they are trained.
         architecture: Which GoogLeNet it is.
         preprocessing: Preprocessing of its images.
         options: The run's options with architecture, width, input size and learning rate filled in.

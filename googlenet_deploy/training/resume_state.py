@@ -200,7 +200,7 @@ def check_same_run(
         Human-readable notes on permitted changes.
 
     Raises:
-        BadWeightsError: It belongs to another network, data set, or set of options; the message says which.
+        BadWeightsError: It belongs to another network, data set, or set of options; the message names the difference.
     """
     theirs, other_classes = state.values["record"], tuple(state.values["classes"])
     if other_classes != classes:

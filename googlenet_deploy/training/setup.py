@@ -113,7 +113,7 @@ def read_data(places: DataPlaces, options: TrainingOptions) -> TrainingData:
         return _shards(places)
     share, seed = options.validation_share, options.seed
     if places.data.lower().endswith(".csv"):
-        # An existing model may know classes without any images.
+        # An existing model may have classes without any images.
         every_class = options.qat is None
         return read_table(
             places.data,

@@ -91,7 +91,7 @@ class PruningTrainer(Trainer):
         self.pruning = pruning
 
     def before_epoch(self, control: RunControl) -> None:
-        """Prunes where a step begins with this epoch."""
+        """Prunes if a pruning step begins with this epoch."""
         pruning = self.pruning
         step = pruning.options.step_at(self.epoch)
         if not step:

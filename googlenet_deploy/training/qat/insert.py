@@ -58,7 +58,7 @@ class TrainedQuantization:
 
 
 def insert_fake_quantization(network: OnnxNetwork, quantized: QuantizedModel, *, learned: bool) -> None:
-    """Changes a network in place so that it computes the same as a quantised model.
+    """Changes a network in place so that it computes the same as the quantised model.
 
     Args:
         network: The network.

@@ -115,7 +115,7 @@ def with_weights(network: OnnxNetwork, weights: Mapping[str, tuple[Tensor, Tenso
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for name, node in layers(GraphView(model, network.source.path)):
         weight, bias = (value.detach().cpu().float().numpy() for value in weights[name])
-        stored = outputs_first(node, weight)  # which also undoes it
+        stored = outputs_first(node, weight)  # which is its own inverse
         tensors[node.input[1]].CopyFrom(to_tensor(np.ascontiguousarray(stored), node.input[1]))
         tensors[node.input[2]].CopyFrom(to_tensor(bias, node.input[2]))
     return model

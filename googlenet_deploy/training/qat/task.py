@@ -1,7 +1,7 @@
 """Quantisation-aware fine-tuning: from an FP32 model and its calibration table to a Q/DQ model with learned values.
 
-The network computes in every step what the INT8 model will compute (`fake_quantization.py`), so that weights, biases
-and, where asked for, scales settle where rounding hurts least. It may learn from labels, from the FP32 network's
+The network computes in every step what the INT8 model will compute (`quantizers.py`), so that weights, biases
+and, optionally, scales settle where rounding hurts least. It may learn from labels, from the FP32 network's
 scores (distillation), or from both.
 """
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.validation import Validation
 
 
-# In steps of INT8; see `qat_optimizer.py`. The results of refinements are lost if weights move fast.
+# In steps of INT8; see `qat_optimizer`. The results of refinements are lost if weights move fast.
 LEARNING_RATE, REFINED_LEARNING_RATE = 0.001, 0.0005
 RECORD = "quantization_training"  # the key of the training record in the model's metadata
 
