@@ -204,7 +204,7 @@ def _ranges(evidence: Evidence) -> Iterator[Verdict]:
     known = evidence.calibration_images
     few = 0 < known < FEW_CALIBRATION_IMAGES
     if not few and (wrong_image or _broken_layer(evidence) is not None or _slivers(evidence)):
-        return  # it disturbs everything after it
+        return  # an earlier fault disturbs everything after it
     over = sorted((use for use in inner if _leaves_its_range(use)), key=lambda use: use.sqnr)
     worst = ", ".join(f"{use.tensor} ({100 * use.saturated:.2g} % clipped, {use.sqnr:.0f} dB)" for use in over[:SHOWN])
     severity = NOTE if evidence.is_sound else PROBLEM
