@@ -1,4 +1,4 @@
-"""Compares models with the FP32 one on hold-out images that are read once."""
+"""Compares models with the FP32 model on hold-out images, which are read only once."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 
 BATCH_SIZE = 4
-# A sound INT8 GoogLeNet agrees with FP32 on some 98 of 100 images, at 28 dB and more.
+# A sound INT8 GoogLeNet agrees with FP32 on about 98 of 100 images, at 28 dB or more.
 DOUBTFUL_AGREEMENT, DOUBTFUL_DECIBELS = 0.9, 15.0
-# Percent of images. Where even the upper end of the interval is below, most answers have changed.
+# Percent of images. If even the upper end of the interval is below this, most answers have changed.
 RUINED_AGREEMENT = 50.0
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A model beside the FP32 one.
+    """Comparison of a model with the FP32 model.
 
     Attributes:
-        agreement: Of the scores that `infer` shows.
+        agreement: Agreement on the scores that `infer` shows.
         paired: Difference of their top-1 accuracies; None without labels.
-        others: Of the model's other score outputs, by name.
-        quantity: What the ratio of `agreement` is of, such as ``logit (before Softmax)``.
+        others: Agreement on the model's other score outputs, by name.
+        quantity: What the ratio in `agreement` is measured on, such as ``logit (before Softmax)``.
     """
 
     agreement: Agreement
@@ -63,18 +63,18 @@ class Measure:
         return min(each.proportion.percent for each in (self.agreement, *self.others.values()))
 
     def distance(self) -> str:
-        """Agreement and SQNR, the smallest of all score outputs, for a message."""
+        """Agreement and SQNR, each the smallest over all score outputs, for a message."""
         return f"{self.percent:.1f} % agreement, {self.sqnr:.1f} dB"
 
     @property
     def is_ruined(self) -> bool:
-        """Whether the model is of no use: noise above signal, or surely other answers on most images."""
+        """Whether the model is unusable: more noise than signal, or certainly different answers on most images."""
         listed = (self.agreement, *self.others.values())
         return self.sqnr < 0 or any(each.proportion.interval[1] < RUINED_AGREEMENT for each in listed)
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the model is further from the FP32 one than sound INT8 models are."""
+        """Whether the model is further from the FP32 model than sound INT8 models are."""
         return self.percent < 100 * DOUBTFUL_AGREEMENT or self.sqnr < DOUBTFUL_DECIBELS
 
 
@@ -85,11 +85,11 @@ class ScoreSession:
         model: The model.
         scores: Which outputs hold scores; None finds them on the first batch.
         path: The model's file, for error messages.
-        threads: Threads of ONNX Runtime; one per core where None.
-        strict: Refuse a model without class scores; else whatever numbers it has for each image are compared.
+        threads: ONNX Runtime threads; None uses one per core.
+        strict: Refuse a model without class scores; otherwise any numbers it has for each image are compared.
 
     Attributes:
-        scores: The outputs with scores; empty before the first batch of a model whose outputs are to be found.
+        scores: The outputs with scores; empty before the first batch if they still have to be found.
 
     Raises:
         BadModelError: It cannot be run.
@@ -108,7 +108,7 @@ class ScoreSession:
         self.graph = GraphView(model, path)
         self.scores: Sequence[ScoreOutput] = scores or ()
         self._candidates = candidates(self.graph) if scores is None else list(scores)
-        # A model of another origin may lack an inner tensor; its output then stands for it.
+        # A model from another tool may lack an inner tensor; its output is then used instead.
         self._tensors = {
             each: each.tensor if each.tensor in self.graph.producers else each.output for each in self._candidates
         }
@@ -116,14 +116,14 @@ class ScoreSession:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that the model was made for; None where it may vary."""
+        """The model's fixed batch size; None if it is dynamic."""
         return self.session.fixed_batch
 
     def run(self, images: NDArray[np.generic]) -> list[NDArray[np.float32]]:
         """The scores of a batch, (N, classes) for each of `scores`.
 
         Raises:
-            BadModelError: The batch is refused, or no output holds class scores.
+            BadModelError: ONNX Runtime rejects the batch, or no output holds class scores.
         """
         values = self.session.run(images)
         if not self.scores:
@@ -134,19 +134,19 @@ class ScoreSession:
 
 
 class HoldOutEvaluation:
-    """Images and the FP32 model's scores for them, in memory: a byte per pixel and channel, and the scores.
+    """Images and the FP32 model's scores for them, in memory: one byte per pixel and channel, plus the scores.
 
     Args:
         reference: The FP32 model.
         spec: How its images are prepared.
         images: The images.
-        labels: The true class by image name, of all images; None where there are no labels.
+        labels: The true class of every image, by image name; None without labels.
         path: The model's file, for error messages.
-        threads: Threads of ONNX Runtime; one per core where None.
+        threads: ONNX Runtime threads; None uses one per core.
 
     Attributes:
         skipped: Images that could not be used.
-        scores: The outputs that are compared, the one that `infer` shows first.
+        scores: The outputs that are compared, starting with the one that `infer` shows.
 
     Raises:
         InputError: No image can be used.
@@ -222,7 +222,7 @@ class HoldOutEvaluation:
 
 
 def _checked(labels: list[int], classes: int) -> list[int]:
-    """The labels, if they are all among the model's classes, so that none counts as a mistake."""
+    """Checks that all labels are among the model's classes, so that none counts as a mistake; returns them."""
     if max(labels) >= classes:
         raise InputError("labels", f"name the class {max(labels)}, the model has {classes}")
     return labels
@@ -238,7 +238,7 @@ def _add(
 
 
 def compare(reference: onnx.ModelProto, quantised: onnx.ModelProto, batches: Batches, path: str = "model") -> Measure:
-    """Runs both models, whose outputs have the same names, and compares their scores, or what numbers they have.
+    """Runs two models with the same output names and compares their scores, or any numbers that they return.
 
     Raises:
         BadModelError: One of them cannot be run, or has no class scores.

@@ -55,19 +55,19 @@ INNER_IMAGES = 32
 
 @dataclass
 class EvaluationReport:
-    """What was found.
+    """The result of an evaluation.
 
     Attributes:
         model: The model's file.
-        reference: What it was compared with; None for nothing.
+        reference: What it was compared with; None without a comparison.
         images: The images with their labels.
         result: The evaluation, image by image.
         spec: How the model's images were prepared.
         backend: What ran the model.
-        inner: Errors of inner tensors; None where they were not compared.
-        inner_missing: Why they were not; "" where that was not asked for.
+        inner: Errors of inner tensors; None if they were not compared.
+        inner_missing: Why they were not compared; "" if that was not requested.
         verdicts: Likely causes of an error.
-        host: The evaluation with images resized as a host does it; None where that was not asked for.
+        host: The evaluation with images resized as a host resizes them; None if that was not requested.
         host_name: The host.
         host_spec: How the host prepares images.
     """
@@ -91,7 +91,7 @@ class EvaluationReport:
         return figures_of(self.result)
 
     def lines(self) -> list[str]:
-        """The figures, what was found inside, and the diagnosis."""
+        """The figures, the errors of inner tensors, and the diagnosis."""
         lines = [f"note: {note}" for note in self.images.notes]
         lines.append(
             f"{self.model}: {len(self.result.names)} images, {len(self.result.skipped)} skipped, {self.backend}"
@@ -125,13 +125,13 @@ class EvaluationReport:
         return made
 
     def check(self, require: Mapping[str, float]) -> None:
-        """Holds the figures to limits.
+        """Checks the figures against limits.
 
         Args:
-            require: Smallest value by name.
+            require: The smallest value allowed, by name.
 
         Raises:
-            GateError: A figure is below, or not known.
+            GateError: A figure is below its limit, or not known.
         """
         found = self.figures
         for name, wanted in require.items():
@@ -141,7 +141,7 @@ class EvaluationReport:
                 raise GateError(f"{name} is {found[name]:.2f}, required was {wanted}")
 
     def _host_lines(self) -> list[str]:
-        """What a host's way to resize images costs; its figures are compared with the model's own preprocessing."""
+        """The accuracy lost by a host's way of resizing images, compared with the model's own preprocessing."""
         if self.host is None or self.host_spec is None:
             return []
         name, host = self.host_name, find_host(self.host_name)
@@ -185,25 +185,25 @@ def evaluate(
     quiet: bool = True,
     report: Report = log_note,
 ) -> EvaluationReport:
-    """Measures top-1 and top-5, and with a reference agreement and SQNR, with 95 % intervals.
+    """Measures top-1 and top-5, plus agreement and SQNR if there is a reference, with 95 % intervals.
 
     Args:
         model: An ONNX file or an engine.
         images: A folder of images.
-        labels: A CSV file of filename,label; None takes a folder per class.
+        labels: A CSV file of filename,label; None expects a folder per class.
         reference: A model to compare with, such as the FP32 one; then no labels are needed.
-        class_names: A file, "imagenet" or names; None takes the model's own.
-        layers: On how many images inner tensors are compared with the reference's; 0 compares none.
-        host: Also evaluate with images resized as this program does it, such as "deepstream".
-        limit: Only the first images; None for all.
+        class_names: A file, "imagenet" or names; None uses the model's own.
+        layers: Number of images on which inner tensors are compared with the reference's; 0 compares none.
+        host: Also evaluate with images resized as this program resizes them, such as "deepstream".
+        limit: Use only the first `limit` images; None uses all.
         running: Backend and CPU threads.
-        frames: Batch size, decoding threads, what resizes images.
-        preprocessing: How images are prepared; None takes what each model says.
+        frames: Batch size, decoding threads, and what resizes images.
+        preprocessing: How images are prepared; None uses each model's metadata.
         quiet: Show no progress.
-        report: Takes notes.
+        report: Receives notes.
 
     Raises:
-        UsageError: The options make no sense, or the model does not say how its images are prepared.
+        UsageError: The options make no sense, or the model does not state how its images are prepared.
         BadModelError: A model cannot be run.
         InputError: Images or labels are missing or unknown.
     """
@@ -260,7 +260,7 @@ def _compare(
     threads: int | None,
     quiet: bool,
 ) -> None:
-    """Compares inner tensors, where that can be done, and diagnoses."""
+    """Compares inner tensors where possible, and diagnoses the errors."""
     made.inner, made.inner_missing = _inner_errors(made, reference_spec, layers, threads=threads, quiet=quiet)
     own = runner.metadata.preprocessing, reference.metadata.preprocessing
     mine, theirs = own if own[0] is not None and own[1] is not None else (made.spec, reference_spec)
@@ -275,7 +275,7 @@ def _compare(
 def _inner_errors(
     made: EvaluationReport, reference_spec: Preprocessing, layers: int, *, threads: int | None, quiet: bool
 ) -> tuple[InnerErrors | None, str]:
-    """Inner tensors of both models on some of the images; or why there are none."""
+    """Errors of the inner tensors on some of the images; or why they could not be compared."""
     if not layers:
         return None, ""
     paths = (str(made.reference), made.model)

@@ -1,7 +1,7 @@
-"""Writes operators on integers as float operators between pairs, which is the one form that TensorRT reads.
+"""Rewrites integer operators as float operators between Q/DQ pairs, the only form that TensorRT reads.
 
-ONNX Runtime's quantiser makes two kinds in its QOperator format: operators with scales of their own (QLinearConv and
-Microsoft's like QGemm), and plain ones such as MaxPool that work on the integers themselves.
+ONNX Runtime's quantiser makes two kinds in its QOperator format: operators with scales of their own (QLinearConv, and
+Microsoft's such as QGemm), and plain operators such as MaxPool that work directly on the integers.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ VALUE_KEEPING = SHAPE_OPERATORS | {"MaxPool"}
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """How an operator on integers names its float form and lists its inputs.
+    """The float form of an integer operator, and where its inputs are.
 
     Attributes:
         operator: The float operator.
-        data: Positions of the integer inputs; scale and zero point stand behind each.
-        result: Position of the output's scale; its zero point stands behind it.
+        data: Positions of the integer inputs; each is followed by its scale and zero point.
+        result: Position of the output's scale; it is followed by the zero point.
         bias: Position of the INT32 bias, or None.
     """
 
@@ -54,19 +54,19 @@ FORMS = {
     "QLinearGlobalAveragePool": IntegerForm("GlobalAveragePool", (0,), 3),
     "QLinearLeakyRelu": IntegerForm("LeakyRelu", (0,), 3),
     "QLinearSigmoid": IntegerForm("Sigmoid", (0,), 3),
-    "QLinearConcat": IntegerForm("Concat", (), 0),  # its inputs begin behind the output's scale
+    "QLinearConcat": IntegerForm("Concat", (), 0),  # its inputs begin after the output's scale
 }
 
 
 def form_of(graph: GraphView, node: onnx.NodeProto) -> IntegerForm | None:
-    """The float form of a node; None where it has none, or not with these inputs and attributes."""
+    """The float form of a node; None if it has none for these inputs and attributes."""
     form = FORMS.get(node.op_type)
     if form is None or attribute(node, "channels_last", 0):
         return None
     if node.op_type == "QLinearConcat":
         form = IntegerForm("Concat", tuple(range(2, len(node.input), 3)), 0)
     wanted = [position + offset for position in (*form.data, form.result - 1) for offset in (1, 2)]
-    if node.op_type == "QGemm" and len(node.input) <= form.result:  # gives float
+    if node.op_type == "QGemm" and len(node.input) <= form.result:  # its output is float
         wanted = wanted[:-2]
     if not all(position < len(node.input) and graph.is_constant(node.input[position]) for position in wanted):
         return None
@@ -74,7 +74,7 @@ def form_of(graph: GraphView, node: onnx.NodeProto) -> IntegerForm | None:
 
 
 def expand_integer_operators(model: onnx.ModelProto) -> list[str]:
-    """Writes every such operator that has a float form in it; says how many."""
+    """Rewrites every integer operator that has a float form; returns notes of how many."""
     expander = _Expander(model)
     for node in expander.graph.nodes:
         expander.visit(node)
@@ -85,7 +85,7 @@ def expand_integer_operators(model: onnx.ModelProto) -> list[str]:
 
 
 class _Expander:
-    """Rewrites nodes in graph order, and remembers with which scale each integer tensor was made."""
+    """Rewrites nodes in graph order, and records the scale with which each integer tensor was made."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model, self.graph = model, GraphView(model)
@@ -147,7 +147,7 @@ class _Expander:
         self.parameters[result] = parameters
 
     def _axis(self, node: onnx.NodeProto, number: int) -> int | None:
-        """Axis of the weights' output channels, where they have a scale each."""
+        """Axis of the weights' output channels, if each channel has its own scale."""
         if number != 1 or self.graph.constant(node.input[4]).size == 1:
             return None
         if node.op_type == "QGemm":

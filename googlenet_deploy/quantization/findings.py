@@ -1,4 +1,4 @@
-"""How grave a remark of the lint is."""
+"""Findings of the lint, and their severity."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ WARNING = "warning"
 
 @dataclass(frozen=True)
 class Finding:
-    """One remark.
+    """One finding.
 
     Attributes:
         severity: "error": TensorRT refuses it; "warning": it is slower or less accurate than it could be.
         rule: Short name of the rule.
-        node: The node that it is about.
-        message: What is wrong, and what TensorRT makes of it.
+        node: The affected node.
+        message: What is wrong, and what TensorRT does with it.
         repairable: Whether `repair` repairs it.
     """
 
@@ -27,5 +27,5 @@ class Finding:
     repairable: bool = False
 
     def text(self) -> str:
-        """One line for people."""
+        """One human-readable line."""
         return f"{self.node}: {self.message} [{self.rule}]"

@@ -1,4 +1,4 @@
-"""Runs a model beside its reference and measures every tensor that both have, on a bounded number of images."""
+"""Runs a model and its reference on a bounded number of images and compares every tensor that both have."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ BATCH_SIZE = 2  # all inner tensors of both models are in memory at once
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """What a quantised model says about its calibration.
+    """What a quantised model's metadata states about its calibration.
 
     Attributes:
-        images: How many images were used; 0 where it does not say.
+        images: Number of images used; 0 if it is not stated.
         saturated: Share of values clipped on those images, 0..1, by tensor.
     """
 
@@ -52,12 +52,12 @@ class CalibrationRecord:
 
 @dataclass(frozen=True)
 class InnerErrors:
-    """What was measured.
+    """The measured errors.
 
     Attributes:
-        layers: In graph order.
+        layers: Errors by layer, in graph order.
         ranges: The quantised activations, in graph order.
-        record: What the model says about its calibration.
+        record: What the model states about its calibration.
         images: Images that were used.
         ahead_of_lrn: Pairs that quantise what an LRN reads.
     """
@@ -69,7 +69,7 @@ class InnerErrors:
     ahead_of_lrn: tuple[str, ...]
 
     def as_evidence(self) -> dict[str, Any]:
-        """The fields of an `Evidence` that it fills."""
+        """The fields of an `Evidence` that these errors fill."""
         return {
             "layers": self.layers,
             "ranges": self.ranges,
@@ -91,10 +91,10 @@ def measure_files(
 
     Args:
         reference: The FP32 model's file, and how images are prepared for it.
-        model: The other model's.
+        model: The other model's file, and how images are prepared for it.
         images: Names of image files that both can use.
-        count: At most so many of them.
-        threads: Threads of ONNX Runtime; one per core where None.
+        count: The largest number of them to use.
+        threads: ONNX Runtime threads; None uses one per core.
         quiet: Show no progress.
     """
     first, second = (load_model(path) for path, _ in (reference, model))
@@ -122,16 +122,16 @@ def measure_inner_errors(
     threads: int | None = None,
     quiet: bool = False,
 ) -> InnerErrors:
-    """Compares all tensors that have one name in both models.
+    """Compares all tensors that have the same name in both models.
 
-    A tensor with a pair counts as the pair's readers see it.
+    A tensor with a Q/DQ pair is compared by the pair's output.
 
     Args:
         reference: The FP32 model.
-        model: The model made from it; also one of another tool that kept the names.
-        batches: The same images as each of the two wants them: the reference's first.
-        count: How many images there are, for the progress.
-        threads: Threads of ONNX Runtime; one per core where None.
+        model: The model made from it, by this or by another tool that kept the names.
+        batches: The same images prepared for each of the two models, the reference's first.
+        count: Number of images, for the progress display.
+        threads: ONNX Runtime threads; None uses one per core.
         quiet: Show no progress.
 
     Raises:
@@ -151,7 +151,7 @@ def measure_inner_errors(
 
 
 def calibration_record(model: onnx.ModelProto) -> CalibrationRecord:
-    """What the model's metadata says about its calibration; nothing for models of other tools."""
+    """What the model's metadata states about its calibration; empty for models of other tools."""
     try:
         values = json.loads(read_metadata("model", model).extra.get(QUANTIZATION_KEY, "{}"))
         saturated = {str(name): float(share) for name, share in values.get("saturated", {}).items()}
@@ -178,16 +178,16 @@ class _Plan:
             raise BadModelError("reference", "has no inner tensor in common with the model")
 
     def wanted(self) -> tuple[tuple[onnx.ModelProto, list[str]], tuple[onnx.ModelProto, list[str]]]:
-        """Either model with the tensors that it must hand out."""
+        """The two models, each with the tensors that it must output."""
         seen = [self._seen(name) for name in self.errors]
         inner = [name for source, pair in self.pairs.items() for name in (source, pair.output)]
         return (self.reference, list(self.errors)), (self.model, list(dict.fromkeys([*seen, *inner])))
 
     def add(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> None:
-        """Adds the tensors of one batch of either model."""
+        """Adds the tensors that both models computed for one batch."""
         for name in list(self.errors):
             value = got[self._seen(name)]
-            if value.shape != wanted[name].shape:  # another tensor of the same name
+            if value.shape != wanted[name].shape:  # a different tensor with the same name
                 del self.errors[name]
                 continue
             self.errors[name].add(wanted[name], value)

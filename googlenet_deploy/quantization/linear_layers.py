@@ -21,22 +21,22 @@ WEIGHT, BIAS = 1, 2  # positions among a layer's inputs
 
 
 def outputs_first(node: onnx.NodeProto, weight: NDArray[Scalar]) -> NDArray[Scalar]:
-    """A layer's weights with the output channels as first axis and the input channels as second; turns back, too."""
+    """Swaps axes so that output channels come first and input channels second; applied again, it swaps them back."""
     if node.op_type in ("MatMul", "ConvTranspose") or (node.op_type == "Gemm" and not attribute(node, "transB", 0)):
         return np.swapaxes(weight, 0, 1)
     return weight
 
 
 def read_weight(graph: GraphView, name: str) -> NDArray[np.float32]:
-    """A layer's weights, float32, shaped as they are stored."""
+    """A layer's weights, float32, in their stored shape."""
     return graph.constant(graph.node(name).input[WEIGHT]).astype(np.float32)
 
 
 def read_bias(graph: GraphView, name: str) -> NDArray[np.float32]:
-    """A layer's bias, float32 (outputs,); zeros where it has none.
+    """A layer's bias, float32 (outputs,); zeros if it has none.
 
     Raises:
-        ValueError: It has not one value per output; see `has_plain_bias`.
+        ValueError: It does not have one value per output; see `has_plain_bias`.
     """
     node = graph.node(name)
     count = outputs_first(node, graph.constant(node.input[WEIGHT])).shape[0]
@@ -50,9 +50,9 @@ def read_bias(graph: GraphView, name: str) -> NDArray[np.float32]:
 
 
 def find_bias(graph: GraphView, node: onnx.NodeProto) -> tuple[onnx.NodeProto, int] | None:
-    """The node that holds a layer's bias, and at which position; None where there is no bias.
+    """The node that holds a layer's bias, and the position of the bias; None if there is no bias.
 
-    A MatMul has none of its own: its bias is the constant of the Add that alone reads its output.
+    A MatMul has no bias input: its bias is the constant of the Add that is the only reader of its output.
     """
     if node.op_type != "MatMul":
         return (node, BIAS) if len(node.input) > BIAS and node.input[BIAS] else None

@@ -1,8 +1,8 @@
-"""What TensorRT would refuse, or run slowly or badly, in any Q/DQ model: also those of other tools.
+"""Finds what TensorRT would refuse, or run slowly or inaccurately, in any Q/DQ model, whichever tool wrote it.
 
 The rules are NVIDIA's ("Working with Quantized Types" in the TensorRT documentation, and the ONNX parser's operator
-list). An error is refused by a TensorRT that builds INT8 engines for Jetsons, 8.0 to 10; a warning is built, but layers
-fall back to float, or accuracy is lost.
+list). Error: a TensorRT version that builds INT8 engines for Jetsons (8.0 to 10) refuses the model. Warning: the engine
+is built, but layers fall back to float, or accuracy is lost.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ INTEGER_OPERATORS = frozenset(
 )  # fmt: skip
 MICROSOFT = "com.microsoft"
 SMALLEST_OPSET, PER_AXIS_OPSET = 10, 13
-SCALE = "scale"  # the rule whose findings leave a model without meaning
+SCALE = "scale"  # the rule whose findings make a model meaningless
 
 
 def lint_model(model: onnx.ModelProto) -> list[Finding]:
-    """Everything wrong with a quantised model, errors first, each once; empty for a model without quantisation."""
+    """All findings for a quantised model, errors first, without duplicates; empty without quantisation."""
     graph = GraphView(model)
     found: list[Finding] = []
     for rule in _RULES:
@@ -54,7 +54,7 @@ def lint_model(model: onnx.ModelProto) -> list[Finding]:
 
 
 def check_structure(model: onnx.ModelProto, path: str) -> None:
-    """Refuses what the rules cannot be applied to.
+    """Refuses models that the rules cannot be applied to.
 
     Raises:
         BadModelError: A node or a constant is not as ONNX defines it.

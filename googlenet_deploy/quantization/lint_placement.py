@@ -1,4 +1,4 @@
-"""The lint's rules about where pairs stand: what TensorRT builds, but slowly or badly."""
+"""The lint's rules for pair placement: what TensorRT builds, but runs slowly or inaccurately."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def _check_node(
 
 
 def is_ahead_of_lrn(graph: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a node is an LRN, or hands its input's values on to one."""
+    """Whether a node is an LRN, or passes its input's values on to one."""
     return node.op_type == "LRN" or (node.op_type == "MaxPool" and feeds_lrn(graph, node.output[0]))
 
 
 def _check_layer(graph: GraphView, node: onnx.NodeProto, name: str, by_output: Mapping[str, Pair]) -> Iterator[Finding]:
     if len(node.input) < 2:
-        return  # no layer at all: the checker says so
+        return  # not a valid layer: the checker reports it
     data, weight = by_output.get(node.input[0]), by_output.get(node.input[1])
     if (data is None) != (weight is None):
         lacking = "input is" if data is None else "weights are"
@@ -130,7 +130,7 @@ def _check_pool(
 
 
 def _behind(graph: GraphView, name: str, by_source: Mapping[str, list[Pair]]) -> Pair | None:
-    """The pair of a tensor, also behind an operator that only changes its shape."""
+    """The pair of a tensor, also if it comes after an operator that only changes the shape."""
     if by_source.get(name):
         return by_source[name][0]
     readers = graph.readers(name)

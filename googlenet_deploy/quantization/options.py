@@ -42,8 +42,8 @@ class CheckOptions:
 
     Attributes:
         check_images: The largest number of hold-out images; 0 compares nothing, None chooses by the budget.
-        check_from: Where they are; None takes those that calibration did not draw.
-        require: What the result must reach, by name.
+        check_from: Where they are; None uses those that calibration did not draw.
+        require: The smallest values that the result must reach, by name.
         keep_doubtful: Write a ruined result too.
 
     Raises:
@@ -73,15 +73,15 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class BudgetOptions:
-    """What the result must keep, and the layers' sensitivity.
+    """Accuracy budgets, and the layers' sensitivity.
 
     Attributes:
-        budget: What may be lost or must stay, by name.
+        budget: The largest loss or the smallest value allowed, by name.
         sensitivity: A file for what each layer's quantisation costs and saves.
         labels: Classes of the hold-out images, for a budget on top1.
 
     Raises:
-        UsageError: Labels that nothing would read.
+        UsageError: Labels are given that nothing would read.
     """
 
     budget: Mapping[str, float] = option(
@@ -109,7 +109,7 @@ class BudgetOptions:
 
 @dataclass(frozen=True)
 class QuantizeRequest:
-    """What was asked for, by group of options."""
+    """The request, by option group."""
 
     images: ImageOptions
     calibration: CalibrationOptions
@@ -119,12 +119,12 @@ class QuantizeRequest:
 
     @property
     def hold_out_place(self) -> str | None:
-        """Where hold-out images come from; None where there are none."""
+        """Where hold-out images come from; None without hold-out images."""
         return self.check.check_from or self.images.images
 
     @property
     def hold_out_count(self) -> int:
-        """How many hold-out images: what --check-images says, else more for a budget than for a check."""
+        """Number of hold-out images: --check-images if given, else more for a budget than for a check."""
         if self.check.check_images is not None:
             return self.check.check_images
         return BUDGET_IMAGES if self.budget.budget else CHECK_IMAGES

@@ -1,6 +1,6 @@
 """Writes a plan into a model as QuantizeLinear and DequantizeLinear, in the form that every TensorRT since 8.0 reads.
 
-Opset 13 is the smallest with per-channel pairs; older models are lifted to it. All zero points are 0 and int8, all
+Opset 13 is the smallest with per-channel pairs; older models are converted to it. All zero points are 0 and int8, all
 scales float32 constants, biases stay float32.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.placement import QuantizationPlan, QuantizedNode
     from googlenet_deploy.quantization.weights import QuantizedWeight
 
-SMALLEST_OPSET, IR_VERSION = 13, 7  # the two that belong together
+SMALLEST_OPSET, IR_VERSION = 13, 7  # opset 13 goes with IR version 7
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class QdqOptions:
     """How the pairs are written.
 
     Attributes:
-        weights: "float" stores weights as float32 behind a Q/DQ pair; "int8" stores the integers behind a
+        weights: "float" stores weights as float32, followed by a Q/DQ pair; "int8" stores the integers, followed by a
             DequantizeLinear alone, in a quarter of the space. TensorRT has read the first form since it
             first read Q/DQ graphs, the second since 8.5 (`targets.reads_integer_weights`), and the engine is the
             same: TensorRT folds the pair while it builds. The stored floats are exact multiples of the scale, so that
-            the pair brings back the chosen integers, learned rounding included.
+            the pair reproduces the chosen integers, learned rounding included.
     """
 
     weights: str = "float"
@@ -54,7 +54,7 @@ class QdqOptions:
 
 
 def weights_for(target: Target | None) -> str:
-    """How weights are best stored for a target: as integers where all of its TensorRT versions read them."""
+    """How weights are best stored for a target: as integers if all of its TensorRT versions read them."""
     return "int8" if target is not None and reads_integer_weights(target) else "float"
 
 
@@ -77,7 +77,7 @@ def insert_qdq(
         weights: The integers of every node of the plan, by node name.
         biases: float32 biases that replace or add to the model's, by node name.
         options: How the pairs are written.
-        metadata: Entries that are added to the model's ``metadata_props``, over those of the same key.
+        metadata: Entries that are added to the model's ``metadata_props``, replacing those with the same key.
 
     Raises:
         UsageError: A tensor or node of the plan has no scale or weights.
@@ -98,7 +98,7 @@ def lift_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the model in opset 13 or later.
 
     Raises:
-        VerificationError: An operator of it has no form in opset 13.
+        VerificationError: One of its operators has no form in opset 13.
     """
     copy = copy_model(model)
     if opset_of(copy) < SMALLEST_OPSET:
@@ -118,7 +118,7 @@ class _QdqWriter:
         self.taken = set(self.graph.producers) | set(self.graph.initializers) | set(self.graph.inputs)
         self.added: list[onnx.TensorProto] = []
         self.biases: dict[str, tuple[onnx.NodeProto, int, tuple[int, ...]]] = {}
-        self.before: dict[str, list[onnx.NodeProto]] = {}  # new nodes, by the node that they stand ahead of
+        self.before: dict[str, list[onnx.NodeProto]] = {}  # new nodes, by the node that they go before
 
     def write(
         self,
@@ -132,7 +132,7 @@ class _QdqWriter:
             for name, pair in dequantised.items()
             for reader in self.plan.readers[name]
         }
-        planned_here = {planned.name for planned in self.plan.nodes}  # the model may be a part of the whole
+        planned_here = {planned.name for planned in self.plan.nodes}  # the model may be a part of the whole model
         self.biases = {name: self._find_bias(name) for name in biases if name in planned_here}  # before renaming
         for planned in self.plan.nodes:
             self._write_layer(planned, weights[planned.name], biases.get(planned.name))
@@ -190,7 +190,7 @@ class _QdqWriter:
         holder.input.insert(position, stored)
 
     def _find_bias(self, name: str) -> tuple[onnx.NodeProto, int, tuple[int, ...]]:
-        """The node that holds a layer's bias or is to, at which position, and the bias's shape."""
+        """The node that holds or will hold a layer's bias, the position of the bias, and its shape."""
         node = self.graph.node(name)
         place = find_bias(self.graph, node)
         if node.op_type != "MatMul":
@@ -205,7 +205,7 @@ class _QdqWriter:
         return unique
 
     def _rebuild(self, pairs: Mapping[str, list[onnx.NodeProto]]) -> None:
-        """Puts each activation pair right behind its producer and each weight pair right ahead of its layer."""
+        """Puts each activation pair right after its producer and each weight pair right before its layer."""
         ordered = [node for name in self.graph.inputs for node in pairs.get(name, ())]
         for node in self.graph.nodes:
             ordered += [*self.before.get(self.graph.name_of(node), ()), node]
@@ -216,9 +216,10 @@ class _QdqWriter:
 
 
 def _state_kernel(node: onnx.NodeProto, weight: QuantizedWeight) -> None:
-    """ONNX may leave a convolution's kernel to its weights' shape; TensorRT 8.5's parser refuses that behind a pair.
+    """States a convolution's kernel shape, which TensorRT 8.5's parser needs if the weights come from a pair.
 
-    It says "The input tensor shape misaligns with the input kernel shape" (seen with 8.5.2).
+    ONNX may leave it to the weights' shape; the parser then reports "The input tensor shape misaligns with the input
+    kernel shape" (seen with 8.5.2).
     """
     if node.op_type in ("Conv", "ConvTranspose") and not attribute(node, "kernel_shape"):
         node.attribute.append(helper.make_attribute("kernel_shape", weight.values.shape[2:]))

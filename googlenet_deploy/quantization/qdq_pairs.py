@@ -1,4 +1,4 @@
-"""Finds the Q/DQ pairs of a model that any tool may have written."""
+"""Finds the Q/DQ pairs of a model, whichever tool wrote it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Pair:
         name: Name of the DequantizeLinear.
         source: The float tensor that is quantised; for a constant that is stored quantised, that constant.
         output: The dequantised tensor.
-        scale: The scales, or None where they are computed.
-        axis: Axis of the scales where there are several.
+        scale: The scales, or None if they are computed.
+        axis: Axis of the scales if there are several.
         is_weight: `source` is a constant.
         is_int8: The quantised values are int8 or uint8.
         quantize: The QuantizeLinear; None for a constant that is stored quantised.
@@ -52,12 +52,12 @@ class Pair:
 
 
 def find_pairs(graph: GraphView) -> list[Pair]:
-    """All pairs in graph order; those of INT32 constants (biases) are not among them."""
+    """All pairs in graph order, without those of INT32 constants (biases)."""
     return [pair for node in graph.nodes if node.op_type == DEQUANTIZE and (pair := _pair(graph, node)) is not None]
 
 
 def zero_point(graph: GraphView, node: onnx.NodeProto) -> NDArray[Any] | None:
-    """The zero points of a Q/DQ node, by ONNX's rule where none is given; None where they are computed."""
+    """The zero points of a Q/DQ node, by ONNX's rule if none is given; None if they are computed."""
     if len(node.input) < 3 or not node.input[2]:
         kind = quantised_type(graph, node) or TensorProto.UINT8
         return np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(kind))
@@ -65,7 +65,7 @@ def zero_point(graph: GraphView, node: onnx.NodeProto) -> NDArray[Any] | None:
 
 
 def quantised_type(graph: GraphView, node: onnx.NodeProto) -> int | None:
-    """ONNX's code of the type that a Q/DQ node quantises to or from, by ONNX's rules; None where it is computed."""
+    """ONNX's code of the type that a Q/DQ node quantises to or from, by ONNX's rules; None if it is computed."""
     if len(node.input) > 2 and node.input[2]:
         return int(graph.initializers[node.input[2]].data_type) if graph.is_constant(node.input[2]) else None
     if node.op_type == QUANTIZE:
@@ -78,7 +78,7 @@ def quantised_type(graph: GraphView, node: onnx.NodeProto) -> int | None:
 
 
 def is_int8(graph: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a Q/DQ node quantises to int8 or uint8; what is neither is no INT8 and is left alone."""
+    """Whether a Q/DQ node quantises to int8 or uint8; other types are left alone."""
     return quantised_type(graph, node) in (TensorProto.INT8, TensorProto.UINT8)
 
 

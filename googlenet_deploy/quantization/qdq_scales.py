@@ -1,4 +1,4 @@
-"""Scales of Q/DQ nodes that no runtime can compute with, and the one kind of them that has an exact repair."""
+"""Scales of Q/DQ nodes that no runtime can use, and the repair of the one kind that can be repaired exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def scale_fault(graph: GraphView, node: onnx.NodeProto, shapes: Mapping[str, list[int | str | None]]) -> str:
-    """What is wrong with a Q/DQ node's constant scale: its values or its shape; empty where nothing is.
+    """What is wrong with a Q/DQ node's constant scale: its values or its shape; empty if nothing is wrong.
 
     Args:
         graph: The model.
@@ -34,7 +34,7 @@ def scale_fault(graph: GraphView, node: onnx.NodeProto, shapes: Mapping[str, lis
         where = f" (channel {int(np.flatnonzero(values == 0)[0])})" if values.size > 1 else ""
         return f"has the scale 0{where}"
     if attribute(node, "block_size", 0):
-        return ""  # blocks have a rule of their own
+        return ""  # block-wise scales have their own rule
     points = zero_point(graph, node)
     if points is not None and points.size not in (1, values.size):
         return f"has {values.size} scales and {points.size} zero points"
@@ -77,9 +77,9 @@ def has_dead_channels(graph: GraphView, node: onnx.NodeProto) -> bool:
 
 
 def repair_zero_scales(model: onnx.ModelProto) -> list[str]:
-    """Gives channels of weights that are all 0 the scale 1 where theirs is 0."""
+    """Replaces a scale of 0 by 1 for weight channels that are all 0."""
     graph, taken = GraphView(model), tensor_names(model.graph)
-    # All are found before any is changed: a pair's nodes share a scale, and each is judged with the other one.
+    # All are found before any is changed: a pair's nodes share a scale, and each is checked with the other.
     found = [
         node
         for node in graph.nodes

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 RUINED_REMEDY = "try other images, another --method, or --budget agreement=95; --keep-doubtful writes it all the same"
 
-# Changes the FP32 model before calibration without changing what it computes; also says what it did.
+# Changes the FP32 model before calibration without changing what it computes; also returns notes of what it did.
 ModelStep = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Mapping[str, str]]]
 
 
@@ -48,10 +48,10 @@ class QuantizationOptions:
         placement: Which tensors and layers.
         qdq: How pairs are written.
         calibration: How images are turned into a table.
-        method: Whose thresholds are used; the table's own where None.
-        checked: The largest number of hold-out images that compare the result with the FP32 model; 0 for none.
-        budgets: What the result must keep: the fewest multiply-adds are left in float for it.
-        ranked: Measure the layers' sensitivity, also without budgets.
+        method: Threshold method; None uses the table's own.
+        checked: The largest number of hold-out images for the comparison with the FP32 model; 0 for none.
+        budgets: What the result must keep, with as few multiply-adds in float as possible.
+        ranked: Measure the layers' sensitivity even without budgets.
         keep_doubtful: Return a ruined result too, with a warning.
     """
 
@@ -67,10 +67,10 @@ class QuantizationOptions:
 
 @dataclass(frozen=True)
 class HoldOutImages:
-    """Hold-out images, where they are not those that calibration left over.
+    """Hold-out images other than those that calibration left over.
 
     Attributes:
-        selection: Images to choose from; None for those of the calibration's selection.
+        selection: Images to choose from; None chooses from the calibration's selection.
         labels: True class by image name, for a budget on top-1; images without a label are left out.
     """
 
@@ -86,12 +86,12 @@ class QuantizationResult:
         model: The Q/DQ model.
         quantized: What it was made of.
         table: The calibration.
-        measure: The comparison with the FP32 model; None where no images were given.
-        unseen: Whether the hold-out images were not among those of the calibration.
+        measure: The comparison with the FP32 model; None if no images were given.
+        unseen: Whether none of the hold-out images was used for calibration.
         findings: Findings of the lint; none of them errors.
         skipped: Images that could not be used.
         warnings: Anything doubtful.
-        precision: The layers' sensitivity and what a budget left in float; None where neither was asked for.
+        precision: The layers' sensitivity and what a budget left in float; None if neither was requested.
     """
 
     model: onnx.ModelProto
@@ -106,7 +106,7 @@ class QuantizationResult:
 
     @property
     def agreement(self) -> Agreement | None:
-        """Of the scores that `infer` shows; None where no images were given."""
+        """Agreement on the scores that `infer` shows; None if no images were given."""
         return self.measure.agreement if self.measure is not None else None
 
 
@@ -122,24 +122,24 @@ def quantize(
 ) -> QuantizationResult:
     """Quantises a model and checks the result.
 
-    Every step is kept only where the hold-out images come out no worse with it than without.
+    A step is kept only if the hold-out images come out no worse with it than without it.
 
     Args:
         source: The FP32 model.
         table: Its calibration; None calibrates on `selection`.
-        selection: Images for calibration, refinements and the check; None where a table is given and nothing else
+        selection: Images for calibration, refinements and the check; None if a table is given and nothing else
             needs them.
         options: What is quantised, and how.
-        before: Changes of the FP32 model before calibration, in order.
+        before: Changes to the FP32 model before calibration, in order.
         after: Refinements of the quantised model, in order.
-        hold_out: Hold-out images; those that calibration did not see where None.
+        hold_out: Hold-out images; None uses those that calibration did not see.
 
     Raises:
         BadModelError: The model is quantised already, cannot be run, has no class scores to compare, or nothing in it
             can be quantised.
         BadTableError: The table lacks a tensor or the method.
         InputError: No image can be used.
-        UsageError: Images are needed and none are given, or a table that was made before the model was changed.
+        UsageError: Images are needed and none are given, or the table was made before the model was changed.
         VerificationError: The result is ruined, breaks a rule of TensorRT, or yields NaN or infinite values.
     """
     chosen = options or QuantizationOptions()
@@ -157,7 +157,7 @@ def quantize(
     batches = batches_of(source, selection.chosen if selection is not None else ())
     for refinement in after:
         trials.refine(refinement, batches)
-    skipped = skipped or list(batches.skipped)  # those of a calibration are these and perhaps more
+    skipped = skipped or list(batches.skipped)  # a calibration's skipped images include these and perhaps more
     if evaluation is not None:
         skipped += evaluation.skipped
     precision = None
@@ -193,7 +193,7 @@ def _calibrated(
     options: QuantizationOptions,
 ) -> _Calibrated:
     skipped: Sequence[Skipped] = ()
-    warnings: Sequence[str] = source.notes  # a calibration repeats them
+    warnings: Sequence[str] = source.notes  # a calibration's warnings include them
     if table is None:
         assert selection is not None
         calibration = calibrate(source, selection, options.calibration)
@@ -203,15 +203,15 @@ def _calibrated(
 
 
 class _Trials:
-    """Applies steps one after the other and undoes those that make the hold-out images worse.
+    """Applies steps one after another and undoes those that make the hold-out images come out worse.
 
     Args:
-        quantized: Where they start.
+        quantized: The starting point.
         evaluation: The hold-out images; None keeps every step.
 
     Attributes:
-        quantized: With the steps that were kept.
-        measure: Its comparison with the FP32 model; None where it was not made.
+        quantized: The model with the steps that were kept.
+        measure: Its comparison with the FP32 model; None if it was not made.
     """
 
     def __init__(self, quantized: QuantizedModel, evaluation: HoldOutEvaluation | None) -> None:
@@ -219,17 +219,17 @@ class _Trials:
         self.measure: Measure | None = None
 
     def refine(self, refinement: Refinement, batches: Batches) -> None:
-        """A refinement of the quantised model."""
+        """Tries a refinement of the quantised model."""
         self._measure_start()
         self._try(refinement(self.quantized, batches))
 
     def change_model(
         self, step: ModelStep, source: CalibrationSource, selection: ImageSelection, options: QuantizationOptions
     ) -> None:
-        """A change of the FP32 model, which is calibrated anew."""
+        """Tries a change to the FP32 model, which is then recalibrated."""
         self._measure_start()
         model, notes = step(self.quantized.model)
-        # The state that can be resumed belongs to the model as it was.
+        # The state that can be resumed belongs to the unchanged model.
         again = replace(options, calibration=replace(options.calibration, state=None))
         changed = _calibrated(replace(source, model=model), None, selection, again)
         self._try(replace(changed.quantized, notes={**self.quantized.notes, **notes}))
@@ -332,7 +332,7 @@ def _hold_out_evaluation(
     except InputError:
         if options.budgets or options.ranked:
             raise
-        return None, False  # a doubt says that nothing was compared
+        return None, False  # a warning reports that nothing was compared
     return evaluation, chosen.unseen
 
 
@@ -361,7 +361,7 @@ def _build(
 
 
 def _saturated(quantized: QuantizedModel, method: str | None) -> dict[str, float]:
-    """Share of each tensor's values that was clipped on the calibration images, where its scale is the table's."""
+    """Share of values clipped on the calibration images, for each tensor whose scale is the table's."""
     shares = {}
     for name in quantized.plan.tensors:
         record = quantized.table.record_of(name)
@@ -378,7 +378,7 @@ def _refuse_errors(findings: Sequence[Finding]) -> None:
 
 
 def _doubts(measure: Measure | None, selection: ImageSelection | None, *, keep: bool) -> list[str]:
-    """What the user should know of the result's quality.
+    """What the user should know about the result's quality.
 
     Raises:
         VerificationError: The result is ruined and is not to be kept.

@@ -69,22 +69,22 @@ def quantize(
         model: An FP32 ONNX classifier.
         output: Where the INT8 model goes; None writes no file.
         images: A folder, a pattern or a list of images to calibrate on.
-        table: A table of `calibrate`, instead of or beside images.
-        count: Images drawn at random; None takes 256 of a folder and all of a list.
-        seed: Of the draw.
+        table: A table from `calibrate`, instead of or in addition to images.
+        count: Number of images drawn at random; None uses 256 of a folder and all of a list.
+        seed: Seed of the random draw.
         refine: Refinements separated by commas, or "none", "fast" or "best"; None takes "fast", with a table "none".
-        target: A module, JetPack or TensorRT: what it cannot run is refused.
+        target: A module, JetPack or TensorRT version; what it cannot run is refused.
         placement: What is quantised.
-        weights: "float" or "int8"; None by the target.
+        weights: "float" or "int8"; None chooses by the target.
         calibration: Threshold method, batch size, ...
-        budget: What mixed precision must keep, by leaving layers in float.
+        budget: The accuracy that mixed precision must keep by leaving layers in float.
         check: Hold-out images, and what the result must reach.
-        class_names: For a budget on top-1: a file, "imagenet" or names; None takes the model's own.
-        preprocessing: How images are prepared; None takes what the model says.
-        save_table: Where the table that was made from images goes.
-        cache: TensorRT's own cache, to be written too.
-        enforce: Raise where a budget or a requirement does not hold; else see `check_result`.
-        report: Takes notes.
+        class_names: For a budget on top-1: a file, "imagenet" or names; None uses the model's own.
+        preprocessing: How images are prepared; None uses the model's metadata.
+        save_table: Where to write the table made from images.
+        cache: TensorRT's own cache, written as well.
+        enforce: Raise if a budget or a requirement does not hold; otherwise see `check_result`.
+        report: Receives notes.
 
     Returns:
         The INT8 model, its table, the comparison with FP32, the lint's findings, and warnings.
@@ -143,10 +143,10 @@ def quantize(
 
 
 def check_request(request: QuantizeRequest, *, table: PathLike | None, save_table: PathLike | None) -> None:
-    """Refuses what does not fit together before any work is done.
+    """Refuses contradictory options before any work is done.
 
     Raises:
-        UsageError: It does not.
+        UsageError: Options contradict each other.
     """
     if not request.images.images and not table:
         raise UsageError("give --images to calibrate on, or --table with a calibration")
@@ -166,7 +166,7 @@ def check_request(request: QuantizeRequest, *, table: PathLike | None, save_tabl
 def chosen_refinements(
     refine: str | None, request: QuantizeRequest, *, table: PathLike | None, save_table: PathLike | None
 ) -> list[str]:
-    """The refinements that are applied, checked against what else was asked for.
+    """The refinements that are applied, checked against the other options.
 
     Raises:
         UsageError: A name is unknown, or a refinement cannot be applied here.
@@ -188,14 +188,14 @@ def chosen_refinements(
 
 
 def check_result(result: QuantizationResult, require: Mapping[str, float]) -> None:
-    """Holds a result to its budgets, and to what it must reach.
+    """Checks a result against its budgets and requirements.
 
     Args:
-        result: Of `quantize`.
+        result: The result of `quantize`.
         require: Smallest agreement in percent, or SQNR in dB, by name.
 
     Raises:
-        GateError: One does not hold.
+        GateError: A budget or a requirement does not hold.
     """
     precision = result.precision
     if precision is not None and precision.trial is not None and not precision.trial.holds:

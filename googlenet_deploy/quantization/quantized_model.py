@@ -1,4 +1,4 @@
-"""Everything that a quantised model is made of, before it is written: what refinements change.
+"""Everything that a quantised model is made of before it is written; refinements change it.
 
 A refinement takes a quantised model and calibration batches and returns a changed one: other weight scales, corrected
 biases, learned rounding. Changes of the FP32 model itself, such as equalisation, come before calibration.
@@ -39,8 +39,9 @@ class QuantizedModel:
         scales: Scale of every tensor of the plan.
         weights: Integers of every quantised node, by node name.
         biases: Biases that replace the model's, by node name.
-        offsets: What was subtracted from tensors that hold shifted values, by tensor; see `refine/offset.py`.
-        notes: What was done, in the order in which it was; printed and stored in the model.
+        offsets: What was subtracted from tensors that hold shifted values, by tensor; see
+            `refine/activation_offset.py`.
+        notes: What was done, in order; printed and stored in the model.
     """
 
     model: onnx.ModelProto
@@ -75,7 +76,7 @@ def round_to_nearest(
         model: The FP32 model.
         table: Its calibration.
         options: What is quantised.
-        method: Whose thresholds are used; the table's own where None.
+        method: Threshold method; None uses the table's own.
         path: The model's file, for error messages.
 
     Raises:
@@ -119,7 +120,7 @@ class FloatLayer:
         name: The layer.
         operator: Its operator.
         reason: Why it is not quantised.
-        share: Its share of the model's multiply-adds, 0..1; None where that is not known.
+        share: Its share of the model's multiply-adds, 0..1; None if that is not known.
     """
 
     name: str

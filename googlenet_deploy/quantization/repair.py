@@ -1,10 +1,10 @@
-"""Repairs a Q/DQ model of any tool so that TensorRT takes it, and measures what that changed.
+"""Repairs a Q/DQ model of any tool so that TensorRT accepts it, and measures what that changed.
 
 Exact: INT32 biases become float, uint8 at zero point 128 becomes int8 at 0, operators on integers become float ones
-between pairs, ReLUs that a zero point stood in for come back, quantised parameters of other operators become float,
-doubled pairs are shared. Not exact, and said so: asymmetric ranges become symmetric ones that cover them,
-activations lose their per-channel scales, and pairs that cost more than they bring (around LRN, in front of an
-activation or a Concat) go.
+between pairs, ReLUs that a zero point replaced are restored, quantised parameters of other operators become float,
+doubled pairs are shared. Not exact, and reported as such: asymmetric ranges become symmetric ones that cover them,
+activations lose their per-channel scales, and pairs that cost more than they gain (around LRN, in front of an
+activation or a Concat) are removed.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class RepairResult:
         model: The model.
         changes: What was repaired, one line each.
         left: What the lint still finds.
-        difference: What the repair did to the results, in words.
+        difference: A sentence on how the repair changed the results.
     """
 
     model: onnx.ModelProto
@@ -84,7 +84,7 @@ def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
     """Repairs what can be repaired; the model that was given is not changed.
 
     Raises:
-        BadModelError: Its scales mean nothing, nothing of what TensorRT refuses can be repaired, or what came out is no
+        BadModelError: Its scales are meaningless, nothing that TensorRT refuses can be repaired, or the result is not a
             valid model.
         VerificationError: The result could not be compared with the original, or is far from it.
     """
@@ -97,7 +97,7 @@ def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
         raise BadModelError(path, f"nothing in it can be repaired: {errors[0].text()}", REMEDY)
     drop_unread_nodes(repaired.graph)
     drop_unread_constants(repaired.graph)
-    with suppress(VerificationError):  # types have changed; a graph that cannot be inferred states none
+    with suppress(VerificationError):  # types have changed; a graph whose shapes cannot be inferred states none
         restate_shapes(repaired)
     try:
         onnx.checker.check_model(repaired, full_check=True)
@@ -107,7 +107,7 @@ def repair_model(model: onnx.ModelProto, path: str = "model") -> RepairResult:
 
 
 def _check_scales(model: onnx.ModelProto, path: str) -> None:
-    """Refuses scales that no rewriting gives a meaning."""
+    """Refuses scales that no repair can make meaningful."""
     graph, shapes = GraphView(model), known_shapes(model)
     for node in graph.nodes:
         if node.op_type not in (QUANTIZE, DEQUANTIZE) or not graph.is_constant(node.input[1]):
@@ -118,7 +118,7 @@ def _check_scales(model: onnx.ModelProto, path: str) -> None:
 
 
 def _difference(original: onnx.ModelProto, repaired: onnx.ModelProto, path: str) -> str:
-    """Both models on the same seeded pictures."""
+    """Compares both models on the same seeded pictures."""
     try:
         if len(GraphView(original).inputs) != 1:
             raise BadModelError(path, "does not have exactly one input")

@@ -1,4 +1,4 @@
-"""Repairs of where pairs stand: some go, some are shared, some get another scale."""
+"""Repairs of pair placement: some pairs are removed, some shared, and some get another scale."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def drop_harmful_pairs(model: onnx.ModelProto) -> list[str]:
 def _is_harmful(graph: GraphView, node: onnx.NodeProto, pair: Pair, quantised: set[str]) -> bool:
     if is_ahead_of_lrn(graph, node):
         return True
-    if node.op_type == "Concat":  # the pair behind it gives all its inputs one scale
+    if node.op_type == "Concat":  # the pair after it gives all its inputs one scale
         return node.output[0] in quantised
     maker = graph.producers.get(pair.source)
     return node.op_type in ACTIVATIONS and maker is not None and maker.op_type in LAYERS
 
 
 def fold_parameters(model: onnx.ModelProto) -> list[str]:
-    """Gives operators other than layers their constants as float, with the values that the pair yields."""
+    """Turns quantised constants of operators other than layers into float, with the values that the pair yields."""
     graph = GraphView(model)
     wanted = {
         pair.output: pair
@@ -66,7 +66,7 @@ def fold_parameters(model: onnx.ModelProto) -> list[str]:
 
 
 def equal_pool_scales(model: onnx.ModelProto) -> list[str]:
-    """Gives the pair behind a MaxPool the scale of the one in front of it, through which its values have come."""
+    """Sets the scale of the pair after a MaxPool to that of the pair before it, whose values it receives."""
     graph = GraphView(model)
     pairs = [pair for pair in find_pairs(graph) if pair.is_int8]
     by_output, by_source = {pair.output: pair for pair in pairs}, {pair.source: pair for pair in pairs}
@@ -84,7 +84,7 @@ def equal_pool_scales(model: onnx.ModelProto) -> list[str]:
 
 
 def share_pairs(model: onnx.ModelProto) -> list[str]:
-    """Lets all readers of a tensor share its first pair, where the pairs are equal."""
+    """Lets all readers of a tensor share its first pair, if the pairs are equal."""
     graph = GraphView(model)
     first: dict[str, Pair] = {}
     renamed: dict[str, str] = {}
@@ -108,7 +108,7 @@ def _feeds_layer(graph: GraphView, name: str) -> bool:
 
 
 def _value(graph: GraphView, pair: Pair) -> NDArray[np.float64] | None:
-    """What a constant's pair yields; None where its scale is computed."""
+    """What a constant's pair yields; None if its scale is computed."""
     points = zero_point(graph, pair.dequantize)
     if pair.scale is None or points is None:
         return None

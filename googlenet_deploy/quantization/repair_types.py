@@ -61,10 +61,10 @@ def float_biases(model: onnx.ModelProto) -> list[str]:
 
 
 def restore_relu(model: onnx.ModelProto) -> list[str]:
-    """Puts a ReLU ahead of pairs whose range begins at zero.
+    """Puts a ReLU before pairs whose range begins at zero.
 
-    Quantisers for asymmetric types take a ReLU out where the zero point clips just as it did; a symmetric range would
-    let negative values through. The ReLU changes nothing that the pair yields, so it is right wherever it came from.
+    Quantisers for asymmetric types remove a ReLU if the zero point clips exactly as it did; a symmetric range would let
+    negative values through. The ReLU does not change what the pair yields, so adding it is always correct.
     """
     graph, taken = GraphView(model), tensor_names(model.graph)
     clipped = {node.input[0] for node in graph.nodes if node.op_type == QUANTIZE and _begins_at_zero(graph, node)}
@@ -90,7 +90,7 @@ def _begins_at_zero(graph: GraphView, node: onnx.NodeProto) -> bool:
 def signed_symmetric(model: onnx.ModelProto) -> list[str]:
     """Makes every pair int8 with zero point 0, activations with one scale each.
 
-    A quantised value q with scale s and zero point z stands for (q - z) s. With z = 128 in uint8 the shift to int8 is
+    A quantised value q with scale s and zero point z represents (q - z) s. With z = 128 in uint8 the shift to int8 is
     exact; any other range is replaced by the symmetric one that covers it.
     """
     graph = GraphView(model)
@@ -177,7 +177,7 @@ class _PairEditor:
 
 
 def _symmetric_scale(scale: NDArray[Any], points: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """The scale of the symmetric int8 range that covers a quantised one; and whether it is the same codes, shifted."""
+    """The scale of the symmetric int8 range that covers a quantised one; and whether the codes are only shifted."""
     limits = np.iinfo(points.dtype)
     middle = 128 if points.dtype == np.uint8 else 0
     if (points == middle).all():

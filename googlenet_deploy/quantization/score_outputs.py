@@ -1,10 +1,10 @@
-"""Which tensors of a classifier are its class scores: what two models are compared by.
+"""Finds the class scores of a classifier, by which two models are compared.
 
 A model may have several outputs: label and probabilities, features and logits, several heads. As in `infer`, outputs
-named ``logits`` or ``probabilities`` are the scores; without them every float output of one value per class is. What
-an output is only a view of (behind Softmax, TopK or ArgMax) is compared in its place, since a softmax hides what
-happens to small probabilities and a TopK's best value is always its first. An output that another one is computed from
-is a feature, not a score.
+named ``logits`` or ``probabilities`` are the scores; without them, every float output with one value per class is one.
+If an output only reads out scores (Softmax, TopK or ArgMax), the tensor before it is compared instead, since a softmax
+hides what happens to small probabilities and a TopK's best value is always its first. An output from which another
+output is computed is a feature, not a score.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Operators whose result depends on the scores that they read and on nothing else, in the same order of classes or none.
+# Operators whose result depends only on the scores that they read, in the same order of classes or none.
 READOUTS = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "TopK", "ArgMax"})
 CARRIERS = SHAPE_OPERATORS - {"Transpose"} | {"Cast"}
 REMEDY = "give --check-images 0 to quantise it without a comparison"
@@ -36,7 +36,7 @@ class ScoreOutput:
     Attributes:
         output: Its name.
         tensor: The tensor that is compared: the output itself, or the one that its softmax, TopK or ArgMax reads.
-        readout: The operator between the two; empty where they are one.
+        readout: The operator between the two; empty if they are the same tensor.
     """
 
     output: str
@@ -44,7 +44,7 @@ class ScoreOutput:
     readout: str = ""
 
     def describe(self, measured: str) -> str:
-        """What a signal-to-noise ratio is of: ``logit``, or ``logit (before Softmax)``."""
+        """What a signal-to-noise ratio is measured on: ``logit``, or ``logit (before Softmax)``."""
         return f"{measured} (before {self.readout})" if self.readout else measured
 
 
@@ -56,13 +56,13 @@ def candidates(graph: GraphView) -> list[ScoreOutput]:
 def find_score_outputs(
     graph: GraphView, found: Iterable[ScoreOutput], values: Mapping[str, NDArray[Any]], *, strict: bool = True
 ) -> Sequence[ScoreOutput]:
-    """The class scores among the candidates, the one that `infer` shows first; at least one.
+    """The class scores among the candidates, at least one, starting with the one that `infer` shows.
 
     Args:
         graph: The model.
         found: Its candidates.
         values: Their tensors for a batch of images.
-        strict: Refuse a model without class scores; else whatever numbers it has for each image are given.
+        strict: Refuse a model without class scores; otherwise any numbers it has for each image are returned.
 
     Raises:
         BadModelError: No output holds class scores.

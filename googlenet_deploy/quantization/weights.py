@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.placement import QuantizationPlan, QuantizedNode
     from googlenet_deploy.graph.graph import GraphView
 
-# TensorRT quantises symmetrically and its weights keep to -127..127, so that -x always has a code where x has one.
+# TensorRT quantises symmetrically and limits weights to -127..127, so that -x has a code whenever x has one.
 LARGEST_CODE = 127
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny) * LARGEST_CODE
 
@@ -38,7 +38,7 @@ class QuantizedWeight:
     axis: int = 0
 
     def dequantize(self) -> NDArray[np.float32]:
-        """The float32 weights that the integers stand for."""
+        """The float32 weights that the integers represent."""
         restored: NDArray[np.float32] = self.values.astype(np.float32) * along_axis(
             self.scales, self.values.ndim, self.axis
         )
@@ -61,7 +61,7 @@ def quantize_weight(
 
     Args:
         weight: float32 weights.
-        scales: float32, one per output channel; those of `max_scales` where None.
+        scales: float32, one per output channel; None uses those of `max_scales`.
         axis: The axis of the output channels.
     """
     chosen = max_scales(weight, axis) if scales is None else np.asarray(scales, np.float32)
@@ -83,7 +83,7 @@ def quantize_weights(
     Args:
         graph: The FP32 model.
         plan: Which nodes are quantised.
-        scales: Per node the scales of its channels, where they are not those of `max_scales`.
+        scales: Scales of the channels by node, if they are not those of `max_scales`.
     """
     given = scales or {}
     return {

@@ -1,4 +1,4 @@
-"""Mixed precision: which layers stay in float, why, and what that reaches."""
+"""Mixed precision: which layers stay in float, why, and the resulting accuracy."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """What was found.
+    """The layers that stay in float, and the resulting accuracy.
 
     Attributes:
         quantized: The quantised model with the chosen layers in float.
         layers: Every layer's sensitivity, in graph order.
         kept: The layers that stay in float, in graph order.
-        budgets: What was asked for; empty where only the sensitivity was.
-        trial: What the choice reaches; None without budgets.
-        runs: How many models were run to find it.
-        images: On how many images.
+        budgets: The requested budgets; empty if only the sensitivity was requested.
+        trial: The result with this choice; None without budgets.
+        runs: Number of models that were run to find it.
+        images: Number of images that they were run on.
         warnings: What the user should know about how far the figures can be trusted.
     """
 
@@ -49,7 +49,7 @@ class PrecisionChoice:
         return sum(layer.multiply_adds for layer in self.layers if layer.name in self.kept) / max(1, total)
 
     def summary(self) -> dict[str, Any]:
-        """What the model's metadata say of it."""
+        """What is stored in the model's metadata."""
         return {
             "wanted": {budget.name: budget.value for budget in self.budgets},
             "holds": self.trial is not None and self.trial.holds,
@@ -75,9 +75,9 @@ def choose_precision(
     """Ranks the layers of a quantised model and leaves the fewest multiply-adds in float that keep the budgets.
 
     Args:
-        quantized: The quantised model, with all layers quantised that may be.
+        quantized: The quantised model, with every layer quantised that may be.
         hold_out: Measures models, on images that calibration did not see.
-        budgets: All must hold; where empty, the layers are only ranked.
+        budgets: All must hold; if empty, the layers are only ranked.
         quiet: Show no progress.
     """
     layers = measure_sensitivity(quantized, hold_out, quiet=quiet)
@@ -111,7 +111,7 @@ def _reasons(layers: Sequence[LayerSensitivity], errors: dict[str, float], kept:
 
 
 def _resolution(budgets: Sequence[Budget], images: int) -> list[str]:
-    """Where one image more or less decides."""
+    """Warnings about budgets that a single image can decide."""
     allowed = {budget: 100 - budget.value if budget.name == AGREEMENT else budget.value for budget in budgets}
     return [
         f"a budget of {budget.name}={budget.value:g} is finer than {images} images can resolve: one image is "

@@ -2,9 +2,9 @@
 
 Errors of layers that are quantised alone add up: on the BVLC net their sum predicts the noise of all of them together
 to 0.3 dB, their divergences to 2 %. So for every number of multiply-adds the best set of layers to leave in float is
-a knapsack problem that is solved exactly (`cheapest_sets`). Along these sets, from none to all, the first that holds
-the budget is found by bisection, each probed by really running it. Then layers are given back to INT8 one by one, the
-dearest first, as long as the budget still holds: what is left over where errors do not add up exactly.
+a knapsack problem that is solved exactly (`cheapest_sets`). Bisection along these sets, from none to all, finds the
+first that keeps the budget; every set that is tried is actually run. Then layers are returned to INT8 one by one, the
+most expensive first, as long as the budget still holds. This recovers what is lost where errors do not add up exactly.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from googlenet_deploy.quantization.quantized_model import QuantizedModel
 
 
-# Costs are rounded up to a four-thousandth of their sum, finer than any layer but the classifier.
+# Costs are rounded up to a four-thousandth of their sum, finer than the cost of any layer but the classifier.
 STEPS = 4000
 
 
 def cheapest_sets(costs: Sequence[int], gains: Sequence[float]) -> list[frozenset[int]]:
-    """Sets of items that gain more than every set that costs less, from the empty one to all that gain anything.
+    """Sets that each gain more than every cheaper set, from the empty set to all items that gain anything.
 
     Dynamic programming over capacities (Bellman 1957; Kellerer, Pferschy and Pisinger 2004, "Knapsack Problems",
     section 2.3).
 
     Args:
-        costs: Of each item, 0 or above.
-        gains: Of each item, 0 or above.
+        costs: Cost of each item, 0 or above.
+        gains: Gain of each item, 0 or above.
 
     Returns:
         Sets of positions, by rising cost and gain; the gain of a set is the sum of its items'.
@@ -76,17 +76,17 @@ TOP1, AGREEMENT, SQNR = "top1", "agreement", "sqnr"
 BUDGETS = (TOP1, AGREEMENT, SQNR)
 # Sets and layers that differ by less than this share of all multiply-adds are not worth running the model for.
 SMALLEST_STEP = 0.004
-# A layer is only tried for INT8 where the predicted error is not far above that of a set that failed.
+# A layer is only tried in INT8 if the predicted error is not far above that of a set that failed.
 HOPELESS = 1.05
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the result must keep.
+    """An accuracy limit that the result must keep.
 
     Attributes:
-        name: "top1": at most so many percentage points of top-1 accuracy are lost; "agreement": at least so many
-            percent of the best classes are FP32's; "sqnr": the scores' signal-to-noise ratio, at least so many dB.
+        name: "top1": the largest loss of top-1 accuracy, in percentage points; "agreement": the smallest percentage of
+            best classes that are FP32's; "sqnr": the smallest signal-to-noise ratio of the scores, in dB.
         value: The bound.
     """
 
@@ -101,7 +101,7 @@ class Budget:
             raise UsageError(f"a budget of {self.name}={self.value:g} makes no sense")
 
     def margin(self, measure: Measure) -> float:
-        """By how much the budget is kept, in its own unit; below 0 where it is not."""
+        """The margin to the budget, in its own unit; below 0 if it is not kept."""
         if self.name == TOP1:
             assert measure.paired is not None
             return self.value + measure.paired.points
@@ -110,7 +110,7 @@ class Budget:
         return measure.sqnr - self.value
 
     def reached(self, measure: Measure) -> str:
-        """The figure with its interval; of several score outputs the worst."""
+        """The measured figure with its interval; the worst of several score outputs."""
         if self.name == TOP1:
             return f"top-1 {measure.paired}"
         listed = (measure.agreement, *measure.others.values())
@@ -123,12 +123,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of layers in float, and what it reaches.
+    """One set of layers in float, and its measured result.
 
     Attributes:
         kept: Names of the layers in float.
-        measure: What the model reaches.
-        margin: By how much the tightest budget is kept; below 0 where it is not.
+        measure: The model's comparison with the FP32 model.
+        margin: The margin to the tightest budget; below 0 if it is not kept.
     """
 
     kept: frozenset[str]
@@ -168,7 +168,7 @@ class BudgetSearch:
         self.trials: dict[frozenset[str], Trial] = {}
 
     def run(self) -> Trial:
-        """The set with the fewest multiply-adds that holds the budgets; where none does, the one that comes nearest."""
+        """The set with the fewest multiply-adds that keeps the budgets; if none does, the one that comes nearest."""
         found, failed = self._bisect(self._sets())
         if found is None:
             return max(self.trials.values(), key=lambda trial: (trial.margin, -self._cost(trial.kept)))
@@ -188,7 +188,7 @@ class BudgetSearch:
         return [frozenset(), *listed, last]
 
     def _bisect(self, sets: Sequence[frozenset[str]]) -> tuple[Trial | None, frozenset[str] | None]:
-        """The first set that holds the budgets, and the one ahead of it, which does not."""
+        """The first set that keeps the budgets, and the set before it, which does not."""
         if self._try(sets[0]).holds:
             return self._try(sets[0]), None
         low, high = 0, len(sets) - 1

@@ -1,8 +1,8 @@
 """What each layer's quantisation costs by itself, and what it saves.
 
-A layer alone is quantised, its input and its weights, everything else stays in float. Only what lies behind the layer
-can change, so the tensors at which the graph can be divided are computed once, and each layer is run from the last
-of them ahead of it: for GoogLeNet a third of the work of running the whole network for each of its 58 layers.
+One layer at a time is quantised (its input and its weights); everything else stays in float. Only what comes after the
+layer can change. So the tensors at which the graph can be divided are computed once, and each layer is run from the
+last such tensor before it: for GoogLeNet a third of the work of running the whole network for each of its 58 layers.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class LayerSensitivity:
         name: The layer.
         operator: Such as "Conv" or "Gemm".
         multiply_adds: Per image.
-        bytes: Saved against FP16 by INT8: one per weight and per value of its output.
+        bytes: Bytes that INT8 saves over FP16: one per weight and per value of its output.
         agreement: Percentage of images whose best class stays the same.
         sqnr: Signal-to-noise ratio of the scores, in dB; infinite where nothing changes.
         divergence: Mean Kullback-Leibler divergence from the FP32 model, in nats.
-        noise: Noise over signal of the scores. Of independent errors these add up.
+        noise: Noise-to-signal ratio of the scores. It adds up for independent errors.
     """
 
     name: str
@@ -64,8 +64,8 @@ def measure_sensitivity(
 
     Args:
         quantized: Scales, weights and biases as they will be written.
-        hold_out: Images, and what the FP32 model says of them.
-        images: At most about so many of them.
+        hold_out: Images, and the FP32 model's scores for them.
+        images: The approximate largest number of images.
         quiet: Show no progress.
 
     Raises:
@@ -109,7 +109,7 @@ def _compare(model: onnx.ModelProto, values: Sequence[NDArray[Any]], wanted: Seq
 
 
 def _behind(graph: GraphView, section: Section, following: Section, values: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """The FP32 tensor at the next place where the graph can be divided."""
+    """The FP32 tensor at the next point where the graph can be divided."""
     part = part_of(graph, section, to_end=False, output=following.tensor)
     session = TensorSession(part)
     return [session.run(batch)[following.tensor] for batch in values]

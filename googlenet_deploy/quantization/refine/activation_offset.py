@@ -1,14 +1,14 @@
-"""Offset activations: behind a ReLU, the codes below zero are put to use.
+"""Offset activations: after a ReLU, the codes below zero are put to use.
 
-Symmetric INT8 has 255 codes, but behind a ReLU no value is negative, so half of them are never used. Where all that
-reads a tensor is linear and pads nothing, the tensor may hold its values minus a constant c instead: the layers that
-make it get the bias b - c and ``Clip(min=-c)`` for the ReLU, those that read it the bias b + c * sum(weights). In
-FP32 nothing changes. In INT8 the range 0..A becomes -c..A-c, so that with c = 128/255 A all codes from -128 to 127
-are used and the step is halved. The zero point stays 0, which is all that TensorRT takes.
+Symmetric INT8 has 255 codes, but after a ReLU no value is negative, so half of them are never used. If all readers of
+a tensor are linear and pad nothing, the tensor may hold its values minus a constant c instead: the layers that make it
+get the bias b - c, and ``Clip(min=-c)`` instead of the ReLU; the layers that read it get the bias
+b + c * sum(weights). In FP32 nothing changes. In INT8 the range 0..A becomes -c..A-c, so that with c = 128/255 A all
+codes from -128 to 127 are used and the step is halved. The zero point stays 0, the only one that TensorRT accepts.
 
 A tensor may be offset when it is read by max-pools (which pad with minus infinity), average pools that leave
 their padding out, Concats whose other inputs are offset alike, layers of any kernel without zero padding, and the
-classifier. A 3x3 convolution with padding is no such reader: it would pad with c.
+classifier. A 3x3 convolution with padding does not qualify: it would pad with c.
 
 c must be a whole number of steps, or the many zeros would all be rounded to the same side. In FP16 values around -c
 are c / 2048 apart, a sixteenth of an INT8 step.
@@ -49,7 +49,7 @@ def shift_tensors(quantized: QuantizedModel, offsets: Mapping[str, float]) -> Qu
     """Subtracts constants from tensors.
 
     Args:
-        quantized: The quantised model, with the scales that suit the moved tensors; it is not changed.
+        quantized: The quantised model, with scales for the moved tensors; it is not changed.
         offsets: What is subtracted, by tensor: from all tensors of each family of sources that share one.
 
     Returns:
@@ -62,7 +62,7 @@ def shift_tensors(quantized: QuantizedModel, offsets: Mapping[str, float]) -> Qu
 
 
 def biases_without_shifts(quantized: QuantizedModel) -> dict[str, NDArray[np.float32]]:
-    """The bias of every layer, float32 (output channels,), as it were if no tensor of the quantised model was moved."""
+    """The bias that every layer, float32 (output channels,), would have if no tensor had been moved."""
     editor = LayerEditor(quantized.model)
     subtracted = _subtracted(editor.graph, quantized.offsets)
     biases = {}
@@ -80,7 +80,7 @@ def biases_without_shifts(quantized: QuantizedModel) -> dict[str, NDArray[np.flo
 
 
 def _subtracted(graph: GraphView, offsets: Mapping[str, float]) -> dict[str, float]:
-    """What the layers ahead of a moved tensor's Clip subtract, by layer."""
+    """What the layers before a moved tensor's Clip subtract, by layer."""
     return {
         graph.name_of(graph.producers[clip.input[0]]): offsets[clip.output[0]]
         for clip in graph.nodes
@@ -124,13 +124,13 @@ def _anchored(
 
 
 def _sums(node: onnx.NodeProto, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each output's weights: what an input that is 1 everywhere gives."""
+    """The sum of each output's weights: its value for an input that is 1 everywhere."""
     turned = outputs_first(node, weight)
     total: NDArray[np.float64] = turned.reshape(len(turned), -1).sum(axis=1)
     return total
 
 
-# Below this saving in the error of rounding a family of tensors is left as it is.
+# A family of tensors is left as it is unless the rounding error falls to this share.
 WORTHWHILE = 0.9
 
 
@@ -140,7 +140,7 @@ class Shift:
 
     Attributes:
         offset: c, a float32 above 0.
-        scales: The new scale of each of its quantised tensors; c is a whole number of each.
+        scales: The new scale of each of its quantised tensors; c is a whole multiple of each.
     """
 
     offset: float
@@ -148,16 +148,16 @@ class Shift:
 
 
 def offset_activations(quantized: QuantizedModel, _batches: Batches | None = None) -> QuantizedModel:
-    """Offsets every family of tensors that allows it and gains by it.
+    """Offsets every family of tensors that allows it and benefits from it.
 
-    The table's records keep their meaning: they speak for the model as it was.
+    The table's records keep their meaning: they describe the original model.
 
     Args:
-        quantized: The quantised model; it is not changed. Its weights may have been refined, its biases not yet.
+        quantized: The quantised model; it is not changed. Its weights may have been refined, its biases must not.
 
     Returns:
-        A quantised model with another FP32 model, which computes the same; scales of the tensors that moved, and biases
-        of those that read them.
+        A quantised model with another FP32 model that computes the same, with new scales for the tensors that moved
+        and new biases for the layers that read them.
 
     Raises:
         UsageError: The quantised model's biases were refined already.
@@ -192,7 +192,7 @@ def _may_move(channels: Channels, tensors: Iterable[str]) -> bool:
 
 
 def _allows(channels: Channels, node: onnx.NodeProto) -> bool:
-    """Whether a reader's result moves by a constant that can be made up for."""
+    """Whether a reader's result moves by a constant that can be compensated."""
     if node.op_type == "AveragePool" and attribute(node, "count_include_pad", 0):
         return not any(attribute(node, "pads", [])) and channels.carries(node)
     if channels.carries(node):
@@ -204,7 +204,7 @@ def _allows(channels: Channels, node: onnx.NodeProto) -> bool:
 
 
 def _choose(channels: Channels, tensors: list[str], quantized: QuantizedModel) -> Shift | None:
-    """The offset with the smallest error over a family's quantised tensors; None where it is not worthwhile."""
+    """The offset with the smallest error over a family's quantised tensors; None if it is not worthwhile."""
     groups = [group for group in quantized.plan.groups if group.observed[0] in tensors]
     largest = {group.observed[0]: quantized.scales[group.observed[0]] * LARGEST_CODE for group in groups}
     if not groups or any(_is_zero(quantized.table, name) for name in largest):

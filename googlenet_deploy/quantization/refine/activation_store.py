@@ -1,7 +1,7 @@
 """Walks a model and its quantised form side by side, layer by layer, on images that are kept in memory.
 
-Refinements in graph order need, for each layer, what it reads in the FP32 model and what it reads when all layers ahead
-of it are quantised and refined already. Only the tensors at the frontier between refined and unrefined layers are
+Refinements in graph order need, for each layer, what it reads in the FP32 model and what it reads once all layers
+before it are quantised and refined. Only the tensors at the frontier between refined and unrefined layers are
 kept: for GoogLeNet at 224x224 at most 200 kB per image in INT8 codes and 400 kB in float16.
 """
 
@@ -39,15 +39,15 @@ class StoredTensor:
     """One tensor of all images, batch by batch.
 
     Attributes:
-        batches: int8 codes, or float16, or float32 where float16 cannot hold the values; what is no float as it is.
-        scale: What a code is worth; None for floats.
+        batches: int8 codes, or float16, or float32 if float16 cannot hold the values; non-float tensors unchanged.
+        scale: The value of one code step; None for floats.
     """
 
     batches: list[NDArray[Any]]
     scale: np.float32 | None = None
 
     def batch(self, index: int) -> NDArray[Any]:
-        """The values of a batch: float32, or what is no float in its own type."""
+        """The values of a batch: float32, or the tensor's own type if that is not a float."""
         stored = self.batches[index]
         if self.scale is not None:
             return stored.astype(np.float32) * self.scale
@@ -65,21 +65,21 @@ class StoredTensor:
 
 
 def encode(values: NDArray[np.float32], scale: np.float32) -> NDArray[np.int8]:
-    """The codes that QuantizeLinear gives: halves to even, clipped to -128..127."""
+    """The codes that QuantizeLinear returns: halves to even, clipped to -128..127."""
     return np.clip(np.rint(values / scale), SMALLEST_CODE, LARGEST_CODE).astype(np.int8)
 
 
 class Frontier:
-    """Where a walk through a quantised model stands.
+    """The state of a walk through a quantised model.
 
     Args:
-        quantized: What is to be refined; its layers count as unrefined.
+        quantized: The model to refine; its layers count as unrefined.
         batches: Prepared images.
-        images: At most so many of them are used.
-        threads: Threads of ONNX Runtime; one per core where None.
+        images: The largest number of images to use.
+        threads: ONNX Runtime threads; None uses one per core.
 
     Attributes:
-        quantized: With the weights and biases of all layers that were refined so far.
+        quantized: The model with the weights and biases of all layers refined so far.
         graph: Its FP32 model.
 
     Raises:
@@ -116,7 +116,7 @@ class Frontier:
         return [node for node in self.quantized.plan.nodes if node.name in self._open and node.input in self.wanted]
 
     def refine(self, weights: Mapping[str, QuantizedWeight], biases: Mapping[str, NDArray[np.float32]]) -> None:
-        """Takes the weights and biases of ready layers as final and goes on to the next ones."""
+        """Fixes the weights and biases of ready layers and goes on to the next ones."""
         self._open -= set(weights)
         self.quantized = replace(
             self.quantized, weights={**self.quantized.weights, **weights}, biases={**self.quantized.biases, **biases}
@@ -134,7 +134,7 @@ class Frontier:
         return values, wanted
 
     def _empty(self, name: str) -> StoredTensor:
-        """A store of the quantised model's tensor: codes where nothing reads the values themselves."""
+        """An empty store for a tensor of the quantised model: codes if nothing reads the float values."""
         served = self.quantized.plan.readers.get(name, frozenset())
         coded = all(self.graph.name_of(node) in served for node in self.graph.readers(name))
         return StoredTensor(
@@ -142,7 +142,7 @@ class Frontier:
         )
 
     def _advance(self) -> None:
-        """Computes all that does not depend on an unrefined layer, and forgets what is not read any more."""
+        """Computes everything that does not depend on an unrefined layer, and drops what is no longer read."""
         inside = self._computable()
         made = {name for node in inside for name in node.output if name}
         computed = {node.output[0] for node in inside}
@@ -185,16 +185,16 @@ class Frontier:
 def open_part(
     model: onnx.ModelProto, known: Iterable[str], outputs: Sequence[str], threads: int | None = None
 ) -> tuple[onnxruntime.InferenceSession, list[str]]:
-    """A session of the part of a model between some tensors and others.
+    """Opens a session for the part of a model between two sets of tensors.
 
     Args:
         model: The whole model.
         known: Tensors that may be fed.
         outputs: Tensors to compute.
-        threads: Threads of ONNX Runtime; one per core where None.
+        threads: ONNX Runtime threads; None uses one per core.
 
     Returns:
-        The session, and the tensors that it wants fed.
+        The session, and the tensors that it needs as inputs.
 
     Raises:
         BadModelError: ONNX Runtime cannot run that part.
@@ -214,12 +214,12 @@ def open_part(
 
 
 def _type(graph: GraphView, name: str) -> int:
-    """A tensor's type; its shape stays open, so that a model of a fixed batch takes the smaller last one too."""
+    """A tensor's type; its shape stays open, so that a model of a fixed batch also accepts the smaller last one."""
     return graph.element_type(name) or int(onnx.TensorProto.FLOAT)
 
 
 def _between(graph: GraphView, known: set[str], outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[str]]:
-    """The nodes that `outputs` depend on, not going behind `known`, in graph order; and which of `known` they read."""
+    """The nodes that `outputs` depend on, back to `known`, in graph order; and which of `known` they read."""
     wanted, inside, inputs = list(outputs), set[str](), set[str]()
     while wanted:
         name = wanted.pop()

@@ -1,8 +1,8 @@
-"""The bias that makes up for what quantisation does to a layer's mean output.
+"""Biases that compensate for the change that quantisation makes to a layer's mean output.
 
 Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction"
-(arXiv:1906.04721), section 4.2, which compares means ahead of the ReLU. Here they are compared behind it: most
-outputs of a GoogLeNet layer lie below zero, and a mean over those tells nothing about the values that are handed on.
+(arXiv:1906.04721), section 4.2, which compares means before the ReLU. Here they are compared after it: most outputs of
+a GoogLeNet layer are below zero, and a mean over those reveals nothing about the values that are passed on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IMAGES = 128
 ROUNDS = 3
-# The mean of a channel that is hardly ever active is moved no further than by 20 times its gap.
+# The bias of a channel that is hardly ever active moves by at most 20 times the gap of its means.
 SMALLEST_SHARE = 0.05
 
 
@@ -44,19 +44,19 @@ def correct_biases(
 
 
 def outputs_of(rows: LayerRows, weight: NDArray[np.float32]) -> LayerOutputs:
-    """What quantised weights, float32 (outputs, K), make of a layer's rows."""
+    """A layer's outputs for its rows with quantised weights, float32 (outputs, K)."""
     return LayerOutputs(rows.given @ weight.T, rows.wanted, rows.bounds)
 
 
 def fit_bias(outputs: LayerOutputs, start: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """The bias with which quantised weights on quantised inputs give the FP32 layer's mean output after its ReLU.
+    """The bias with which quantised weights on quantised inputs match the FP32 layer's mean output after its ReLU.
 
     After a ReLU there is no closed form: each round moves a channel's bias by the gap of the means over the share of
     its outputs that are active, which is the mean's derivative.
 
     Args:
         outputs: The layer's outputs without their bias, and the wanted ones.
-        start: float32 (outputs,), where to begin; the bias that matches the means before the ReLU where None.
+        start: The initial bias, float32 (outputs,); None starts with the one that matches the means before the ReLU.
 
     Returns:
         float32 (outputs,).

@@ -1,7 +1,7 @@
 """Where the channels of an activation go: through pools and Concats, up to the layers that read them.
 
-Changes of the FP32 model that leave its result as it was (offset activations, equalisation) move something from a
-layer to all that read its channels, so they must know every reader, and that nothing else happens on the way.
+Changes to the FP32 model that leave its result as it was (offset activations, equalisation) move a factor or a constant
+from a layer to all readers of its channels. So they must know every reader, and that nothing else happens in between.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ CARRIERS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "Identity",
 class Channels:
     """The sources of a graph, and which tensors are made of them.
 
-    A source is the output of a ReLU whose only input is that of a layer with constant weights; it is named by its
-    tensor.
+    A source is the output of a ReLU that directly follows a layer with constant weights; it is named by its tensor.
 
     Attributes:
         graph: The graph.
-        layers: The layer behind whose ReLU a source lies, by source.
-        parts: The sources whose channels a tensor holds, in order, by tensor; tensors of other origin are missing.
+        layers: The layer before the ReLU that makes a source, by source.
+        parts: The sources whose channels a tensor holds, in order, by tensor; other tensors are missing.
     """
 
     graph: GraphView
@@ -48,7 +47,7 @@ class Channels:
         return [name for name, parts in self.parts.items() if source in parts]
 
     def carries(self, node: onnx.NodeProto) -> bool:
-        """Whether a node hands its input's channels on to a tensor of `parts`."""
+        """Whether a node passes its input's channels on to a tensor of `parts`."""
         return bool(node.output) and node.output[0] in self.parts and node.op_type in CARRIERS | {"Concat"}
 
     def families(self) -> Iterator[tuple[str, ...]]:
@@ -84,7 +83,7 @@ def trace_channels(graph: GraphView) -> Channels:
 
 
 def _layer_behind(graph: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """The layer whose output a ReLU alone reads, if this node is such a ReLU."""
+    """The layer before this node, if the node is a ReLU and the only reader of that layer's output."""
     if node.op_type != "Relu" or node.input[0] in graph.outputs or len(graph.readers(node.input[0])) != 1:
         return None
     layer = graph.producers.get(node.input[0])
@@ -123,20 +122,20 @@ class LayerEditor:
         return self._value(name, WEIGHT)
 
     def bias(self, name: str) -> NDArray[np.float64]:
-        """A layer's bias, float64 (output channels,); zeros where it has none."""
+        """A layer's bias, float64 (output channels,); zeros if it has none."""
         changed = self._changed.get((name, BIAS))
         return read_bias(self.graph, name).astype(np.float64) if changed is None else changed
 
     def set_weight(self, name: str, value: NDArray[np.float64]) -> None:
-        """Gives a layer other weights."""
+        """Replaces a layer's weights."""
         self._changed[name, WEIGHT] = value
 
     def set_bias(self, name: str, value: NDArray[np.float64]) -> None:
-        """Gives a layer another bias, or its first."""
+        """Replaces a layer's bias, or adds one."""
         self._changed[name, BIAS] = value
 
     def add(self, name: str, value: NDArray[np.floating]) -> str:
-        """Stores a float32 constant under a name of its own, which is returned."""
+        """Stores a float32 constant under a unique name, which is returned."""
         unique = unique_name(name, self._taken)
         self.model.graph.initializer.append(to_tensor(np.asarray(value, np.float32), unique))
         return unique

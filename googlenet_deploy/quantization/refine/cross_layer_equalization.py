@@ -1,12 +1,12 @@
 """Cross-layer equalisation: channels of one tensor get like ranges, by scaling the weights of neighbouring layers.
 
-A ReLU lets a positive factor pass, so that a channel may be divided by s where it is made and multiplied by s where
-it is read; pools, Concats and zero padding let it pass as well. Folding batch normalisation leaves channels whose
-ranges differ by orders of magnitude, and one scale per tensor rounds the small ones to nothing.
+A positive factor passes through a ReLU, so a channel may be divided by s where it is made and multiplied by s where it
+is read; the factor passes through pools, Concats and zero padding as well. Folding batch normalisation leaves channels
+whose ranges differ by orders of magnitude, and one scale per tensor rounds the small ones to zero.
 Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction"
 (arXiv:1906.04721), section 4.1 and equation 11: s = sqrt(r1 r2) / r2 with r1 the channel's range in the weights that
-make it and r2 in those that read it. Here a channel may have several readers (those of a Concat), whose largest range
-counts.
+make it and r2 in those that read it. Here a channel may have several readers (those of a Concat); the largest of their
+ranges counts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 20
 CONVERGED = 1e-3
-# A factor beyond this says that the channel is dead on one side; scaling it further gains nothing.
+# A factor beyond this means that the channel is dead on one side; scaling it further gains nothing.
 LARGEST_FACTOR = 1e4
 
 
@@ -62,12 +62,12 @@ class _Equalizer:
     """Scales the layers around each source until the ranges meet.
 
     Args:
-        editor: Of the model that is changed.
+        editor: Editor of the model that is changed.
         channels: Where its channels go.
 
     Attributes:
         editor: The editor.
-        factors: By source: what its channels were divided by so far; sources that something else reads are missing.
+        factors: By source: what its channels were divided by so far; sources with any other reader are missing.
     """
 
     def __init__(self, editor: LayerEditor, channels: Channels) -> None:
@@ -79,7 +79,7 @@ class _Equalizer:
         self.factors = {source: np.ones(self._widths[source]) for source in free}
 
     def sweep(self) -> float:
-        """Equalises every source's channels once; gives the largest change, as a logarithm."""
+        """Equalises every source's channels once; returns the largest change, as a logarithm."""
         return max((self._equalize(source) for source in self.factors), default=0.0)
 
     def _find_readers(self, source: str) -> Iterator[Reader]:
@@ -124,14 +124,14 @@ class _Equalizer:
         return weight.reshape(len(weight), sum(self._widths[part] for part in parts), -1)
 
     def _set(self, name: str, weight: NDArray[np.float64]) -> None:
-        """Gives a layer weights in the shape of `_outputs` or `_inputs`."""
+        """Sets a layer's weights from the shape of `_outputs` or `_inputs`."""
         node = self.editor.graph.node(name)
         shape = outputs_first(node, self.editor.weight(name)).shape
         self.editor.set_weight(name, outputs_first(node, weight.reshape(shape)))
 
 
 def _is_free(channels: Channels, source: str) -> bool:
-    """Whether all that a source's channels meet are layers that can take the factor, or hand it on."""
+    """Whether every reader of a source's channels can absorb the factor or pass it on."""
     graph = channels.graph
     for name in channels.tensors_of(source):
         if name in graph.outputs:

@@ -3,15 +3,15 @@
 The objective is AdaRound's (Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization",
 arXiv:2004.10568, section 3.3): the mean squared difference of the layer's outputs. AdaRound relaxes the codes and
 descends on samples. But for one layer the objective is a quadratic form of its weights: the covariance of its inputs
-is enough to know, and codes can be searched for directly, for all output channels at once, in a second per layer.
+is sufficient, and codes can be searched for directly, for all output channels at once, in a second per layer.
 
-First each weight is rounded to the nearest while those not yet rounded make up for the errors of those that are, in
+First each weight is rounded to the nearest while those not yet rounded compensate for the errors of those that are, in
 the order of the inputs' variance: Frantar et al. 2022, "GPTQ" (arXiv:2210.17323), section 3. Then coordinate descent
-sets each code to the best one while all others stay, until none changes.
+sets each code to its best value with all others fixed, until none changes.
 
 The mean is left to the bias, so covariances are centred. `damping` makes each weight's own rounding error count too,
-which keeps inputs that the images hardly show from being misused to make up for the rest. A weight of exactly zero
-keeps code 0: it was pruned, and a 2:4 pattern must outlive quantisation.
+which keeps inputs that are rarely active on the images from being misused to compensate for the rest. A weight of
+exactly zero keeps code 0: it was pruned, and a 2:4 pattern must survive quantisation.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from googlenet_deploy.quantization.refine.im2col import LayerRows
 
 SWEEPS = 5
-# How many codes away from where the first pass put it descent may move a weight.
+# How many codes coordinate descent may move a weight away from its code after the first pass.
 REACH = 2
 SMALLEST_DAMPING = 1e-6
-# Codes are changed in blocks: within one, only its own gradient is kept up; all others follow in one product.
+# Codes are changed block by block: only the block's own gradient is kept up to date; the rest takes one product.
 BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What the objective knows of a layer, inputs in the order of their variance, largest first.
+    """A layer's statistics for the objective; inputs are in the order of their variance, largest first.
 
     Attributes:
         order: (K,), the inputs.
@@ -69,14 +69,14 @@ def measure_moments(rows: LayerRows) -> Moments:
 
 
 def best_weights(moments: Moments, damping: float) -> NDArray[np.float32]:
-    """The float weights, (K, outputs), with the smallest objective, drawn towards the FP32 ones; those with infinity.
+    """The float weights, (K, outputs), that minimise the objective, regularised towards the FP32 weights.
 
-    This is ridge regression towards the FP32 weights: what of the inputs' quantisation error can be foretold from the
-    inputs is made up for.
+    This is ridge regression towards the FP32 weights: it compensates for that part of the inputs' quantisation error
+    that can be predicted from the inputs. With infinite damping, the result is the FP32 weights.
 
     Args:
-        moments: Of the layer.
-        damping: How strongly the FP32 weights draw, relative to the inputs' mean variance.
+        moments: The layer's statistics.
+        damping: Strength of the regularisation, relative to the inputs' mean variance.
     """
     if not np.isfinite(damping):
         return moments.weight
@@ -92,7 +92,7 @@ def learn_codes(
     """Rounds weights so that the layer's output changes least.
 
     Args:
-        moments: Of the layer.
+        moments: The layer's statistics.
         weight: float32 (K, outputs), from `best_weights`.
         scales: float32 (outputs,), of the codes.
         damping: How much each weight's own rounding error counts, relative to the inputs' mean variance.
@@ -124,15 +124,15 @@ def feed_back(
     scales: NDArray[np.float32],
     free: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Rounds one input's weights after the other to the nearest; the following ones make up for each error.
+    """Rounds the weights to the nearest, input by input; the following inputs compensate for each error.
 
-    What they take over of it is the row of the Cholesky factor of the inverse covariance (GPTQ, section 3, step 3).
+    Their share of it is the row of the Cholesky factor of the inverse covariance (GPTQ, section 3, step 3).
 
     Args:
-        quadratic: float32 (K, K), positive definite but for inputs that never vary.
+        quadratic: float32 (K, K), positive definite except for inputs that never vary.
         weight: float32 (K, outputs).
         scales: float32 (outputs,).
-        free: bool (K, outputs), false where the code is to be 0; all are free where None.
+        free: bool (K, outputs), false where the code must be 0; None leaves all free.
 
     Returns:
         Codes, float32 (K, outputs), in -127..127.
@@ -163,16 +163,16 @@ def _inverse_factor(quadratic: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class _Search:
-    """Codes, and the gradient of the objective, that are kept up together.
+    """Codes and the gradient of the objective, which are updated together.
 
     Args:
         quadratic: float32 (K, K), the damped covariance.
-        weight: float32 (K, outputs), what is rounded.
+        weight: float32 (K, outputs), the weights to round.
         scales: float32 (outputs,).
         free: bool (K, outputs), false where the code stays 0.
 
     Attributes:
-        codes: float32 (K, outputs), the present ones.
+        codes: float32 (K, outputs), the current codes.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class _Search:
         self.gradient = quadratic @ (self.codes * scales - weight)
 
     def sweep(self) -> bool:
-        """Sets each code in turn to the best one while all others stay; tells whether any changed."""
+        """Sets each code in turn to its best value with all others fixed; returns whether any changed."""
         changed = False
         for start in range(0, len(self.codes), BLOCK):
             block = slice(start, start + BLOCK)
@@ -204,7 +204,7 @@ class _Search:
         return changed
 
     def _descend(self, block: slice) -> None:
-        """One block, with its own part of the gradient alone."""
+        """Updates one block, with only its own part of the gradient."""
         codes, gradient, quadratic = self.codes[block], self.gradient[block], self.quadratic[block, block]
         for k, (lowest, highest) in enumerate(zip(self.lower[block], self.upper[block], strict=True)):
             if quadratic[k, k] <= 0:

@@ -1,4 +1,4 @@
-"""What a layer computes its outputs from, as the rows of a matrix: a sample of all positions of all images."""
+"""A layer's inputs as the rows of a matrix: a sample of all positions of all images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.calibration.placement import QuantizedNode
     from googlenet_deploy.quantization.refine.activation_store import Frontier
 
-# Enough for GoogLeNet's widest layer, of 1728 inputs; twice as many change less than another draw of them does.
+# Enough for GoogLeNet's widest layer, of 1728 inputs; twice as many change the result less than another sample does.
 ROWS = 8192
 
 
@@ -42,10 +42,10 @@ class LayerRows:
 
     Attributes:
         given: float32 (rows, K): inputs in the quantised model. K runs over input channels, then the kernel.
-        wanted: float32 (rows, outputs): what the FP32 layer makes of the FP32 model's inputs, before the activation.
+        wanted: float32 (rows, outputs): the FP32 layer's outputs on the FP32 model's inputs, before the activation.
         weight: float32 (outputs, K).
         bias: float32 (outputs,), of the FP32 layer.
-        bounds: Of the layer's ReLU or Clip; None where neither follows.
+        bounds: Bounds of the layer's ReLU or Clip; None if neither follows.
     """
 
     given: NDArray[np.float32]
@@ -61,8 +61,8 @@ class LayerOutputs:
 
     Attributes:
         products: float32 (rows, outputs): quantised weights on the quantised model's inputs.
-        wanted: float32 (rows, outputs): what the FP32 layer makes of the FP32 model's inputs, with its bias.
-        bounds: Of the layer's ReLU or Clip; None where neither follows.
+        wanted: float32 (rows, outputs): the FP32 layer's outputs on the FP32 model's inputs, with its bias.
+        bounds: Bounds of the layer's ReLU or Clip; None if neither follows.
     """
 
     products: NDArray[np.float32]
@@ -71,7 +71,7 @@ class LayerOutputs:
 
 
 def can_sample(graph: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a layer is of the kind whose rows can be taken: 2-D, no groups, no dilation, explicit padding."""
+    """Whether a layer is of a kind whose rows can be sampled: 2-D, no groups, no dilation, explicit padding."""
     if node.op_type == "MatMul":
         return graph.constant(node.input[1]).ndim == 2
     if not is_plain_layer(graph, node):
@@ -83,13 +83,13 @@ def can_sample(graph: GraphView, node: onnx.NodeProto) -> bool:
 
 
 def sample_rows(frontier: Frontier, planned: QuantizedNode, seed: int, rows: int = ROWS) -> LayerRows:
-    """Takes a seeded sample of positions, the same number from each image, all of them where there are few.
+    """Takes a seeded sample of positions, the same number from each image; all of them if there are few.
 
     Args:
-        frontier: Where the walk is; the layer's input is known there.
+        frontier: The state of the walk, in which the layer's input is known.
         planned: The layer.
-        seed: Of the positions.
-        rows: The smallest number that is wanted in all.
+        seed: Seed of the sample.
+        rows: The smallest total number of rows.
     """
     graph = frontier.graph
     node = graph.node(planned.name)
@@ -117,11 +117,11 @@ def sample_outputs(
     """Runs a layer of any kind by itself, with its FP32 weights and with quantised ones, and samples positions.
 
     Args:
-        frontier: Where the walk is; the layer's input is known there.
+        frontier: The state of the walk, in which the layer's input is known.
         planned: The layer.
         weight: Its quantised weights, float32, shaped as they are stored.
-        seed: Of the positions.
-        rows: The smallest number that is wanted in all.
+        seed: Seed of the sample.
+        rows: The smallest total number of rows.
     """
     graph = frontier.graph
     node = graph.node(planned.name)
@@ -141,7 +141,7 @@ def sample_outputs(
 
 
 def bounds_of(graph: GraphView, node: onnx.NodeProto) -> Bounds | None:
-    """What follows a layer and its bias, where it is a ReLU or a Clip with constant bounds and nothing else."""
+    """The bounds of the ReLU, or the Clip with constant bounds, that alone follows a layer and its bias."""
     place = find_bias(graph, node)
     output = node.output[0] if place is None else place[0].output[0]
     readers = graph.readers(output)
@@ -162,7 +162,7 @@ def bounds_of(graph: GraphView, node: onnx.NodeProto) -> Bounds | None:
 
 
 class _Layer:
-    """One layer without its bias, by ONNX Runtime."""
+    """One layer without its bias, run by ONNX Runtime."""
 
     def __init__(
         self, graph: GraphView, node: onnx.NodeProto, weight: NDArray[np.float32], threads: int | None

@@ -1,4 +1,4 @@
-"""Refines a quantised model's layers one after the other, each on what the refined ones ahead of it hand on."""
+"""Refines a quantised model's layers one by one, each on the outputs of the refined layers before it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Fitted:
 
     @property
     def weight(self) -> NDArray[np.float32]:
-        """What the codes stand for, float32 (outputs, K)."""
+        """The weights that the codes represent, float32 (outputs, K)."""
         return self.codes.astype(np.float32) * self.scales[:, None]
 
 
@@ -65,19 +65,19 @@ def refine_layers(
     threads: int | None = None,
     quiet: bool = False,
 ) -> tuple[QuantizedModel, int, int]:
-    """Walks through a quantised model and gives every layer what `fit` makes of its rows and its present weights.
+    """Walks through a quantised model and refines every layer with `fit`, from its rows and its current weights.
 
-    Layers whose rows cannot be taken (groups, dilation, transposed convolutions) are run by themselves and get another
-    bias alone.
+    Layers whose rows cannot be sampled (groups, dilation, transposed convolutions) are run by themselves and only get a
+    new bias.
 
     Args:
         quantized: The quantised model; it is not changed.
         batches: Prepared images.
         fit: Refines a layer.
-        fit_bias: Refines the bias of a layer whose rows cannot be taken.
-        images: The largest number of images that are used.
-        title: What the progress shows.
-        threads: Threads of ONNX Runtime; one per core where None.
+        fit_bias: Refines the bias of a layer whose rows cannot be sampled.
+        images: The largest number of images to use.
+        title: Title of the progress display.
+        threads: ONNX Runtime threads; None uses one per core.
         quiet: Show no progress.
 
     Returns:
@@ -105,7 +105,7 @@ def refine_layers(
 def _refine(
     frontier: Frontier, planned: QuantizedNode, fit: Fit, fit_bias: FitBias
 ) -> tuple[QuantizedWeight, NDArray[np.float32] | None]:
-    """A layer's refined weights, and its bias; None where it can have none."""
+    """A layer's refined weights, and its bias; None if it cannot have one."""
     node, present = frontier.graph.node(planned.name), frontier.quantized.weights[planned.name]
     if not may_have_bias(frontier.graph, node):
         return present, None

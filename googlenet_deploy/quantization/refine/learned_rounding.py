@@ -1,9 +1,9 @@
-"""Learned rounding, layer by layer in graph order: `gptq` finds the codes, `bias_correction` what the mean still lacks.
+"""Learned rounding, layer by layer in graph order: `gptq` finds the codes, `bias_correction` the bias.
 
-The codes reproduce what the FP32 weights make of the quantised inputs; the bias then makes the mean output that of the
-FP32 layer on FP32 inputs, and so makes up for the part of the activations' error that does not average out. AdaRound
-lets the codes explain that error as well (its asymmetric form, `shift` below infinity). For a layer with a thousand
-inputs, of which a few hundred images show few independent values, that fits noise:
+The codes reproduce the FP32 weights' output on the quantised inputs. The bias then makes the mean output that of the
+FP32 layer on FP32 inputs, which compensates for the part of the activations' error that does not average out. AdaRound
+lets the codes compensate for that error as well (its asymmetric form, `shift` below infinity). For a layer with a
+thousand inputs, of which a few hundred images contain few independent values, that fits noise:
 `benchmarks/quantization.py` measures both on images that were not learned from.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.quantization.refine.layerwise import Fitted
 
 IMAGES = 256
-# Of the inputs' mean variance. Between a hundredth and a third of it the result changes little.
+# As a share of the inputs' mean variance. Between a hundredth and a third of it the result changes little.
 DAMPING = 0.03
 
 
@@ -43,9 +43,9 @@ def learn_rounding(
     Args:
         quantized: The quantised model; it is not changed.
         batches: Prepared images.
-        shift: Damping of `best_weights`; infinite: the FP32 weights are what is rounded.
-        damping: Of `learn_codes`.
-        threads: Threads of ONNX Runtime; one per core where None.
+        shift: Damping of `best_weights`; if infinite, the FP32 weights themselves are rounded.
+        damping: Damping of `learn_codes`.
+        threads: ONNX Runtime threads; None uses one per core.
         quiet: Show no progress.
     """
 

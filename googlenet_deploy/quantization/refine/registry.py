@@ -1,4 +1,4 @@
-"""The refinements by name, and in the order in which they are applied; imports them only when they are asked for."""
+"""The refinements by name, in the order in which they are applied; each is imported only when requested."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RefinementEntry(NamedTuple):
     """One refinement.
 
     Attributes:
-        function: Its place, see `device.registry`: a `ModelStep` or a `Refinement`.
-        before_calibration: Whether it changes the FP32 model ahead of calibration; else it changes the quantised model.
-        learns: Whether it learns from images, and takes the keywords `threads` and `quiet`.
-        included_in: The refinement that does its work too, so that it is left out beside that one.
+        function: Where it is defined, see `device.registry`: a `ModelStep` or a `Refinement`.
+        before_calibration: Whether it changes the FP32 model before calibration; else it changes the quantised model.
+        learns: Whether it learns from images, and accepts the keywords `threads` and `quiet`.
+        included_in: A refinement that includes this one, which is then left out.
     """
 
     function: str
@@ -33,14 +33,14 @@ class RefinementEntry(NamedTuple):
     included_in: str = ""
 
 
-# The one registry of refinements; each builds on those ahead of it.
+# The one registry of refinements; each builds on those before it.
 REFINEMENTS: dict[str, RefinementEntry] = {
     EQUALIZE: RefinementEntry(
         "googlenet_deploy.quantization.refine.cross_layer_equalization:equalize_channels", before_calibration=True
     ),
     WEIGHT_SCALES: RefinementEntry("googlenet_deploy.quantization.refine.weight_mse:choose_weight_scales"),
     OFFSET: RefinementEntry("googlenet_deploy.quantization.refine.activation_offset:offset_activations"),
-    # Learned rounding finds the biases that belong to its codes.
+    # Learned rounding also finds the biases for its codes.
     BIAS: RefinementEntry(
         "googlenet_deploy.quantization.refine.bias_correction:correct_biases", learns=True, included_in=ROUNDING
     ),
@@ -72,7 +72,7 @@ def need_images(names: Sequence[str]) -> bool:
 def refinement_steps(
     names: Sequence[str], *, threads: int | None = None, quiet: bool = False
 ) -> tuple[list[ModelStep], list[Refinement]]:
-    """The functions behind the names: changes of the FP32 model ahead of calibration, and of the quantised model."""
+    """The functions behind the names: changes to the FP32 model before calibration, and to the quantised model."""
     applied = [
         (entry, load_member(entry.function))
         for name, entry in REFINEMENTS.items()

@@ -1,6 +1,6 @@
 """Weight scales with the smallest mean squared error, channel by channel, instead of those of the largest weight.
 
-A channel's largest weight is often alone: a smaller scale clips it a little and rounds all the others better.
+A channel's largest weight is often an outlier: a smaller scale clips it a little and rounds all the others better.
 Source: Nagel et al. 2021, "A White Paper on Neural Network Quantization" (arXiv:2106.08295), section 3.1, "MSE based".
 """
 
@@ -35,7 +35,7 @@ def choose_weight_scales(quantized: QuantizedModel, _batches: Batches | None = N
 
 
 def mse_scales(weight: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
-    """Per output channel the scale, of shares of the largest one, that rounds with the smallest squared error.
+    """The scale per output channel with the smallest squared rounding error, among shares of the largest scale.
 
     Args:
         weight: float32 weights.
