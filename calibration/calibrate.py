@@ -67,10 +67,10 @@ def tabulate(
         observations: The records to make.
         collection: What was counted.
         options: The table's own method, and the percentile.
-        selection: The images; None where they were arrays, whose hash stays empty.
+        selection: The images; None for arrays, whose hash stays empty.
 
     Raises:
-        InputError: An image has gone since it was counted.
+        InputError: An image has disappeared since it was counted.
     """
     used = set(collection.names)
     images = [image for image in selection.chosen if image.name in used] if selection else []
@@ -110,7 +110,7 @@ def check_images(collection: Collection) -> None:
 
 
 def find_doubts(table: CalibrationTable, collection: Collection) -> list[str]:
-    """What the user should hear: few images, images of one colour, copies, tensors that are always zero."""
+    """Warnings for the user: few images, images of one colour, copies, tensors that are always zero."""
     found = []
     if table.images.count < FEW_IMAGES:
         found.append(f"only {table.images.count} calibration images: the ranges may not hold for others; 256 is usual")
@@ -171,15 +171,15 @@ BATCHES_BETWEEN_SAVES = 64
 
 @dataclass(frozen=True)
 class CalibrationSource:
-    """The model that is calibrated, and what its table says about it.
+    """The model that is calibrated, and what its table records about it.
 
     Attributes:
         model: The FP32 model.
         path: Its file, for error messages.
         sha256: Hash of that file.
         preprocessing: How images are prepared for it.
-        properties: Its own metadata that the table repeats: architecture, hash of its weights.
-        notes: What was changed to read it.
+        properties: Its own metadata that is copied to the table: architecture, hash of its weights.
+        notes: What was changed when it was read.
     """
 
     model: onnx.ModelProto
@@ -192,7 +192,7 @@ class CalibrationSource:
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """A calibration's table, and what the user should hear about it.
+    """A calibration's table, and warnings about it.
 
     Attributes:
         table: The table.
@@ -212,10 +212,10 @@ def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> C
 
     Args:
         path: The ONNX file.
-        preprocessing: How its images are prepared; what its metadata says where None.
+        preprocessing: How its images are prepared; None uses its metadata.
 
     Raises:
-        BadModelError: The file is missing, damaged, does not say how its images are prepared, or takes frames.
+        BadModelError: The file is missing, damaged, does not state how its images are prepared, or takes frames.
     """
     notes: list[str] = []
     model = load_classifier(path, notes)
@@ -244,8 +244,8 @@ def calibrate(
 ) -> CalibrationResult:
     """Calibrates a model on images from files.
 
-    With `options.state` the counts are saved every 64 batches, on Ctrl-C and at the end, and an existing file is gone
-    on from; `discard_state` removes it once the result is written.
+    With `options.state` the counts are saved every 64 batches, on Ctrl-C and at the end, and the run resumes from an
+    existing file; `discard_state` removes it once the result is written.
 
     Raises:
         BadModelError: The model is quantised already, cannot be run, or yields NaN or infinite values.
@@ -301,7 +301,7 @@ def _collect(
     options: CalibrationOptions,
     fingerprint: str,
 ) -> None:
-    """Counts the images that are not yet in the collection; on Ctrl-C its state is saved, where one is wanted."""
+    """Counts the images that are not yet in the collection; on Ctrl-C its state is saved, if requested."""
     collection, start = collector.collection, collector.collection.consumed
     counted, skipped = collection.images, list(collection.skipped)
     size = collector.session.fixed_batch or options.batch_size
@@ -344,7 +344,7 @@ def _read(batches: ImageBatches, counted: int) -> int:
 
 
 def _fingerprint(source: CalibrationSource, selection: ImageSelection, options: CalibrationOptions) -> str:
-    """Tells runs apart that must not share a state."""
+    """A hash that differs between runs that must not share a state."""
     values = [
         source.sha256,
         source.preprocessing.to_json(),

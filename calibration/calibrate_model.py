@@ -42,21 +42,21 @@ def calibrate(
         model: An FP32 ONNX classifier.
         images: A folder, a pattern, or a .txt file that lists images.
         output: Where the table goes (JSON); None writes no file.
-        count: Images drawn at random; None takes 256 of a folder and all of a list.
-        seed: Of the draw.
+        count: Number of images drawn at random; None uses 256 of a folder and all of a list.
+        seed: Seed of the random draw.
         options: Threshold method, batch size, checkpoint to resume from.
-        preprocessing: How images are prepared; None takes what the model says.
-        cache: TensorRT's own cache, to be written too.
-        report: Takes notes.
+        preprocessing: How images are prepared; None uses the model's metadata.
+        cache: TensorRT's own cache, written as well.
+        report: Receives notes.
 
     Returns:
         The table, with skipped images and warnings.
 
     Raises:
-        BadModelError: The model is damaged, quantised already, or does not say how its images are prepared.
+        BadModelError: The model is damaged, quantised already, or does not state how its images are prepared.
         InputError: There are no usable images.
         UsageError: The options contradict each other.
-        OutputError: A file cannot be written; a checkpoint is kept.
+        OutputError: A file cannot be written; the checkpoint is kept.
     """
     chosen, cache = options or CalibrationOptions(), cache or CacheOptions()
     if cache.tensorrt_version is not None:
@@ -74,7 +74,7 @@ def calibrate(
 
 
 def stated_source(model: PathLike, preprocessing: StatedPreprocessing, report: Report = log_note) -> CalibrationSource:
-    """The model with its preprocessing, its own or what is stated.
+    """The model with its own preprocessing, or the stated one.
 
     Raises:
         BadModelError: See `open_source`.
@@ -85,7 +85,7 @@ def stated_source(model: PathLike, preprocessing: StatedPreprocessing, report: R
 
 @contextmanager
 def resumable(options: CalibrationOptions, report: Report = log_note) -> Iterator[None]:
-    """Removes a calibration's state when the block that writes its result has ended, and says where it is if not."""
+    """Removes a calibration's state once the block that writes its result has ended; else reports where it is."""
     try:
         yield
     except (KeyboardInterrupt, OutputError):
@@ -98,7 +98,7 @@ def resumable(options: CalibrationOptions, report: Report = log_note) -> Iterato
 def write_cache(
     options: CacheOptions, source: CalibrationSource, table: CalibrationTable, report: Report = log_note
 ) -> CalibrationCache | None:
-    """Writes TensorRT's cache where one is asked for, and returns it.
+    """Writes TensorRT's cache if one is requested, and returns it.
 
     Raises:
         OutputError: It cannot be written.

@@ -1,8 +1,8 @@
 """One pass over the images: histograms of every watched tensor, in memory that does not depend on their number.
 
 The network computes the next batch while a second thread counts the values of the last one. The state can be saved
-and taken up again; an interrupted and resumed run gives the same histograms as one that was not interrupted, since
-both count exactly the same values (see `observers.py`).
+and resumed; an interrupted and resumed run yields the same histograms as an uninterrupted one, since both count exactly
+the same values (see `histogram.py`).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _BEGIN_ANEW = "remove the file to start again"
 
 @dataclass
 class Collection:
-    """What was counted so far.
+    """What has been counted so far.
 
     Attributes:
         histograms: Per watched tensor one histogram per fold; image number n belongs to fold n mod 2.
         images: Images counted.
         names: Their names, in order.
         skipped: Images that could not be used.
-        consumed: How many of the chosen images were read for this, those that were skipped included.
-        uniform: How many of the images counted are of one colour throughout.
+        consumed: Number of the chosen images that were read for this, including skipped ones.
+        uniform: Number of the counted images that have a single colour.
     """
 
     histograms: dict[str, tuple[Histogram, ...]]
@@ -58,7 +58,7 @@ class Collection:
 
     @classmethod
     def empty(cls, tensors: Sequence[str]) -> Collection:
-        """Nothing counted yet, of these tensors."""
+        """An empty collection for these tensors."""
         return cls({name: tuple(Histogram() for _ in range(FOLDS)) for name in tensors})
 
     def add(self, values: Mapping[str, NDArray[Any]], names: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ class Collection:
 
 
 def _where(values: NDArray[Any], names: Sequence[str]) -> str:
-    """The first image whose values are not all finite, as the end of a sentence."""
+    """The first image whose values are not all finite, worded as the end of a sentence."""
     if len(values) != len(names):
         return ""
     name = next((name for name, own in zip(names, values, strict=True) if not np.isfinite(own).all()), None)
@@ -87,13 +87,13 @@ def _where(values: NDArray[Any], names: Sequence[str]) -> str:
 
 
 def count_uniform(batch: NDArray[Any], layout: str) -> int:
-    """How many images of a batch, (N, C, H, W) or (N, H, W, C) as `layout` says, have one colour throughout."""
+    """Number of single-colour images in a batch, (N, C, H, W) or (N, H, W, C) by `layout`."""
     first = batch[:, :, :1, :1] if layout == "NCHW" else batch[:, :1, :1, :]
     return int((batch == first).reshape(len(batch), -1).all(axis=1).sum())
 
 
 def _by_fold(array: NDArray[Any], images: int) -> list[NDArray[Any]]:
-    """A tensor's values by fold, image by image; for every fold all of them where they do not belong to one image."""
+    """A tensor's values by fold, image by image; every fold gets all values if they do not belong to single images."""
     if not array.ndim or len(array) != images:
         return [array.reshape(-1)] * FOLDS
     return [array[offset::FOLDS] for offset in range(min(FOLDS, images))]
@@ -103,9 +103,9 @@ class Collector:
     """Runs batches through a session and counts their values in a second thread.
 
     Args:
-        session: Hands out the watched tensors.
-        collection: Where the counts go; may hold those of an earlier run.
-        layout: Of the images, "NCHW" or "NHWC".
+        session: Computes the watched tensors.
+        collection: Receives the counts; may hold those of an earlier run.
+        layout: Layout of the images, "NCHW" or "NHWC".
     """
 
     def __init__(self, session: TensorSession, collection: Collection, layout: str) -> None:
@@ -114,7 +114,7 @@ class Collector:
         self._running: Future[None] | None = None
 
     def add(self, batch: NDArray[Any], names: Sequence[str]) -> None:
-        """Runs one batch, and counts it while the next one runs.
+        """Runs one batch; its values are counted while the next one runs.
 
         Raises:
             BadModelError: The model cannot be run, or a value of this or the batch before is NaN or infinite.
@@ -124,7 +124,7 @@ class Collector:
         self._running = self._pool.submit(self._count, batch, values, names)
 
     def wait(self) -> None:
-        """Returns when every batch is counted.
+        """Waits until every batch is counted.
 
         Raises:
             BadModelError: A value is NaN or infinite.
@@ -146,7 +146,7 @@ class Collector:
 
     @contextmanager
     def running(self) -> Iterator[Collector]:
-        """Counts every batch that was added before the block is left, also when it is left by Ctrl-C."""
+        """Finishes counting every added batch before the block is left, even by Ctrl-C."""
         try:
             yield self
             self.wait()
@@ -155,12 +155,12 @@ class Collector:
 
 
 def save_state(path: PathLike, collection: Collection, fingerprint: str) -> None:
-    """Stores a collection, so that a later run goes on where this one stopped.
+    """Stores a collection, so that a later run can resume where this one stopped.
 
     Args:
-        path: Where to; written atomically.
+        path: The file to write, atomically.
         collection: What was counted.
-        fingerprint: Tells model, images and options apart; `load_state` wants the same.
+        fingerprint: Identifies model, images and options; `load_state` requires the same.
 
     Raises:
         OutputError: The file cannot be written.

@@ -1,11 +1,11 @@
 """Histograms of activations whose range grows with the data and never loses a count.
 
-A histogram's range is a power of two, R, the smallest above every value seen; its bins are R / 16384 wide, to
+A histogram's range is a power of two, R, the smallest above every value seen; its bins are R / 16384 wide, on
 both sides of zero. When a larger value comes, R doubles and neighbouring bins merge in pairs. Bin edges of the
-wider histogram are edges of the narrower one, and the bin of a value is found without rounding, so the result is
-the same whatever the order of the values and however they were divided into batches.
+wider histogram are edges of the narrower one, and the bin of a value is found without rounding, so the result does
+not depend on the order of the values or on how they were divided into batches.
 
-At 16384 bins for R, the largest value seen lies above bin 8192: fine enough to be resampled to the 2048 bins
+With 16384 bins for R, the largest value seen is above bin 8192: fine enough to be resampled to the 2048 bins
 of TensorRT's entropy method, and far finer than a quantisation step.
 """
 
@@ -53,7 +53,7 @@ class Histogram:
 
     @property
     def total(self) -> int:
-        """How many values were seen."""
+        """Number of values seen."""
         return int(self.counts.sum())
 
     @property
@@ -68,7 +68,7 @@ class Histogram:
             values: Activations of any shape, float16, float32 or float64; binned as float32.
 
         Raises:
-            FloatingPointError: A value is NaN or infinite; nothing is counted then.
+            FloatingPointError: A value is NaN or infinite; in that case nothing is counted.
         """
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         if not flat.size:
@@ -97,10 +97,10 @@ class Histogram:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Histogram:
-        """Reads what `to_arrays` gave.
+        """Reads what `to_arrays` returned.
 
         Raises:
-            ValueError: The arrays are not a histogram's.
+            ValueError: The arrays are not those of a histogram.
         """
         counts, span = np.asarray(arrays["counts"]), np.asarray(arrays["range"])
         if counts.shape != (2 * BINS,) or counts.dtype != np.int64 or span.shape != (3,):
@@ -133,7 +133,7 @@ class Histogram:
 
 
 def _exponent(amax: float) -> int:
-    """The smallest exponent whose power of two lies above `amax`."""
+    """The smallest exponent whose power of two is above `amax`."""
     exponent = math.frexp(amax)[1] if amax > 0 else SMALLEST_EXPONENT
     return min(max(exponent, SMALLEST_EXPONENT), LARGEST_EXPONENT)
 
@@ -155,11 +155,11 @@ OUTLINE_BINS = 64
 
 @dataclass(frozen=True)
 class Outline:
-    """Absolute values of one tensor.
+    """A small histogram of the absolute values of one tensor.
 
     Attributes:
         width: Width of a bin, in the tensor's unit.
-        counts: Values per bin, from 0 up; the last one holds the largest value.
+        counts: Values per bin, from 0 up; the last bin holds the largest value.
     """
 
     width: float

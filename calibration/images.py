@@ -1,4 +1,4 @@
-"""Where calibration's images come from: files through the one preprocessing, or arrays that are there already."""
+"""Where calibration's images come from: files, with the usual preprocessing, or arrays that exist already."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIST_SUFFIXES = frozenset({".txt", ".lst", ".list"})
 
 
 class Batches(Protocol):
-    """Batches of prepared images; every iteration gives the same ones in the same order."""
+    """Batches of prepared images; every iteration returns the same ones in the same order."""
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches."""
@@ -40,7 +40,7 @@ class ArrayBatches:
     """Batches of images that are in memory already.
 
     Args:
-        array: (N, ...) as the network's input wants it.
+        array: (N, ...) as the network's input expects it.
         batch_size: Images per batch; the last one may have fewer.
     """
 
@@ -58,7 +58,7 @@ class ImageSelection:
     """The images chosen for calibration, and those left over.
 
     Attributes:
-        chosen: In the order in which they are used.
+        chosen: The chosen images, in the order in which they are used.
         others: All the others, sorted by path; calibration never sees them.
         notes: What the user should know, such as fewer images than asked for.
     """
@@ -68,7 +68,7 @@ class ImageSelection:
     notes: tuple[str, ...] = field(default=())
 
     def only(self, names: Container[str]) -> ImageSelection:
-        """The same without images of other names."""
+        """The same selection, limited to images with these names."""
         chosen, others = (tuple(each for each in part if each.name in names) for part in (self.chosen, self.others))
         return ImageSelection(chosen, others, self.notes)
 
@@ -78,8 +78,8 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
 
     Args:
         place: A folder (searched with its subfolders), an image, a pattern, or a .txt file with one image per line.
-        count: How many to draw at random; all of them, in their own order, where None.
-        seed: Of the draw. The same folder, count and seed give the same images in the same order.
+        count: How many to draw at random; None uses all of them, in their own order.
+        seed: Seed of the random draw. The same folder, count and seed give the same images in the same order.
 
     Raises:
         InputError: There are no images.
@@ -100,7 +100,7 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
 
 
 def choose_images(options: ImageOptions) -> ImageSelection:
-    """The images that the options of a calibration ask for.
+    """The images that a calibration's options ask for.
 
     Raises:
         InputError: There are no images.
@@ -128,7 +128,7 @@ def hash_contents(images: Iterable[ImageSource]) -> list[str]:
     """SHA-256 of each image's file.
 
     Raises:
-        InputError: An image that was used before has gone.
+        InputError: An image that was used before no longer exists.
     """
     return [
         hashlib.sha256(image.data).hexdigest() if image.data is not None else sha256_file(image.name)
@@ -141,7 +141,7 @@ def hash_images(images: Sequence[ImageSource], contents: Sequence[str]) -> str:
 
     Args:
         images: The images.
-        contents: What `hash_contents` gives for them.
+        contents: What `hash_contents` returns for them.
     """
     digest = hashlib.sha256()
     for image, content in zip(images, contents, strict=True):
@@ -160,17 +160,17 @@ def _others(found: Sources) -> tuple[str, ...]:
     return (*((files,) if files else ()), *found.notes)
 
 
-# Contents are compared for so many times the images that are wanted, so that a large folder need not be read whole.
+# Contents are compared for this many times the wanted number of images, so a large folder need not be read in full.
 READ_AHEAD = 4
 
 
 @dataclass(frozen=True)
 class HeldBack:
-    """Images that judge a result.
+    """Hold-out images.
 
     Attributes:
         images: In the order of their names.
-        unseen: Whether none of them was used to make it.
+        unseen: Whether none of them was used to make the result that they evaluate.
     """
 
     images: tuple[ImageSource, ...]
@@ -178,13 +178,14 @@ class HeldBack:
 
 
 def held_back(selection: ImageSelection, table: CalibrationTable, count: int, *, used: bool) -> HeldBack:
-    """Chooses at most `count` images, spread evenly over those that were not used; over all where there are no others.
+    """Chooses at most `count` images, spread evenly over the unused ones, or over all if there are none.
 
     Args:
-        selection: The images at hand.
+        selection: The available images.
         table: The calibration, which knows its images by content.
         count: How many are wanted.
-        used: Whether the chosen ones of `selection` were used for calibration or a refinement; else they may judge too.
+        used: Whether the chosen images of `selection` were used for calibration or a refinement; if not, they may be
+            hold-out images too.
     """
     candidates = selection.others if used else (*selection.chosen, *selection.others)
     some = spread(candidates, READ_AHEAD * count)

@@ -9,9 +9,9 @@ class MethodEntry(NamedTuple):
     """One threshold method.
 
     Attributes:
-        function: Its place, see `device.registry`: takes a `Histogram`, gives the clipping threshold (0 for a tensor
-            that was always zero).
-        settings: Names of the settings that it takes beside: "percentile".
+        function: Where it is defined, see `device.registry`: takes a `Histogram`, returns the clipping threshold (0 for
+            a tensor that was always zero).
+        settings: Names of the further settings that it takes: "percentile".
     """
 
     function: str

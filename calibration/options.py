@@ -1,4 +1,4 @@
-"""What a calibration, its images and TensorRT's cache are to be like, and what is quantised; imports nothing heavy."""
+"""Options for calibration, its images, TensorRT's cache and what is quantised; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _ALL, _QUANTIZED = "all", "quantized"
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Which images calibrate.
+    """Which images are used for calibration.
 
     Attributes:
         images: A folder, a pattern, or a text file that lists images; None for none.
-        count: How many are drawn at random; None for `DEFAULT_COUNT` of a folder and all of a list.
-        seed: Of the draw.
+        count: How many are drawn at random; None uses `DEFAULT_COUNT` of a folder and all of a list.
+        seed: Seed of the random draw.
 
     Raises:
         UsageError: The count is below 1.
@@ -59,9 +59,9 @@ class CalibrationOptions:
         percentile: Share of absolute values that the percentile method keeps, in percent.
         every_tensor: Record all activations, for TensorRT's own cache and its accelerator, and not only those
             that a Q/DQ model needs.
-        batch_size: Images per batch, where the model leaves it open.
-        threads: Threads of ONNX Runtime; one per core where None.
-        state: A file to go on from if it exists, and to keep the counts in.
+        batch_size: Images per batch, if the model leaves it open.
+        threads: ONNX Runtime threads; None uses one per core.
+        state: A checkpoint to resume from if it exists, and to keep updated.
         quiet: Show no progress.
 
     Raises:
@@ -106,7 +106,7 @@ class CacheOptions:
         algorithm: The calibrator that the cache names.
 
     Raises:
-        UsageError: A cache without a version, or a description of a cache that is not written.
+        UsageError: A cache is requested without a version, or described but not requested.
     """
 
     cache: str | None = option(None, "also write a calibration cache for implicit INT8", group=CACHE, metavar="FILE")
@@ -133,7 +133,7 @@ class PlacementOptions:
         quantize_classifier: Quantise Gemm layers, and a MatMul that no other layer follows.
         excluded: Names of nodes that stay in float.
         dla: Put a pair on every tensor that may have one, with one scale for all inputs and the output of a
-            Concat, as NVIDIA's deep-learning accelerator wants it.
+            Concat, as NVIDIA's deep-learning accelerator needs it.
     """
 
     quantize_input: bool = option(

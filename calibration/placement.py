@@ -6,14 +6,14 @@ Quantization" and "Q/DQ Layer-Placement Recommendations"):
 * the inputs of Conv, ConvTranspose, Gemm and MatMul with constant weights are quantised, their outputs are not, so
   that the ReLU fuses with the convolution and the next pair's quantisation with both;
 * a tensor has one pair, which all its quantised consumers share;
-* MaxPool commutes with a pair, so both its sides have one scale and it runs in INT8, where nothing behind it is kept
+* MaxPool commutes with a pair, so both its sides have one scale and it runs in INT8, unless something after it is kept
   in float;
-* a pair behind a Concat gives all its branches one scale, so their convolutions write INT8 straight into it;
+* a pair after a Concat gives all its branches one scale, so their convolutions write INT8 straight into it;
 * an average pool is quantised on both sides or on neither;
 * LRN has no INT8 form, and quantising what it reads ruins the result.
 
-Consumers that stay in float read the tensor as it was, not what a pair made of it: a layer kept in float for
-its sensitivity is served exactly what the analysis measured.
+Consumers that stay in float read the original tensor, not the output of a pair: a layer kept in float for its
+sensitivity reads exactly what the analysis measured.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh"})
 QUANTIZED_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-# They multiply and add too, but have no form with pairs that TensorRT runs in INT8.
+# They multiply and add too, but TensorRT does not run them in INT8 from Q/DQ pairs.
 FLOAT_OPERATORS = frozenset({"Einsum", "LSTM", "GRU", "RNN", "DeformConv", "Attention"})
 QUANTIZATION_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
@@ -57,7 +57,7 @@ class QuantizedNode:
     The names of constants are those of the model that the plan was made for.
 
     Attributes:
-        name: Key of the node, as `GraphView.name_of` gives it.
+        name: Key of the node, as `GraphView.name_of` returns it.
         operator: One of `QUANTIZED_OPERATORS`.
         input: Name of its activation tensor.
         weight: Name of its weight initializer.
@@ -79,8 +79,8 @@ class ScaleGroup:
 
     Attributes:
         members: The tensors, in graph order.
-        observed: Those that calibration watches. The others hold only values of these: a MaxPool's output
-            those of its input, a Concat's inputs those of its output.
+        observed: The tensors that calibration watches. The others hold only values of these: a MaxPool's output
+            holds values of its input, a Concat's inputs hold values of its output.
     """
 
     members: tuple[str, ...]
@@ -98,7 +98,7 @@ class QuantizationPlan:
         readers: Per tensor the keys of the nodes that read its dequantised value; all other nodes, and the
             graph's outputs, read the tensor itself.
         skipped: Why a layer that multiplies and adds stays in float, by node.
-        options: What the plan was made with.
+        options: The options that the plan was made with.
     """
 
     tensors: tuple[str, ...]
@@ -130,7 +130,7 @@ def place(graph: GraphView, options: PlacementOptions | None = None) -> Quantiza
 
     Raises:
         BadModelError: The graph already holds quantisation operators, or nothing in it can be quantised.
-        UsageError: `options` exclude a node that the graph does not have.
+        UsageError: `options` excludes a node that the graph does not have.
     """
     chosen = options or PlacementOptions()
     _check_graph(graph, chosen)
@@ -187,7 +187,7 @@ def _quantized_nodes(graph: GraphView, options: PlacementOptions) -> tuple[list[
 
 
 def output_axis(node: onnx.NodeProto) -> int:
-    """Axis of the output channels in a layer's weights: what TensorRT wants scales along."""
+    """Axis of the output channels in a layer's weights, along which TensorRT expects scales."""
     if node.op_type == "Gemm":
         return 0 if attribute(node, "transB", 0) else 1
     return 0 if node.op_type == "Conv" else 1
@@ -210,7 +210,7 @@ def _classifiers(graph: GraphView) -> set[str]:
 
 
 def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options: PlacementOptions) -> str:
-    """Why a node that multiplies and adds stays in float; empty for those that do not, and for any other node."""
+    """Why a node that multiplies and adds stays in float; empty for quantised nodes and for all other nodes."""
     if node.op_type in FLOAT_OPERATORS:
         return f"TensorRT has no INT8 form of {node.op_type}"
     if any(child.op_type in QUANTIZED_OPERATORS for inner in subgraphs(node) for child in inner.node):
@@ -238,7 +238,7 @@ def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options
 
 
 def is_image(graph: GraphView, name: str) -> bool:
-    """Whether a tensor is the image: no layer stands ahead of it, at most its normalisation."""
+    """Whether a tensor is the image: no layer comes before it, at most its normalisation."""
     maker = graph.producers.get(name)
     if maker is None or maker.op_type in QUANTIZED_OPERATORS:
         return maker is None
@@ -252,7 +252,7 @@ def is_scaled_gemm(node: onnx.NodeProto) -> bool:
 
 
 class _Propagation:
-    """Adds the pairs that pooling, concatenation and the accelerator ask for beside those of Conv and Gemm."""
+    """Adds the pairs that pooling, concatenation and the accelerator need, besides those of Conv and Gemm."""
 
     def __init__(
         self, graph: GraphView, options: PlacementOptions, needed: set[str], readers: dict[str, set[str]]
@@ -262,7 +262,7 @@ class _Propagation:
     def run(self) -> None:
         if self.options.dla:
             self._add_every_tensor()
-        for node in reversed(self.graph.nodes):  # a pool or Concat asks its input for a pair, never its output
+        for node in reversed(self.graph.nodes):  # a pool or Concat needs a pair on its input, never on its output
             self._visit(node)
 
     def _visit(self, node: onnx.NodeProto) -> None:
@@ -284,7 +284,7 @@ class _Propagation:
         return source in self.needed or (maker is not None and maker.op_type != "LRN")
 
     def _is_quantised_behind(self, name: str) -> bool:
-        """Whether all that read a tensor, through operators that keep values, read what a pair made of it."""
+        """Whether all readers of a tensor, through operators that keep values, read the output of a pair."""
         readers = self.graph.readers(name)
         if name in self.needed:
             served = self.readers.get(name, set())
@@ -356,11 +356,11 @@ DLA_WITH_PAIRS = (11, 4)
 
 
 def check_target(target: Target, opset: int, *, dla: bool) -> list[str]:
-    """Holds a quantisation against the target.
+    """Checks a quantisation against the target.
 
     Args:
         target: Where the model is to run.
-        opset: Of the model.
+        opset: Opset of the model.
         dla: Whether pairs are placed for a deep learning accelerator.
 
     Returns:

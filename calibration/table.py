@@ -1,7 +1,7 @@
-"""The calibration table: what each tensor's values look like, and where each method would clip them.
+"""The calibration table: the range of each tensor's values, and where each method would clip them.
 
-It is JSON, belongs to no TensorRT version, and is byte-identical for the same model, images and options. From it
-come the Q/DQ model (`qdq.py`) and TensorRT's own cache (`tensorrt_cache.py`).
+It is JSON, does not depend on a TensorRT version, and is byte-identical for the same model, images and options. The
+Q/DQ model (`quantization/qdq_insert.py`) and TensorRT's own cache (`tensorrt_cache.py`) are made from it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 FORMAT = "googlenet-deploy calibration table"
 FORMAT_VERSION = 1
-# Scales are symmetric around zero; what they scale may use the code below -127 too.
+# Scales are symmetric around zero; the values that they scale may also use the code below -127.
 LARGEST_CODE, SMALLEST_CODE = 127, -128
-# A tensor that is always zero has no range; any scale keeps it zero, and 1 step of 1/127 overflows nothing.
+# A tensor that is always zero has no range; any scale keeps it zero, and a step of 1/127 overflows nothing.
 FALLBACK_AMAX = 1.0
-# Below it a scale of amax / 127 is no normal float32 any more; such a tensor counts as always zero.
+# Below it, a scale of amax / 127 is no longer a normal float32; such a tensor counts as always zero.
 SMALLEST_AMAX = float(np.finfo(np.float32).tiny) * LARGEST_CODE
 LARGEST_AMAX = float(np.finfo(np.float32).max)
 CONTENT_DIGITS = 8
@@ -41,17 +41,17 @@ CONTENT_DIGITS = 8
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """What calibration learned about one set of tensors that share their values.
+    """What calibration measured for one set of tensors that share their values.
 
     Attributes:
-        members: The tensors that this record speaks for; the first is the one that was observed.
+        members: The tensors that this record describes; the first is the one that was observed.
         minimum: Smallest value seen.
         maximum: Largest value seen.
         amax: Largest absolute value that is represented, by method, "auto" included; beyond it values are clipped.
         chosen: The rule behind "auto": a method's name, or a share of the largest value ("0.84 of max").
-        errors: Signal over the error that `auto` judges by, on held-back images, by method, in dB.
+        errors: Signal over the error that `auto` compares, on held-back images, by method, in dB.
         saturated: Share of the values seen that are clipped, by method, 0..1.
-        zero: The tensor was zero throughout; `amax` is a stand-in.
+        zero: The tensor was zero throughout; `amax` is a placeholder.
     """
 
     members: tuple[str, ...]
@@ -70,11 +70,11 @@ class ImageRecord:
 
     Attributes:
         count: Images seen.
-        folds: Into how many sets they were dealt, each held back once for `auto`.
+        folds: Number of sets that they were divided into, each held back once for `auto`.
         skipped: Images that could not be read.
         sha256: Hash over names and contents in the order used.
-        contents: The first eight hexadecimal digits of the SHA-256 of each image's file, in the order used; they
-            tell whether an image was among them.
+        contents: The first eight hexadecimal digits of the SHA-256 of each image's file, in the order used, to find out
+            whether an image was among them.
     """
 
     count: int
@@ -90,11 +90,11 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class CalibrationTable:
-    """A calibration's result.
+    """The result of a calibration.
 
     Attributes:
         records: One per set of tensors with the same values, in graph order.
-        method: The method that is used where none is asked for.
+        method: The method that is used by default.
         options: Settings of the methods, such as the percentile.
         images: The images that were used.
         preprocessing: How they were prepared.
@@ -115,7 +115,7 @@ class CalibrationTable:
     path: str = field(default="calibration table", compare=False, repr=False)
 
     def record_of(self, tensor: str) -> TensorRecord | None:
-        """The record that speaks for a tensor, or None."""
+        """The record that describes a tensor, or None."""
         return next((record for record in self.records if tensor in record.members), None)
 
     def amax(self, tensor: str, method: str | None = None) -> float:
@@ -123,10 +123,10 @@ class CalibrationTable:
 
         Args:
             tensor: Any member of a record.
-            method: One of `METHODS` or "auto"; the table's own where None.
+            method: One of `METHODS` or "auto"; None uses the table's own.
 
         Raises:
-            BadTableError: The table does not speak for the tensor, or lacks the method.
+            BadTableError: The table lacks the tensor or the method.
         """
         record = self.record_of(tensor)
         if record is None:
@@ -152,7 +152,7 @@ class CalibrationTable:
         }
 
     def save(self, path: PathLike) -> None:
-        """Writes the table; the same table gives the same bytes.
+        """Writes the table; the same table always yields the same bytes.
 
         Raises:
             OutputError: The file cannot be written.
@@ -164,7 +164,7 @@ def load_table(path: PathLike) -> CalibrationTable:
     """Reads and checks a table.
 
     Raises:
-        BadTableError: The file is missing, is no table, or a value in it is impossible.
+        BadTableError: The file is missing or is not a table, or a value in it is impossible.
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -192,16 +192,16 @@ def load_table(path: PathLike) -> CalibrationTable:
 def check_matches(
     table: CalibrationTable, path: PathLike, model_sha256: str, preprocessing: Preprocessing | None
 ) -> list[str]:
-    """Compares a table with the model that it is to quantise.
+    """Checks that a table matches the model to be quantised.
 
     Args:
         table: The table.
         path: The table's file, for the error message.
         model_sha256: Hash of the FP32 ONNX file.
-        preprocessing: The model's own preprocessing, or None where it says none.
+        preprocessing: The model's own preprocessing, or None if it states none.
 
     Returns:
-        Warnings: differences that do not make the table wrong.
+        Warnings: differences that do not invalidate the table.
 
     Raises:
         BadTableError: The table was made from another model or with another preprocessing.
@@ -243,14 +243,14 @@ def scale_from_amax(amax: float) -> float:
 
 
 def _known_members(group: ScaleGroup, table: CalibrationTable) -> Iterable[str]:
-    """The observed members; another member where the table was made for a plan that observed those."""
+    """The observed members; another member if the table was made for a plan that observed that one."""
     known = [name for name in group.observed if table.record_of(name) is not None]
     return known if len(known) == len(group.observed) else group.observed
 
 
 def _from_dict(values: Mapping[str, Any]) -> CalibrationTable:
     if not isinstance(values["preprocessing"], dict):
-        raise ValueError("its preprocessing is none")  # noqa: TRY004 - told as every other damage
+        raise ValueError("its preprocessing is none")  # noqa: TRY004 - reported as any other damage
     table = CalibrationTable(
         records=tuple(_record(entry) for entry in values["tensors"]),
         method=str(values["method"]),

@@ -10,15 +10,15 @@ patch`` from then on, and the algorithm, which must be that of the calibrator th
 EntropyCalibration2. Every other line holds a tensor's name and its scale, amax / 127, as the hexadecimal digits of the
 big-endian IEEE-754 float32; TensorRT writes no leading zeros, so a scale of zero is ``0``.
 
-A tensor that the cache lacks keeps its layer in float. Beside the ONNX model's tensors TensorRT has some of its own,
-which its parser makes around Gemm; their names number the layers of its network:
+A tensor that is not in the cache keeps its layer in float. Besides the ONNX model's tensors TensorRT has some of its
+own, which its parser makes around Gemm; their names contain the index of the layer in its network:
 
 * MatrixMultiply form: ``(Unnamed Layer* i) [Constant]_output``, ``i+1 [Matrix Multiply]``, ``i+2 [Constant]``, ``i+3
-  [Shuffle]``. So named in a cache that TensorRT 8.5.10 wrote for a net with reshape and Gemm.
-* FullyConnected form, of the parsers up to 8.4: ``(Unnamed Layer* i) [Shuffle]_output``, ``i+1 [Fully Connected]``. So
-  named in build logs of TensorRT 8.
+  [Shuffle]``. These names are from a cache that TensorRT 8.5.10 wrote for a net with reshape and Gemm.
+* FullyConnected form, of the parsers up to 8.4: ``(Unnamed Layer* i) [Shuffle]_output``, ``i+1 [Fully Connected]``.
+  These names are from build logs of TensorRT 8.
 
-They are known where the batch is fixed: with a dynamic one Flatten becomes a varying number of shape layers.
+They are only known if the batch is fixed: with a dynamic one Flatten becomes a varying number of shape layers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _HEADER = re.compile(r"TRT-(\d+)-(\w+)")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\.\d+)*")
-# Operators that TensorRT's parser turns into one layer each, when all shapes are known.
+# Operators that TensorRT's parser turns into one layer each if all shapes are known.
 ONE_LAYER = frozenset(
     {"Conv", "Relu", "MaxPool", "LRN", "Concat", "AveragePool", "GlobalAveragePool", "Flatten", "BatchNormalization"}
 )
@@ -69,7 +69,7 @@ class CalibrationCache:
     Attributes:
         number: Version number of the header.
         algorithm: The algorithm of the header.
-        scales: By tensor, in the order of the file.
+        scales: Scales by tensor, in the order of the file.
     """
 
     number: int
@@ -110,7 +110,7 @@ def parse_cache(text: str, path: PathLike = "calibration cache") -> CalibrationC
     """Reads a cache's content.
 
     Raises:
-        BadTableError: It is no cache, or a line of it is damaged.
+        BadTableError: It is not a cache, or one of its lines is damaged.
     """
     lines = text.splitlines()
     header = _HEADER.fullmatch(lines[0].strip()) if lines else None
@@ -155,9 +155,9 @@ def cache_from_table(
     Args:
         table: The calibration.
         model: The FP32 model that it was made from.
-        version: Of the TensorRT that will read the cache, major.minor.patch.
+        version: Version of the TensorRT that will read the cache, major.minor.patch.
         algorithm: One of `ALGORITHMS`.
-        method: Whose thresholds are used; the table's own where None.
+        method: Threshold method; None uses the table's own.
 
     Returns:
         The cache, and notes: tensors that it lacks.
@@ -202,7 +202,7 @@ def _missing_note(missing: list[str]) -> list[str]:
 
 
 def _add_inner_tensors(graph: GraphView, node: onnx.NodeProto, version: str, scales: dict[str, float]) -> list[str]:
-    """Adds the tensors that TensorRT's parser makes for a Gemm; says so where their names cannot be known."""
+    """Adds the tensors that TensorRT's parser makes for a Gemm; returns a note if their names cannot be known."""
     if not _has_fixed_shape(graph):
         return [DYNAMIC_NOTE]
     index = _layers_before(graph, node)
@@ -231,7 +231,7 @@ def _has_fixed_shape(graph: GraphView) -> bool:
 
 
 def _layers_before(graph: GraphView, node: onnx.NodeProto) -> int | None:
-    """How many layers TensorRT's network has ahead of a node; None where that is not known."""
+    """Number of layers that TensorRT's network has before a node; None if that is not known."""
     for count, other in enumerate(graph.nodes):
         if other.output[0] == node.output[0]:
             return count

@@ -16,10 +16,10 @@ SELECTING = frozenset({"MaxPool"}) | SHAPE_OPERATORS
 
 @dataclass(frozen=True)
 class Observation:
-    """One record of the table to be.
+    """One record of the future table.
 
     Attributes:
-        members: The tensors that the record speaks for, the leading one first.
+        members: The tensors that the record describes, the leading one first.
         sources: The tensors whose values make up the record: the leading tensor itself, or, for a Concat, the
             tensors that it joins, so that no value is counted twice.
     """
@@ -34,8 +34,8 @@ def plan_observations(graph: GraphView, plan: QuantizationPlan, *, every_tensor:
     Args:
         graph: The FP32 model.
         plan: The groups of one scale; each becomes a record.
-        every_tensor: Also record the other activations, which TensorRT's own cache and its accelerator ask
-            for. A tensor in front of an activation function is left out: TensorRT fuses the two.
+        every_tensor: Also record the other activations, which TensorRT's own cache and its accelerator need.
+            A tensor in front of an activation function is left out: TensorRT fuses the two.
 
     Returns:
         In graph order. A MaxPool's output outside the plan belongs to its input's record.
@@ -50,7 +50,7 @@ def plan_observations(graph: GraphView, plan: QuantizationPlan, *, every_tensor:
 
 
 def watched_tensors(observations: list[Observation]) -> list[str]:
-    """The tensors that the session hands out, each once, in the order of the records."""
+    """The tensors that the session must output, each once, in the order of the records."""
     return list(dict.fromkeys(name for observation in observations for name in observation.sources))
 
 
@@ -68,7 +68,7 @@ def _add_others(graph: GraphView, members: dict[str, list[str]]) -> None:
 
 
 def is_fused(graph: GraphView, name: str) -> bool:
-    """Whether a tensor only lives inside a layer that TensorRT fuses: between a convolution and its activation."""
+    """Whether a tensor only exists inside a layer that TensorRT fuses: between a convolution and its activation."""
     readers = graph.readers(name)
     return bool(readers) and name not in graph.outputs and all(node.op_type in ACTIVATIONS for node in readers)
 

@@ -3,7 +3,7 @@
 Source: Migacz 2017, "8-bit Inference with TensorRT" (GTC S7310), slides 22 to 24 and 38: for every i from 128 on, the
 distribution P of the first i of 2048 bins, all outliers in the last of them, is compared by Kullback-Leibler divergence
 with Q, the same bins merged into 128 levels and spread again over those that were not empty. As in
-NVIDIA's pytorch-quantization, the bin of zero takes its neighbour's count: behind a ReLU half of all values are
+NVIDIA's pytorch-quantization, the bin of zero takes its neighbour's count: after a ReLU half of all values are
 exactly zero, which every scale represents.
 
 All 1921 divergences come from prefix sums: within a level Q is constant, so only the sums over levels are needed.
@@ -36,14 +36,14 @@ def entropy_threshold(histogram: Histogram) -> float:
     if not counts.any():
         return amax
     divergences = _divergences(counts)
-    best = len(divergences) - 1 - int(np.argmin(divergences[::-1]))  # the largest of equal thresholds
+    best = len(divergences) - 1 - int(np.argmin(divergences[::-1]))  # the largest of equally good thresholds
     return (LEVELS + best) * amax / ENTROPY_BINS
 
 
 def resample(histogram: Histogram, bins: int) -> NDArray[np.float64]:
     """Counts of absolute values in `bins` equal bins from 0 to the largest value seen, float64 (bins,).
 
-    The finer bins are divided in proportion, so that no ripple arises where the two widths do not fit.
+    The finer bins are divided in proportion, so that no ripple arises if the two widths do not match.
     """
     cumulative = np.concatenate([[0], np.cumsum(histogram.magnitudes())]).astype(np.float64)
     edges = np.linspace(0, histogram.amax / histogram.width, bins + 1)
@@ -53,7 +53,7 @@ def resample(histogram: Histogram, bins: int) -> NDArray[np.float64]:
 
 
 def _divergences(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """KL(P || Q) in nats for thresholds behind 128, 129, ... 2048 bins; infinite where Q misses values of P."""
+    """KL(P || Q) in nats for thresholds after 128, 129, ... 2048 bins; infinite if Q misses values of P."""
     sums = _prefix(counts)
     filled = _prefix((counts > 0).astype(np.float64))
     own = _prefix(_times_log(counts))

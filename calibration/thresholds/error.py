@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LARGEST_CODE = 127
 LARGEST_DECIBELS = 200.0
 # 4096 bins for the range leave 16 to 32 within one step of the largest threshold: the error is exact to a
-# fraction of a percent, and a threshold is judged in microseconds.
+# fraction of a percent, and a threshold is evaluated in microseconds.
 ERROR_BINS = 4096
 
 
@@ -30,14 +30,14 @@ class SquaredError(NamedTuple):
 
     @property
     def decibels(self) -> float:
-        """Signal-to-quantisation-noise ratio, 10 log10(signal / error); 200 where there is no error."""
+        """Signal-to-quantisation-noise ratio, 10 log10(signal / error); 200 if there is no error."""
         return decibels(self.signal, self.rounding + self.clipping, LARGEST_DECIBELS)
 
 
 class Magnitudes:
     """Absolute values of a histogram in `ERROR_BINS` bins, up to the largest seen.
 
-    Values stand at the middle of their bin, those of the first at zero, where a ReLU puts half of them.
+    Values are placed at the middle of their bin, those of the first at zero, where a ReLU puts half of them.
 
     Attributes:
         amax: Largest absolute value seen.
@@ -51,7 +51,7 @@ class Magnitudes:
         self._counts = merged[:used].astype(np.float64)
         self._centres = (np.arange(used) + 0.5) * width
         self._centres[0] = 0.0
-        # Values lie evenly within a bin; their spread around its middle is part of signal and error alike.
+        # Values are spread evenly within a bin; their spread around its middle is part of both signal and error.
         spread = np.full(used, width * width / 12)
         spread[0] = 0.0
         self._spread = spread * self._counts
@@ -77,7 +77,7 @@ def squared_error(histogram: Histogram, amax: float) -> SquaredError:
 
 
 def share_above(histogram: Histogram, amax: float) -> float:
-    """Share of all values whose absolute value lies above `amax`, 0..1, interpolated within a bin."""
+    """Share of all values whose absolute value is above `amax`, 0..1, interpolated within a bin."""
     if amax >= histogram.amax or not histogram.total:
         return 0.0
     cumulative = np.concatenate([[0], np.cumsum(histogram.magnitudes())])

@@ -1,4 +1,4 @@
-"""The threshold with the smallest mean squared error: what clipping costs against what finer steps save.
+"""The threshold with the smallest mean squared error: the error of clipping against the gain of finer steps.
 
 Source: Sung et al. 2015, "Resiliency of Deep Neural Networks under Quantization" (arXiv:1511.06488), and the "MSE"
 estimator of Nagel et al. 2021, "A White Paper on Neural Network Quantization" (arXiv:2106.08295), section 3.1.
@@ -40,4 +40,4 @@ def _best_share(magnitudes: Magnitudes, shares: NDArray[np.float64]) -> float:
     for share in shares:
         error = magnitudes.error(float(share) * magnitudes.amax)
         errors.append(error.rounding + error.clipping)
-    return float(shares[int(np.argmin(errors))])  # the first, and so the largest, of equal ones
+    return float(shares[int(np.argmin(errors))])  # the first, and so the largest, of equally good ones

@@ -1,12 +1,12 @@
 """All methods on one tensor, and `auto`: the rule that leaves the smallest error on images it was not fitted to.
 
-The calibration images are dealt alternately into two folds. Every rule (the four methods, and fixed shares of the
-largest value seen) is fitted on either fold and judged on the other; the rule with the smallest sum of both errors is
-then fitted on all images. So each image is held back once, and none is lost to the final thresholds.
+The calibration images are assigned alternately to two folds. Every rule (the four methods, and fixed shares of the
+largest value seen) is fitted on each fold and evaluated on the other; the rule with the smallest sum of both errors is
+then fitted on all images. So each image is held back once, and the final thresholds still use all images.
 
-The error that is judged is ``rounding + 6 * clipping``, both squared. Rounding errors are independent and average
-out in the sums of the next layer; clipping errors all have one sign and sit on the largest activations, so they add up
-there. With equal weights the choice is the plain mean squared error, which clips too much: on the BVLC
+The error to be minimised is ``rounding + 6 * clipping``, both squared. Rounding errors are independent and average
+out in the sums of the next layer; clipping errors all have the same sign and affect the largest activations, so they
+add up there. With equal weights the choice is the plain mean squared error, which clips too much: on the BVLC
 GoogLeNet, over three random halves of 500 images, the logits' mean SQNR was 28.9 dB with weight 1, 29.4 with 2, 29.8
 with 4 and 29.9 with 6; by the four methods alone 28.9 (max), 28.6 (percentile), 26.9 (entropy) and 28.9 (mse).
 """
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CLIPPING_WEIGHT = 6.0
-# Among so few values there is hardly one that is large: what the folds say of the rules is chance, and images to come
-# may well exceed what was seen: by as much as one fold exceeds the other, or by 16 over the root of their number, up to
-# a factor of 2 (one bit). On three small networks with 16 calibration images, 256 values in the pooled tensor, the SQNR
-# of the logits was 18.4, 23.2 and 33.0 dB by the rules below, 36.5, 29.8 and 31.7 dB so.
+# Fewer values than this hardly contain a large one: how the folds rank the rules is chance, and other images may well
+# exceed what was seen: by as much as one fold exceeds the other, or by 16 over the root of their number, up to a factor
+# of 2 (one bit). On three small networks with 16 calibration images, 256 values in the pooled tensor, the SQNR of the
+# logits was 18.4, 23.2 and 33.0 dB by the rules below, and 36.5, 29.8 and 31.7 dB with this headroom.
 FEW_VALUES = 2048
 MOST_HEADROOM = 2.0
 HEADROOM = "max and headroom"
@@ -43,9 +43,9 @@ class Choice(NamedTuple):
     """Thresholds of one tensor.
 
     Attributes:
-        amax: By method, "auto" included; 0 throughout for a tensor that was always zero.
+        amax: Threshold by method, "auto" included; 0 throughout for a tensor that was always zero.
         rule: The rule that "auto" chose: a method's name, "0.84 of max", or "max and headroom".
-        decibels: Signal over the judged error on held-back images, by method, in dB.
+        decibels: Signal over the minimised error on held-back images, by method, in dB.
     """
 
     amax: Mapping[str, float]
@@ -57,8 +57,8 @@ def choose_threshold(folds: Sequence[Histogram], percentile: float = DEFAULT_PER
     """Applies every method to a tensor and picks the best rule.
 
     Args:
-        folds: The tensor's values over each of two disjoint sets of images. Where one of them is empty, the rules are
-            judged on the images that they were fitted to.
+        folds: The tensor's values over each of two disjoint sets of images. If one of them is empty, the rules are
+            evaluated on the images that they were fitted to.
         percentile: Share of absolute values that the percentile method keeps, in percent.
     """
     whole = Histogram()
