@@ -1,7 +1,7 @@
 """PyTorch or ONNX to a verified, simplified ONNX model; `googlenet_deploy.export(...)` calls `export_model.export`.
 
-The package has the name of that function, so it can be called: whichever of its modules is imported first, the name
-means the same.
+The package has the same name as that function, so it is callable: the name works the same whichever of its modules is
+imported first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class _CallablePackage(ModuleType):
-    """The package, which passes a call on."""
+    """The package, which forwards a call to the function."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as the function declares them
         """See `export_model.export`."""

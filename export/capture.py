@@ -1,10 +1,10 @@
 """From a PyTorch classifier to the ONNX graph that the passes start from.
 
 `torch.onnx.export` with its dynamo exporter records the graph. Two operators are translated here: local response
-normalisation, which the exporter cannot know, to ONNX ``LRN``, and the adaptive pooling, which it would take apart, to
-``GlobalAveragePool``. BatchNorm of a GoogLeNet is folded into the convolutions beforehand. A network that dynamo cannot
-record is tried once with the exporter based on TorchScript, unless its forward branches on the values of tensors: that
-one records the branches of a single image.
+normalisation, which the exporter does not know, to ONNX ``LRN``, and the adaptive pooling, which it would decompose, to
+``GlobalAveragePool``. BatchNorm of a GoogLeNet is folded into the convolutions beforehand. If dynamo cannot record a
+network, the exporter based on TorchScript is tried once, unless the network's forward branches on the values of
+tensors: that exporter records only the branches that a single image takes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ with requires("export"):
     # The import also registers the operator that the translation table below names.
     from googlenet_deploy.model.local_response_norm import LocalResponseNorm
 
-# The opset that torch's dynamo exporter writes natively; asking it for another makes it run onnx's version
-# converter out of our sight. `ConvertOpset` does that step, and its result is checked.
+# The opset that torch's dynamo exporter writes natively; for any other it runs onnx's version
+# converter without our control. `ConvertOpset` does that step instead, and its result is checked.
 CAPTURE_OPSET = 18
 INPUT_NAME = "input"
 LOGITS_NAME = "logits"
@@ -55,24 +55,24 @@ def capture(
     Args:
         model: The classifier, on any device; it is left as it was.
         input_size: (height, width) of the input, in pixels.
-        channels: Channels of the input; None takes the GoogLeNet's own.
-        report: Receives what the user should know of how the graph was recorded.
+        channels: Channels of the input; None uses the GoogLeNet's own.
+        report: Receives notes on how the graph was recorded.
 
     Returns:
         An ONNX model of opset `CAPTURE_OPSET`: ``input``, float32 (batch, channels, height, width), to ``logits``,
-        float32 (batch, classes). The batch is a symbol.
+        float32 (batch, classes). The batch is symbolic.
 
     Raises:
         GoogLeNetDeployError: torch's exporters failed, or the forward branches on values.
     """
     inference = _for_inference(model)
-    # Two images: a batch of one would be taken for a constant.
+    # Two images: a batch of one would be treated as a constant.
     example = torch.zeros(2, channels or _channels(model), *input_size)
     translations = {torch.ops.googlenet_deploy.local_response_norm.default: _lrn}
     pool = {torch.ops.aten.adaptive_avg_pool2d.default: _global_average_pool}
     try:
         return _by_dynamo(inference, example, {**translations, **pool})
-    except Exception as error:  # noqa: BLE001 - the exporter raises whatever its many parts raise
+    except Exception as error:  # noqa: BLE001 - the exporter raises exceptions of any kind
         failure: BaseException = error
     if _has_cause(failure, NotImplementedError, OTHER_POOL):
         try:
@@ -111,7 +111,7 @@ def _by_dynamo(
                 optimize=False,
                 custom_translation_table=dict(translations),
             )
-        except Exception as error:  # noqa: BLE001 - re-raised outside, where output is shown again
+        except Exception as error:  # noqa: BLE001 - raised again outside, where output is shown again
             failure = error
     if failure is not None:
         raise failure
@@ -122,7 +122,7 @@ def _by_dynamo(
         fold_constants(program.model)
     recorded = program.model_proto
     for node in recorded.graph.node:
-        # At its default; onnx's version converter leaves it where older opsets do not know it.
+        # At its default; onnx's version converter keeps it even if older opsets do not know it.
         default = [item for item in node.attribute if item.name == "noop_with_empty_axes" and item.i == 0]
         for item in default:
             node.attribute.remove(item)
@@ -155,11 +155,11 @@ def _for_inference(model: nn.Module) -> nn.Module:
         copied.add_module("dropout", nn.Identity())
         return copied
     for parent in list(copied.modules()):
-        # Without a bias the exporter computes one of zeros from the input, which keeps BatchNorm from being folded.
+        # Without a bias the exporter computes a zero bias from the input, which prevents BatchNorm from being folded.
         if isinstance(parent, nn.Conv2d) and parent.bias is None:
             parent.bias = nn.Parameter(torch.zeros(parent.out_channels))
         for name, child in list(parent.named_children()):
-            if type(child) is nn.LocalResponseNorm:  # which the exporter would take apart
+            if type(child) is nn.LocalResponseNorm:  # which the exporter would decompose
                 setattr(parent, name, LocalResponseNorm(child.size, child.alpha, child.beta, child.k))
     return copied
 
@@ -199,7 +199,7 @@ def _failed(failure: BaseException, second: BaseException | None = None) -> Goog
 
 
 def _summary(failure: BaseException) -> str:
-    """The first line of the innermost failure that says anything."""
+    """The first line of the innermost failure that has a message."""
     texts = [str(cause).strip() for cause in _causes(failure)]
     texts = [text for text in texts if text] or [type(failure).__name__]
     line = texts[-1].partition("\n")[0]
@@ -207,7 +207,7 @@ def _summary(failure: BaseException) -> str:
 
 
 def fold_batch_norm(model: GoogLeNet) -> GoogLeNet:
-    """Folds every BatchNorm of a model in eval mode into the convolution ahead of it, in place."""
+    """Folds every BatchNorm of a model in eval mode into the convolution before it, in place."""
     for module in model.modules():
         if isinstance(module, ConvBlock) and module.bn is not None:
             module.conv = fuse_conv_bn_eval(module.conv, module.bn)

@@ -57,39 +57,39 @@ def export(
     report: Report = log_note,
     say: Report | None = None,
 ) -> ExportResult:
-    """Writes an ONNX model that was compared in ONNX Runtime with what it came from.
+    """Writes an ONNX model that was compared with its source in ONNX Runtime.
 
-    One of `weights`, `module` and `onnx` is the source; `module` may have `weights`.
+    Exactly one of `weights`, `module` and `onnx` is the source, but `module` may be given with `weights`.
 
     Args:
         weights: A checkpoint, or "bvlc" or "torchvision" for the published weights.
         output: Where the ONNX model goes; None writes no file.
-        module: ``FILE.py:CALLABLE`` or ``package.module:CALLABLE`` of any PyTorch classifier; its code is run.
+        module: ``FILE.py:CALLABLE`` or ``package.module:CALLABLE`` for any PyTorch classifier; its code is run.
         module_args: What the callable is called with, such as ``num_classes=10``.
         onnx: An ONNX image classifier to simplify and convert.
-        weights_key: Which weights of a checkpoint that holds several.
+        weights_key: Which weights to use from a checkpoint that holds several.
         num_classes: The number of classes that the weights must have; None for any.
-        class_names: Of `module` or `onnx`: a file, or "imagenet".
-        preprocessing: Of `module` or `onnx`: how images are prepared, where the model does not say.
+        class_names: Class names for `module` or `onnx`: a file, or "imagenet".
+        preprocessing: How images are prepared for `module` or `onnx`, if the model does not state it.
         options: Opset, batch, outputs, passes.
-        target: A module, JetPack or TensorRT that decides opset and IR version; in place of that of the options.
-        half: "fp16" or "bf16": the types of a strongly typed build; in place of those of the options.
+        target: A module, JetPack or TensorRT that decides opset and IR version; overrides that of the options.
+        half: "fp16" or "bf16": the types of a strongly typed build; overrides those of the options.
         keep_fp32: Layers or operators that stay in FP32, with `half`.
         host: A program whose fixed preprocessing is undone in the graph: "jetson-inference".
-        images: A folder of images to verify with; None takes seeded pictures.
-        image_count: How many of them.
-        report: Takes notes.
-        say: Takes a line about each step; None for none.
+        images: A folder of images to verify with; None uses seeded pictures.
+        image_count: How many of them to use.
+        report: Receives notes.
+        say: Receives a line about each step; None reports nothing.
 
     Returns:
         The model, what each pass changed, the comparisons, and notes.
 
     Raises:
-        UsageError: Not one source, or options that contradict each other.
+        UsageError: There is not exactly one source, or options contradict each other.
         BadWeightsError: The checkpoint is damaged or does not fit.
         BadModelError: The ONNX file is damaged, or is not a classifier of images.
         InputError: The module or the images cannot be used.
-        VerificationError: The model does not compute what its source computes; nothing is written.
+        VerificationError: The model does not compute the same as its source; nothing is written.
         OutputError: The file cannot be written.
     """
     if (onnx is None) == (weights is None and module is None):
@@ -122,7 +122,7 @@ def export(
 
 
 class _Verification:
-    """The images to verify with: the user's, else seeded pictures."""
+    """The images to verify with: the user's, or else seeded pictures."""
 
     def __init__(self, images: PathLike | None, count: int, options: ExportOptions) -> None:
         self._images, self._count, self._options = images, count, options
@@ -133,7 +133,7 @@ class _Verification:
         return folder_samples(self._images, preprocessing, self._count)
 
     def frames(self, preprocessing: Preprocessing) -> Samples | None:
-        """The user's images as frames, where the model is to take frames and there are images."""
+        """The user's images as frames, if there are any and the model is to take frames."""
         if self._options.frame_input is None or self._images is None:
             return None
         spec = frame_specification(preprocessing, self._options.frame_input, self._options.frame_format)

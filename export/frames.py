@@ -35,15 +35,15 @@ with requires("export"):
 if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
 
-# Pixels held at once for the verification; in float32 they take twelve times as many bytes.
+# Pixels in memory at once for the verification; in float32 they take twelve times as many bytes.
 _PIXELS_HELD = 2**24
 MOST_FRAMES = 8
-# Seeded pictures are smooth; what a resize does shows on detail.
+# Seeded pictures are smooth; the effect of a resize is visible on detail.
 _NOISE = 24
-# How far one pixel may be from the CPU's, in steps of 1/255 of the range, and how many may be further: where a filter
+# How far a pixel may be from the CPU's, in steps of 1/255 of the range, and how many may be further off: if a filter
 # overshoots or colours are clipped, the CPU clips more often than the graph.
 STEP, SHARE_BEYOND, MEAN_STEPS = 1.0, 1e-3, 0.3
-# Some pixels in ten differ by a step; logits of the published weights by less than a hundredth of the largest.
+# Some pixels in ten differ by one step; logits of the published weights by less than a hundredth of the largest.
 TOLERANCE = 2**-4
 
 
@@ -52,9 +52,9 @@ class PixelDifference:
     """How far the graph's pixels are from the CPU's, in steps of 1/255 of the range.
 
     Attributes:
-        mean: Over all values of all frames.
-        largest: Of one value.
-        beyond: Share of the values that are further than one step.
+        mean: Mean over all values of all frames.
+        largest: Largest difference of a single value.
+        beyond: Share of the values that are more than one step off.
     """
 
     mean: float
@@ -63,11 +63,11 @@ class PixelDifference:
 
     @property
     def holds(self) -> bool:
-        """Whether they are one step apart at the most, but for a thousandth of them, and close on average."""
+        """Whether all but a thousandth of them are at most one step apart, and they are close on average."""
         return self.beyond <= SHARE_BEYOND and self.mean <= MEAN_STEPS
 
     def sentence(self) -> str:
-        """One line for people."""
+        """One human-readable line."""
         beyond = f", {self.beyond:.2%} by more than one" if self.beyond else ""
         return f"pixels differ from the CPU's by {self.mean:.2f} steps on average, {self.largest:.0f} at most{beyond}"
 
@@ -79,8 +79,8 @@ class FrameResult:
     Attributes:
         model: The model, without new metadata.
         specification: The frames.
-        comparison: Its outputs against those of the model it was made from, on images that the CPU prepared.
-        pixels: The resize in the graph against the CPU's.
+        comparison: Its outputs compared with those of the model it was made from, on images that the CPU prepared.
+        pixels: The resize in the graph compared with the CPU's.
         half: Whether the resize is in FP16.
         records: What the pass did.
         notes: What the user should know.
@@ -95,7 +95,7 @@ class FrameResult:
     notes: tuple[str, ...]
 
     def entries(self) -> dict[str, str]:
-        """For the model's metadata; rounded, so that a repeat gives the same bytes."""
+        """Entries for the model's metadata; rounded, so that a repeat yields the same bytes."""
         values = {
             "resize": "fp16" if self.half else "fp32",
             "mean_steps": float(f"{self.pixels.mean:.1g}"),
@@ -110,7 +110,7 @@ def frame_specification(spec: Preprocessing | None, frame: tuple[int, int], fram
     """The frames that a model with this preprocessing would take.
 
     Raises:
-        UsageError: It does not say how its images are prepared, takes frames already, or such frames do not exist.
+        UsageError: It does not state how its images are prepared, takes frames already, or such frames do not exist.
     """
     if spec is None:
         raise UsageError("--frame-input needs a model that carries its preprocessing, which this one does not")
@@ -124,7 +124,7 @@ def frame_specification(spec: Preprocessing | None, frame: tuple[int, int], fram
 
 
 def frame_count(specification: Preprocessing) -> int:
-    """Frames to verify with, fewer of large ones."""
+    """Number of frames to verify with; fewer if they are large."""
     height, width = specification.pixel_size
     return max(2, min(MOST_FRAMES, _PIXELS_HELD // (height * width)))
 
@@ -144,12 +144,12 @@ def take_frames(model: ModelProto, spec: Preprocessing, frames: Samples, specifi
     Args:
         model: Finished, with the types of its tensors stated: float32, FP16, BF16 or with Q/DQ pairs.
         spec: How its images are prepared.
-        frames: What to verify with, prepared as `specification` says.
+        frames: The frames to verify with, prepared as `specification` states.
         specification: The frames.
 
     Raises:
         UsageError: The crop does not fit in such frames.
-        VerificationError: The model's input is none that frames can be put in front of, or the result is another.
+        VerificationError: The model's input cannot be preceded by a resize of frames, or the result differs.
     """
     prepared = np.stack([_by_cpu(frame, spec, specification) for frame in frames.prepared])
     notes: list[str] = []
@@ -180,7 +180,7 @@ def take_frames(model: ModelProto, spec: Preprocessing, frames: Samples, specifi
 def _by_cpu(
     frame: npt.NDArray[np.generic], spec: Preprocessing, specification: Preprocessing
 ) -> npt.NDArray[np.generic]:
-    """What the CPU makes of a frame, as its pixels are: of NV12, of the colours that it stands for."""
+    """The CPU's result for a frame's pixels; for NV12, for the colours that it represents."""
     pixels = np.asarray(frame, np.uint8)
     if specification.frame_yuv is not None:
         pixels = from_nv12(pixels, specification.frame_yuv)
@@ -191,7 +191,7 @@ def _by_cpu(
 
 
 def _run_frames(model: ModelProto, pixels: str, frames: Samples) -> tuple[Outputs, Floats]:
-    """The outputs, and the resized pixels in the network's order; 16 bits round as they would."""
+    """The outputs, and the resized pixels in the network's order; 16-bit types round as on the device."""
     watched = copy_model(stand_in(model))
     watched.graph.output.append(helper.make_tensor_value_info(pixels, TensorProto.FLOAT, None))
     outputs = run(watched, frames)
@@ -211,7 +211,7 @@ def compare_outputs(
     origin: str,
     relative: float,
 ) -> Comparison:
-    """Two models' outputs; of a TopK the scores are compared, and the class that is named first."""
+    """Compares two models' outputs; for a TopK, the scores and the first class are compared."""
     floats = [name for name, values in wanted.items() if values.dtype.kind == "f"]
     largest = max(largest_difference(*(part[name].astype(np.float64) for part in (outputs, wanted))) for name in floats)
     tolerance = min(tolerance_for(wanted[name].astype(np.float64), relative) for name in floats)

@@ -1,4 +1,4 @@
-"""A model as one host runs it: the host's fixed normalisation undone, its batch, its form of output; verified."""
+"""Adapts a model to a host: undoes the host's fixed normalisation, sets its batch and form of output; verified."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 def model_for_host(
     path: PathLike, model: ModelProto, host: Host, entries: Mapping[str, str] | None = None
 ) -> tuple[ModelProto, Comparison]:
-    """Changes a classifier so that it gives its own answers to what the host feeds it.
+    """Changes a classifier so that it returns its usual answers for the input that the host prepares.
 
     Args:
         path: The model's file, for messages.
         model: Its content; it is not changed.
-        host: One whose normalisation is fixed.
-        entries: More for the metadata.
+        host: A host whose normalisation is fixed.
+        entries: Further entries for the metadata.
 
     Returns:
         The model, whose preprocessing is now the host's, and how it compares with the original on pixels that the host
         would have prepared.
 
     Raises:
-        UsageError: The host's normalisation is configurable, or the model's input is none that the host can feed.
-        BadModelError: The model does not say how its images are prepared, its batch is fixed to another size, or it
-            gives something else than one score per class.
+        UsageError: The host's normalisation is configurable, or the host cannot prepare the model's input.
+        BadModelError: The model does not state how its images are prepared, its batch is fixed to another size, or it
+            does not return one score per class.
         VerificationError: The result computes something else.
     """
     if host.normalization is None:
@@ -97,6 +97,6 @@ def _passes(model: ModelProto, spec: Preprocessing, host: Host) -> list[Pass]:
 
 
 def _compare(original: ModelProto, changed: ModelProto, samples: Samples, fed: Preprocessing) -> Comparison:
-    """The changed model on what the host makes of the pixels, against the original on what it was trained on."""
+    """Compares the changed model on pixels as the host prepares them with the original on its own preprocessing."""
     outputs = run(changed, replace(samples, prepared=prepare(samples.pixels, fed)))
     return reference_of(original, samples).compare_outputs(outputs, "the model it was made from")

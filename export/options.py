@@ -1,4 +1,4 @@
-"""What a written model is to be like."""
+"""Options for the written model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FORMAT, GRAPH = "format", "graph"  # headings of --help
 
 @dataclass(frozen=True)
 class HalfOptions:
-    """What is asked for.
+    """The requested 16-bit types.
 
     Attributes:
         kind: The 16-bit type.
-        keep: Layers or operators to keep in FP32, beside those that must be.
+        keep: Layers or operators to keep in FP32, besides those that must be.
     """
 
     kind: HalfType
@@ -33,25 +33,25 @@ class HalfOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the written model is to be like.
+    """Options for the written model.
 
     Attributes:
-        target: Where it is to run; decides the largest opset.
-        opset: ONNX opset; None chooses by the target, and keeps the opset of an ONNX source without a target.
-        batch: Fixed batch size; None keeps the batch symbolic, or as an ONNX source has it.
+        target: Where it is to run; determines the largest opset.
+        opset: ONNX opset; None chooses by the target; without a target, an ONNX source keeps its opset.
+        batch: Fixed batch size; None keeps the batch symbolic, or as it is in an ONNX source.
         uint8_input: Take raw NHWC RGB pixels and normalise inside.
         frame_input: Take camera frames of this (height, width) and resize, crop and normalise inside; None takes
             prepared images.
-        frame_format: Of the frames, one of `FRAME_FORMATS`.
-        softmax: Give probabilities instead of logits.
-        top_k: Give only the k best classes; None gives all.
+        frame_format: Format of the frames, one of `FRAME_FORMATS`.
+        softmax: Return probabilities instead of logits.
+        top_k: Return only the k best classes; None returns all.
         average_pool: AveragePool with a static window instead of GlobalAveragePool.
         convolutional_classifier: 1x1 convolution and Flatten instead of Flatten and Gemm.
         simplify: Run onnxsim.
         half: Write the model in FP16 or BF16; None keeps its types.
 
     Raises:
-        UsageError: A value is out of range, or the target or the opset cannot hold what is asked for.
+        UsageError: A value is out of range, or the target or the opset does not support what is requested.
     """
 
     target: Target | None = None
@@ -96,10 +96,10 @@ class ExportOptions:
 def check_request(
     kind: HalfType, opset: int, target: Target | None, requested_opset: int | None, *, quantized: bool
 ) -> None:
-    """Refuses what the requested opset or the target cannot hold.
+    """Refuses what the requested opset or the target does not support.
 
     Raises:
-        UsageError: They cannot.
+        UsageError: They do not support it.
     """
     what = f"INT8 over {kind.label}" if quantized else kind.label
     if requested_opset is not None and requested_opset < opset:

@@ -1,4 +1,4 @@
-"""The whole way from weights, or from somebody's ONNX, to the model that is written."""
+"""The export end to end: from weights or an existing ONNX model to the model that is written."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ _TOOLS = ("torch", "onnxscript", "onnx", "onnxsim", "onnxruntime")
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A finished model and how it came about.
+    """A finished model and how it was made.
 
     Attributes:
-        model: What is to be written, metadata included.
+        model: The model to write, including metadata.
         metadata: The toolkit's part of its metadata.
         passes: What each pass did, in order.
-        comparisons: The finished model against the unsimplified original, and against PyTorch if that is the source.
+        comparisons: The finished model compared with the unsimplified original, and with PyTorch if that is the source.
         notes: What the user should know: what was kept, left out or fell back.
-        half: What became of the types; None where they were left as they are.
+        half: The conversion to 16-bit types; None if the types were left as they are.
     """
 
     model: ModelProto
@@ -91,18 +91,18 @@ def assemble(
     options: ExportOptions,
     frames: Samples | None = None,
 ) -> ExportResult:
-    """Runs the passes, then the change of types, then what stands behind the logits; compares and stores the metadata.
+    """Runs the passes, the change of types, and the passes after the logits; compares, and stores the metadata.
 
     Args:
         original: The graph to start from.
-        passes: Those that leave what is computed exactly as it is.
-        references: What the result must compute; the first one holds for every pass.
-        metadata: What is known so far.
-        options: What was asked for.
-        frames: Frames to verify with, where the model is to take them; None makes them from a seed.
+        passes: The passes that do not change what is computed.
+        references: What the result must compute; the first one is checked after every pass.
+        metadata: The metadata known so far.
+        options: The requested options.
+        frames: Frames to verify with, if the model is to take them; None makes them from a seed.
 
     Raises:
-        UsageError: The target does not read the types that were asked for.
+        UsageError: The target does not support the requested types.
         VerificationError: The result computes something else.
     """
     first = next(iter(references.values()))
@@ -140,7 +140,7 @@ def assemble(
 def _take_frames(
     model: ModelProto, spec: Preprocessing | None, options: ExportOptions, frames: Samples | None
 ) -> FrameResult | None:
-    """The model with the resize of frames in front of it, where that was asked for."""
+    """The model with the resize of frames in front of it, if that was requested."""
     if options.frame_input is None:
         return None
     specification = frame_specification(spec, options.frame_input, options.frame_format)
@@ -165,7 +165,7 @@ def _last_passes(options: ExportOptions) -> list[Pass]:
 
 
 def _compare(model: ModelProto, references: Mapping[str, Reference], half: HalfResult | None) -> tuple[Comparison, ...]:
-    """The finished model against everything; in 16 bits, as they round."""
+    """Compares the finished model with all references; a 16-bit model with its rounding."""
     rounded = stand_in(model)
     comparisons = [reference.compare(rounded, name) for name, reference in references.items()]
     if half is not None:
@@ -188,7 +188,7 @@ def _require(comparison: Comparison) -> None:
 def _entries(
     model: ModelProto, records: list[PassRecord], comparisons: tuple[Comparison, ...], options: ExportOptions
 ) -> dict[str, str]:
-    """The toolkit's further metadata; rounded figures and no times, so that a repeat gives the same bytes."""
+    """The toolkit's further metadata; rounded figures and no times, so that a repeat yields the same bytes."""
     verification = [
         {
             "against": comparison.against,
@@ -212,7 +212,7 @@ def _entries(
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of the packages that take part in an export; those that are not installed are left out."""
+    """Versions of the packages used for an export; those that are not installed are left out."""
     versions = {"googlenet_deploy": __version__}
     for name in _TOOLS:
         try:
@@ -272,14 +272,14 @@ def export_checkpoint(
     """Exports a classifier and verifies the result against PyTorch and against the unsimplified graph.
 
     Args:
-        checkpoint: Weights and what is known of them.
-        options: What the model is to be like.
+        checkpoint: The weights, and what is known about them.
+        options: Options for the model.
         samples: Images for the verification, prepared by the checkpoint's specification.
         frames: Frames for the verification of a model that takes them; see `assemble`.
 
     Raises:
         UsageError: The options do not fit the classifier.
-        VerificationError: The model computes something else than PyTorch.
+        VerificationError: The model does not compute the same as PyTorch.
     """
     if options.top_k is not None and options.top_k > checkpoint.num_classes:
         raise UsageError(f"--top-k {options.top_k}: the model has {checkpoint.num_classes} classes")
@@ -324,16 +324,16 @@ def export_onnx(
 
     Args:
         path: The file, for messages and its hash.
-        original: Its content, as `load_classifier` gives it.
-        options: What the model is to be like.
-        samples: Images for the verification, prepared as `input_specification` says.
-        stored: Its content as `load_model` gives it, unfolded, which the result is verified against; `original` where
-            None.
+        original: Its content, as `load_classifier` returns it.
+        options: Options for the model.
+        samples: Images for the verification, prepared as `input_specification` states.
+        stored: Its content as `load_model` returns it, unfolded, which the result is verified against; None uses
+            `original`.
         frames: Frames for the verification of a model that takes them; see `assemble`.
 
     Raises:
-        BadModelError: Its metadata is damaged, ONNX Runtime does not run it, a pass that was asked for does not fit
-            it or gives a model that computes something else.
+        BadModelError: Its metadata is damaged, ONNX Runtime does not run it, or a requested pass does not fit it or
+            yields a model that computes something else.
         UsageError: The options do not fit the classifier.
     """
     refuse_foreign_operators(GraphView(original, str(path)))
@@ -360,7 +360,7 @@ def export_onnx(
 
 
 def _reference_of_file(stored: ModelProto, original: ModelProto, samples: Samples, notes: list[str]) -> Reference:
-    """What the file computes as it is; what its float32 form computes where it is in float64."""
+    """The outputs of the file as it is, or of its float32 form if it is in float64."""
     if to_single_precision(copy_model(stored)):
         notes.append("the file is in float64, which became float32; it was verified against its float32 form")
         stored = original
@@ -387,7 +387,7 @@ def torch_logits(model: nn.Module, samples: Samples) -> npt.NDArray[np.float32]:
 
 def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None, original: ModelProto) -> list[Pass]:
     passes: list[Pass] = []
-    if options.simplify and not is_quantized(original):  # it would compute what stands ahead of DequantizeLinear
+    if options.simplify and not is_quantized(original):  # it would fold what comes before DequantizeLinear
         passes += [Simplify(), Tidy()]
     if options.average_pool:
         passes.append(WindowedAveragePool())
@@ -401,7 +401,7 @@ def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None, 
 
 
 def _rounding_form(original: ModelProto) -> ModelProto:
-    """The model as it is verified: where it is in 16 bits already, with every tensor rounded."""
+    """The model in the form in which it is verified: with every tensor rounded if it is in 16 bits already."""
     stated = copy_model(original)
     restate_shapes(stated)
     return stand_in(stated)

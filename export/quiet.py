@@ -1,4 +1,4 @@
-"""Keeps the chatter of libraries off the user's terminal, and shows it where they fail.
+"""Keeps the output of libraries off the user's terminal, and shows it if they fail.
 
 torch's exporter prints progress and logs what it could not import, onnxsim and ONNX Runtime write from C++
 straight to the file descriptors. None of it helps the user unless the step fails.
@@ -23,7 +23,7 @@ class Captured:
     output: str = ""
 
     def last_lines(self, count: int = 3) -> str:
-        """The last lines that say something, joined by semicolons."""
+        """The last non-empty lines, joined by semicolons."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         return "; ".join(lines[-count:])
 

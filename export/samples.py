@@ -1,4 +1,4 @@
-"""The images that verification feeds: real ones where the user has them, else seeded pictures."""
+"""The images for verification: the user's own if there are any, else seeded pictures."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Samples:
     """Images of the network's input size, before and after normalisation; of a network that takes frames, the frames.
 
     Attributes:
-        pixels: uint8 (N, H, W, C): RGB, or luminance with C = 1; what a network with uint8 input takes.
+        pixels: uint8 (N, H, W, C): RGB, or luminance with C = 1; the input of a network with uint8 input.
         prepared: (N, C, H, W) or (N, H, W, C), float32 or uint8: the same images as the specification prepares them;
-            what a network that takes frames is fed.
-        origin: What they are, for messages and metadata.
+            the input of a network that takes frames.
+        origin: A description of the images, for messages and metadata.
     """
 
     pixels: Pixels
@@ -42,7 +42,7 @@ class Samples:
 
     @classmethod
     def of_pixels(cls, pixels: Pixels, preprocessing: Preprocessing, origin: str) -> Samples:
-        """Pixels, and what the specification makes of them."""
+        """Samples of these pixels, prepared by the specification."""
         return cls(pixels, prepare(pixels, preprocessing), origin)
 
     @property
@@ -52,7 +52,7 @@ class Samples:
 
 
 def seeded_samples(preprocessing: Preprocessing, count: int = SEEDED_COUNT, seed: int = 2014) -> Samples:
-    """Smooth random pictures, the same for the same seed on every machine, prepared as the specification says."""
+    """Smooth random pictures, the same for the same seed on every machine, prepared as the specification states."""
     pixels = smooth_pictures(count, preprocessing.pixel_size, len(preprocessing.channels), seed)
     return Samples.of_pixels(pixels, preprocessing, f"{count} seeded pictures")
 
@@ -60,7 +60,7 @@ def seeded_samples(preprocessing: Preprocessing, count: int = SEEDED_COUNT, seed
 def smooth_pictures(count: int, size: tuple[int, int], channels: int, seed: int) -> Pixels:
     """Random pictures with coarse and fine structure in the full range 0..255.
 
-    White noise would be a poor stand-in for photographs: after one stride-2 convolution and a max-pool all of its
+    White noise would be a poor replacement for photographs: after one stride-2 convolution and a max-pool all of its
     positions look alike, and every picture gets the same class.
 
     Returns:

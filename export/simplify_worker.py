@@ -1,4 +1,4 @@
-"""Runs onnxsim in a process of its own, where a crash in its C++ takes nothing else down.
+"""Runs onnxsim in a process of its own, so that a crash in its C++ code affects nothing else.
 
 ``python -m googlenet_deploy.export.simplify_worker INPUT.onnx OUTPUT.onnx``. Exit status 0: OUTPUT holds the
 simplified model. 3: onnxsim is not installed. 4: onnxsim's own check of its result failed. Anything else: it
@@ -16,11 +16,11 @@ NOT_INSTALLED, CHECK_FAILED = 3, 4
 def main(source: str, target: str) -> int:
     """Simplifies one file; see the module's docstring."""
     try:
-        import onnx  # noqa: PLC0415 - the exit status tells which package is missing
+        import onnx  # noqa: PLC0415 - the exit status shows which package is missing
         import onnxsim  # noqa: PLC0415
     except ImportError:
         return NOT_INSTALLED
-    # Equal constants stay apart: each layer keeps its own weights under its own name, and can be quantised alone.
+    # Equal constants are not merged: each layer keeps its own weights and name, and can be quantised alone.
     options: dict[str, object] = {"skipped_optimizers": ["eliminate_duplicate_initializer"]}
     if "certify" in inspect.signature(onnxsim.simplify).parameters:
         # Newer versions would try to prove their result with a solver if one happens to be installed.

@@ -1,4 +1,4 @@
-"""What an export says about itself, for people and as JSON."""
+"""The summary of an export, human-readable and as JSON."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def summary_json(result: ExportResult, source: str, path: PathLike) -> dict[str,
 
 
 def _parameters(model: ModelProto) -> int:
-    """Of the network; the constant matrices that resize frames are none."""
+    """The network's parameters, without the constant matrices that resize frames."""
     return sum(node.parameters for node in CostModel(model).nodes() if FRAME_NODES not in node.name)
 
 
 def _pass_line(record: PassRecord) -> str:
-    """What a pass did; of those that did nothing only onnxsim is named, of the tidying only what removes nodes."""
+    """What a pass did; of idle passes only onnxsim is listed, and tidying only if it removed nodes."""
     if record.name == "onnxsim" and not record.changed and not record.rejected:
         return "  pass onnxsim: nothing left to simplify"
     if not record.changed or (record.name == "tidy" and record.nodes_before == record.nodes_after):

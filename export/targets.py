@@ -1,7 +1,7 @@
-"""The opset and IR version that an export writes: what its target reads, and what this toolkit supports.
+"""The opset and IR version that an export writes: what its target supports, and what this toolkit supports.
 
-What a target reads stands in `googlenet_deploy.device.targets.target`. The IR version of an opset is the one of the
-ONNX release that introduced it (``docs/Versioning.md`` of onnx).
+What a target supports is defined in `googlenet_deploy.device.targets.target`. The IR version of an opset is the one of
+the ONNX release that introduced it (``docs/Versioning.md`` of onnx).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from googlenet_deploy.device.targets.target import Target
 from googlenet_deploy.errors import UsageError
 
 # Opset 17 is the default: every TensorRT from 8.4 on reads it, thus every JetPack from 5 on, and so does ONNX Runtime
-# from 1.12 on. None of our operators gained anything in a later one. Only JetPack 4.6 needs less, and asking for it
-# by name is how its user learns of the other limits there.
+# from 1.12 on. None of our operators gained anything in a later one. Only JetPack 4.6 needs a lower one, and a user who
+# names it as the target also learns about its other limits.
 DEFAULT_OPSET = 17
 # Per-axis QuantizeLinear, Split's and Softmax's present form all date from opset 13; there's no older target.
 SMALLEST_OPSET = 13
@@ -25,7 +25,7 @@ def choose_opset(target: Target | None, requested: int | None) -> int:
     """The opset to write: the requested one, else the default or the target's largest, whichever is smaller.
 
     Raises:
-        UsageError: The request is beyond what the target reads, or what this toolkit writes.
+        UsageError: The request is beyond what the target supports, or what this toolkit writes.
     """
     limit = target.largest_opset if target else LARGEST_OPSET
     if requested is None:
@@ -44,7 +44,7 @@ def ir_version_for(opset: int) -> int:
     """The IR version to write with an opset: the smallest that holds it.
 
     Raises:
-        UsageError: The opset is none that this toolkit writes.
+        UsageError: This toolkit does not write the opset.
     """
     try:
         return _IR_VERSIONS[opset]

@@ -1,7 +1,7 @@
-"""Does a graph still compute what it was made from? Runs both in ONNX Runtime on the same images and compares.
+"""Checks that a graph still computes the same as its source: runs both in ONNX Runtime on the same images.
 
-The comparison knows the outputs that export can put behind the logits (probabilities, top-k) and the two kinds of
-input (prepared floats, raw pixels), so a graph with any of them is held against the reference's logits.
+The comparison handles the outputs that export can add after the logits (probabilities, top-k) and both kinds of input
+(prepared floats, raw pixels), so a graph with any of them is compared with the reference's logits.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ABSOLUTE_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far one graph's outputs are from what they must be.
+    """How far a graph's outputs are from the expected ones.
 
     Attributes:
         against: What they were compared with.
-        largest: Largest absolute difference over all outputs and images; infinite where a value is not finite.
-        tolerance: What it may be; see `tolerance_for`.
-        agreeing: Images for which both name the same class first.
+        largest: Largest absolute difference over all outputs and images; infinite if a value is not finite.
+        tolerance: The largest difference allowed; see `tolerance_for`.
+        agreeing: Number of images for which both return the same best class.
         count: Images compared.
         ties: Disagreeing images whose two classes differ by no more than the difference explains.
         origin: The images.
@@ -61,7 +61,7 @@ class Comparison:
         return round_up(self.largest)
 
     def sentence(self) -> str:
-        """One line for people."""
+        """One human-readable line."""
         ties = f", {self.ties} tied" if self.ties else ""
         return (
             f"largest difference {self.largest:.1e} (allowed {self.tolerance:.1e}), same class for "
@@ -74,9 +74,9 @@ class Reference:
 
     Args:
         samples: The images.
-        outputs: By name; arrays whose first dimension is the batch.
+        outputs: The outputs by name; arrays whose first dimension is the batch.
         scores: Name of the output that holds one score per class, from which probabilities and top-k follow; None
-            where there is no such output.
+            without such an output.
         relative: How far outputs may be off, as a share of the largest; 0 for models that compute in float32.
     """
 
@@ -91,7 +91,7 @@ class Reference:
         """Runs `model` and compares all of its outputs.
 
         Raises:
-            VerificationError: The model does not run, or has an output that nothing is known of.
+            VerificationError: The model does not run, or has an output that is not in the reference.
         """
         return self.compare_outputs(run(model, self.samples), against)
 
@@ -124,7 +124,7 @@ class Reference:
         return self.outputs[self.scores].astype(np.float64)
 
     def _ranked_scores(self, outputs: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
-        """What the top k are taken from: the scores, or probabilities where the model's values are such."""
+        """The values to take the top k from: the scores, or probabilities if the model returns probabilities."""
         scores = self._raw_scores()
         values = outputs.get(TOP_K_VALUES)
         if values is None or not len(values):
@@ -135,7 +135,7 @@ class Reference:
         return scores if near[0] <= near[1] else chances
 
     def _scores_at(self, indices: npt.NDArray[np.generic], outputs: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
-        """The reference's scores of the classes that the model names, so that equal scores may swap places."""
+        """The reference's scores of the classes that the model returns, so that equal scores may swap places."""
         scores = self._ranked_scores(outputs)
         positions = indices.astype(np.int64)
         if positions.size and (positions.min() < 0 or positions.max() >= scores.shape[1]):
@@ -166,13 +166,13 @@ def reference_of(model: ModelProto, samples: Samples) -> Reference:
 
 
 def scores_output(outputs: Mapping[str, npt.NDArray[np.generic]]) -> str | None:
-    """The one floating-point output of shape (N, classes); None where there is none or more than one."""
+    """The one floating-point output of shape (N, classes); None if there is none or more than one."""
     names = [name for name, values in outputs.items() if values.ndim == 2 and values.dtype.kind == "f"]
     return names[0] if len(names) == 1 and TOP_K_VALUES not in names else None
 
 
 def run(model: ModelProto, samples: Samples) -> Outputs:
-    """Runs a model in ONNX Runtime on the CPU, with its own batch where that is fixed.
+    """Runs a model in ONNX Runtime on the CPU, with its own batch if that is fixed.
 
     Raises:
         VerificationError: ONNX Runtime does not load or run it, or it does not take one image tensor.
@@ -206,7 +206,7 @@ def _session(model: ModelProto) -> onnxruntime.InferenceSession:
 def _run_batch(
     session: onnxruntime.InferenceSession, name: str, images: npt.NDArray[np.generic], size: int
 ) -> list[npt.NDArray[np.generic]]:
-    """One run; a last, smaller batch is filled up with its first image, and the filling's results are dropped."""
+    """Runs one batch; a smaller last batch is padded with its first image, and the padding's results are dropped."""
     count = len(images)
     if count < size:
         images = np.concatenate([images, np.repeat(images[:1], size - count, axis=0)])
@@ -218,7 +218,7 @@ def _run_batch(
 
 
 def first_classes(outputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.int64] | None:
-    """The class that a model names first for each image, int64 (N,); None where its outputs do not say."""
+    """The best class of each image by a model's outputs, int64 (N,); None if its outputs do not contain it."""
     if TOP_K_INDICES in outputs:
         return outputs[TOP_K_INDICES][:, 0].astype(np.int64)
     name = scores_output(outputs)
@@ -226,7 +226,7 @@ def first_classes(outputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray
 
 
 def largest_difference(first: Floats, second: Floats) -> float:
-    """Largest absolute difference; infinite where either holds a value that is not finite."""
+    """Largest absolute difference; infinite if either holds a value that is not finite."""
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return math.inf
     return float(np.abs(first - second).max()) if first.size else 0.0
@@ -235,8 +235,8 @@ def largest_difference(first: Floats, second: Floats) -> float:
 def tolerance_for(wanted: Floats, relative: float = 0.0) -> float:
     """How far outputs may be from `wanted`: 1e-4 for logits of the usual size.
 
-    Single precision gives logits of magnitude 10 to about 1e-5 after sixty layers. Values below 1, probabilities among
-    them, are held to 1e-4 of the largest; above 50 the rounding of float32 itself takes over, at 2e-6 of it.
+    Single precision yields logits of magnitude 10 to about 1e-5 after sixty layers. For values below 1, probabilities
+    among them, the limit is 1e-4 of the largest; above 50 the rounding of float32 itself dominates, at 2e-6 of it.
     """
     magnitude = float(np.abs(wanted).max()) if wanted.size else 0.0
     single = ABSOLUTE_TOLERANCE * min(1.0, magnitude) if magnitude <= 50.0 else 2e-6 * magnitude

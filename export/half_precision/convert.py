@@ -40,7 +40,7 @@ class HalfResult:
         fp32: Why a layer stays FP32, by its name; without Q/DQ nodes.
         ranges: The largest magnitudes of every layer in float32.
         records: What the passes did.
-        count: Layers that compute in floats, those in FP32 included.
+        count: Number of layers that compute in floating point, including those in FP32.
     """
 
     model: ModelProto
@@ -72,13 +72,13 @@ def to_half(
 
     Args:
         model: In float32, with or without Q/DQ pairs, and with the types of its tensors stated.
-        options: What is asked for.
-        reference: What it must compute, with the tolerance of the type; its images measure the layers' ranges.
+        options: What is requested.
+        reference: What it must compute, with the tolerance of the type; the layers' ranges are measured on its images.
         target: Where the model is to run.
         requested_opset: The opset that the user asked for; None lets the type decide.
 
     Raises:
-        UsageError: The target does not read what is asked for, or a layer to keep does not exist.
+        UsageError: The target does not support what is requested, or a layer to keep does not exist.
         VerificationError: The result overflows or computes something else.
     """
     kind, quantized = options.kind, is_quantized(model)
@@ -102,10 +102,10 @@ def to_half(
 
 
 def needed_opset(kind: HalfType, *, quantized: bool) -> int:
-    """First opset that holds such a model.
+    """First opset that can represent such a model.
 
     Raises:
-        UsageError: Q/DQ pairs in BF16, which are not written.
+        UsageError: Q/DQ pairs are requested in BF16, which is not supported.
     """
     if quantized and kind is not FP16:
         raise UsageError(
@@ -122,19 +122,19 @@ def _verify(reference: Reference, edited: ModelProto) -> None:
 
 
 def run_by_onnxruntime(result: ModelProto, kind: HalfType, reference: Reference) -> Comparison | None:
-    """The model itself in ONNX Runtime, for its form rather than its rounding; None for BF16, which it does not run."""
+    """Runs the model itself in ONNX Runtime, to check its form, not its rounding; None for BF16, which cannot run."""
     return reference.compare(result, "the same, as ONNX Runtime runs the file") if kind is FP16 else None
 
 
 def half_lines(result: HalfResult, origin: str) -> list[str]:
-    """What became of the types, as text for a terminal."""
+    """Describes the change of types as text for a terminal."""
     kind = result.kind
     lines = [f"{result.count - len(result.fp32)} of {result.count} layers in {kind.label}, inputs and outputs float32"]
     for reason, count in Counter(result.fp32.values()).items():
         names = [name for name, why in result.fp32.items() if why == reason]
         more = f" and {count - SHOWN} more" if count > SHOWN else ""
         lines.append(f"in FP32: {', '.join(names[:SHOWN])}{more}: {reason}")
-    # A ReLU or a pool behind a layer has the same largest value: once is enough.
+    # A ReLU or a pool after a layer has the same largest value: once is enough.
     largest = {entry.output: entry.name for entry in reversed(result.ranges)}
     shown = ", ".join(f"{largest[value]} {value:.4g}" for value in sorted(largest, reverse=True)[:3])
     lines.append(

@@ -1,9 +1,9 @@
-"""A float32 graph that rounds where a 16-bit one would, to prove what the 16-bit one computes.
+"""A float32 graph that rounds where a 16-bit graph would, to verify what the 16-bit graph computes.
 
-ONNX Runtime's CPU cannot be asked: it has no BF16 convolutions, and runs FP16 ones in float32 with the casts between
-them left out, so that nothing is rounded and nothing overflows. In the stand-in, every tensor that is FP16 or BF16 in
-the model goes through that type and back; beyond its range it becomes infinite, as on the device. Sums inside a layer
-are float32 in both.
+ONNX Runtime on the CPU cannot do this: it has no BF16 convolutions, and runs FP16 ones in float32 without the casts
+between them, so that nothing is rounded and nothing overflows. In the emulation, every tensor that is FP16 or BF16 in
+the model is cast to that type and back; beyond the type's range it becomes infinite, as on the device. Sums inside a
+layer are float32 in both.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from googlenet_deploy.graph.graph import element_types, tensor_names
 with requires("export"):
     from onnx import ModelProto, NodeProto, TensorProto, helper
 
-# These only pass values on, which are rounded already.
+# These only pass on values that are rounded already.
 _SELECTING = ("Relu", "MaxPool", "GlobalMaxPool", "Concat", "Flatten", "Reshape", "Transpose", "Identity", "Squeeze",
     "Unsqueeze", "Dropout", "Slice", "Gather", "Split", "TopK")  # fmt: skip
 
 
 def stand_in(model: ModelProto) -> ModelProto:
-    """The float32 model that rounds like `model`; a copy of it where nothing in it has 16 bits.
+    """The float32 model that rounds like `model`; a copy of it if nothing in it has 16 bits.
 
     Args:
         model: With the types of its tensors stated; inputs and outputs not of 16 bits.
@@ -44,7 +44,7 @@ def stand_in(model: ModelProto) -> ModelProto:
 
 
 def _rounding(node: NodeProto, half: dict[str, HalfType], taken: set[str]) -> list[NodeProto]:
-    """A node in float32, and what rounds its results."""
+    """A node in float32, and the nodes that round its results."""
     if node.op_type == "Cast":
         for attribute in node.attribute:
             if attribute.name == "to" and node.output[0] in half:

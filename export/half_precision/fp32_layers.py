@@ -14,13 +14,13 @@ with requires("export"):
     import numpy.typing as npt
     from onnx import ModelProto, NodeProto, TensorProto, defs, numpy_helper
 
-# What was measured on a few images may be this many times larger on others.
+# Values measured on a few images may be this many times larger on others.
 HEADROOM = 4.0
 # A rounded scale may move the largest INT8 code, 127, by a quarter of a step.
 SCALE_ERROR = 0.25 / 127
 _QUANTIZATION = ("QuantizeLinear", "DequantizeLinear")
 _WITH_BIAS = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization", "InstanceNormalization")
-# Sums of exponentials; nothing is gained by computing a thousand of them in 16 bits.
+# Sums of exponentials; computing a thousand of them in 16 bits gains nothing.
 _ALWAYS_FP32 = ("Softmax", "LogSoftmax")
 
 
@@ -103,13 +103,13 @@ class _Choice:
         sizes = [_largest(array) for array in self._constants(node)]
         if not max(sizes, default=0.0) <= self.kind.largest:
             return f"weights up to {max(sizes):.3g}"
-        if node.op_type in _WITH_BIAS:  # a bias that vanishes beside the sums is no loss
+        if node.op_type in _WITH_BIAS:  # a bias that is negligible compared to the sums may be lost
             sizes = sizes[:1]
         lost = [size for size in sizes if 0 < size < self.kind.least]
         return f"its constant of {lost[0]:.3g} is too small for {self.kind.label}" if lost else ""
 
     def _scale(self, node: NodeProto) -> str:
-        """A scale that 16 bits hold badly (FP16 has few digits below 6e-5) would move every code."""
+        """The reason if 16 bits hold a scale badly (FP16 has few digits below 6e-5), which would move every code."""
         if node.op_type not in _QUANTIZATION:
             return ""
         scales = [array for array in self._constants(node) if _misfit(array, self.kind)]
@@ -122,7 +122,7 @@ class _Choice:
                 yield numpy_helper.to_array(tensor)
 
     def _spread_over_pairs(self, reasons: dict[str, str]) -> None:
-        """A layer and the DequantizeLinear that it reads have one type, or TensorRT would not fuse them into INT8."""
+        """A layer and the DequantizeLinear before it need the same type, or TensorRT would not fuse them into INT8."""
         changed = True
         while changed:
             changed = False
@@ -138,7 +138,7 @@ class _Choice:
                         changed = True
 
     def _quantize_as_it_comes(self, reasons: dict[str, str]) -> None:
-        """A QuantizeLinear of float32 values needs no detour through 16 bits."""
+        """Keeps a QuantizeLinear of float32 values in FP32, to avoid a detour through 16 bits."""
         for node in self.nodes:
             if node.op_type == "QuantizeLinear" and node.name not in reasons:
                 maker = self.graph.producers.get(node.input[0])
@@ -147,7 +147,7 @@ class _Choice:
 
 
 def takes_type(node: NodeProto, opset: int, types: dict[str, int], wanted: str) -> bool:
-    """Whether a node's operator may have another type wherever it now has float32."""
+    """Whether a node's operator allows another type wherever it now has float32."""
     if node.domain not in DEFAULT_DOMAINS:
         return False
     try:
@@ -156,7 +156,7 @@ def takes_type(node: NodeProto, opset: int, types: dict[str, int], wanted: str) 
         return False
     for names, formals in ((node.input, schema.inputs), (node.output, schema.outputs)):
         for position, name in enumerate(names):
-            # The last one stands for all that follow where it is variadic.
+            # A variadic last parameter also covers all that follow.
             formal = formals[min(position, len(formals) - 1)]
             if types.get(name) == TensorProto.FLOAT and wanted not in formal.types:
                 return False

@@ -1,4 +1,4 @@
-"""How large the values of each layer become, measured on images: what decides whether a layer fits into 16 bits."""
+"""Measures on images how large the values of each layer become, which decides whether it fits into 16 bits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LayerRange:
         name: The node.
         operator: Its operator.
         output: Largest magnitude in its outputs.
-        inside: Bound of what it sums up before it divides or takes a power: LRN's sum of squares over its window, an
+        inside: Bound of its sums before it divides or takes a power: LRN's sum of squares over its window, an
             average pool's sum. 0 for all other layers, which accumulate in float32 on NVIDIA's tensor cores.
     """
 
@@ -84,7 +84,7 @@ def largest_magnitudes(model: ModelProto, samples: Samples) -> dict[str, float]:
         magnitude, largest = unique_name(f"{name}/magnitude", taken), unique_name(f"{name}/largest", taken)
         flat = unique_name(f"{name}/flat", taken)
         copy.graph.node.append(helper.make_node("Abs", [name], [magnitude], magnitude))
-        # A scalar has no dimension to keep, so every tensor becomes a vector first.
+        # A scalar has no dimension to keep, so every tensor is made a vector first.
         copy.graph.node.append(helper.make_node("Reshape", [magnitude, everything], [flat], flat))
         # ReduceMax without axes reduces all, in every opset.
         copy.graph.node.append(helper.make_node("ReduceMax", [flat], [largest], largest, keepdims=1))
@@ -108,7 +108,7 @@ def _inside(node: NodeProto, maxima: dict[str, float], shapes: dict[str, Shape])
 
 
 def _reduced(before: Shape | None, after: Shape | None) -> float:
-    """How many values one result is made of; the batch and what else is not known count for nothing."""
+    """Number of values that are reduced to one result; the batch and other unknown dimensions do not count."""
     if not before or not after:
         return 1.0
     total, left = element_count([1, *before[1:]]), element_count([1, *after[1:]])

@@ -1,11 +1,11 @@
-"""Writes a float32 model in FP16 or BF16, but for the layers that were chosen to stay FP32.
+"""Writes a float32 model in FP16 or BF16, except for the layers that were chosen to stay FP32.
 
-The types are what a strongly typed TensorRT (10.12 and later, 11, TensorRT-RTX) computes in, so nothing is left to
-a converter of another package: onnxconverter-common's, the usual one, clips weights without a word, has no BF16, and
-halves the scales of Q/DQ pairs without regard to what FP16 holds.
+A strongly typed TensorRT (10.12 and later, 11, TensorRT-RTX) computes in exactly these types, so they are not left to
+a converter of another package: onnxconverter-common's, the usual one, clips weights silently, has no BF16, and converts
+the scales of Q/DQ pairs without checking whether FP16 can hold them.
 
-Inputs and outputs stay as they are. A tensor has the type of the layer that makes it; where a layer of the other type
-reads it, one Cast stands between, shared by all such readers. Tensors and nodes keep their names.
+Inputs and outputs stay as they are. A tensor has the type of the layer that makes it; if layers of the other type read
+it, they share one Cast. Tensors and nodes keep their names.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _HalfWriter:
         self.outputs = {value.name for value in graph.output}
         self.taken = tensor_names(graph) | {node.name for node in graph.node}
         self.nodes: list[NodeProto] = []
-        self.half_tensors: dict[str, str] = {}  # of a tensor made in 16 bits, the name under which it is now
+        self.half_tensors: dict[str, str] = {}  # by tensor made in 16 bits: its present name
         self.casts: dict[tuple[str, int], str] = {}
         self.half_constants: dict[str, str] = {}
 
@@ -82,11 +82,11 @@ class _HalfWriter:
             self._emit(node, half=half)
         replace_nodes(self.model.graph, self.nodes)
         self._replace_constants()
-        # Stated for float32; the pass manager infers them anew.
+        # Stated for float32; the pass manager infers them again.
         del self.model.graph.value_info[:]
 
     def _round_scales(self) -> None:
-        """QuantizeLinear and DequantizeLinear of one pair have one scale, whichever types they end up with."""
+        """Gives QuantizeLinear and DequantizeLinear of a pair the same scale, whichever types they end up with."""
         for node in self.halved:
             tensor = self.constants.get(node.input[1]) if node.op_type in QUANTIZATION else None
             if tensor is not None:
@@ -94,7 +94,7 @@ class _HalfWriter:
                 set_constant(tensor, values)
 
     def _read(self, name: str, *, half: bool) -> str:
-        """The name of a tensor in the type that a reader wants."""
+        """The name of a tensor in the type that a reader needs."""
         if name not in self.floats:
             return name
         if name in self.constants:
@@ -110,7 +110,7 @@ class _HalfWriter:
         return self.half_constants[name]
 
     def _cast(self, name: str, code: int, result: str | None = None) -> str:
-        """A Cast behind what there is so far, one per tensor and type."""
+        """Adds a Cast after the nodes written so far, one per tensor and type."""
         key = (name, code)
         if key not in self.casts or result is not None:
             suffix = "fp32" if code == TensorProto.FLOAT else self.kind.name
@@ -137,7 +137,7 @@ class _HalfWriter:
                 self._cast(inner, TensorProto.FLOAT, name)
 
     def _replace_constants(self) -> None:
-        """Adds the 16-bit constants; one that nobody reads in float32 any more gives them its name."""
+        """Adds the 16-bit constants; each takes the name of its float32 constant if nothing reads that any more."""
         graph = self.model.graph
         read = {name for node in graph.node for name in node.input}
         renamed = {half: name for name, half in self.half_constants.items() if name not in read}

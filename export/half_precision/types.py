@@ -26,7 +26,7 @@ class HalfType:
         least: The smallest magnitude that it holds with some precision: 16 of FP16's steps below its normal numbers,
             which are 2^-24 wide; BF16's smallest normal number.
         opset: First ONNX opset in which convolutions and poolings take it.
-        tolerance: How far logits may move, as a share of the largest: the type's rounding (2^-11, 2^-8) after some
+        tolerance: How far logits may move, as a share of the largest: the type's rounding (2^-11, 2^-8) after about
             sixty layers, times two.
     """
 
@@ -40,7 +40,7 @@ class HalfType:
 
     @property
     def label(self) -> str:
-        """For people: "FP16"."""
+        """Human-readable name: "FP16"."""
         return self.name.upper()
 
     def to_tensor(self, values: Floats, name: str) -> TensorProto:
@@ -48,7 +48,7 @@ class HalfType:
         if self.code == TensorProto.BFLOAT16:
             raw: npt.NDArray[np.generic] = _bfloat16_bits(values)
         else:
-            with np.errstate(over="ignore"):  # infinite, as the docstring of `rounded` says
+            with np.errstate(over="ignore"):  # infinite, see the docstring of `rounded`
                 raw = values.astype(np.float16)
         return TensorProto(name=name, data_type=self.code, dims=values.shape, raw_data=raw.tobytes())
 
@@ -62,7 +62,7 @@ class HalfType:
         return values.reshape(tuple(tensor.dims))
 
     def rounded(self, values: Floats) -> Floats:
-        """Values as this type holds them, as float32; infinite beyond its range."""
+        """Values rounded to this type, as float32; infinite beyond its range."""
         return self.from_tensor(self.to_tensor(values, ""))
 
 
@@ -73,7 +73,7 @@ HALF_TYPES = {kind.name: kind for kind in (FP16, BF16)}
 
 
 def _bfloat16_bits(values: Floats) -> npt.NDArray[np.uint16]:
-    """The upper halves of float32 words, rounded to nearest even; NaN does not occur in weights that were checked."""
+    """The upper halves of float32 words, rounded to nearest even; NaN does not occur in checked weights."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounding = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     rounded: npt.NDArray[np.uint16] = ((bits + rounding) >> np.uint32(16)).astype(np.uint16)

@@ -1,1 +1,1 @@
-"""Graph passes, one file each; see `base` for what a pass promises."""
+"""Graph passes, one file each; see `graph.pass_manager` for what a pass promises."""

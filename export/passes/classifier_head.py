@@ -1,8 +1,8 @@
-"""Writes the end of a classifier the way that every TensorRT reads best.
+"""Writes the end of a classifier in the form that every TensorRT version handles best.
 
 torch's exporter decomposes the adaptive average pool to ReduceMean and the flattening to Reshape with a computed
-shape. GlobalAveragePool and Flatten say the same with no constants, keep the batch symbolic, and are what TensorRT's
-implicit and explicit INT8 know as pooling.
+shape. GlobalAveragePool and Flatten compute the same without constants, keep the batch symbolic, and are what TensorRT
+recognises as pooling in implicit and explicit INT8.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ with requires("export"):
 
 
 class ClassifierHead:
-    """ReduceMean over height and width becomes GlobalAveragePool, Reshape behind it Flatten."""
+    """ReduceMean over height and width becomes GlobalAveragePool, and the Reshape after it Flatten."""
 
     name = "classifier-head"
     description = "pooling and flattening as GlobalAveragePool and Flatten"

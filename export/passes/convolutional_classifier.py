@@ -1,4 +1,4 @@
-"""Writes the classifier as a 1x1 convolution, which a Jetson's deep learning accelerator takes; it takes no Gemm.
+"""Writes the classifier as a 1x1 convolution, which a Jetson's deep learning accelerator runs, unlike Gemm.
 
 Flatten and Gemm on one value per channel are a 1x1 convolution and Flatten: the same products, in the same order.
 """
@@ -44,7 +44,7 @@ class ConvolutionalClassifier:
 
 
 def _flatten_of(gemm: NodeProto, view: GraphView, shapes: dict[str, Shape]) -> NodeProto | None:
-    """The Flatten that only this Gemm reads, on maps of 1x1; None where the two are not such a pair."""
+    """The Flatten that only this Gemm reads, on maps of 1x1; None if the two are not such a pair."""
     if gemm.op_type != "Gemm" or not _is_plain(gemm) or not view.is_constant(gemm.input[1]):
         return None
     flatten = view.producers.get(gemm.input[0])

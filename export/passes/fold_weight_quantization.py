@@ -1,8 +1,8 @@
 """Stores the INT8 weights of a Q/DQ model as integers: QuantizeLinear of a constant is computed once, here.
 
 ``y = saturate(round(x / scale) + zero_point)``, halves to even (ONNX, QuantizeLinear). TensorRT computes the same while
-it builds. A model whose scales are about to become FP16 must not leave it to a later reader: the float weights, rounded
-too, could fall on another integer.
+it builds. If the scales are about to become FP16, this must not be left to a later reader: the float weights would be
+rounded too, and could fall on another integer.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FoldWeightQuantization:
 
 
 def _fold(node: NodeProto, view: GraphView) -> Array | None:
-    """The integers of one node; None where it is not QuantizeLinear of a constant to 8 bits."""
+    """The integers of one node; None if it is not a QuantizeLinear of a constant to 8 bits."""
     if node.op_type != "QuantizeLinear" or len(node.input) < 3 or node.output[0] in view.outputs:
         return None
     values, scale, zero = (view.find_constant(name) for name in node.input)

@@ -1,21 +1,21 @@
 """Moves the resize, the crop and the normalisation of camera frames into the graph.
 
-The resize of `device/preprocess.py` is linear and separable but for its rounding to 8 bits: each resized row is a
-weighted sum of the frame's rows, each column of its columns. So two constant matrices compute it, crop included:
+Except for its rounding to 8 bits, the resize of `device/preprocess.py` is linear and separable: each resized row is a
+weighted sum of the frame's rows, each column of its columns. So two constant matrices compute it, including the crop:
 
     pixels = rows (h x H) . frame (H x W) . columns (W x w)
 
-The frame is NHWC, so the rows are multiplied first, where (W, C) is one axis; only the (h, W, C) that is left is
-transposed to planes, and the columns multiplied then. Rows and columns that no weight reaches, beyond the crop, are
-sliced off ahead of it. The matrices come from Pillow itself, which resizes the unit vectors.
+The frame is NHWC, so the rows are multiplied first, with (W, C) as one axis; only the resulting (h, W, C) is
+transposed to planes, and then the columns are multiplied. Rows and columns without any weight, beyond the crop, are
+sliced off before. The matrices come from Pillow itself, which resizes the unit vectors.
 
-Round, and for filters that overshoot Clip, follow as Pillow's 8-bit result has them. Pillow rounds after either axis,
-the graph only once, so that a pixel differs by one step at the most (`export/frames.py` measures it). What stands
-behind, a Q/DQ pair of the first convolution for instance, sees what it saw before.
+Round follows, and Clip for filters that overshoot, as in Pillow's 8-bit result. Pillow rounds after each axis, the
+graph only once, so that a pixel differs by at most one step (`export/frames.py` measures it). What comes after, for
+instance a Q/DQ pair of the first convolution, receives the same values as before.
 
-NV12 has a plane of luma and chroma at half the size. Chroma's matrices are the same with neighbouring columns added up,
-since each value stands for two pixels; the colours are a 1x1 convolution on the resized planes. There a pixel can
-differ by more, because the CPU's path rounds and clips colours before the resize.
+NV12 has a plane of luma, and chroma at half the size. Chroma's matrices are the same with neighbouring columns added
+up, since each value covers two pixels; the colours are a 1x1 convolution on the resized planes. Here a pixel can
+differ by more, because the CPU rounds and clips colours before the resize.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Matrix = npt.NDArray[np.float32]
 Attribute = Any  # what `onnx.helper.make_node` takes
 SMALLEST_OPSET = 13
-# Filters with negative weights leave the range of 0..255 beside edges.
+# Filters with negative weights leave the range of 0..255 near edges.
 _OVERSHOOTING = ("bicubic", "lanczos")
 PIXELS = "pixels"
 FRAME_NODES = "/frame/"  # part of the name of each node that prepares frames
@@ -55,7 +55,7 @@ class ResizeMatrices:
     Attributes:
         rows: (crop height, frame height).
         columns: (frame width, crop width).
-        bars: (crop height, crop width), True where a letterbox's bar is, of which no frame pixel is part.
+        bars: (crop height, crop width), True at a letterbox's bars, which contain no frame pixel.
     """
 
     rows: Matrix
@@ -111,7 +111,7 @@ class FrameInput:
 
 
 def resize_matrices(frames: Preprocessing) -> ResizeMatrices:
-    """The matrices that resize and crop frames as the specification says.
+    """The matrices that resize and crop frames as the specification states.
 
     Raises:
         UsageError: The crop does not fit in such frames.
@@ -148,7 +148,7 @@ def _axis(length: int, size: int, part: tuple[int, int], spec: Preprocessing) ->
 
 
 class _FrameWriter:
-    """Writes the nodes between a frame and the network, one behind the other."""
+    """Writes the nodes between a frame and the network, one after another."""
 
     def __init__(self, graph: GraphProto, source: str, *, half: bool) -> None:
         self.graph, self.source, self.half = graph, source, half
@@ -158,7 +158,7 @@ class _FrameWriter:
         self.add("Cast", "cast", to=TensorProto.FLOAT16 if half else TensorProto.FLOAT)
 
     def add(self, operator: str, leaf: str, *constants: object, first: bool = False, **attributes: Attribute) -> str:
-        """A node that reads the last one's result, and constants behind it, or ahead of it with `first`."""
+        """Adds a node that reads the last node's result, followed by constants, or preceded by them with `first`."""
         name = unique_name(f"{self.source}{FRAME_NODES}{leaf}", self.taken)
         values = [self._constant(f"{name}/{index}", value) for index, value in enumerate(constants)]
         inputs = [*values, self.last] if first else [self.last, *values]
@@ -174,7 +174,7 @@ class _FrameWriter:
     def add_planes(
         self, frames: Preprocessing, network: Preprocessing, matrices: ResizeMatrices, *, clipped: bool
     ) -> npt.NDArray[np.float64]:
-        """Resized planes, (N, C, h, w) in the network's order; returns what they hold where no frame pixel counts."""
+        """Adds the resized planes, (N, C, h, w) in the network's order; returns their values outside the frame."""
         if frames.frame_yuv is not None:
             return self._add_nv12(frames, network, matrices, clipped=clipped)
         self._add_resize(matrices.rows, matrices.columns, len(frames.channels), "", (0, 0), clipped=clipped)
@@ -204,7 +204,7 @@ class _FrameWriter:
     def _add_resize(
         self, rows: Matrix, columns: Matrix, channels: int, part: str, offset: tuple[int, int], *, clipped: bool
     ) -> str:
-        """(N, C, h, w) from a part of the frame that begins at `offset` and has `channels` values a pixel."""
+        """(N, C, h, w) from a part of the frame that begins at `offset` and has `channels` values per pixel."""
         (top, bottom), (left, right) = _reached(rows, 0), _reached(columns, 1)
         starts = [offset[0] + top, offset[1] + left * self._step(channels, part)]
         ends = [offset[0] + bottom, offset[1] + right * self._step(channels, part)]
@@ -221,11 +221,11 @@ class _FrameWriter:
 
     @staticmethod
     def _step(channels: int, part: str) -> int:
-        """Values of the frame's third axis for one pixel: interleaved chroma has two, where colours are an axis."""
+        """Values per pixel on the frame's third axis: two for interleaved chroma if colours are an axis."""
         return channels if part else 1
 
     def add_bars(self, network: Preprocessing, bars: npt.NDArray[np.bool_], base: npt.NDArray[np.float64]) -> None:
-        """The bars of a letterbox."""
+        """Adds the bars of a letterbox."""
         if not bars.any():
             return
         fill = np.resize(np.asarray(network.fill, np.float64), len(base))
@@ -235,7 +235,7 @@ class _FrameWriter:
             self.add("Add", "bars", values[np.newaxis])
 
     def add_rounding(self, *, clipped: bool) -> None:
-        """Whole pixel values from 0 to 255, back in float32."""
+        """Adds rounding to whole pixel values from 0 to 255, back in float32."""
         self.add("Round", "rounded" if clipped or self.half else PIXELS)
         if clipped:
             self._add_clip("clipped" if self.half else PIXELS)
@@ -247,7 +247,7 @@ class _FrameWriter:
         self.add("Clip", leaf, 0.0, 255.0)
 
     def add_normalisation(self, network: Preprocessing) -> None:
-        """``(pixel - mean / scale) * (scale / std)``, as `uint8_input` has it."""
+        """Adds ``(pixel - mean / scale) * (scale / std)``, as in `uint8_input`."""
         mean, std = np.asarray(network.mean) / network.scale, network.scale / np.asarray(network.std)
         if mean.any():
             self.add("Sub", "centred", mean.reshape(1, -1, 1, 1))
@@ -255,14 +255,14 @@ class _FrameWriter:
             self.add("Mul", "normalised", std.reshape(1, -1, 1, 1))
 
     def insert(self) -> None:
-        """Puts the nodes ahead of all that read the input."""
+        """Puts the nodes before all readers of the input."""
         for node in self.graph.node:
             node.input[:] = [self.last if name == self.source else name for name in node.input]
         replace_nodes(self.graph, [*self.nodes, *self.graph.node])
 
 
 def _reached(weights: Matrix, axis: int) -> tuple[int, int]:
-    """(start, stop) of what has a weight, along the other axis."""
+    """(start, stop) of the positions with a weight, along the other axis."""
     places = np.flatnonzero(np.any(weights, axis=axis))
     return int(places[0]), int(places[-1]) + 1
 

@@ -1,17 +1,17 @@
 """Undoes the fixed normalisation of a host inside the graph, so that the network sees what it was trained on.
 
-The host feeds ``x = (pixel * s - m) / d`` per channel, the network wants ``y = (pixel * S - M) / D``. Without the pixel
-that is ``y = a * x + b`` with ``a = (d * S) / (s * D)`` and ``b = (m * S / s - M) / D``. What becomes of the parts:
+The host passes ``x = (pixel * s - m) / d`` per channel; the network expects ``y = (pixel * S - M) / D``. With the pixel
+eliminated this is ``y = a * x + b``, ``a = (d * S) / (s * D)`` and ``b = (m * S / s - M) / D``. The parts in the graph:
 
 * The channel order is folded into the first convolution: a permutation of the weights' input channels multiplies the
   same pairs of numbers.
 * The scale `a` is folded into the first convolution: it is linear in its input. Its weights are rounded once more.
-* The shift `b` is folded into the bias only where that convolution pads nothing. It pads zeros to the network's own
+* The shift `b` is folded into the bias only if that convolution pads nothing. It pads zeros to the network's own
   input; with the shift in the bias it would pad ``y = b`` instead, and every pixel at the border would come out
-  differently. Else ``Add`` of ``b / a`` stands before the convolution, ahead of its padding.
+  differently. Otherwise ``Add`` of ``b / a`` comes before the convolution and so before its padding.
 
-Where the first reader of the input is no plain convolution with constant weights (a Q/DQ pair, for instance), Gather,
-Mul and Add stand in front of it instead; they compute the same.
+If the first reader of the input is not a plain convolution with constant weights (for instance a Q/DQ pair), Gather,
+Mul and Add are put in front of it instead; they compute the same.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Values = npt.NDArray[np.float64]
 
 
 class HostInput:
-    """Makes the model take what a host computes; the module's docstring explains how.
+    """Makes the model accept what a host computes; the module's docstring explains how.
 
     Args:
         preprocessing: What the network expects.
@@ -81,7 +81,7 @@ class HostInput:
 
 
 def affine(preprocessing: Preprocessing, host: HostNormalization) -> tuple[_Values, _Values]:
-    """What turns a host's values into the network's: (factor, shift) per channel, in the network's order, float64."""
+    """The map from a host's values to the network's: (factor, shift) per channel, in the network's order, float64."""
     order = [host.channels.index(channel) for channel in preprocessing.channels]
     mean, std = np.asarray(host.mean)[order], np.asarray(host.std)[order]
     wanted_mean, wanted_std = np.asarray(preprocessing.mean), np.asarray(preprocessing.std)
@@ -130,7 +130,7 @@ def _in_host_order(values: _Values, swapped: bool) -> _Values:
 
 
 def _foldable_convolution(model: ModelProto, source: str) -> NodeProto | None:
-    """The one reader of the input, where it is a convolution whose constants are its own; else None."""
+    """The only reader of the input, if it is a convolution that shares its constants with no other node; else None."""
     view, stored = GraphView(model), {tensor.name: tensor for tensor in model.graph.initializer}
     node = view.only_reader(source)
     if node is None or node.op_type != "Conv" or node.domain or integer(node, "group", 1) != 1:

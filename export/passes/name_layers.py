@@ -1,4 +1,4 @@
-"""Gives nodes and tensors the names of the layers that they come from. This is the one place that defines them.
+"""Names nodes and tensors after the layers that they come from. This is the only place that defines the names.
 
 =====================  ==============================================  ==================================
 what                   name                                            example
@@ -14,12 +14,13 @@ input, output          ``input``; ``logits``, ``probabilities``, ``top_k_values`
 =====================  ==============================================  ==================================
 
 A path is PyTorch's qualified module name with slashes for dots, whatever the network; weights of the network
-itself keep their own name. A layer is a module of which no part makes nodes of its own; a block is one of which some
-part does. The last operator of either makes the tensor that bears its name; tensors before it add their operator, as
-``layer1/0/add`` before the ReLU that makes ``layer1/0``. Nodes and tensors each have a namespace of their own, in which
-every name is unique; where a layer needs several nodes, the first keeps its name and the others add their operator.
+itself keep their own name. A layer is a module without submodules that make nodes; a block is a module with such
+submodules. The last operator of a layer or block makes the tensor with its name; tensors before it append their
+operator, such as ``layer1/0/add`` before the ReLU that makes ``layer1/0``. Nodes and tensors have separate namespaces,
+in which every name is unique; if a layer needs several nodes, the first has its name and the others append their
+operator.
 
-TensorRT names its layers by the nodes, and calibration tables, caches and Q/DQ placement go by the tensors; so
+TensorRT names its layers after the nodes, and calibration tables, caches and Q/DQ placement use the tensors' names; so
 the names are the same for float and uint8 input and for every opset.
 """
 
@@ -71,7 +72,7 @@ class NameLayers:
 
 
 class NameWeights:
-    """Names weights that simplification made, such as a convolution's with BatchNorm folded in, after their layer."""
+    """Names weights made by simplification (such as by folding BatchNorm into a convolution) after their layer."""
 
     name = "name-weights"
     description = "folded weights named after their layers"
@@ -99,7 +100,7 @@ def _node_name(path: str, operator: str, is_layer: bool, taken: set[str]) -> str
 
 
 def _parameter_names(graph: GraphProto) -> dict[str, str]:
-    """Parameters keep their path, with slashes; constants of the exporter keep their name."""
+    """New names: parameters keep their path, with slashes; constants of the exporter keep their name."""
     return {tensor.name: tensor.name.replace(".", "/") for tensor in graph.initializer}
 
 
@@ -120,7 +121,7 @@ def _last_nodes(graph: GraphProto, paths: list[str | None]) -> dict[str, int]:
 
 
 def _paths(model: ModelProto) -> list[str | None]:
-    """The path of the module of each node, "" for the network itself; None where that is not known."""
+    """The path of the module of each node, "" for the network itself; None if that is not known."""
     from_scopes = [_scope(node) for node in model.graph.node]
     if any(path is not None for path in from_scopes) or model.producer_name != "pytorch":
         return from_scopes
@@ -128,7 +129,7 @@ def _paths(model: ModelProto) -> list[str | None]:
 
 
 def _scope(node: NodeProto) -> str | None:
-    """Of the dynamo exporter: its metadata holds the qualified names of all modules around the node."""
+    """For the dynamo exporter, whose metadata holds the qualified names of all modules around the node."""
     properties = {entry.key: entry.value for entry in node.metadata_props}
     try:
         return str(ast.literal_eval(properties[_SCOPES])[-2]).replace(".", "/")
@@ -137,7 +138,7 @@ def _scope(node: NodeProto) -> str | None:
 
 
 def _path_in_name(name: str) -> str | None:
-    """Of the TorchScript exporter: nodes are named ``/layer1/layer1.0/conv1/Conv``.
+    """For the TorchScript exporter, which names nodes ``/layer1/layer1.0/conv1/Conv``.
 
     A part that begins with the one before it and a dot is an item of a container, whose own name is what follows.
     """

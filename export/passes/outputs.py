@@ -1,4 +1,4 @@
-"""What a classifier may give instead of logits: probabilities, or the k best classes."""
+"""What a classifier may return instead of logits: probabilities, or the k best classes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AppendTopK:
     """The outputs become ``top_k_values``, float32 (N, k), descending, and ``top_k_indices``, int64 (N, k).
 
     Args:
-        k: Number of classes to give.
+        k: Number of classes to return.
     """
 
     name = "top-k"
@@ -131,7 +131,7 @@ def _scores(model: ModelProto) -> ValueInfoProto:
 
 
 def _forget_outputs(model: ModelProto) -> None:
-    """Takes all outputs off; the tensors stay inside the graph."""
+    """Removes all outputs; the tensors stay inside the graph."""
     del model.graph.output[:]
 
 

@@ -22,7 +22,7 @@ TIME_LIMIT_SECONDS = 300
 
 
 class Simplify:
-    """Runs onnxsim in a process of its own and takes its graph; the metadata and versions stay the model's own."""
+    """Runs onnxsim in a process of its own and uses its graph; the metadata and versions stay the model's own."""
 
     name = "onnxsim"
     description = "constants folded, redundant nodes removed"
@@ -42,7 +42,7 @@ class Simplify:
 
 
 def _content(node: NodeProto) -> tuple[object, ...]:
-    """What a node is, whatever the order of its attributes and the notes of tools on it."""
+    """The content of a node, regardless of the order of its attributes and of notes that tools left."""
     values = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
     return node.domain, node.op_type, node.name, tuple(node.input), tuple(node.output), tuple(values)
 

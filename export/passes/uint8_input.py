@@ -9,11 +9,11 @@ What could be folded into the first convolution, and what is:
   order of summation changes. No Gather or Split is needed for a network trained on BGR.
 * The mean is not. The convolution pads with zeros after the mean is subtracted; with the mean in the bias
   it would pad with black pixels before, and every border pixel would come out differently.
-* The scale is not, though it could be exactly: the weights would no longer be the trained ones, small ones
+* The scale is not, although it could be folded exactly: the weights would no longer be the trained ones, small ones
   would become subnormal in FP16, and calibration would see another first activation than the float network's.
 
 Pixels are subtracted before they are scaled, because ``mean / scale`` is 127.5 or a whole number for the usual
-specifications and the difference then exact.
+specifications and the difference is then exact.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Uint8Input:
 
 
 def _reverse_input_channels(view: GraphView, node: NodeProto) -> None:
-    """Turns the weights of a convolution on BGR into those on RGB."""
+    """Converts the weights of a convolution on BGR to RGB."""
     weights = view.initializers.get(node.input[1]) if len(node.input) > 1 else None
     if node.op_type != "Conv" or integer(node, "group", 1) != 1 or weights is None:
         raise VerificationError(f"the BGR input feeds {node.name}, which is no plain convolution with constant weights")
@@ -106,7 +106,7 @@ def _reverse_input_channels(view: GraphView, node: NodeProto) -> None:
 
 
 def _state_uint8(source: ValueInfoProto) -> None:
-    """Makes an input of shape (N, C, H, W) one of uint8 (N, H, W, C)."""
+    """Turns an input of shape (N, C, H, W) into uint8 (N, H, W, C)."""
     tensor = source.type.tensor_type
     tensor.elem_type = TensorProto.UINT8
     batch, channels, height, width = [
