@@ -33,14 +33,14 @@ def copy_model(model: ModelProto) -> ModelProto:
 
 
 def replace_entries(entries: RepeatedCompositeFieldContainer[_Message], kept: Iterable[_Message]) -> None:
-    """Gives a list of a graph this content, in this order; it may be the list's own entries."""
+    """Replaces a graph's list by these entries, in this order; they may be the list's own entries."""
     copies = [copied(entry) for entry in kept]
     del entries[:]
     entries.extend(copies)
 
 
 def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
-    """Gives a graph these nodes, in this order; they may be the graph's own ones."""
+    """Replaces a graph's nodes by these, in this order; they may be the graph's own nodes."""
     replace_entries(graph.node, nodes)
 
 
@@ -57,7 +57,7 @@ def rename_tensors(graph: GraphProto, names: dict[str, str]) -> None:
 
 
 def unique_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted_2`, `wanted_3`, ... where it is taken; the result is added to `taken`."""
+    """`wanted`, or `wanted_2`, `wanted_3`, ... if it is taken; the result is added to `taken`."""
     name, count = wanted, 1
     while name in taken:
         count += 1
@@ -67,7 +67,7 @@ def unique_name(wanted: str, taken: set[str]) -> str:
 
 
 def name_nodes(graph: GraphProto) -> None:
-    """Gives nameless nodes the name of what they make, and doubled names a number."""
+    """Names nameless nodes after their output, and makes duplicate names unique by a number."""
     taken: set[str] = set()
     for node in graph.node:
         made = next((name for name in node.output if name), "")
@@ -86,7 +86,7 @@ def add_constant(graph: GraphProto, array: NDArray[np.generic], name: str) -> st
 
 
 def set_constant(tensor: TensorProto, array: NDArray[np.generic]) -> None:
-    """Gives an initializer another value, and the value's shape and type, under the same name."""
+    """Replaces an initializer's value, shape and type, under the same name."""
     tensor.CopyFrom(to_tensor(array, tensor.name))
 
 
@@ -105,7 +105,7 @@ def drop_unread_nodes(graph: GraphProto) -> bool:
 
 
 def drop_unread_constants(graph: GraphProto) -> None:
-    """Removes initializers that nothing reads, from the inputs too, and what is stated of tensors that are gone."""
+    """Removes initializers that nothing reads, also from the inputs, and stated types of tensors that are gone."""
     read = {name for node in graph.node for name in all_inputs(node)} | {value.name for value in graph.output}
     dropped = {tensor.name for tensor in graph.initializer} - read
     _keep(graph.initializer, read)

@@ -1,4 +1,4 @@
-"""ONNX files: read with suspicion, written whole and always in the same bytes."""
+"""ONNX files: read with full checks, written atomically and reproducibly."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ with requires("export"):
     from google.protobuf.message import DecodeError
     from onnx import ModelProto, TensorProto, ValueInfoProto
 
-DEFAULT_SIZE = 224  # pixels; where the model leaves height and width open
+DEFAULT_SIZE = 224  # pixels; if the model leaves height and width open
 
 
 def load_model(path: PathLike, *, repairable: bool = False) -> ModelProto:
-    """Reads an ONNX file of any origin, its external data included, through the gate of `onnx_model.header`.
+    """Reads an ONNX file of any origin, including its external data, with the checks of `onnx_model.header`.
 
     Nodes without a name get one, and dimensions below 1 are left open; nothing else is changed.
 
     Args:
         path: The file.
-        repairable: Let scales pass that make no sense, for who reports and replaces them.
+        repairable: Accept scales that make no sense, for callers that report and replace them.
 
     Raises:
-        BadModelError: It is missing, truncated, no ONNX, inconsistent, of an opset below 7, or its external
+        BadModelError: It is missing, truncated, not ONNX, inconsistent, of an opset below 7, or its external
             data is missing, too short or outside the model's folder.
     """
     file = read_model(path, repairable=repairable)
@@ -49,17 +49,17 @@ def load_model(path: PathLike, *, repairable: bool = False) -> ModelProto:
 
 
 def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProto:
-    """Reads an ONNX image classifier: valid to the checker, with one image tensor as input.
+    """Reads an ONNX image classifier that passes the checker and has one image tensor as input.
 
-    Its functions are inlined and what depends on constants alone is folded, so that every weight is an initializer;
-    a model in float64 becomes float32.
+    Its functions are inlined and constant expressions are folded, so that every weight is an initializer; a model in
+    float64 becomes float32.
 
     Args:
         path: The file.
         notes: Where to report what was changed beyond that.
 
     Raises:
-        BadModelError: See `load_model`; or the checker refuses it, or it does not have exactly one input of rank 4.
+        BadModelError: See `load_model`; or the checker rejects it, or it does not have exactly one input of rank 4.
     """
     model = load_model(path)
     try:
@@ -102,7 +102,7 @@ def image_channels(path: PathLike, value: ValueInfoProto) -> tuple[str, int]:
 
 
 def input_specification(path: PathLike, model: ModelProto) -> Preprocessing:
-    """How images are prepared for a classifier: what its metadata says, else values from -1 to 1 in its input's shape.
+    """How images are prepared for a classifier: by its metadata, else to values from -1 to 1 in its input's shape.
 
     Raises:
         BadModelError: The metadata is damaged or contradicts the input.
@@ -132,7 +132,7 @@ def input_specification(path: PathLike, model: ModelProto) -> Preprocessing:
 
 
 def write_model(path: PathLike, model: ModelProto) -> None:
-    """Writes a model atomically; the same model gives the same bytes.
+    """Writes a model atomically; the same model always yields the same bytes.
 
     Raises:
         OutputError: The file cannot be written.
@@ -141,7 +141,7 @@ def write_model(path: PathLike, model: ModelProto) -> None:
 
 
 def read_metadata(path: PathLike, model: ModelProto) -> ModelMetadata:
-    """What the model says about itself; empty for models of other tools.
+    """The model's metadata; empty for models of other tools.
 
     Raises:
         BadModelError: The toolkit's entries are damaged.
@@ -150,7 +150,7 @@ def read_metadata(path: PathLike, model: ModelProto) -> ModelMetadata:
 
 
 def store_metadata(model: ModelProto, metadata: ModelMetadata) -> None:
-    """Replaces the toolkit's entries in ``metadata_props``; those of other tools stay; all are sorted by key."""
+    """Replaces the toolkit's entries in ``metadata_props`` and keeps those of other tools; all are sorted by key."""
     properties = {entry.key: entry.value for entry in model.metadata_props}
     own = ModelMetadata.from_properties(properties, "")
     for key in own.to_properties():

@@ -1,9 +1,9 @@
-"""Constant folding: what depends on constants alone is computed once, so that weights after nodes are seen as weights.
+"""Constant folding: computes constant expressions once, so that weights that pass through nodes are seen as weights.
 
-Exporters put weights after Constant, Identity, Cast, Transpose, Reshape, Mul, ConstantOfShape and their like, list
-initializers as graph inputs (ONNX before IR version 4), and compute shapes from shapes that are static. Folding
-evaluates such nodes with ONNX's reference implementation, one by one, and stores each result as an initializer under
-the tensor's own name. What is quantised stays: QuantizeLinear and DequantizeLinear carry the scales of an INT8 model.
+Exporters pass weights through Constant, Identity, Cast, Transpose, Reshape, Mul, ConstantOfShape and the like, list
+initializers as graph inputs (ONNX before IR version 4), and compute shapes from static shapes. Folding evaluates such
+nodes with ONNX's reference implementation, one by one, and stores each result as an initializer under the tensor's own
+name. QuantizeLinear and DequantizeLinear are kept, since they carry the scales of an INT8 model.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ with requires("export"):
 
 Array = npt.NDArray[Any]
 
-# The scales of a quantised model, and what gives another result every time.
+# Operators with the scales of a quantised model, and operators whose result differs every time.
 _KEPT = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "RandomNormal", "RandomNormalLike",
     "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli",
 })  # fmt: skip
 # They only move the elements of a shape, some of which may not be known.
 _SHAPE_MOVERS = frozenset({"Gather", "Slice", "Squeeze", "Unsqueeze", "Concat", "Identity"})
-# Stands for an element of a shape that is not known; no tensor has a dimension like it.
+# Represents an unknown element of a shape; no tensor has such a dimension.
 _UNKNOWN = -(2**62) - 1
 # A node may generate this many bytes from small inputs, such as a weight of one value; files do not grow without bound.
 LARGEST_GROWTH = 2**28
 
 
 def fold_constants(model: ModelProto) -> bool:
-    """Computes what depends on constants alone, in place; True where anything changed.
+    """Folds what depends on constants alone, in place; returns True if anything changed.
 
-    Initializers are no longer graph inputs afterwards, If nodes whose condition is constant are replaced by their
-    branch, and constants that nothing reads are gone. A node that ONNX's reference implementation cannot evaluate,
-    that makes an output of the graph, or whose result would be far larger than its inputs stays.
+    Afterwards initializers are no longer graph inputs, If nodes with a constant condition are replaced by their branch,
+    and constants that nothing reads are removed. A node stays if ONNX's reference implementation cannot evaluate it, if
+    it makes an output of the graph, or if its result would be far larger than its inputs.
     """
     changed = _drop_constant_inputs(model)
     while _foldable(model.graph) and _fold_once(model):
@@ -62,7 +62,7 @@ def fold_constants(model: ModelProto) -> bool:
 
 
 def _drop_constant_inputs(model: ModelProto) -> bool:
-    """Initializers that are graph inputs too are constants; IR version 4 is the first that lets them be only that."""
+    """Removes initializers from the graph inputs, which requires at least IR version 4."""
     kept = runtime_inputs(model.graph)
     if len(kept) == len(model.graph.input):
         return False
@@ -72,7 +72,7 @@ def _drop_constant_inputs(model: ModelProto) -> bool:
 
 
 def _foldable(graph: GraphProto) -> bool:
-    """Whether a graph has a node that may be folded: spares most models the inference of shapes."""
+    """Whether a graph has a node that may be folded; avoids shape inference for most models."""
     constants = {tensor.name for tensor in graph.initializer}
     return any(
         node.op_type in ("Shape", "Size", "If") or all(name in constants for name in node.input)
@@ -82,7 +82,7 @@ def _foldable(graph: GraphProto) -> bool:
 
 
 def _fold_once(model: ModelProto) -> bool:
-    """One walk over the graph; True where a node was folded or replaced."""
+    """Walks over the graph once; returns True if a node was folded or replaced."""
     folder = _Folder(model, inferred_shapes(model))
     kept = [part for node in model.graph.node for part in folder.visit(node)]
     if not folder.changed:
@@ -116,7 +116,7 @@ class _Folder:
         self._growth = 0
 
     def visit(self, node: NodeProto) -> list[NodeProto]:
-        """What stays of a node: itself, nothing, or what replaces it."""
+        """What remains of a node: the node itself, nothing, or its replacement."""
         if node.domain not in DEFAULT_DOMAINS or node.op_type in _KEPT:
             return [node]
         if node.op_type == "If" and node.input[0] in self.constants:
@@ -150,7 +150,7 @@ class _Folder:
         return self.partly.get(name)
 
     def _of_shape(self, node: NodeProto) -> list[Array] | None:
-        """Shape or Size of a tensor, with `_UNKNOWN` for what is open."""
+        """Shape or Size of a tensor, with `_UNKNOWN` for open dimensions."""
         sizes = self.shapes.get(node.input[0])
         if sizes is None:
             return None
@@ -161,22 +161,22 @@ class _Folder:
         return [whole[limits.get("start", 0) : limits.get("end", len(whole))]]
 
     def _complete(self, node: NodeProto, values: list[Array] | None) -> list[Array] | None:
-        """The values where all elements are known; else they are kept for the nodes that read some of them."""
+        """The values if all elements are known; else they are kept for the nodes that read some of them."""
         if values is None or len(values) != 1 or not (values[0] == _UNKNOWN).any():
             return values
         self.partly[node.output[0]] = values[0]
         return None
 
     def _evaluate(self, node: NodeProto, known: dict[str, Array | None]) -> list[Array] | None:
-        """A node's results by ONNX's reference implementation; None where it has none or refuses the values."""
+        """A node's results by ONNX's reference implementation; None if it has none or rejects the values."""
         inputs = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in known]
         outputs = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output if name]
         graph = helper.make_graph([node], "constant", inputs, outputs)
         try:
-            with np.errstate(all="ignore"):  # an infinite constant is the model's, and stays one
+            with np.errstate(all="ignore"):  # an infinite constant belongs to the model, and is kept
                 evaluator = ReferenceEvaluator(graph, opsets={key: entry.version for key, entry in self.opsets.items()})
                 values = list(evaluator.run(None, known))
-        except Exception:  # noqa: BLE001 - the implementation raises whatever NumPy and its own code do; the node stays
+        except Exception:  # noqa: BLE001 - the implementation may raise any exception; the node stays
             return None
         usable = len(values) == len(node.output) and all(
             isinstance(value, (np.ndarray, np.generic)) for value in values
@@ -222,7 +222,7 @@ class _Folder:
 
 
 def _elements(kind: TypeProto | None) -> int | None:
-    """Number of elements of a tensor type; None where a dimension is open."""
+    """Number of elements of a tensor type; None if a dimension is open."""
     if kind is None or not kind.tensor_type.HasField("shape"):
         return None
     sizes = [dimension.dim_value if dimension.HasField("dim_value") else -1 for dimension in kind.tensor_type.shape.dim]

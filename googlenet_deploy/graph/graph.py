@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 Shape = list[int | str | None]
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
-# Constants of at most this many elements may say how large other tensors are.
+# Constants of at most this many elements may define how large other tensors are.
 LARGEST_READ = 4096
 INFERENCE_ERRORS = (shape_inference.InferenceError, RuntimeError, ValueError)
 
 
 def opset_of(model: ModelProto) -> int:
-    """Version of the default operator set that the model imports; 0 where it imports none."""
+    """Version of the default operator set that the model imports; 0 if it imports none."""
     return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=0)
 
 
 def integers(node: NodeProto, name: str, default: Iterable[int]) -> list[int]:
-    """A node's attribute of the type INTS, or `default` where the node does not have it."""
+    """A node's attribute of the type INTS, or `default` if the node does not have it."""
     for attribute in node.attribute:
         if attribute.name == name and attribute.type == AttributeProto.INTS:
             return list(attribute.ints)
@@ -50,7 +50,7 @@ def integers(node: NodeProto, name: str, default: Iterable[int]) -> list[int]:
 
 
 def integer(node: NodeProto, name: str, default: int) -> int:
-    """A node's attribute of the type INT, or `default` where the node does not have it."""
+    """A node's attribute of the type INT, or `default` if the node does not have it."""
     for attribute in node.attribute:
         if attribute.name == name and attribute.type == AttributeProto.INT:
             return int(attribute.i)
@@ -58,7 +58,7 @@ def integer(node: NodeProto, name: str, default: int) -> int:
 
 
 def text(node: NodeProto, name: str, default: str) -> str:
-    """A node's attribute of the type STRING, or `default` where the node does not have it."""
+    """A node's attribute of the type STRING, or `default` if the node does not have it."""
     for attribute in node.attribute:
         if attribute.name == name and attribute.type == AttributeProto.STRING:
             return bytes(attribute.s).decode("utf-8", "replace")
@@ -66,7 +66,7 @@ def text(node: NodeProto, name: str, default: str) -> str:
 
 
 def all_inputs(node: NodeProto) -> Iterator[str]:
-    """Names of the tensors that a node reads, those that its subgraphs take from outside included."""
+    """Names of the tensors that a node reads, including those that its subgraphs read from outside."""
     yield from (name for name in node.input if name)
     yield from _read_in_subgraphs(node)
 
@@ -97,7 +97,7 @@ def runtime_inputs(graph: GraphProto) -> list[ValueInfoProto]:
 
 
 def shape_of(value: ValueInfoProto) -> list[int | str | None]:
-    """The dimensions of a tensor: an integer, the name of a symbol, or None where nothing is known of it."""
+    """The dimensions of a tensor: an integer, the name of a symbol, or None if unknown."""
     dimensions: list[int | str | None] = []
     for dimension in value.type.tensor_type.shape.dim:
         if dimension.HasField("dim_value"):
@@ -138,7 +138,7 @@ def serialize(model: ModelProto) -> bytes:
     return data
 
 
-# Operators that hand every value on unchanged, so that quantising before or after them is the same.
+# Operators that pass every value on unchanged, so that quantising before or after them is the same.
 SHAPE_OPERATORS = frozenset({"Flatten", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout"})
 
 
@@ -172,7 +172,7 @@ class GraphView:
         inputs: Names of the inputs that are not constants.
         outputs: Names of the outputs.
         producers: The node that makes a tensor; inputs and initializers have none.
-        consumers: Every place where a tensor is read, those in subgraphs included.
+        consumers: Every place where a tensor is read, including subgraphs.
     """
 
     def __init__(self, model: onnx.ModelProto, path: str = "model") -> None:
@@ -197,7 +197,7 @@ class GraphView:
         }
 
     def name_of(self, node: onnx.NodeProto) -> str:
-        """The node's name where it has one of its own, else its first output: a key that is unique in the graph."""
+        """The node's name if it has a unique one, else its first output: a key that is unique in the graph."""
         return self._names[node.output[0]]
 
     def node(self, name: str) -> onnx.NodeProto:
@@ -219,7 +219,7 @@ class GraphView:
         return array
 
     def find_constant(self, name: str) -> NDArray[Any] | None:
-        """The value of a constant; None where `name` is computed."""
+        """The value of a constant; None if `name` is computed."""
         return self.constant(name) if name in self.initializers else None
 
     def is_constant(self, name: str) -> bool:
@@ -234,7 +234,7 @@ class GraphView:
         return list(found.values())
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The one node that reads a tensor, and once; None where there are several, none, or it is also an output."""
+        """The only node that reads a tensor; None if it is read more than once or not at all, or is also an output."""
         uses = self.consumers.get(name, [])
         return uses[0].node if len(uses) == 1 and name not in self.outputs else None
 
@@ -244,11 +244,11 @@ class GraphView:
         return [*self.inputs, *(name for name in made if name not in self.initializers)]
 
     def is_float(self, name: str) -> bool:
-        """Whether a tensor that depends on the input holds floating-point values; False where its type is unknown."""
+        """Whether a tensor that depends on the input holds floating-point values; False if its type is unknown."""
         return self.element_type(name) in FLOATS
 
     def element_type(self, name: str) -> int:
-        """ONNX's code of a tensor's element type; 0 where it is unknown."""
+        """ONNX's code of a tensor's element type; 0 if it is unknown."""
         return self._element_types.get(name, 0)
 
     @cached_property
@@ -262,7 +262,7 @@ class GraphView:
 
 
 def feeds_lrn(graph: GraphView, name: str) -> bool:
-    """Whether an LRN reads a tensor's values, itself or behind max-pools and pairs."""
+    """Whether an LRN reads a tensor's values, directly or after max-pools and pairs."""
     return any(
         node.op_type == "LRN" or (node.op_type in LRN_CARRIERS and feeds_lrn(graph, node.output[0]))
         for node in graph.readers(name)
@@ -270,7 +270,7 @@ def feeds_lrn(graph: GraphView, name: str) -> bool:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:  # noqa: ANN401 - whatever ONNX holds
-    """The value of a node's attribute, or `default` where it is not given."""
+    """The value of a node's attribute, or `default` if it is not given."""
     for entry in node.attribute:
         if entry.name == name:
             return onnx.helper.get_attribute_value(entry)
@@ -296,7 +296,7 @@ AVERAGE_POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 
 
 def element_type(code: int) -> str:
-    """NumPy's name of an ONNX element type where it has one: 1 is ``float32``."""
+    """NumPy's name of an ONNX element type, if it has one: 1 is ``float32``."""
     name = TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else f"type {code}"
     return {"float": "float32", "double": "float64"}.get(name, name)
 
@@ -319,9 +319,9 @@ def element_types(model: ModelProto) -> dict[str, int]:
 
 
 def inferred(model: ModelProto) -> ModelProto:
-    """A model that states what shape inference finds; the model itself where inference fails.
+    """A copy of a model with the results of shape inference stated; the model itself if inference fails.
 
-    Its large constants are without their data, so that it is quick to make: it is for reading shapes and types.
+    Its large constants have no data, which makes it quick to create: it is only for reading shapes and types.
     """
     light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     graph, own = light.graph, model.graph

@@ -1,7 +1,7 @@
 """Models that were exported in training mode: batch normalisation by the batch's own statistics, random dropout.
 
-Such a model answers differently each time, or differently for each batch. Both operators have an inference form with
-the same weights, which is what `model.eval()` before the export would have written.
+Such a model's results differ on each run or with each batch. Both operators have an inference form with the same
+weights: the form that an export after `model.eval()` would have had.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphView, integer, op
 with requires("export"):
     from onnx import ModelProto, NodeProto
 
-# From here on training is stated: by an attribute of BatchNormalization, by the third input of Dropout.
+# From these opsets on training mode is stated: by an attribute of BatchNormalization, by the third input of Dropout.
 STATED_NORM, STATED_DROPOUT = 14, 12
 
 
 def to_inference_mode(model: ModelProto) -> list[str]:
-    """Gives training-mode BatchNormalization and Dropout their inference form, in place.
+    """Converts training-mode BatchNormalization and Dropout to their inference form, in place.
 
     Returns:
         What was changed, one line for each operator; empty for a model in inference mode.
@@ -58,7 +58,7 @@ def _drop_trains(node: NodeProto, opset: int, index: GraphView) -> bool:
 
 
 def _drop_statistics(node: NodeProto, index: GraphView) -> None:
-    """The updated mean and variance become those that are read, wherever anything reads them."""
+    """Replaces the updated mean and variance by the node's inputs, wherever they are read."""
     for position, name in enumerate(node.output[1:], start=1):
         source = node.input[3] if position in (1, 3) else node.input[4]
         for use in index.consumers.get(name, ()) if name else ():

@@ -1,4 +1,4 @@
-"""Model-local functions, as PyTorch's newer exporter writes them, become nodes of the graph."""
+"""Turns model-local functions, which PyTorch's newer exporter writes, into nodes of the graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ with requires("export"):
 
 
 def inline_functions(model: ModelProto) -> bool:
-    """Replaces calls of the model's own functions by what they compute, in place; True where there were any.
+    """Replaces calls of the model's own functions by their nodes, in place; returns True if there were any.
 
     Raises:
         VerificationError: A function calls itself, or onnx cannot inline one.
@@ -36,10 +36,10 @@ def inline_functions(model: ModelProto) -> bool:
 
 
 def check_functions(model: ModelProto) -> None:
-    """Checks that no function calls itself, directly or through others: onnx would follow it without end.
+    """Checks that no function calls itself, directly or through others: onnx would never finish inlining it.
 
     Raises:
-        VerificationError: One does.
+        VerificationError: A function calls itself.
     """
     functions = {(function.domain, function.name): function for function in model.functions}
     calls = {

@@ -14,10 +14,10 @@ with requires("export"):
 class ConvertOpset:
     """Converts to `opset`.
 
-    Where every operator has the same signature in both opsets (the rule for our graphs: Conv, LRN, MaxPool and their
-    like gained types, no meanings) only the version changes, and attributes that the other opset does not know are
-    dropped if they hold their default. Otherwise onnx's own version converter does it. Either way, the manager
-    checks the result against the operators' schemas and compares what it computes.
+    If every operator has the same signature in both opsets (usual for our graphs: Conv, LRN, MaxPool and the like only
+    gained types), only the version changes, and attributes that the other opset does not know are dropped if they hold
+    their default. Otherwise onnx's own version converter does the conversion. Either way, the manager checks the result
+    against the operators' schemas and compares what it computes.
     """
 
     name = "opset"
@@ -111,6 +111,6 @@ def _convert_with_onnx(model: ModelProto, opset: int) -> None:
             f"onnx cannot convert the model from opset {opset_of(model)} to {opset}: {first_line(error)}",
             "leave --opset and --target out to keep its opset",
         ) from error
-    # The converter adds nodes of its own without a name.
+    # The converter adds nodes without names.
     name_nodes(converted.graph)
     model.CopyFrom(converted)

@@ -1,4 +1,4 @@
-"""Divides a graph where a single tensor carries everything on, so that what lies behind can be run by itself."""
+"""Divides a graph at tensors that everything passes through, so that the part after one can be run by itself."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Section:
     """The part of a graph from one such tensor to the next.
 
     Attributes:
-        tensor: The tensor that it reads: all that those ahead of it hand on.
+        tensor: The tensor that it reads: the only one that the sections before it pass on.
         start: Position of its first node.
-        stop: Position behind its last node.
+        stop: Position after its last node.
     """
 
     tensor: str
@@ -35,8 +35,8 @@ class Section:
 def find_sections(graph: GraphView, layers: Container[str]) -> list[Section]:
     """The sections in graph order; the first reads the network's input, the last makes its output.
 
-    Each but the first holds one of `layers`. An average pool is kept with what is ahead of it: it is quantised on both
-    sides or on neither.
+    Each but the first holds one of `layers`. An average pool is kept in one section with what comes before it: it is
+    quantised on both sides or on neither.
     """
     cuts = [(0, graph.inputs[0]), *_cuts(graph)]
     ends = [start for start, _ in cuts[1:]] + [len(graph.nodes)]
@@ -50,7 +50,7 @@ def find_sections(graph: GraphView, layers: Container[str]) -> list[Section]:
 
 
 def _cuts(graph: GraphView) -> Iterator[tuple[int, str]]:
-    """Positions ahead of which a single tensor lives, and that tensor."""
+    """Positions before which only a single tensor is live, and that tensor."""
     live = {graph.inputs[0]}
     last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.input}
     for name in graph.outputs:
@@ -70,7 +70,7 @@ def _is_good_cut(graph: GraphView, name: str) -> bool:
 
 
 def _is_averaged(graph: GraphView, name: str) -> bool:
-    """Whether a tensor is what an average pool made, in another shape perhaps."""
+    """Whether a tensor is the output of an average pool, possibly in another shape."""
     maker = graph.producers.get(name)
     if maker is None or maker.op_type not in SHAPE_OPERATORS:
         return maker is not None and maker.op_type in AVERAGE_POOLS
@@ -78,12 +78,12 @@ def _is_averaged(graph: GraphView, name: str) -> bool:
 
 
 def part_of(graph: GraphView, section: Section, *, to_end: bool, output: str) -> onnx.ModelProto:
-    """A model of a section, or of it and everything behind it.
+    """A model of a section, or of it and everything after it.
 
     Args:
         graph: The whole model.
         section: Where it begins.
-        to_end: Go on to the model's end.
+        to_end: Continue to the model's end.
         output: The tensor that the part makes.
     """
     stop = len(graph.nodes) if to_end else section.stop
@@ -102,7 +102,7 @@ def part_of(graph: GraphView, section: Section, *, to_end: bool, output: str) ->
 
 
 def value_of(graph: GraphView, name: str) -> onnx.ValueInfoProto:
-    """A tensor's own description where the model has one; else its name and type alone."""
+    """A tensor's own description if the model has one; else only its name and type."""
     listed = (*graph.model.graph.input, *graph.model.graph.output, *graph.model.graph.value_info)
     known = next((value for value in listed if value.name == name), None)
     kind = graph.element_type(name) or onnx.TensorProto.FLOAT

@@ -1,6 +1,6 @@
-"""What a pass is, and the manager that runs passes and holds them to their promises.
+"""What a pass is, and the manager that runs passes and checks their results.
 
-A pass edits a model in place and says whether it changed anything. Before and after each one the manager checks that
+A pass edits a model in place and returns whether it changed anything. Before and after each one the manager checks that
 the model is well formed: unique node and tensor names, no tensor that is read but never made, and the ONNX
 checker with full shape inference. A pass that fails leaves the model as it was before the pass.
 """
@@ -27,8 +27,8 @@ class Pass(Protocol):
     Attributes:
         name: Short name, for the summary and the metadata.
         description: What it does, as a phrase that follows the name.
-        optional: An improvement that may be left out: where its result fails a check, the model is kept as it was
-            and that is said. A required pass that fails is an error.
+        optional: An improvement that may be left out: if its result fails a check, the model is kept as it was
+            and this is reported. A required pass that fails is an error.
     """
 
     name: str
@@ -36,21 +36,21 @@ class Pass(Protocol):
     optional: bool
 
     def run(self, model: ModelProto) -> bool:
-        """Edits the model in place; True where it changed anything."""
+        """Edits the model in place; returns True if it changed anything."""
         ...
 
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What became of one pass.
+    """The result of one pass.
 
     Attributes:
         name: The pass.
         description: What it does.
         changed: It changed the model and its result was kept.
-        nodes_before: Number of nodes ahead of it.
-        nodes_after: Number of nodes behind it.
-        rejected: Why its result was thrown away; empty where it was not.
+        nodes_before: Number of nodes before it.
+        nodes_after: Number of nodes after it.
+        rejected: Why its result was discarded; empty if it was not.
     """
 
     name: str
@@ -62,10 +62,10 @@ class PassRecord:
 
 
 class PassManager:
-    """Runs passes one after the other and records what each did.
+    """Runs passes one after another and records what each did.
 
     Args:
-        verify: Compares the model ahead of a pass with the one behind it and raises `VerificationError` where they
+        verify: Compares the model before a pass with the model after it and raises `VerificationError` if they
             differ; called for every pass that changed something.
     """
 
@@ -77,7 +77,7 @@ class PassManager:
         """The model after all `passes`; the argument is left as it is.
 
         Raises:
-            VerificationError: A pass that is not optional gave a model that is damaged or computes something else.
+            VerificationError: A required pass returned a model that is damaged or computes something else.
         """
         check_model(model)
         model = copy_model(model)
@@ -112,7 +112,7 @@ def check_model(model: ModelProto) -> None:
     """Checks that a model is well formed.
 
     Raises:
-        VerificationError: It is not; the message says in which respect.
+        VerificationError: It is not; the message explains why.
     """
     problem = find_problem(model.graph)
     if problem:
@@ -124,7 +124,7 @@ def check_model(model: ModelProto) -> None:
 
 
 def find_problem(graph: GraphProto) -> str:
-    """The first thing that is wrong with a graph's names and edges; empty where nothing is."""
+    """The first problem with a graph's names and edges; empty if there is none."""
     node_names = [node.name for node in graph.node]
     if not all(node_names):
         return f"a {graph.node[node_names.index('')].op_type} node has no name"

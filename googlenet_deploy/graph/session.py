@@ -1,4 +1,4 @@
-"""Runs a model batch by batch and hands out any of its tensors."""
+"""Runs a model batch by batch and returns any of its tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from googlenet_deploy.device.images.pipeline import Batch
 
-SILENT = 4  # ONNX Runtime's severity "fatal": its errors come as exceptions, its warnings are not the user's
+SILENT = 4  # ONNX Runtime's severity "fatal": its errors are raised as exceptions, its warnings do not concern the user
 
 
 class TensorSession:
@@ -30,8 +30,8 @@ class TensorSession:
 
     Args:
         model: The model; it is not changed.
-        outputs: The tensors to hand out; the model's own outputs where None. The network's inputs may be among them.
-        threads: Threads of the computation; as many as there are cores where None.
+        outputs: The tensors to return; None returns the model's own outputs. The network's inputs are allowed too.
+        threads: Threads of the computation; None uses one per core.
         path: The model's file, for error messages.
 
     Raises:
@@ -58,22 +58,22 @@ class TensorSession:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that the model was made for; None where it may vary."""
+        """The model's fixed batch size; None if it is dynamic."""
         size = self.input_shape[0] if self.input_shape else None
         return size if isinstance(size, int) else None
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The asked-for tensors of one batch, by name; the first axis is the image, where a tensor has one per image.
+        """The requested tensors of one batch, by name; the first axis is the image, if a tensor has one per image.
 
-        A model of a fixed batch takes smaller ones too.
+        A model with a fixed batch size also accepts smaller batches.
 
         Raises:
-            BadModelError: ONNX Runtime refuses the batch.
+            BadModelError: ONNX Runtime rejects the batch.
         """
         made = [name for name in self.outputs if name != self.input_name]
         size, fixed = len(batch), self.fixed_batch
         fed = batch
-        if fixed is not None and size < fixed:  # the last batch: filled up, and what it adds is cut off again
+        if fixed is not None and size < fixed:  # the last batch: padded, and the padding's results are cut off
             fed = np.concatenate([batch, np.repeat(batch[-1:], fixed - size, axis=0)])
         values = run_session(self.session, made, {self.input_name: fed}, self.path) if made else []
         result = {
@@ -91,7 +91,7 @@ def run_batches(
     outputs: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Runs every batch and yields the asked-for tensors; see `TensorSession`."""
+    """Runs every batch and yields the requested tensors; see `TensorSession`."""
     session = TensorSession(model, outputs, threads)
     for batch in batches:
         yield session.run(batch.array)
@@ -113,11 +113,11 @@ def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:
 
 
 def open_session(model: bytes, threads: int | None = None, path: str = "model") -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, without warnings, and without memory that is kept from batch to batch.
+    """Opens ONNX Runtime on the CPU, without warnings, and without keeping memory from batch to batch.
 
     Args:
         model: The model, serialised.
-        threads: Threads of the computation; as many as there are cores where None.
+        threads: Threads of the computation; None uses one per core.
         path: The model's file, for error messages.
 
     Raises:
@@ -135,7 +135,7 @@ def run_session(
     """The values of `outputs` for one batch.
 
     Raises:
-        BadModelError: ONNX Runtime refuses the batch.
+        BadModelError: ONNX Runtime rejects the batch.
     """
     try:
         values: list[NDArray[Any]] = session.run(list(outputs), dict(fed))
@@ -149,9 +149,9 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options.log_severity_level = SILENT
     if threads is not None:
         options.intra_op_num_threads = threads
-    # The arena keeps every buffer that it ever handed out; without it memory stays at what one batch needs.
+    # The arena keeps every buffer that it ever allocated; without it memory stays at what one batch needs.
     options.enable_cpu_mem_arena = False
-    # Q/DQ pairs are computed as they are written, in float: fused into integer kernels they would round otherwise from
-    # one processor to the next.
+    # Q/DQ pairs are computed as they are written, in float: fused into integer kernels they would round differently on
+    # different processors.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options

@@ -1,4 +1,4 @@
-"""Shapes: what a model states, and what ONNX's shape inference adds to it. A symbolic batch stays symbolic."""
+"""Shapes: those that a model states, and those that ONNX's shape inference adds. A symbolic batch stays symbolic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with requires("export"):
 
 
 def infer_shapes(model: ModelProto) -> None:
-    """States in ``value_info`` what shape inference finds beyond what the model states, in place.
+    """Adds to ``value_info``, in place, the shapes that inference finds and the model does not state.
 
     Nothing that the model states is changed. A graph that inference cannot read stays as it is.
     """
@@ -43,7 +43,7 @@ def inferred_shapes(model: ModelProto) -> dict[str, Shape]:
 
 
 def fix_input(model: ModelProto, batch: int, preprocessing: Preprocessing | None = None) -> ModelProto:
-    """A copy whose input has no open dimension: the batch, and height and width where the preprocessing says them.
+    """A copy whose input has no open dimension: batch, and height and width if the preprocessing states them.
 
     Args:
         model: The model; an input that is fixed already stays as it is.
@@ -69,7 +69,7 @@ def fix_input(model: ModelProto, batch: int, preprocessing: Preprocessing | None
 
 
 def _forget_symbols(graph: GraphProto) -> None:
-    """Removes what is stated of inner and output shapes, where it is less than inference will find."""
+    """Removes stated inner and output shapes that hold less than inference will find."""
     del graph.value_info[:]
     for value in graph.output:
         for dimension in value.type.tensor_type.shape.dim:
@@ -78,7 +78,7 @@ def _forget_symbols(graph: GraphProto) -> None:
 
 
 def restate_shapes(model: ModelProto) -> None:
-    """Throws the stated shapes of intermediate tensors away and infers them anew, in place.
+    """Discards the stated shapes of intermediate tensors and infers them again, in place.
 
     Raises:
         VerificationError: The graph's shapes contradict each other.
@@ -95,7 +95,7 @@ def restate_shapes(model: ModelProto) -> None:
 
 
 def first_unknown(model: ModelProto, skipped: Container[str] = ()) -> NodeProto | None:
-    """The first node, in graph order, whose output's shape is not known in full; None where there is none.
+    """The first node, in graph order, whose output's shape is not known in full; None without such a node.
 
     Further outputs that nothing reads, such as the mask of a Dropout, do not count.
 

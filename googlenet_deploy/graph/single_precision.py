@@ -1,4 +1,4 @@
-"""Models in double precision become float32: no runtime for images, TensorRT among them, computes in float64."""
+"""Converts models in double precision to float32: no runtime for images, including TensorRT, computes in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPE_ATTRIBUTES = ("to", "dtype")
 
 
 def to_single_precision(model: ModelProto) -> int:
-    """Turns every float64 weight, type and conversion into float32, in place; the number of weights that changed.
+    """Converts float64 weights, types and casts to float32, in place; returns the number of weights that changed.
 
     Raises:
         VerificationError: A finite weight is beyond float32's range; the message names it.

@@ -1,4 +1,4 @@
-"""Metadata that a user states about a model of another tool, stored in the model."""
+"""Stores metadata that a user states about a model of another tool in the model."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def state_metadata(
     class_names: StatedNames,
     report: Report = log_note,
 ) -> bool:
-    """Stores in `model`, the content of `path`, what is stated; False where nothing is.
+    """Stores the stated metadata in `model`, the content of `path`; returns False if nothing is stated.
 
     Raises:
-        UsageError: It makes no sense, or the names are not one for each class.
+        UsageError: It makes no sense, or there is not exactly one name for each class.
     """
     if preprocessing in (None, PreprocessingOptions()) and class_names is None:
         return False

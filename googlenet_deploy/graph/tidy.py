@@ -1,4 +1,4 @@
-"""Brings a model into the one form in which it is written: nothing unused, nothing accidental, fixed order."""
+"""Brings a model into the form in which it is written: nothing unused, nothing accidental, fixed order."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ with requires("export"):
 class Tidy:
     """Removes dead nodes and constants, exporters' notes (paths of the machine among them) and unused imports.
 
-    Constant nodes become initializers, nodes without a name get one, attributes are sorted, and initializers stand in
-    the order in which the nodes read them. They are no longer listed as inputs, which only IR version 3 asks for, so
+    Constant nodes become initializers, nodes without a name get one, attributes are sorted, and initializers are in
+    the order in which the nodes read them. They are no longer listed as inputs, which only IR version 3 requires, so
     the version becomes at least 4.
     """
 
@@ -44,7 +44,7 @@ class Tidy:
 
 
 def _constants_to_initializers(graph: GraphProto) -> None:
-    """Constant nodes that hold a tensor become initializers, the one form that every tool takes for a weight."""
+    """Turns Constant nodes that hold a tensor into initializers, the only form that every tool accepts as a weight."""
     kept = []
     for node in graph.node:
         values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
@@ -70,7 +70,7 @@ def _order_initializers(graph: GraphProto) -> None:
 
 
 def _remove_notes(model: ModelProto) -> None:
-    """Doc strings and metadata of nodes and tensors: stack traces with this machine's paths, exporters' scopes."""
+    """Removes doc strings and metadata of nodes and tensors: stack traces with local paths, exporters' scopes."""
     graph = model.graph
     for entries in (graph.node, graph.initializer, graph.input, graph.output, graph.value_info):
         for entry in entries:
