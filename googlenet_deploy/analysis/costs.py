@@ -26,7 +26,7 @@ from googlenet_deploy.graph.shapes import first_unknown, fix_input, infer_shapes
 with requires("export"):
     from onnx import ModelProto, NodeProto, TensorProto
 
-# Nodes that hand a constant on, so that what is behind them counts as a weight.
+# Nodes that pass a constant on, so that their output counts as a weight.
 _CONSTANT_CARRIERS = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "Transpose", "Reshape")
 _ELEMENT_BITS: dict[int, int] = {
     TensorProto.FLOAT: 32, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.DOUBLE: 64,
@@ -43,12 +43,12 @@ class NodeCost:
 
     Attributes:
         name: The node's name.
-        operator: Its operator, with the domain where that is not the default one.
-        shape: Shape of its first output; None where it is not known.
-        element_type: ONNX code of its first output's element type; 0 where it is not known.
+        operator: Its operator, with the domain if that is not the default one.
+        shape: Shape of its first output; None if it is not known.
+        element_type: ONNX code of its first output's element type; 0 if it is not known.
         parameters: Values in the weights and biases that it reads.
-        multiply_adds: Of convolutions and matrix products; 0 for all others.
-        output_bytes: Of all its outputs.
+        multiply_adds: Multiply-adds of convolutions and matrix products; 0 for all others.
+        output_bytes: Bytes of all its outputs.
         quantized: It computes on dequantised INT8 input and weights, so TensorRT runs it in INT8.
     """
 
@@ -63,16 +63,16 @@ class NodeCost:
 
 
 class CostModel:
-    """Folds constants, infers all shapes for one batch size and prices nodes with them.
+    """Folds constants, infers all shapes for one batch size and computes the costs of nodes from them.
 
     Args:
         model: The model; it is left as it is.
-        batch: Batch size that stands for a symbolic first dimension of the inputs.
-        preprocessing: How images are prepared for it; says height and width where the model leaves them open.
+        batch: Batch size that replaces a symbolic first dimension of the inputs.
+        preprocessing: How images are prepared for it; sets height and width if the model leaves them open.
         path: The model's file, for error messages.
 
     Raises:
-        BadModelError: The shape of a layer cannot be inferred, so that there is nothing to price it with.
+        BadModelError: The shape of a layer cannot be inferred, so its cost cannot be computed.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class CostModel:
         self._require_shapes(path)
 
     def nodes(self) -> list[NodeCost]:
-        """The cost of every node that does not only prepare constants."""
+        """The cost of every node, except for nodes that only prepare constants."""
         return [self._cost(node) for node in self.model.graph.node if not self._is_constant(node)]
 
     def peak_bytes(self) -> tuple[int, str]:
-        """Largest number of bytes that live at once, and the node at which: weights and constants not counted.
+        """Largest number of bytes live at once, without weights and constants, and the node at which this occurs.
 
         A tensor lives from the node that makes it to the last one that reads it; inputs live from the start, outputs
-        to the end. Nodes run in the graph's order, and none writes over its input.
+        to the end. Nodes run in the graph's order, and none overwrites its input.
         """
         nodes = [node for node in self.model.graph.node if not self._is_constant(node)]
         last_use = {name: position for position, node in enumerate(nodes) for name in all_inputs(node)}
@@ -118,7 +118,7 @@ class CostModel:
         return peak, where
 
     def bytes_of(self, tensor: str) -> int:
-        """Size of a tensor; 0 for constants and where the shape is not known."""
+        """Size of a tensor; 0 for constants and if the shape is not known."""
         elements = element_count(self.shapes.get(tensor))
         if elements is None or tensor in self.constants:
             return 0
@@ -138,7 +138,7 @@ class CostModel:
         )
 
     def _constant_sizes(self) -> dict[str, int]:
-        """Number of elements of every constant, whether stated, generated or only handed on."""
+        """Number of elements of every constant, whether stored, generated or only passed on."""
         sizes = {name: math.prod(tensor.dims) for name, tensor in self.view.initializers.items()}
         for node in self.model.graph.node:
             data = next(iter(node.input), "")
@@ -167,7 +167,7 @@ class CostModel:
         )
 
     def _parameters(self, node: NodeProto) -> int:
-        """Weights: constants of layers that learn, not the shapes, axes and scales that other nodes take."""
+        """Number of weights: constants of layers with weights, without the shapes, axes and scales of other nodes."""
         if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu"):
             return sum(self.constants.get(name, 0) for name in node.input)
         return 0
@@ -194,7 +194,7 @@ class CostModel:
 
 
 def element_count(shape: Sequence[int | str | None] | None) -> int | None:
-    """Number of elements; None where a dimension is not known."""
+    """Number of elements; None if a dimension is not known."""
     if shape is None or not all(isinstance(size, int) for size in shape):
         return None
     return math.prod(size for size in shape if isinstance(size, int))

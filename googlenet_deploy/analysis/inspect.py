@@ -1,4 +1,4 @@
-"""What is in an ONNX file: layers, types, sizes and costs, whoever exported it."""
+"""Describes an ONNX file from any exporter: layers, types, sizes and costs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def work_by_type(layers: Sequence[NodeCost]) -> dict[str, float]:
 def float_layers(layers: Sequence[NodeCost], metadata: ModelMetadata) -> dict[str, str]:
     """Layers with multiply-adds that a quantised model leaves in floating point, each with the reason.
 
-    The reason is what `quantize` wrote down; of other tools' models only what can be seen.
+    The reason is the one that `quantize` recorded; for other tools' models, only what the graph shows.
     """
     if not any(layer.quantized for layer in layers):
         return {}
@@ -80,14 +80,14 @@ class Description:
         producer: Tool that wrote it, with its version.
         inputs: Name, type and shape of each input.
         outputs: Name, type and shape of each output.
-        batch: Batch size that the costs are for: the model's own where it is fixed.
-        layers: Every node but those that only prepare constants, in the graph's order.
+        batch: Batch size that the costs are for: the model's own if it is fixed.
+        layers: Every node except those that only prepare constants, in the graph's order.
         operators: Nodes by operator.
         weight_types: Number of constants by element type.
         activation_types: Number of layers by element type of their output.
         weight_bytes: Bytes of all constants.
         peak_activation_bytes: See `CostModel.peak_bytes`.
-        peak_layer: The layer at which that is.
+        peak_layer: The layer at which the peak occurs.
         quantize_nodes: Number of QuantizeLinear nodes.
         dequantize_nodes: Number of DequantizeLinear nodes.
         sparsity: Zeros in the weights of each convolution and Gemm.
@@ -150,14 +150,14 @@ class Description:
 
 
 def describe(path: PathLike, batch: int = 1) -> Description:
-    """Reads and prices an ONNX model of opset 7 or later.
+    """Reads an ONNX model of opset 7 or later and computes its costs.
 
     Args:
         path: The file.
-        batch: Batch size that stands for a symbolic one.
+        batch: Batch size that replaces a symbolic one.
 
     Raises:
-        BadModelError: The file is missing, truncated, no ONNX or inconsistent, or the shape of a layer is not known.
+        BadModelError: The file is missing, truncated, not ONNX or inconsistent, or the shape of a layer is not known.
     """
     model = load_model(path)
     metadata = read_metadata(path, model)
@@ -193,7 +193,7 @@ def describe(path: PathLike, batch: int = 1) -> Description:
 def _sparsity(path: PathLike, model: ModelProto) -> tuple[LayerSparsity, ...]:
     try:
         return tuple(layer_sparsity(model))
-    except (ValueError, TypeError, LookupError) as error:  # a LookupError: a type that no ONNX has
+    except (ValueError, TypeError, LookupError) as error:  # a LookupError: a type that ONNX does not define
         raise BadModelError(path, f"holds a weight whose data do not fit its type or shape: {error}") from error
 
 
@@ -278,7 +278,7 @@ def _shorten(value: str, limit: int = 300) -> str:
 
 
 def _fixed_batch(model: ModelProto) -> int | None:
-    """The first dimension of the first input; None where it is symbolic."""
+    """The first dimension of the first input; None if it is symbolic."""
     inputs = runtime_inputs(model.graph)
     shape = shape_of(inputs[0]) if inputs else []
     return shape[0] if shape and isinstance(shape[0], int) else None

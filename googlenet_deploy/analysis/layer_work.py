@@ -1,4 +1,4 @@
-"""What each layer of a model has to do on a GPU: multiply-adds, and bytes through memory, in the type that it has."""
+"""The work of each layer of a model on a GPU: multiply-adds, and memory traffic in bytes, in the layer's type."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ with requires("export"):
     from onnx import ModelProto, NodeProto, TensorProto
 
 BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
-# TensorRT computes these inside the layer before or after them, or only reinterprets memory.
+# TensorRT computes these inside the layer before or after them, or they only reinterpret memory.
 _FUSED = (
     "QuantizeLinear", "DequantizeLinear", "Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze",
 )  # fmt: skip
-# These join the layer that makes their input, unless that layer computes nothing: after a pool or a Concat, as in
-# DenseNet, they are a kernel of their own.
+# These are fused into the layer that makes their input, unless that layer computes nothing: after a pool or a Concat,
+# as in DenseNet, they are a separate kernel.
 _POINTWISE = ("Relu", "Clip", "LeakyRelu", "BatchNormalization")
-# These work in the type of their input: they move values, or add them in the layer before.
+# These work in the type of their input: they move values, or add them in the layer before them.
 _KEEPING = ("MaxPool", "Concat", "Add", "Sum")
 _AVERAGES = ("AveragePool", "GlobalAveragePool")
 _MOVING = ("MaxPool", "AveragePool", "Concat", "Slice", "Transpose", "Pad")
@@ -33,7 +33,7 @@ _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 @dataclass(frozen=True)
 class LayerWork:
-    """What one layer has to do.
+    """The work of one layer.
 
     Attributes:
         name: The ONNX node.
@@ -58,15 +58,15 @@ class ModelWork:
     Args:
         model: An ONNX model, or its file.
         types: What the GPU computes in.
-        batch: Images per batch, where the model leaves it open.
-        precision: Type of the layers that are FP32 in the model; None takes FP16 in a Q/DQ model that has no types of
-            16 bits itself, and FP32 in any other. "int8" takes the model as an INT8 engine from a calibration cache:
-            layers with multiply-adds in INT8, as if each had Q/DQ, the others in FP16.
+        batch: Images per batch, if the model leaves it open.
+        precision: Type of the layers that are FP32 in the model; None uses FP16 in a Q/DQ model without 16-bit types of
+            its own, and FP32 in any other. "int8" treats the model as an INT8 engine from a calibration cache: layers
+            with multiply-adds in INT8, as if each had Q/DQ, the others in FP16.
 
     Attributes:
-        path: The file; "model" where none was given.
+        path: The file; "model" if none was given.
         batch: Images per batch.
-        layers: What each layer has to do.
+        layers: The work of each layer.
         weight_bytes: Bytes of all weights.
         notes: What was assumed.
 
@@ -151,7 +151,7 @@ class ModelWork:
         return {"float16": "fp16", "bfloat16": "bf16"}.get(own, self.wide)
 
     def root(self, name: str) -> str:
-        """The tensor that a fused layer's output is, as far as memory goes."""
+        """The tensor whose memory a fused layer's output uses."""
         while name in self.aliases:
             name = self.aliases[name]
         return name
@@ -174,7 +174,7 @@ class ModelWork:
         return sum(map(self.bytes_of, names)) + sum(self.bytes_of(self.root(value.name)) for value in self.graph.output)
 
     def schedule(self) -> list[tuple[str, int]]:
-        """Bytes of the activations that live while each layer runs; nothing is written over its input."""
+        """Bytes of the activations that are live while each layer runs; no layer overwrites its input."""
         last = {name: position for position, (_, inputs, _, _) in enumerate(self.steps) for name in inputs}
         last.update({self.root(value.name): len(self.steps) for value in self.graph.output})
         live = {value.name: self.bytes_of(value.name) for value in runtime_inputs(self.graph)}

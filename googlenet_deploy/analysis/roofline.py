@@ -1,13 +1,13 @@
-"""Bounds of latency and memory on a module that is not available here, by the roofline model, and energy at its cap.
+"""Bounds of latency and memory on a module that is not available, by the roofline model, and energy at its cap.
 
 A layer takes at least as long as its arithmetic at the GPU's peak rate, and as its memory traffic at the peak bandwidth
-(Williams, Waterman and Patterson 2009, "Roofline"). Two sums come of it: the *floor*, below which no implementation
-gets (all arithmetic, or weights, input and output through memory once, whichever takes longer), and the *roofline*,
-where every layer reads its inputs from memory and writes its outputs there. Real engines lie above the floor, and
-mostly above the roofline: launches, shapes that do not fill the GPU, and clocks below the mode's largest are in
-neither. In FP32 that holds for direct convolutions on CUDA cores; TF32 on Orin's tensor cores and Winograd's method, of
-which the profiles have no rate, were measured faster. What is to be expected is the prediction, which
-`analysis.prediction` makes of the same layers from published measurements; the bounds stand behind it.
+(Williams, Waterman and Patterson 2009, "Roofline"). This yields two sums: the *floor*, a lower bound for every
+implementation (all arithmetic, or weights, input and output through memory once, whichever takes longer), and the
+*roofline*, where every layer reads its inputs from memory and writes its outputs there. Real engines are slower than
+the floor, and mostly slower than the roofline: neither includes launches, shapes that do not fill the GPU, or clocks
+below the mode's maximum. In FP32 this applies to direct convolutions on CUDA cores; TF32 on Orin's tensor cores and
+Winograd's method, for which the profiles have no rate, were measured faster. The expected latency is the prediction,
+which `analysis.prediction` makes for the same layers from published measurements; the bounds are shown after it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class ModeBound:
 
     Attributes:
         mode: The power mode.
-        floor_ms: Milliseconds per batch below which no implementation gets.
-        roofline_ms: Milliseconds per batch where every layer goes through memory.
-        compute_share: Share of the roofline's time in layers that arithmetic limits.
+        floor_ms: Milliseconds per batch, a lower bound for every implementation.
+        roofline_ms: Milliseconds per batch if every layer reads its inputs from memory and writes its outputs there.
+        compute_share: Share of the roofline's time in layers limited by arithmetic.
         joules: Energy per image if the mode's power cap were drawn for `roofline_ms`; None without a stated power. It
-            is no bound: the board may draw less, and an engine may take longer.
-        limits: For every layer, milliseconds and "arithmetic" or "memory".
-        prediction: What is to be expected, per batch; None in records that were written without it.
+            is not a bound: the board may draw less, and an engine may take longer.
+        limits: For every layer, milliseconds and the limit, "arithmetic" or "memory".
+        prediction: The expected values, per batch; None in records that were written without it.
     """
 
     mode: PowerMode
@@ -63,13 +63,13 @@ class Estimate:
         path: The model.
         target: The module.
         batch: Images per batch.
-        layers: What each layer has to do.
+        layers: The work of each layer.
         modes: The bounds per power mode.
         weight_bytes: Bytes of all weights.
-        activation_bytes: Largest sum of activations that live at once.
-        schedule: (layer, bytes of activations that live while it runs), in the graph's order.
+        activation_bytes: Largest sum of activations that are live at once.
+        schedule: (layer, bytes of activations that are live while it runs), in the graph's order.
         notes: Assumptions, and what is left out.
-        prediction: What an engine is expected to take.
+        prediction: What an engine is expected to need.
     """
 
     path: str
@@ -85,7 +85,7 @@ class Estimate:
 
     @property
     def memory_bytes(self) -> int:
-        """Weights and live activations: below what an engine needs."""
+        """Weights and live activations: less than an engine needs."""
         return self.weight_bytes + self.activation_bytes
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,13 +123,13 @@ def estimate(path: PathLike, target: Target | str, batch: int = 1, precision: st
     Args:
         path: An ONNX model.
         target: A module or its name, such as "orin-nano"; a bare software version has no speed.
-        batch: Images per batch, where the model leaves it open.
-        precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; "int8" takes the model as an INT8
-            engine from a calibration cache; None takes FP16 in a quantised model and FP32 in any other.
+        batch: Images per batch, if the model leaves it open.
+        precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; "int8" treats the model as an INT8
+            engine from a calibration cache; None uses FP16 in a quantised model and FP32 in any other.
 
     Raises:
         BadModelError: The model cannot be read.
-        UsageError: The target is no module.
+        UsageError: The target is not a module.
         DeviceError: The module's profile does not have the rates.
     """
     target = load_target(target) if isinstance(target, str) else target
@@ -192,7 +192,7 @@ _ASSUMPTIONS = (
 
 
 def estimate_lines(result: Estimate, *, layers: bool = False) -> list[str]:
-    """The estimate as text for a terminal, labelled as what it is."""
+    """The estimate as text for a terminal, labelled as a prediction."""
     total = sum(layer.multiply_adds for layer in result.layers)
     module = result.target.module
     assert module is not None

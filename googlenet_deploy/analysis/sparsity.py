@@ -1,9 +1,9 @@
 """2:4 structured sparsity in a model's weights: whether the pattern is there, and whether it survived.
 
-Of every four weights that follow each other along the input channels, at the same output channel and kernel position,
-at least two are zero: the pattern that the sparse tensor cores of Ampere and later, Orin's among them, skip zeros
-in (Mishra et al. 2021, "Accelerating Sparse Deep Neural Networks", arXiv:2104.08378, section 3), and that TensorRT
-looks for where it may use sparse kernels ("Structured Sparsity" in NVIDIA's TensorRT Developer Guide).
+Of every four consecutive weights along the input channels, at the same output channel and kernel position, at least two
+are zero. In this pattern the sparse tensor cores of Ampere and later, including Orin's, skip zeros (Mishra et al. 2021,
+"Accelerating Sparse Deep Neural Networks", arXiv:2104.08378, section 3), and TensorRT looks for it if it may use sparse
+kernels ("Structured Sparsity" in NVIDIA's TensorRT Developer Guide).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ GROUP, KEPT = 4, 2
 WORTH_TELLING = 0.05
 SHOWN = 3
 _LAYERS = frozenset({"Conv", "Gemm"})
-# What may stand between a weight and the layer that reads it; each keeps zeros where they are, for the zero points
-# that `quantize` writes are zero.
+# Operators allowed between a weight and the layer that reads it; each keeps zeros in place, since the zero points that
+# `quantize` writes are zero.
 _CARRIERS = frozenset({"DequantizeLinear", "QuantizeLinear", "Cast", "Identity"})
 
 
@@ -40,10 +40,10 @@ class LayerSparsity:
 
     Attributes:
         name: The node's name.
-        weights: How many there are.
-        zeros: How many of them are zero.
-        fits: Whether the input channels come in fours, so that the pattern is possible at all.
-        holds: Whether it is there.
+        weights: Number of weights.
+        zeros: Number of weights that are zero.
+        fits: Whether the number of input channels is a multiple of four, so that the pattern is possible at all.
+        holds: Whether the pattern is there.
     """
 
     name: str
@@ -54,7 +54,7 @@ class LayerSparsity:
 
 
 def fits_pattern(channels: int) -> bool:
-    """Whether input channels come in fours."""
+    """Whether the number of input channels is a multiple of four."""
     return channels % GROUP == 0
 
 
@@ -77,10 +77,10 @@ def require_pattern(model: ModelProto, entries: Mapping[str, str]) -> None:
 
     Args:
         model: The model, as it is to be written.
-        entries: Its metadata under the toolkit's prefix; without such a promise nothing is required.
+        entries: Its metadata under the toolkit's prefix; if it does not promise the pattern, nothing is required.
 
     Raises:
-        VerificationError: A layer lost it; the message names it.
+        VerificationError: A layer lost the pattern; the message names the layer.
     """
     if trained_sparsity(entries) != PATTERN:
         return
@@ -91,7 +91,7 @@ def require_pattern(model: ModelProto, entries: Mapping[str, str]) -> None:
 
 
 def sparsity_line(layers: Sequence[LayerSparsity]) -> str:
-    """What to tell of a model's zeros; empty where it has hardly any."""
+    """A sentence on a model's zeros; empty if it has hardly any."""
     weights, zeros = sum(layer.weights for layer in layers), sum(layer.zeros for layer in layers)
     holding = [layer.name for layer in layers if layer.holds]
     if not holding and zeros <= WORTH_TELLING * weights:
@@ -116,7 +116,7 @@ def _of_layer(node: NodeProto, view: GraphView) -> LayerSparsity | None:
 
 
 def _stored(tensor: str, view: GraphView) -> npt.NDArray[np.generic] | None:
-    """A weight as it lies in the file, behind whatever hands it on."""
+    """A weight as it is stored in the file, before the operators that pass it on."""
     while (value := view.find_constant(tensor)) is None:
         maker = view.producers.get(tensor)
         if maker is None or maker.op_type not in _CARRIERS:

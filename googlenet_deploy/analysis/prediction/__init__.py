@@ -1,1 +1,1 @@
-"""What TensorRT engines take on a module: latency, energy and memory, predicted from published measurements."""
+"""Latency, energy and memory of TensorRT engines on a module, predicted from published measurements."""

@@ -1,7 +1,7 @@
-"""The fitted constants of the prediction, and how wide cross-validation says its intervals are.
+"""The fitted constants of the prediction, and the width of its intervals by cross-validation.
 
 ``constants.json`` beside this file is written by ``benchmarks/prediction.py`` from ``measurements.csv``; the same
-measurements give the same file.
+measurements yield the same file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from googlenet_deploy.analysis.prediction.memory import MemoryConstants
 from googlenet_deploy.device.targets.target import Target
 
 POOLED = "pooled"
-# By compute capability; a GPU of none of them takes the pooled constants.
+# By compute capability; any other GPU uses the pooled constants.
 GENERATIONS = {(5, 3): "maxwell", (6, 2): "pascal", (7, 2): "volta", (8, 7): "ampere", (9, 0): "hopper"}
-# What was left out where the interval was found, by what is measured of a module.
+# What cross-validation left out to find the interval, by what has been measured for a module.
 KNOWN_MODULE, KNOWN_GENERATION, UNKNOWN = "network", "module", "generation"
 
 
@@ -48,8 +48,8 @@ class EnergyConstants:
     """Energy above idle of a generation.
 
     Attributes:
-        picojoules: Per operation at 1 GHz by type, in the order of `KINDS`.
-        measured: Whether watts of this generation were in the fit.
+        picojoules: Picojoules per operation at 1 GHz by type, in the order of `KINDS`.
+        measured: Whether the fit included watts of this generation.
     """
 
     picojoules: tuple[float, float, float]
@@ -61,15 +61,15 @@ class PredictionConstants:
     """Everything that is fitted.
 
     Attributes:
-        latency: By generation, and `POOLED`.
-        energy: By generation, and `POOLED`.
-        latency_spread: By what was left out.
-        energy_spread: By what was left out.
+        latency: Latency constants by generation, and `POOLED`.
+        energy: Energy constants by generation, and `POOLED`.
+        latency_spread: Spread of latency, by what was left out.
+        energy_spread: Spread of energy, by what was left out.
         latency_modules: Modules with a measured latency.
         energy_modules: Modules with measured watts.
         idle_watts: Measured idle watts by module, or by module and power mode ("tx2 MAXN"), and `POOLED`.
-        idle_share: Idle watts over those of the module's smallest power mode, as measured modules have it.
-        memory: Of engine, context and libraries.
+        idle_share: Ratio of idle watts to those of the module's smallest power mode, from the measured modules.
+        memory: Memory of engine, context and libraries.
     """
 
     latency: Mapping[str, LatencyConstants]
@@ -115,17 +115,17 @@ def decode_constants(values: Mapping[str, Any]) -> PredictionConstants:
 
 
 def generation_of(target: Target) -> str:
-    """The generation of a module's GPU; `POOLED` where none of it is measured."""
+    """The generation of a module's GPU; `POOLED` if the generation has not been measured."""
     assert target.module is not None
     return GENERATIONS.get(target.module.compute_capability, POOLED)
 
 
 def evidence(target: Target, modules: tuple[str, ...]) -> str:
-    """Which cross-validation speaks for a module: how much of it was measured.
+    """Which cross-validation applies to a module, by how much of it was measured.
 
     Args:
         target: The module.
-        modules: The modules that are measured.
+        modules: The measured modules.
     """
     if target.name in modules:
         return KNOWN_MODULE

@@ -1,10 +1,10 @@
-"""Energy of a batch: what the board draws when idle over the batch's time, and what every operation costs above that.
+"""Energy of a batch: the board's idle power over the batch's time, plus the energy of every operation.
 
     joules = idle_watts * seconds + operations * joules_per_operation * (clock / 1 GHz) ** 2
 
-Energy per operation goes with the square of the voltage, and the voltage about with the clock (dynamic voltage and
-frequency scaling): on the TX2, whose watts are measured in three modes, per-operation energy above idle falls with
-the clock to the power of 1.9 to 2.6.
+Energy per operation is proportional to the square of the voltage, and the voltage roughly to the clock (dynamic voltage
+and frequency scaling): on the TX2, whose watts were measured in three modes, per-operation energy above idle falls
+with the clock to the power of 1.9 to 2.6.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def joules_above_idle(sums: dict[str, float], constants: EnergyConstants, gpu_mh
 def idle_watts(target: Target, mode: PowerMode, constants: PredictionConstants) -> tuple[float, bool]:
     """Watts of the idle board in a power mode, and whether they were measured on this module.
 
-    Without a measurement: the share of the smallest power mode's watts that other modules draw, or, where no watts are
-    stated, what other modules draw.
+    Without a measurement: the share of the smallest power mode's watts that other modules draw when idle or, if no
+    watts are stated, the idle watts of other modules.
     """
     for name in (f"{target.name} {mode.name}", target.name):
         if name in constants.idle_watts:

@@ -1,9 +1,9 @@
-"""The kernels that TensorRT makes of a model's layers, each with its work and the shape of its matrix product.
+"""The kernels that TensorRT builds from a model's layers, each with its work and the shape of its matrix product.
 
 The fusions are those that TensorRT's builder reports for such networks: convolution, bias and activation in one kernel;
-the sum of a residual block in the convolution before it; 1x1 convolutions that read one tensor side by side, as the
-reductions of an inception block ("3x3_reduce || 5x5_reduce" in its logs), in one; Concat for free; Q/DQ inside their
-neighbours. Pools, LRN and Softmax are kernels of their own, and so is a change of type between two layers.
+the sum of a residual block in the convolution before it; parallel 1x1 convolutions on the same tensor, such as the
+reductions of an inception block ("3x3_reduce || 5x5_reduce" in its logs), in one; Concat at no cost; Q/DQ inside their
+neighbours. Pools, LRN and Softmax are separate kernels, and so is a change of type between two layers.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Kernel:
         name: The layers that it computes, joined by " + ".
         operator: The ONNX operator of its first layer; "Reformat" for a change of type.
         kind: Type that it computes in: "int8", "fp16", "bf16" or "fp32".
-        multiply_adds: For the whole batch.
-        weight_bytes: Read from memory.
-        activation_bytes: Read from and written to memory.
+        multiply_adds: Multiply-adds for the whole batch.
+        weight_bytes: Bytes of weights read from memory.
+        activation_bytes: Bytes of activations read from and written to memory.
         rows: Rows of the product's result: the batch's output positions; 0 without a product.
-        columns: Columns of the result: output channels of a group.
-        depth: Length of the sums: kernel positions times input channels of a group.
-        inputs: Input channels of a group.
-        groups: Groups; as many as channels in a depthwise convolution.
-        plain_3x3: A 3x3 convolution with stride 1 and one group.
+        columns: Columns of the result: output channels per group.
+        depth: Length of the sums: kernel positions times input channels per group.
+        inputs: Input channels per group.
+        groups: Number of groups; equal to the number of channels in a depthwise convolution.
+        plain_3x3: Whether it is a 3x3 convolution with stride 1 and one group.
     """
 
     name: str
@@ -106,7 +106,7 @@ class _Fusion:
         return layer.name
 
     def _absorbing(self, inputs: list[str]) -> str | None:
-        """The convolution that adds a residual while it writes: the last made, with no other reader."""
+        """The convolution that adds a residual as it writes its output: the last one computed, with no other reader."""
         order = {name: position for position, name in enumerate(self.makers)}
         for name in sorted(inputs, key=lambda each: order.get(each, -1), reverse=True):
             key = self.makers.get(name)
@@ -115,16 +115,16 @@ class _Fusion:
         return None
 
     def _side_by_side(self, kernel: Kernel, layer: LayerWork, inputs: list[str]) -> tuple[object, ...] | None:
-        """What 1x1 convolutions have in common that TensorRT computes together."""
+        """The key that 1x1 convolutions share if TensorRT computes them together."""
         if layer.operator != "Conv" or kernel.depth != kernel.inputs or kernel.groups != 1 or len(inputs) != 1:
             return None
         strides = tuple(integers(self.nodes[layer.name], "strides", [1, 1]))
         return inputs[0], layer.kind, strides
 
     def _convert(self, tensor: str, kind: str) -> None:
-        """Adds the kernel that brings a tensor to another type: images to FP16 or INT8, LRN's output to INT8.
+        """Adds the kernel that converts a tensor to another type: images to FP16 or INT8, LRN's output to INT8.
 
-        A layer in INT8 writes FP16 itself where that is read.
+        A layer in INT8 writes FP16 itself if FP16 is read.
         """
         have = self.work.kinds.get(tensor) or _INPUT_KINDS.get(self.work.costs.element_types.get(tensor, 0), "fp32")
         if have in (kind, "int8") or (tensor, kind) in self.converted:
@@ -167,7 +167,7 @@ class _Fusion:
 
 
 def _join(first: Kernel, second: Kernel, shared: int) -> Kernel:
-    """Two products over the same input, which is read once."""
+    """Joins two products over the same input, which is read once."""
     return replace(
         first,
         name=f"{first.name} + {second.name}",

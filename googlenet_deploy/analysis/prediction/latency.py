@@ -1,13 +1,13 @@
-"""How long a kernel takes: the larger of its arithmetic and its memory traffic at fitted efficiencies, plus a launch.
+"""Latency of a kernel: the larger of its arithmetic and memory times at fitted efficiencies, plus a launch.
 
     seconds = max(arithmetic, memory) + launch_cycles / clock
     arithmetic = operations / (efficiency * peak) * (1 + half_grid * SMs / results)
     memory = bytes / (efficiency * bandwidth)
 
-Operations are two per multiply-add of the product as the GPU computes it: channels padded to the width of its tiles, a
-3x3 convolution with stride 1 on CUDA cores by Winograd's method (Lavin and Gray 2016, arXiv:1509.09308). Depthwise
-convolutions run on CUDA cores. `half_grid` is the number of results per streaming multiprocessor at which half of the
-rate is reached: small layers do not fill the GPU.
+Operations are two per multiply-add of the product as the GPU computes it: channels are padded to the width of its
+tiles, and a 3x3 convolution with stride 1 on CUDA cores uses Winograd's method (Lavin and Gray 2016, arXiv:1509.09308).
+Depthwise convolutions run on CUDA cores. `half_grid` is the number of results per streaming multiprocessor at which
+half of the rate is reached: small layers do not fill the GPU.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from googlenet_deploy.analysis.prediction.kernels import Kernel
 
 KINDS = ("fp32", "fp16", "int8")
-# Of the multiplications that F(2x2, 3x3) saves, 2.25 in theory, engines show about this factor; chosen once, with the
-# fit, between 1 and 2.25.
+# F(2x2, 3x3) saves a factor of 2.25 of the multiplications in theory; engines show about this factor. Chosen once, with
+# the fit, between 1 and 2.25.
 WINOGRAD = 1.8
-WINOGRAD_CHANNELS = 5  # from so many input channels
-# Tiles of tensor cores: channels are padded to a multiple of (input, output) by type; images have three or four.
+WINOGRAD_CHANNELS = 5  # the smallest number of input channels for Winograd's method
+# Tiles of tensor cores: channels are padded to a multiple of (input, output) by type; images have 3 or 4.
 _TILES = {"fp16": (8, 16), "bf16": (8, 16), "int8": (16, 32)}
 _IMAGE_CHANNELS = 4
 _CUDA_CORES_TILE = (1, 32)
@@ -41,13 +41,13 @@ _TENSOR_CORES_SINCE = (7, 0)
 
 @dataclass(frozen=True)
 class KernelArrays:
-    """Kernels side by side, one element each, with the rates of the GPU that they run on.
+    """Kernels as arrays, with one element per kernel, and the rates of the GPU that they run on.
 
     Attributes:
-        kind: Position in `KINDS` of the efficiency that holds.
+        kind: Position in `KINDS` of the efficiency that applies.
         operations: Two per multiply-add, as computed.
-        results: Values that the product has; 0 without a product.
-        bytes: Through memory.
+        results: Number of values in the product; 0 without a product.
+        bytes: Memory traffic.
         peak: Operations per second.
         bandwidth: Bytes per second.
         sms: Streaming multiprocessors.
@@ -65,13 +65,13 @@ class KernelArrays:
 
     @classmethod
     def join(cls, parts: Sequence[KernelArrays]) -> KernelArrays:
-        """All of them, one after the other."""
+        """The kernels of all parts, in order."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
 class LatencyConstants:
-    """What is fitted for a generation of GPUs.
+    """The constants fitted for a generation of GPUs.
 
     Attributes:
         arithmetic: Share of the peak rate by type, in the order of `KINDS`.
@@ -87,7 +87,7 @@ class LatencyConstants:
 
 
 def kernel_arrays(kernels: Sequence[Kernel], module: Module, mode: PowerMode) -> KernelArrays:
-    """Kernels with a module's rates in a power mode, which the profile has to have."""
+    """Kernels with a module's rates in a power mode; the profile must have these rates."""
     tensor_cores = module.compute_capability >= _TENSOR_CORES_SINCE
     bandwidth, sms = module.bandwidth(mode), mode.sms or module.sms
     assert bandwidth is not None

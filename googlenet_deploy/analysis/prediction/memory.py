@@ -2,7 +2,7 @@
 
     engine = weights + a fixed part;  context = largest activations alive at once * a factor;  libraries = a fixed part
 
-The engine's part and the context's factor are those of engines that we built; the libraries' memory is what TensorRT
+The engine's part and the context's factor are from engines that we built; the libraries' memory is what TensorRT
 printed on Jetsons ("MemUsageChange"). On a Jetson all of it is the module's one memory.
 """
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MemoryConstants:
-    """What was measured; each as (lowest, typical, highest).
+    """Measured values, each as (lowest, typical, highest).
 
     Attributes:
-        engine_bytes: Of an engine beyond its weights.
-        context_factor: Execution context over live activations.
-        library_bytes: Of CUDA and TensorRT's libraries in a process.
+        engine_bytes: Bytes of an engine beyond its weights.
+        context_factor: Ratio of the execution context to the live activations.
+        library_bytes: Bytes of CUDA and TensorRT's libraries in a process.
     """
 
     engine_bytes: tuple[float, float, float]
@@ -40,7 +40,7 @@ class PredictedMemory:
         libraries: CUDA and TensorRT.
         low: Lower end of the sum.
         high: Upper end.
-        available: The module's memory, which the system shares; None where the profile does not have it.
+        available: The module's memory, which the system shares; None if the profile does not state it.
     """
 
     engine: float

@@ -1,12 +1,12 @@
-"""Predicts what an engine of a model takes on a module: milliseconds, joules and memory, with intervals.
+"""Predicts latency, energy and memory of a model's engine on a module, with intervals.
 
     from googlenet_deploy.analysis.prediction.predict import predict
     found = predict("model.onnx", load_target("nano"), precision="fp16", batch=1)
     found.best.latency.value   # milliseconds per batch in the fastest power mode
     found.best.energy.value    # millijoules per image
 
-Every figure is named a prediction wherever it is shown: it comes of a model fitted to published measurements, and its
-interval is as wide as cross-validation says (docs/prediction.md).
+Every figure is labelled as a prediction wherever it is shown: it comes from a model fitted to published measurements,
+and the width of its interval comes from cross-validation (docs/prediction.md).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PredictedValue:
-    """A prediction and the interval in which nine of ten measurements lay.
+    """A prediction and the interval that contained nine of ten measurements.
 
     Attributes:
         value: Milliseconds per batch, or millijoules per image.
         low: Lower end.
         high: Upper end.
-        evidence: What was left out where the interval was found: "network" for a module that is measured, "module" for
-            one whose GPU generation is, "generation" for one of which nothing is.
+        evidence: What cross-validation left out to find the interval: "network" for a measured module, "module" for a
+            module whose GPU generation is measured, "generation" for any other.
     """
 
     value: float
@@ -57,8 +57,8 @@ class ModePrediction:
     Attributes:
         mode: The power mode.
         latency: Milliseconds per batch, from the image in the GPU's memory to the result there.
-        energy: Millijoules per image of the whole board, back to back.
-        watts: The board's mean power meanwhile.
+        energy: Millijoules per image of the whole board, with batches back to back.
+        watts: The board's mean power during this time.
         layers_ms: Milliseconds of every kernel.
     """
 
@@ -71,16 +71,16 @@ class ModePrediction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted for a model on a module.
+    """The prediction for a model on a module.
 
     Attributes:
         target: The module.
         batch: Images per batch.
-        precision: What was asked for; None for the model's own types.
+        precision: The requested precision; None for the model's own types.
         modes: One for each power mode, in the profile's order.
-        kernels: What the engine launches.
+        kernels: The kernels that the engine launches.
         memory: Peak memory, the same in every mode.
-        notes: What is assumed for want of a measurement.
+        notes: What is assumed for lack of a measurement.
     """
 
     target: Target
@@ -133,13 +133,13 @@ def predict(model: ModelProto | PathLike, target: Target, precision: str | None 
     Args:
         model: An ONNX model, or its file.
         target: A module with a profile, as `load_target` returns it.
-        precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; "int8" takes the model as an INT8
-            engine from a calibration cache; None takes FP16 in a model with Q/DQ and FP32 in any other.
-        batch: Images per batch, where the model leaves it open.
+        precision: Type of the layers that are FP32 in the model, "fp32" or "fp16"; "int8" treats the model as an INT8
+            engine from a calibration cache; None uses FP16 in a model with Q/DQ and FP32 in any other.
+        batch: Images per batch, if the model leaves it open.
 
     Raises:
         BadModelError: The model cannot be read, or a layer's work is not known.
-        UsageError: The target is no module.
+        UsageError: The target is not a module.
         DeviceError: The module's profile lacks the rates that the model needs.
     """
     require_rates(target)
@@ -151,7 +151,7 @@ def require_rates(target: Target) -> Module:
     """The module of a target whose profile has clocks, bandwidth and multiprocessors.
 
     Raises:
-        UsageError: The target is no module.
+        UsageError: The target is not a module.
         DeviceError: The profile lacks them.
     """
     module = target.module
@@ -171,7 +171,7 @@ def require_types(work: ModelWork, target: Target) -> None:
     """Refuses a model with layers in a type that the module's profile has no rate for.
 
     Raises:
-        DeviceError: It has none.
+        DeviceError: The profile has no rate for a type.
     """
     assert target.module is not None
     needed = {layer.kind for layer in work.layers if layer.multiply_adds}
