@@ -1,4 +1,4 @@
-"""One damaged file and one command in a forked child, with limits of memory and time; what came of it."""
+"""Runs one command on one damaged file in a forked child with limits of memory and time; returns the outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from googlenet_deploy.device.predictions import predict
 from googlenet_deploy.device.preprocess import preprocess
 from googlenet_deploy.errors import GoogLeNetDeployError
 
-# What the commands import is imported once, ahead of the forks.
+# What the commands import is imported once, before the forks.
 for _module in pkgutil.walk_packages(googlenet_deploy.__path__, "googlenet_deploy."):
     if not _module.name.endswith("__main__"):
         importlib.import_module(_module.name)
@@ -38,7 +38,7 @@ for _module in pkgutil.walk_packages(googlenet_deploy.__path__, "googlenet_deplo
 MEMORY = 3 * 2**30  # bytes beyond what the parent has mapped
 SECONDS = 60
 _TRACEBACK, _WRONG = 99, 98
-# Differences in probability: float forms round otherwise in the last bits, INT8 ones by a step of the codes.
+# Differences in probability: float models may differ in the last bits, INT8 models by one step of the codes.
 CLOSE, CLOSE_INT8 = 2e-3, 6e-2
 GOOD = ("refused", "accepted", "equal")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -46,7 +46,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a command.
+    """The outcome of a command.
 
     Attributes:
         kind: "refused" (one line that names the file), "accepted", "equal" (the answer is ONNX Runtime's), or a fault:
@@ -60,7 +60,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether it is none of the faults."""
+        """Whether it is not a fault."""
         return self.kind in GOOD
 
     @property
@@ -97,7 +97,7 @@ def _child(words: list[str], damaged: Path, log: Path, seconds: float) -> None:
         os.dup2(handle, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         faulthandler.disable()
-        # A test runner may have put objects of its own in their places.
+        # A test runner may have replaced them by its own objects.
         sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY,) * 2)
@@ -105,7 +105,7 @@ def _child(words: list[str], damaged: Path, log: Path, seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.chdir(log.parent)
         code = _run(words, damaged)
-    except BaseException:  # noqa: BLE001 - that is what is looked for
+    except BaseException:  # noqa: BLE001 - such exceptions are the faults to find
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
@@ -130,7 +130,7 @@ def _run(words: list[str], damaged: Path) -> int:
 
 
 def _difference(answer: list[dict[str, Any]], words: list[str], damaged: Path) -> str:
-    """How an answer differs from that of ONNX Runtime without optimisation; empty where it does not."""
+    """How a result differs from that of ONNX Runtime without optimisation; empty if it does not."""
     file = read_model(damaged)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -148,7 +148,7 @@ def _difference(answer: list[dict[str, Any]], words: list[str], damaged: Path) -
         result = predict(dict(zip(names, outputs, strict=True)), 4, str(damaged))
     except GoogLeNetDeployError as error:
         return f"accepted, though the answer is refused: {error.message}"
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common base
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base class
         return f"accepted, though ONNX Runtime refuses it: {error}" if alone else ""
     values = result.scores if result.probabilities is None else result.probabilities
     theirs = dict(zip(result.indices[0].tolist(), values[0].tolist(), strict=True))
@@ -162,14 +162,14 @@ def _difference(answer: list[dict[str, Any]], words: list[str], damaged: Path) -
 
 
 def without_stated_types(content: bytes) -> bytes:
-    """The model without the stated types of inner tensors, which compute nothing; only ONNX Runtime reads them."""
+    """The model without stated types of inner tensors, which do not affect results; only ONNX Runtime reads them."""
     model = ModelProto.FromString(content)
     del model.graph.value_info[:]
     return model.SerializeToString()
 
 
 def _wait(pid: int, seconds: float) -> int | None:
-    """The child's status; None where it had to be ended."""
+    """The child's status; None if it had to be killed."""
     end = time.monotonic() + seconds
     pause = 0.002
     while time.monotonic() < end:

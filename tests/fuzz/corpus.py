@@ -1,4 +1,4 @@
-"""What is mutated: valid files of every kind that the commands read, and the commands that read them."""
+"""The files to mutate: valid files of every kind that the commands read, and the commands that read them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Kind:
     Attributes:
         name: Its name in the record.
         files: Valid files, relative to the corpus.
-        mutate: Makes a damaged one.
+        mutate: Makes a damaged file from a valid one.
         commands: What reads it; ``{}`` is the damaged file, ``{corpus}`` the folder of valid ones, ``{out}`` a new one.
         weight: How often it is chosen.
-        beside: Where the damaged file has to be for the command, relative to ``{out}``; "" keeps its name.
+        beside: Path that the command expects the damaged file at, relative to ``{out}``; "" keeps its name.
     """
 
     name: str
@@ -58,7 +58,7 @@ def _mutate_manifest(content: bytes, rng: random.Random, steps: int) -> bytes:
 
 
 def seal_manifest(content: bytes) -> bytes:
-    """An engine's manifest with a seal that holds, since anybody can write one; other content is left as it is."""
+    """An engine's manifest with a valid seal, since anybody can write one; other content is left as it is."""
     try:
         values = json.loads(content)
         values.pop(engine_manifest.SEAL, None)
@@ -132,7 +132,7 @@ def _describe(path: Path) -> None:
 
 
 def _write_branch(path: Path, model: ModelProto) -> None:
-    """The float net behind an If and a model-local function."""
+    """Writes the float net, wrapped in an If and a model-local function."""
     model = ModelProto.FromString(model.SerializeToString())
     function = model.functions.add(name="Double", domain="custom", input=["a"], output=["b"])
     function.opset_import.add(domain="", version=17)

@@ -1,8 +1,8 @@
 """Damaged files through the commands: ``python tests/fuzz/fuzz.py --count 10000`` (``make fuzz N=10000``).
 
-Each case is made from its number alone, so any of them can be made again. A case is a valid file, one to three
-mutations, and a command; it runs in a forked child with limits (`child.py`). Every fault of a new kind is kept,
-minimised to the mutations that it takes.
+Each case is derived from its number alone, so it can be reproduced. A case is a valid file, one to three mutations, and
+a command; it runs in a forked child with limits (`child.py`). Every fault of a new kind is kept, minimised to the
+mutations that it needs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from corpus import KINDS, Kind, make_corpus  # noqa: E402
 
 @dataclass(frozen=True)
 class Case:
-    """A case by its number."""
+    """A case, derived from its number."""
 
     number: int
     kind: Kind
@@ -43,19 +43,19 @@ class Case:
 
     @classmethod
     def of(cls, number: int) -> Case:
-        """The case of that number."""
+        """The case with this number."""
         rng = random.Random(f"case {number}")
         kind = rng.choices(KINDS, [kind.weight for kind in KINDS])[0]
         return cls(number, kind, rng.choice(kind.files), rng.choice(kind.commands), rng.choice((1, 1, 1, 2, 3)))
 
     def content(self, corpus: Path, steps: int | None = None) -> bytes:
-        """The damaged file; with fewer steps the first ones of the same."""
+        """The damaged file; with fewer steps, only the first mutations are applied."""
         rng = random.Random(f"content {self.number}")
         content = (corpus / self.file).read_bytes()
         return self.kind.mutate(content, rng, self.steps if steps is None else steps)
 
     def run(self, corpus: Path, content: bytes, keep: Path | None = None) -> Outcome:
-        """What comes of it."""
+        """Runs the command on the content; returns the outcome."""
         with TemporaryDirectory(prefix="fuzz-") as name:
             out = Path(name)
             for part in ("weights.bin", "m.engine"):
@@ -78,7 +78,7 @@ def run_number(number: int, corpus: Path) -> tuple[Case, Outcome]:
 
 
 def minimise(case: Case, corpus: Path, signature: str) -> bytes:
-    """The damaged file with as few of its mutations, from the first on, as give the same fault."""
+    """The damaged file with as few of its mutations, from the first on, as cause the same fault."""
     for steps in range(1, case.steps):
         content = case.content(corpus, steps)
         if case.run(corpus, content).signature == signature:
@@ -87,7 +87,7 @@ def minimise(case: Case, corpus: Path, signature: str) -> bytes:
 
 
 def run_all(numbers: Iterable[int], corpus: Path, workers: int) -> Iterator[tuple[Case, Outcome]]:
-    """All cases, in parallel; their order is that in which they end."""
+    """Runs all cases in parallel; yields them in the order in which they finish."""
     if workers == 1:
         for number in numbers:
             yield run_number(number, corpus)
@@ -98,7 +98,7 @@ def run_all(numbers: Iterable[int], corpus: Path, workers: int) -> Iterator[tupl
 
 
 def main() -> int:
-    """Runs cases, prints counts, keeps faults; 1 where there are any."""
+    """Runs cases, prints counts and keeps faults; returns 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
@@ -146,7 +146,7 @@ def write_record(
     faults: dict[str, int],
     arguments: argparse.Namespace,
 ) -> None:
-    """The record as JSON, and as Markdown beside it."""
+    """Writes the record as JSON, and as Markdown beside it."""
     rows: dict[str, dict[str, int]] = {}
     for (row, kind), number in sorted(counts.items()):
         rows.setdefault(row, {})[kind] = number

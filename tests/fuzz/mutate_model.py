@@ -240,7 +240,7 @@ def change_metadata(model: ModelProto, rng: random.Random) -> None:
 
 
 def rename(model: ModelProto, rng: random.Random) -> None:
-    """A name with what a terminal obeys, wherever it is used."""
+    """A strange tensor name (see `strange_text`), wherever the tensor is used."""
     old, new = rng.choice(_tensors(model)), strange_text(rng)
     for node in model.graph.node:
         for names in (node.input, node.output):
@@ -257,7 +257,7 @@ def rename_node(model: ModelProto, rng: random.Random) -> None:
 
 
 def call_function(model: ModelProto, rng: random.Random) -> None:
-    """A function that calls itself, or one that exists."""
+    """A call of a function that calls itself, a real operator or a missing function."""
     function = model.functions.add(name="F", domain="custom", input=["a"], output=["b"])
     function.opset_import.add(domain="", version=17)
     function.opset_import.add(domain="custom", version=1)

@@ -1,4 +1,4 @@
-"""Seeded mutations of JSON values, texts and bytes."""
+"""Seeded mutations of JSON values, text and bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ VALUES: tuple[Any, ...] = (
 
 
 def strange_text(rng: random.Random) -> str:
-    """A name that a terminal, a path or a format would take for something else."""
+    """A name that a terminal, a path or a format would misinterpret."""
     return rng.choice(STRANGE)
 
 
 def mutate_json(value: Any, rng: random.Random, steps: int) -> Any:
-    """The value with some entries replaced, removed, doubled or nested deeply."""
+    """The value with some entries replaced, removed, duplicated or nested deeply."""
     holder = {"": json.loads(json.dumps(value))}
     for _ in range(steps):
         parent, key = _place(holder, rng)
@@ -53,7 +53,7 @@ def _place(holder: dict[str, Any], rng: random.Random) -> tuple[Any, Any]:
 
 
 def mutate_json_text(content: bytes, rng: random.Random, steps: int) -> bytes:
-    """A JSON file with other values, or damaged as a text."""
+    """A JSON file with other values, or damaged as text."""
     if rng.random() < 0.12:
         return mutate_bytes(content, rng, steps)
     if rng.random() < 0.03:
@@ -62,7 +62,7 @@ def mutate_json_text(content: bytes, rng: random.Random, steps: int) -> bytes:
 
 
 def mutate_bytes(content: bytes, rng: random.Random, steps: int) -> bytes:
-    """Bytes changed, cut, doubled or inserted."""
+    """Bytes changed, cut, duplicated or inserted."""
     data = bytearray(content)
     for _ in range(steps):
         if not data:
@@ -82,7 +82,7 @@ def mutate_bytes(content: bytes, rng: random.Random, steps: int) -> bytes:
 
 
 def mutate_lines(content: bytes, rng: random.Random, steps: int) -> bytes:
-    """A text with lines changed, as the calibration cache is."""
+    """A text with changed lines, for formats such as the calibration cache."""
     lines = content.split(b"\n")
     for _ in range(steps):
         at, kind = rng.randrange(len(lines)), rng.randrange(6)

@@ -1,4 +1,4 @@
-"""A fixed corpus of damaged files through the commands; `make fuzz` runs as many as are asked for."""
+"""Runs the commands on a fixed corpus of damaged files; `make fuzz` runs as many as requested."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_is_valid_is_accepted(corpus: Path) -> None:
 
 
 def test_faults_are_seen(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each kind of fault, made on purpose in place of the command."""
+    """Each kind of fault is detected, caused on purpose by replacing the command."""
 
     def crash(words: list[str]) -> int:
         os.kill(os.getpid(), 11)

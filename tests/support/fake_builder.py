@@ -1,7 +1,7 @@
 """TensorRT's builder in plain Python: it parses ONNX with our own reader and "builds" an engine of JSON.
 
-What it does not have, no version has: attributes are those of TensorRT 10.3, or of an older or newer one where a test
-takes some away. Contract tests hold the real bindings against the same code.
+It has only attributes that a real version has: those of TensorRT 10.3, or of an older or newer version if a test
+removes some. Contract tests run the same code with the real bindings.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ PHASES = (("Building Engine", 3), ("Tactic Selection", 2))
 
 
 class Behaviour:
-    """How the fake misbehaves, and what was asked of it.
+    """How the fake misbehaves, and which requests it received.
 
     Attributes:
-        no_gpu: The factory gives no builder.
-        error: What the build logs as an error before it gives no engine; "" for a build that works.
+        no_gpu: The factory returns no builder.
+        error: What the build logs as an error before it returns no engine; "" for a build that works.
         warnings: What the build logs as warnings.
         fp16_layers: Convolutions that run in FP16 although INT8 was allowed.
         reads_cache: Whether a calibration cache is read.
-        takes_cache: Whether it is taken, once it was read.
-        fast_int8: What ``platform_has_fast_int8`` says.
-        dla_cores: Deep learning accelerators.
-        dla_refuses: Layers that the DLA does not take.
+        takes_cache: Whether it is accepted, once it was read.
+        fast_int8: Value of ``platform_has_fast_int8``.
+        dla_cores: Number of deep learning accelerators.
+        dla_refuses: Layers that the DLA does not support.
         wants_cache: Whether a timing cache is accepted.
         new_timings: Bytes that a build adds to the timing cache.
         loads: Whether the engine can be deserialised.
         inspection: What the engine inspector prints instead; None for the truth.
         cancelled: Whether the progress monitor stopped the build.
         configs: Every configuration that was made.
-        batches: What calibration was fed: one address per call.
+        batches: The batches passed to calibration: one address per call.
     """
 
     def __init__(self) -> None:
@@ -285,7 +285,7 @@ class _Engine:
 
 
 def builder_module(behaviour: Behaviour, version: str = "10.3.0") -> Any:
-    """``tensorrt`` as far as building goes."""
+    """The part of ``tensorrt`` that is used for building."""
     module: Any = ModuleType("tensorrt")
 
     class Logger:
@@ -334,10 +334,10 @@ class FakeDriver:
     """``libcuda`` with the same calling convention: writes through pointers, returns a status.
 
     Attributes:
-        name: Of the GPU.
+        name: Name of the GPU.
         values: Device attributes by number, and the count of devices under "count".
         free: Free bytes of device memory.
-        status: Status by function; 0 where it is not named.
+        status: Status by function; 0 if it is not listed.
         calls: Functions that were called, in order.
     """
 

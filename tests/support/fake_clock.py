@@ -1,10 +1,10 @@
-"""A clock that moves only when it is told to."""
+"""A clock that only moves when a test advances it."""
 
 from __future__ import annotations
 
 
 class FakeClock:
-    """Seconds that pass only by `advance`."""
+    """Seconds that only pass by `advance`."""
 
     def __init__(self) -> None:
         self.now = 100.0

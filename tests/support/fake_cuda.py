@@ -1,8 +1,8 @@
 """A GPU in host memory, behind the interfaces of cuda-bindings and of PyCUDA.
 
-It behaves as a real one where it matters: what is put on a stream happens only when somebody waits for it, memory is
-limited, a stream under capture executes nothing, and everything that is allocated is counted until it is freed.
-Each copy takes 1 ms of its own time and each network 5 ms; no clock is read.
+It behaves like a real one where it matters: work on a stream is only executed when somebody waits for it, memory is
+limited, a stream under capture executes nothing, and every allocation is counted until it is freed. Each copy takes
+1 ms of simulated time and each network 5 ms; no clock is read.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class FakeGpu:
     """The state behind both interfaces.
 
     Attributes:
-        live: What is allocated, as kind and address or number.
+        live: All allocations, as kind and address or number.
         used: Bytes of device and page-locked memory that are allocated.
-        limit: How many bytes there are.
-        launches: How many CUDA graphs ran.
+        limit: Number of bytes available.
+        launches: Number of CUDA graphs that ran.
         broken: An error that the next wait for a stream reports, as after a fault of the GPU.
     """
 
@@ -69,7 +69,7 @@ class FakeGpu:
         return stream
 
     def put(self, stream: int, work: Work) -> None:
-        """What a library puts on a stream."""
+        """Puts a library's work on a stream."""
         assert ("stream", stream) in self.live
         self.captures.get(stream, self.queues[stream]).append(work)
 
@@ -98,7 +98,7 @@ class FakeGpu:
             self.now += self.queues[stream].pop(0)()
 
     def wait_for_event(self, event: int) -> None:
-        """What comes behind the event on its stream stays undone."""
+        """Executes a stream's work up to the event; later work stays pending."""
         while event in self.recorded:
             self.now += self.queues[self.recorded[event]].pop(0)()
 
@@ -117,7 +117,7 @@ class Status(enum.IntEnum):
 
 
 class Handle(int):
-    """Streams, events and graphs are objects that `int` takes."""
+    """A stream, event or graph: an object that `int` accepts."""
 
 
 class MemcpyKind(enum.IntEnum):
@@ -126,7 +126,7 @@ class MemcpyKind(enum.IntEnum):
 
 
 def runtime_module(gpu: FakeGpu, *, cuda: int = 13) -> ModuleType:
-    """``cuda.bindings.runtime``: every function gives a status and its results."""
+    """``cuda.bindings.runtime``: every function returns a status and its results."""
     module: Any = ModuleType("cuda.bindings.runtime")
     ok = Status.cudaSuccess
 
@@ -365,7 +365,7 @@ def pycuda_module(gpu: FakeGpu) -> ModuleType:
 
 
 def install(monkeypatch: Any, gpu: FakeGpu, backend: str = "cuda-bindings", *, cuda: int = 13) -> None:
-    """Makes one backend importable and the other not."""
+    """Makes one backend importable and hides the other."""
     absent: tuple[str, ...] = ("cuda", "cuda.bindings", "cuda.bindings.runtime", "cuda.cudart", "pycuda.driver")
     modules = dict.fromkeys((*absent, "pycuda"))
     if backend == "cuda-bindings" and cuda >= 12:

@@ -1,4 +1,4 @@
-"""A stand-in for libnvidia-ml with the same calling convention."""
+"""A fake libnvidia-ml with the same calling convention."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class FakeNvml:
-    """Answers as the C library does: writes through pointers, returns a status.
+    """Behaves like the C library: writes through pointers, returns a status.
 
     Attributes:
-        status: Status by function; 0 where it is not named.
-        values: What numeric queries give.
+        status: Status by function; 0 if it is not listed.
+        values: Results of numeric queries.
         calls: Functions that were called, in order.
     """
 

@@ -1,7 +1,7 @@
 """TensorRT's runtime in plain Python, by tensor names or, before 8.5, by bindings.
 
-An engine is JSON: what its tensors are, and how it misbehaves. Its network doubles the first `classes` values of each
-image. It reads and writes the memory of a `FakeGpu` at the addresses that it is given, when the stream is waited for.
+An engine is JSON: its tensors, and how it misbehaves. Its network doubles the first `classes` values of each image. It
+reads and writes the memory of a `FakeGpu` at the given addresses, when the stream is waited for.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class _Engine:
         if live >= self.config.get("contexts", 99):
             self.log("[executionContext.cpp] Cuda error: out of memory")
             return None
-        # As TensorRT 8.5.2 does: the first context has the only profile, and any other fails at its first batch.
+        # Like TensorRT 8.5.2: the first context has the only profile, and any other fails at its first batch.
         taken = live > 0 and self.config["input"][0] == -1 and self.exclusive_profiles
         return kind(self.gpu, self.config, self.log, without_profile=taken)
 
@@ -192,7 +192,7 @@ class _Logger:
 
 
 def tensorrt_module(gpu: FakeGpu, version: str = "10.3.0") -> ModuleType:
-    """``tensorrt`` as far as running goes."""
+    """The part of ``tensorrt`` that is used for running engines."""
     module: Any = ModuleType("tensorrt")
     named = tuple(map(int, version.split(".")[:2])) >= (8, 5)
 

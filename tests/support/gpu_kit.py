@@ -1,8 +1,8 @@
-"""What the tests on GPUs and the benchmark of engines share; needs NumPy and Pillow only.
+"""Code shared by the tests on GPUs and the benchmark of engines; needs only NumPy and Pillow.
 
 ``python benchmarks/gpu_models_worker.py`` makes the folder of models on any machine; $GOOGLENET_DEPLOY_GPU_MODELS names
-it where it is not build/gpu. $GOOGLENET_DEPLOY_TACTIC_SOURCES restricts the libraries of kernels: empty on a machine
-without cuBLAS and cuDNN.
+it if it is not build/gpu. $GOOGLENET_DEPLOY_TACTIC_SOURCES restricts the kernel libraries: empty on a machine without
+cuBLAS and cuDNN.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class EngineKind(NamedTuple):
-    """One way to an engine.
+    """One way to build an engine.
 
     Attributes:
-        name: For tables.
-        model: Which model of the folder.
-        options: Of the build command; ``{folder}`` stands for the folder.
-        computes_in: The type that nearly all multiply-adds are expected in; None for FP32, where TF32 may stand in.
-        reference: Whose answers it must give.
-        decibels: Least signal-to-noise ratio of its logits against those answers.
-        agreement: Least share of images with the same best class.
+        name: Name for tables.
+        model: The model in the folder.
+        options: Options of the build command; ``{folder}`` is replaced by the folder.
+        computes_in: The type that nearly all multiply-adds are expected in; None for FP32, which may run as TF32.
+        reference: The model whose results it must reproduce.
+        decibels: Smallest signal-to-noise ratio of its logits against those of the reference.
+        agreement: Smallest share of images with the same best class.
         strongly_typed: Whether it needs TensorRT 10.12 or later.
-        baseline: The float model that the benchmark compares its answers with.
+        baseline: The float model that the benchmark compares its results with.
     """
 
     name: str
@@ -58,7 +58,7 @@ KINDS = (
     ),
     EngineKind("FP16 by the model", "fp16", (), "fp16", "fp32", 45, 0.98, strongly_typed=True),
     EngineKind("INT8 over FP16", "int8-over-fp16", (), "int8", "int8", 25, 0.93, strongly_typed=True),
-    # Pruned without being trained again: for speed, and for answers that are those of the same zeros elsewhere.
+    # Pruned without retraining: for speed, and to compare results with those of the same zeros elsewhere.
     EngineKind(
         "FP16 of 2:4 weights by sparse kernels",
         "sparse",
@@ -91,7 +91,7 @@ def models_folder() -> Path:
 
 
 def why_not() -> str:
-    """Why engines cannot be built and run here; empty where they can."""
+    """Why engines cannot be built and run here; empty if they can."""
     from googlenet_deploy.device.system.gpu import find_gpu
     from googlenet_deploy.device.tensorrt.loading import load_tensorrt
     from googlenet_deploy.errors import DeviceError
@@ -116,13 +116,13 @@ def build_command(kind: EngineKind, engine: Path, *more: str) -> list[str]:
 
 
 def tactic_options(backend: str = "tensorrt") -> list[str]:
-    """Options of the build command for the libraries of kernels that may be used here."""
+    """Options of the build command for the kernel libraries that may be used here."""
     chosen = os.environ.get("GOOGLENET_DEPLOY_TACTIC_SOURCES")
     return [] if chosen is None or backend != "tensorrt" else ["--tactic-sources", chosen]
 
 
 def can_build(kind: EngineKind) -> str:
-    """Why this TensorRT has no such engine; empty where it has."""
+    """Why this TensorRT cannot build such an engine; empty if it can."""
     from googlenet_deploy.device.tensorrt.loading import load_tensorrt
     from googlenet_deploy.device.tensorrt.names import FIRST_STRONGLY_TYPED
 
@@ -134,10 +134,10 @@ def can_build(kind: EngineKind) -> str:
 
 
 def answers_of(engine: Path, batch: int = 8, **options: Any) -> Any:
-    """What an engine answers for the images to check with, float32 (N, classes); options are the runner's.
+    """An engine's outputs for the check images, float32 (N, classes); options are the runner's.
 
-    They were prepared where the answers to compare with were made: Pillow 12.3 and 13.0 resize differently by one
-    step in 7 % of the values, which is worth 46 dB.
+    The images were prepared on the machine that computed the reference outputs: Pillow 12.3 and 13.0 resize differently
+    by one step in 7 % of the values, which limits the ratio to 46 dB.
     """
     import numpy as np
 

@@ -30,7 +30,7 @@ class Net:
         self.channels = {"input": 3}
 
     def add(self, operator: str, sources: Sequence[str], name: str, **attributes: Any) -> str:
-        """Any operator that keeps the channels of its first input."""
+        """Adds any operator that keeps the channels of its first input."""
         self.nodes.append(helper.make_node(operator, list(sources), [name], name, **attributes))
         self.channels.setdefault(name, self.channels.get(sources[0], 0))
         return name
@@ -40,7 +40,7 @@ class Net:
         return name
 
     def pair(self, source: str, name: str = "", scale: Any = 0.1, zero: Any = 0, **attributes: Any) -> str:
-        """A Q/DQ pair on a tensor or constant; `zero` of a NumPy type says which integers, else int8."""
+        """Adds a Q/DQ pair on a tensor or constant; a NumPy `zero` sets the integer type, else int8."""
         stem = name or f"{source}/pair"
         points = np.asarray(zero) if isinstance(zero, (np.generic, np.ndarray)) else np.asarray(zero, np.int8)
         self.constant(f"{stem}/scale", np.asarray(scale, np.float32))
@@ -51,7 +51,7 @@ class Net:
         return self.add("DequantizeLinear", [f"{stem}/q", *parameters], stem, **attributes)
 
     def stored(self, name: str, values: Any, scale: Any, zero: Any = 0, axis: int = 0) -> str:
-        """A constant that is stored quantised, behind its DequantizeLinear."""
+        """Adds a constant that is stored quantised, followed by its DequantizeLinear."""
         array = self.constants[self.constant(f"{name}/integers", values)]
         self.constant(f"{name}/scale", np.asarray(scale, np.float32))
         self.constant(f"{name}/zero", np.full(np.shape(scale), zero, array.dtype))
@@ -112,7 +112,7 @@ class Net:
 
 
 def build_mini(seed: int = 0, batch: object = "batch", opset: int = 17) -> onnx.ModelProto:
-    """GoogLeNet in small: stem with two LRNs, two Inception modules, a pool between them, the classifier."""
+    """A small GoogLeNet: stem with two LRNs, two Inception modules, a pool between them, the classifier."""
     net = Net(seed, batch, opset)
     top = net.lrn(net.max_pool(net.conv("input", "conv1", 8, 5, 2), "maxpool1"), "norm1")
     top = net.lrn(net.conv(net.conv(top, "conv2", 8), "conv3", 12, 3), "norm2")
@@ -123,7 +123,7 @@ def build_mini(seed: int = 0, batch: object = "batch", opset: int = 17) -> onnx.
 
 
 def build_tiny(seed: int = 0, batch: object = "batch") -> onnx.ModelProto:
-    """Two convolutions and the classifier: where the shape of the net does not matter."""
+    """Two convolutions and the classifier: for tests in which the shape of the net does not matter."""
     net = Net(seed, batch)
     net.classifier(net.conv(net.max_pool(net.conv("input", "conv1", 6, 3), "maxpool1"), "conv2", 8, 3))
     return net.model()

@@ -1,4 +1,4 @@
-"""ONNX Runtime without fusions, and how far two answers are apart."""
+"""ONNX Runtime without fusions, and the distance between two results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import onnxruntime
 
 
 def run(model: onnx.ModelProto, batch: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
-    """The Q/DQ graph node by node, without the fusions that change how it rounds."""
+    """Runs the Q/DQ graph node by node, without the fusions that change how it rounds."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     del shown.graph.output[:]

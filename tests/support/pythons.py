@@ -19,7 +19,7 @@ def cache_folder(name: str) -> Path:
 
 
 def find_python(version: str) -> str:
-    """An interpreter of that version: this one, one on the path, or pyenv's; skips the test where there is none."""
+    """An interpreter of that version: this one, one on the path, or pyenv's; skips the test if there is none."""
     if sys.version_info[:2] == tuple(map(int, version.split("."))):
         return sys.executable
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
@@ -31,7 +31,7 @@ def find_python(version: str) -> str:
 
 
 def environment(version: str, packages: tuple[str, ...]) -> str:
-    """The interpreter of an environment with these packages and nothing else; skips where pip cannot fetch them."""
+    """The interpreter of an environment with these packages and nothing else; skips if pip cannot fetch them."""
     folder = cache_folder("environments") / f"{version}-{'-'.join(packages)}"
     python, done = folder / "bin" / "python", folder / "complete"
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -16,13 +16,13 @@ KINDS = ("fp32", "qdq", "foo")
 
 
 def small_model(kind: str = "fp32", batch: object = "batch", opset: int = 13, *, described: bool = True) -> Any:
-    """conv1, norm (LRN), conv2; "qdq" with pairs around conv1, "foo" with an operator that nobody knows.
+    """conv1, norm (LRN), conv2; "qdq" with pairs around conv1, "foo" with an unknown operator.
 
     Args:
         kind: One of `KINDS`.
-        batch: Of the input.
-        opset: Of ONNX.
-        described: Whether it says how images are prepared.
+        batch: Batch size of the input.
+        opset: ONNX opset.
+        described: Whether it states how images are prepared.
     """
     generator = np.random.default_rng(3)
     weights = generator.standard_normal((4, 3, 3, 3)).astype(np.float32)
@@ -58,6 +58,6 @@ def small_model(kind: str = "fp32", batch: object = "batch", opset: int = 13, *,
 
 
 def write_small_model(path: Path, kind: str = "fp32", **options: Any) -> str:
-    """Writes it; the path as text."""
+    """Writes the model; returns the path as text."""
     path.write_bytes(small_model(kind, **options).SerializeToString())
     return str(path)

@@ -1,4 +1,4 @@
-"""A small net with everything that the forms for CPUs change."""
+"""A small net with everything that the conversions for CPUs change."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def build_net(path: Path, *, quantized: bool, stored: bool = False, opset: int =
     """conv1 - LRN - conv2 - two branches - Concat - MaxPool - conv3 - average - classifier, as in GoogLeNet.
 
     Args:
-        path: Where it goes.
-        quantized: Put Q/DQ pairs ahead of the convolutions and the classifier, as `quantize` does.
-        stored: Keep weights as INT8 instead of floats ahead of a QuantizeLinear.
-        opset: Of the model.
-        seed: Of the weights.
+        path: Where to write it.
+        quantized: Put Q/DQ pairs before the convolutions and the classifier, as `quantize` does.
+        stored: Keep weights as INT8 instead of floats before a QuantizeLinear.
+        opset: Opset of the model.
+        seed: Seed of the weights.
     """
     from onnx import TensorProto, checker, helper, numpy_helper, save
 

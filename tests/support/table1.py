@@ -2,8 +2,8 @@
 
 The paper's units are not stated. Its parameters fit multiples of 1024 and count weights without biases (conv2: 112 K
 = 114,688); its operations fit multiples of a million multiply-adds (3a: 128 M = 128.05). Most rows agree with the
-network that the widths beside them describe; where one does not, `note` says by how much and, as far as that can be
-told, why. The tests hold every row against the real network.
+network that the widths in the same row describe; if one does not, `note` states by how much and, as far as known, why.
+The tests compare every row with the real network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from googlenet_deploy.model.architecture import INCEPTION_WIDTHS, STEM_WIDTHS, InceptionWidths
 
 KILO, MEGA = 1024, 1_000_000
-# A printed figure agrees where it differs by less than one unit of its last digit.
+# A printed figure agrees if it differs by less than one unit of its last digit.
 UNIT = 1.0
 
 
@@ -23,16 +23,16 @@ class Table1Row(NamedTuple):
     Attributes:
         kind: The paper's first column.
         modules: The modules of our model that the row covers; the last one's output is the row's.
-        patch: Side of the window; 0 where the paper gives none.
-        stride: Stride; 0 where the paper gives none.
+        patch: Side of the window; 0 if the paper does not state it.
+        stride: Stride; 0 if the paper does not state it.
         output: (height, width, channels).
         depth: Number of weight layers in sequence.
         reduce3x3: The column "#3x3 reduce" of the second convolution; 0 elsewhere.
         conv3x3: The column "#3x3" of the second convolution; 0 elsewhere.
         widths: The six columns of an Inception module; None for other rows.
-        params_k: Parameters as printed, in units of 1024; None where the paper gives none.
-        ops_m: Operations as printed, in millions; None where the paper gives none.
-        note: What is wrong with the printed figures; empty where they agree.
+        params_k: Parameters as printed, in units of 1024; None if the paper does not state them.
+        ops_m: Operations as printed, in millions; None if the paper does not state them.
+        note: What is wrong with the printed figures; empty if they agree.
     """
 
     kind: str
@@ -101,9 +101,9 @@ TABLE1: tuple[Table1Row, ...] = (
     Table1Row("dropout (40%)", ("dropout",), 0, 0, (1, 1, 1024), 0),
     Table1Row("linear", ("fc",), 0, 0, (1, 1, 1000), 1, params_k=1000, ops_m=1),
 )
-# The paper's last row, softmax, is no module of ours: it belongs to the loss, and to `export --softmax`.
+# The paper's last row, softmax, is not a module of ours: it belongs to the loss, and to `export --softmax`.
 
 
 def agrees(printed: float | None, real: float, unit: int) -> bool:
-    """Whether a printed figure is the real one to within one unit of its last digit, rounded up or down."""
+    """Whether a printed figure equals the real one to within one unit of its last digit, rounded up or down."""
     return printed is None or abs(printed - real / unit) < UNIT

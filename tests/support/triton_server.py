@@ -22,7 +22,7 @@ START_SECONDS, STOP_SECONDS, CLIENT_SECONDS = 150, 20, 90
 
 
 def find_triton(repository: Path) -> str | None:
-    """A Python with nvidia-pytriton: the variable's, this one, or that of `make triton`; None where there is none."""
+    """A Python with nvidia-pytriton: the variable's, this one, or that of `make triton`; None if there is none."""
     own = repository / "build/triton/bin/python"
     for python in (os.environ.get(VARIABLE, ""), sys.executable, str(own)):
         if python and shutil.which(python) and _has_server(python):
@@ -68,7 +68,7 @@ def triton_server(python: str, repositories: Sequence[Path], folder: Path) -> It
     """Serves model repositories until the block ends.
 
     Raises:
-        AssertionError: The server does not get ready in time; its log is the message.
+        AssertionError: The server does not become ready in time; its log is the message.
     """
     code = "import pytriton, pathlib, sysconfig; print(pathlib.Path(pytriton.__file__).parent)"
     result = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, env=_bare())
@@ -94,7 +94,7 @@ def triton_server(python: str, repositories: Sequence[Path], folder: Path) -> It
 
 
 def _backends(folder: Path, server: Path, python: str) -> Path:
-    """The wheel's Python backend, and ours in its language under the name of ONNX Runtime's."""
+    """The wheel's Python backend, and our own Python backend under the name of ONNX Runtime's."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     version = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     shutil.copytree(server / "backends/python", folder / "python")

@@ -1,6 +1,6 @@
-"""A Python backend that Triton loads under the name of its ONNX Runtime backend, which no wheel brings.
+"""A Python backend that Triton loads under the name of its ONNX Runtime backend, which no wheel contains.
 
-It runs inside the server's own Python. For the tests alone; bundles never hold it.
+It runs inside the server's own Python. It is only for the tests; bundles never contain it.
 """
 
 from __future__ import annotations
