@@ -60,7 +60,7 @@ class ImageSelection:
     Attributes:
         chosen: The chosen images, in the order in which they are used.
         others: All the others, sorted by path; calibration never sees them.
-        notes: What the user should know, such as fewer images than asked for.
+        notes: What the user should know, such as fewer images than requested.
     """
 
     chosen: tuple[ImageSource, ...]
@@ -104,7 +104,7 @@ def choose_images(options: ImageOptions) -> ImageSelection:
 
     Raises:
         InputError: There are no images.
-        UsageError: None were asked for.
+        UsageError: No images were requested.
     """
     if options.images is None:
         raise UsageError("images are needed to calibrate on", "give --images PATH")

@@ -101,7 +101,7 @@ class CacheOptions:
     """TensorRT's text form of the table.
 
     Attributes:
-        cache: Where it goes; None writes none.
+        cache: Where to write it; None writes no cache.
         tensorrt_version: The TensorRT that will read it.
         algorithm: The calibrator that the cache names.
 

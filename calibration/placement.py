@@ -351,7 +351,7 @@ def _collect(order: Iterable[str], roots: Mapping[str, str], derived: set[str]) 
     )
 
 
-# First TensorRT whose DLA takes INT8 from Q/DQ pairs rather than from a calibration cache.
+# First TensorRT whose DLA reads INT8 ranges from Q/DQ pairs rather than from a calibration cache.
 DLA_WITH_PAIRS = (11, 4)
 
 

@@ -40,7 +40,7 @@ class ExportOptions:
         opset: ONNX opset; None chooses by the target; without a target, an ONNX source keeps its opset.
         batch: Fixed batch size; None keeps the batch symbolic, or as it is in an ONNX source.
         uint8_input: Take raw NHWC RGB pixels and normalise inside.
-        frame_input: Take camera frames of this (height, width) and resize, crop and normalise inside; None takes
+        frame_input: Take camera frames of this (height, width) and resize, crop and normalise inside; None expects
             prepared images.
         frame_format: Format of the frames, one of `FRAME_FORMATS`.
         softmax: Return probabilities instead of logits.

@@ -87,7 +87,7 @@ def prepare(pixels: Pixels, preprocessing: Preprocessing) -> Prepared:
 
 
 def folder_samples(folder: PathLike, preprocessing: Preprocessing, count: int) -> Samples:
-    """Takes up to `count` images, evenly spread over a folder's sorted files; unusable ones are counted in `origin`.
+    """Reads up to `count` images, evenly spread over a folder's sorted files; unusable ones are counted in `origin`.
 
     Raises:
         InputError: The folder does not exist or holds no usable image.

@@ -175,7 +175,7 @@ def run(model: ModelProto, samples: Samples) -> Outputs:
     """Runs a model in ONNX Runtime on the CPU, with its own batch if that is fixed.
 
     Raises:
-        VerificationError: ONNX Runtime does not load or run it, or it does not take one image tensor.
+        VerificationError: ONNX Runtime does not load or run it, or its input is not a single image tensor.
     """
     session = _session(model)
     inputs = runtime_inputs(model.graph)

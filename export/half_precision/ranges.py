@@ -70,7 +70,7 @@ def measure_ranges(model: ModelProto, samples: Samples) -> list[LayerRange]:
 
 
 def largest_magnitudes(model: ModelProto, samples: Samples) -> dict[str, float]:
-    """The largest magnitude of every float32 tensor that is computed or fed, by name."""
+    """The largest magnitude of every float32 tensor, computed or input, by name."""
     graph = model.graph
     stated = [*graph.input, *graph.value_info, *graph.output]
     names = list(dict.fromkeys(value.name for value in stated if value.type.tensor_type.elem_type == TensorProto.FLOAT))

@@ -25,7 +25,7 @@ class HalfType:
         largest: Its largest finite value.
         least: The smallest magnitude that it holds with some precision: 16 of FP16's steps below its normal numbers,
             which are 2^-24 wide; BF16's smallest normal number.
-        opset: First ONNX opset in which convolutions and poolings take it.
+        opset: First ONNX opset in which convolutions and poolings accept it.
         tolerance: How far logits may move, as a share of the largest: the type's rounding (2^-11, 2^-8) after about
             sixty layers, times two.
     """
@@ -67,7 +67,7 @@ class HalfType:
 
 
 FP16 = HalfType("fp16", TensorProto.FLOAT16, "tensor(float16)", 65504.0, 2**-20, 13, 2**-7)
-# Conv and the poolings take bfloat16 from opset 22 on.
+# Conv and the poolings accept bfloat16 from opset 22 on.
 BF16 = HalfType("bf16", TensorProto.BFLOAT16, "tensor(bfloat16)", float.fromhex("0x1.fep127"), 2**-126, 22, 2**-4)
 HALF_TYPES = {kind.name: kind for kind in (FP16, BF16)}
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.specification import Preprocessing
 
 Matrix = npt.NDArray[np.float32]
-Attribute = Any  # what `onnx.helper.make_node` takes
+Attribute = Any  # what `onnx.helper.make_node` accepts
 SMALLEST_OPSET = 13
 # Filters with negative weights leave the range of 0..255 near edges.
 _OVERSHOOTING = ("bicubic", "lanczos")

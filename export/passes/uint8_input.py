@@ -48,7 +48,7 @@ class Uint8Input:
         """See the class.
 
         Raises:
-            VerificationError: The input is not float32 NCHW, or BGR feeds something other than convolutions.
+            VerificationError: The input is not float32 NCHW, or a BGR input is read by more than convolutions.
         """
         if self.preprocessing.dtype == "uint8":
             return False

@@ -91,7 +91,7 @@ def set_constant(tensor: TensorProto, array: NDArray[np.generic]) -> None:
 
 
 def drop_unread_nodes(graph: GraphProto) -> bool:
-    """Removes nodes none of whose outputs is read; True where there were any."""
+    """Removes nodes without any output that is read; returns True if there were any."""
     read = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):

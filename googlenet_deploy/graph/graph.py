@@ -91,7 +91,7 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def runtime_inputs(graph: GraphProto) -> list[ValueInfoProto]:
-    """The inputs that a caller feeds; before IR version 4 every initializer is listed as an input too."""
+    """The inputs that a caller provides; before IR version 4 every initializer is listed as an input too."""
     constants = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in constants]
 

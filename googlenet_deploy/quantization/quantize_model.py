@@ -72,7 +72,7 @@ def quantize(
         table: A table from `calibrate`, instead of or in addition to images.
         count: Number of images drawn at random; None uses 256 of a folder and all of a list.
         seed: Seed of the random draw.
-        refine: Refinements separated by commas, or "none", "fast" or "best"; None takes "fast", with a table "none".
+        refine: Refinements separated by commas, or "none", "fast" or "best"; None uses "fast", or "none" with a table.
         target: A module, JetPack or TensorRT version; what it cannot run is refused.
         placement: What is quantised.
         weights: "float" or "int8"; None chooses by the target.

@@ -1,7 +1,7 @@
 """TensorRT's builder in plain Python: it parses ONNX with our own reader and "builds" an engine of JSON.
 
-It has only attributes that a real version has: those of TensorRT 10.3, or of an older or newer version if a test
-removes some. Contract tests run the same code with the real bindings.
+An attribute that the fake lacks counts as missing in TensorRT: it has those of TensorRT 10.3, or of an older or newer
+version if a test removes some. Contract tests check the real bindings against the same code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Behaviour:
         wants_cache: Whether a timing cache is accepted.
         new_timings: Bytes that a build adds to the timing cache.
         loads: Whether the engine can be deserialised.
-        inspection: What the engine inspector prints instead; None for the truth.
+        inspection: What the engine inspector prints instead; None prints the real layers.
         cancelled: Whether the progress monitor stopped the build.
         configs: Every configuration that was made.
         batches: The batches passed to calibration: one address per call.

@@ -1,4 +1,4 @@
-"""Images of textures that a small network learns to tell apart in seconds."""
+"""Images of textures that a small network learns to distinguish in seconds."""
 
 from __future__ import annotations
 

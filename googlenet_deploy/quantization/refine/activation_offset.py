@@ -50,7 +50,7 @@ def shift_tensors(quantized: QuantizedModel, offsets: Mapping[str, float]) -> Qu
 
     Args:
         quantized: The quantised model, with scales for the moved tensors; it is not changed.
-        offsets: What is subtracted, by tensor: from all tensors of each family of sources that share one.
+        offsets: What is subtracted, by tensor; always from all tensors of a family, see `Channels.families`.
 
     Returns:
         A quantised model with another FP32 model, and the biases of the quantised layers that read moved tensors.

@@ -189,7 +189,7 @@ def open_part(
 
     Args:
         model: The whole model.
-        known: Tensors that may be fed.
+        known: Tensors that may be inputs of the part.
         outputs: Tensors to compute.
         threads: ONNX Runtime threads; None uses one per core.
 
