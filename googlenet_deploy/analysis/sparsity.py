@@ -73,7 +73,7 @@ def layer_sparsity(model: ModelProto) -> list[LayerSparsity]:
 
 
 def require_pattern(model: ModelProto, entries: Mapping[str, str]) -> None:
-    """Checks that a model whose training records promise the pattern has it in every layer where it is possible.
+    """Checks that a model whose training records promise the pattern has it in every layer that allows it.
 
     Args:
         model: The model, as it is to be written.

@@ -32,7 +32,7 @@ MAY_BE_NEGATIVE = LAYERS | {"Add", "Sub", "Mul", "BatchNormalization"}
 
 
 def standard_domain(model: onnx.ModelProto) -> list[str]:
-    """Moves Microsoft's Q/DQ operators, which are ONNX's but for the name, to ONNX's domain."""
+    """Moves Microsoft's Q/DQ operators, which are ONNX's except for the domain's name, to ONNX's domain."""
     graph = GraphView(model)
     pairs = [node for node in model.graph.node if node.domain == MICROSOFT and node.op_type in (QUANTIZE, DEQUANTIZE)]
     moved = [node for node in pairs if is_int8(graph, node) or quantised_type(graph, node) == TensorProto.INT32]

@@ -42,7 +42,7 @@ class LayerSensitivity:
         multiply_adds: Per image.
         bytes: Bytes that INT8 saves over FP16: one per weight and per value of its output.
         agreement: Percentage of images whose best class stays the same.
-        sqnr: Signal-to-noise ratio of the scores, in dB; infinite where nothing changes.
+        sqnr: Signal-to-noise ratio of the scores, in dB; infinite if nothing changes.
         divergence: Mean Kullback-Leibler divergence from the FP32 model, in nats.
         noise: Noise-to-signal ratio of the scores. It adds up for independent errors.
     """

@@ -62,7 +62,7 @@ def shift_tensors(quantized: QuantizedModel, offsets: Mapping[str, float]) -> Qu
 
 
 def biases_without_shifts(quantized: QuantizedModel) -> dict[str, NDArray[np.float32]]:
-    """The bias that every layer, float32 (output channels,), would have if no tensor had been moved."""
+    """The bias of every layer, float32 (output channels,), as it would be if no tensor had been moved."""
     editor = LayerEditor(quantized.model)
     subtracted = _subtracted(editor.graph, quantized.offsets)
     biases = {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IMAGES = 128
 ROUNDS = 3
-# The bias of a channel that is hardly ever active moves by at most 20 times the gap of its means.
+# The bias of a channel that is hardly ever active moves by at most 20 times the gap of its means per round.
 SMALLEST_SHARE = 0.05
 
 

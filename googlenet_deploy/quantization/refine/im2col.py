@@ -141,7 +141,7 @@ def sample_outputs(
 
 
 def bounds_of(graph: GraphView, node: onnx.NodeProto) -> Bounds | None:
-    """The bounds of the ReLU, or the Clip with constant bounds, that alone follows a layer and its bias."""
+    """Bounds of the ReLU, or the Clip with constant bounds, that alone follows a layer and its bias; else None."""
     place = find_bias(graph, node)
     output = node.output[0] if place is None else place[0].output[0]
     readers = graph.readers(output)
