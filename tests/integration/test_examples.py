@@ -85,7 +85,6 @@ def test_imagenet_to_an_orin_nano(repository: Path, settings: dict[str, str], tm
     page = tmp_path / "page.md"
     text = (repository / "examples/imagenet-to-orin-nano.md").read_text(encoding="utf-8")
     page.write_text(text.replace("--require loss=2", "--require loss=60").replace("agreement=90", "agreement=40"))
-    settings["FAST"] += " --require agreement=40"
     printed = run_page(page, settings, tmp_path)
     assert "ok       model.int8.onnx" in printed
     assert "deepstream bundle for jetpack-6.2, INT8" in printed

@@ -26,7 +26,7 @@ def shipped_files(repository: Path) -> set[str]:
     """Every source file under its name in the wheel."""
     found: set[str] = set()
     for package, folder in SOURCES.items():
-        for pattern in ("*.py", "*.txt", "*.toml", "*.sh", "*.html", "*.css", "py.typed"):
+        for pattern in ("*.py", "*.txt", "*.toml", "*.sh", "*.html", "*.css", "*.csv", "*.json", "py.typed"):
             for path in (repository / folder).rglob(pattern):
                 if "__pycache__" not in path.parts:
                     found.add(f"{package}/{path.relative_to(repository / folder)}")

@@ -98,7 +98,7 @@ def test_ctrl_c_stays_ctrl_c_whatever_a_library_makes_of_it(
 
     def run(_: argparse.Namespace) -> int:
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             if error is None:
                 raise

@@ -23,9 +23,9 @@ def test_the_first_signal_is_noted(number: signal.Signals) -> None:
 
 def test_the_second_ctrl_c_interrupts() -> None:
     with StopSignals():
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_the_handlers_are_put_back() -> None:
@@ -62,7 +62,7 @@ def test_ctrl_c_is_remembered_even_where_a_library_hides_it() -> None:
     with CtrlC() as ctrl_c:
         assert not ctrl_c.pressed
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         assert ctrl_c.pressed
 
 
@@ -70,7 +70,7 @@ def test_a_ctrl_c_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with CtrlC() as ctrl_c:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert not ctrl_c.pressed
     finally:
         signal.signal(signal.SIGINT, before)
@@ -89,7 +89,7 @@ def test_a_deferred_ctrl_c_lets_the_block_end() -> None:
 
     def press() -> None:
         with deferred():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             done.append(True)
 
     with pytest.raises(KeyboardInterrupt):
