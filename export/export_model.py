@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.files import PathLike
     from googlenet_deploy.device.specification import Preprocessing
     from googlenet_deploy.export.samples import Samples
+    from googlenet_deploy.model.checkpoint import TorchClassifier
 
 DEFAULT_IMAGE_COUNT = 16
 
@@ -160,9 +161,7 @@ def _from_weights(
 ) -> ExportResult:
     say(f"reading {weights}")
     checkpoint = load_weights(weights, num_classes=num_classes, key=key)
-    samples, frames = verify.samples(checkpoint.preprocessing), verify.frames(checkpoint.preprocessing)
-    say("recording the graph and verifying it; this takes some seconds")
-    return export_checkpoint(checkpoint, options, samples, frames)
+    return _recorded(checkpoint, options, verify, say)
 
 
 def _from_module(
@@ -177,6 +176,10 @@ def _from_module(
     classifier = load_module(request, lambda declared: module_preprocessing(stated, declared, request.module))
     if num_classes not in (None, classifier.num_classes):
         raise UsageError(f"{request.module} has {classifier.num_classes} classes, not {num_classes}")
+    return _recorded(classifier, options, verify, say)
+
+
+def _recorded(classifier: TorchClassifier, options: ExportOptions, verify: _Verification, say: Report) -> ExportResult:
     samples, frames = verify.samples(classifier.preprocessing), verify.frames(classifier.preprocessing)
     say("recording the graph and verifying it; this takes some seconds")
     return export_checkpoint(classifier, options, samples, frames)

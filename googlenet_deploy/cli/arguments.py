@@ -190,14 +190,6 @@ def check_class_count(names: Tuple[str, ...], count: int, path: str) -> None:
         raise BadModelError(path, what, count_mismatch(count, names))
 
 
-def gate(text: str) -> Tuple[str, float]:
-    """``name=value`` for --require, for argparse."""
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name.strip(), float(value)
-
-
 def optional_output(path: Optional[str]) -> bool:
     """Whether an output was asked for and is a file, not standard output."""
     return path is not None and path != "-"

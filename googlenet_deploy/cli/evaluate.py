@@ -21,13 +21,12 @@ import argparse
 from googlenet_deploy.cli.arguments import (
     add_preprocessing_options,
     add_runner_options,
-    gate,
     positive,
     print_note,
     report_skipped,
 )
 from googlenet_deploy.device.hosts import host_names
-from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.options import named_number, read_options
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import RunnerOptions
 from googlenet_deploy.device.stream.options import FrameOptions
@@ -60,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require",
         action="append",
-        type=gate,
+        type=named_number,
         default=[],
         metavar="NAME=VALUE",
         help=f"exit with status 3 where a figure is below: {', '.join(FIGURES)} (percent, sqnr in dB); may be repeated",

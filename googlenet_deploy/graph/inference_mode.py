@@ -6,15 +6,13 @@ weights: the form that an export after `model.eval()` would have had.
 
 from __future__ import annotations
 
+from googlenet_deploy.device.onnx_model.training_mode import STATED_DROPOUT, STATED_NORM
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.edit import replace_nodes
 from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphView, integer, opset_of
 
 with requires("export"):
     from onnx import ModelProto, NodeProto
-
-# From these opsets on training mode is stated: by an attribute of BatchNormalization, by the third input of Dropout.
-STATED_NORM, STATED_DROPOUT = 14, 12
 
 
 def to_inference_mode(model: ModelProto) -> list[str]:

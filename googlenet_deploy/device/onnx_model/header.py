@@ -222,18 +222,23 @@ def _has_open_numbers(model: Model) -> bool:
     """Whether a dimension is stated as a number that means open: below 1 for inputs and outputs, below 0 elsewhere."""
     return any(
         isinstance(size, int) and size < least
-        for graph in _every_graph(_graphs(model))
+        for graph in every_graph(model)
         for values, least in ((graph.inputs, 1), (graph.outputs, 1), (graph.values, 0))
         for value in values
         for size in value.stated
     )
 
 
-def _every_graph(graphs: Tuple[Graph, ...]) -> Tuple[Graph, ...]:
+def every_graph(model: Model) -> Tuple[Graph, ...]:
+    """The graph, the bodies of functions, and the subgraphs of both."""
+    return _with_inner(_graphs(model))
+
+
+def _with_inner(graphs: Tuple[Graph, ...]) -> Tuple[Graph, ...]:
     inner = tuple(
         part for graph in graphs for node in graph.nodes for attribute in node.attributes for part in attribute.graphs
     )
-    return graphs + (_every_graph(inner) if inner else ())
+    return graphs + (_with_inner(inner) if inner else ())
 
 
 def _header(model: Model, path: str) -> OnnxHeader:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Sequence, Tuple
 
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.onnx_model.header import OnnxFile, read_model
-from googlenet_deploy.device.onnx_model.messages import Graph, Model, NodeMessage, values_of
+from googlenet_deploy.device.onnx_model.header import OnnxFile, every_graph, read_model
+from googlenet_deploy.device.onnx_model.messages import Graph, Model, NodeMessage, TensorMessage, values_of
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
 
@@ -31,12 +31,12 @@ def read_inference_model(path: PathLike) -> OnnxFile:
 
 
 def training_nodes(model: Model) -> Iterator[NodeMessage]:
-    """The nodes that are in training mode."""
-    graph = model.graph
-    for node in () if graph is None else graph.nodes:
-        if node.operator == "BatchNormalization" and _norm_trains(node, model.opset):
-            yield node
-        if node.operator == "Dropout" and graph is not None and _drop_trains(node, model.opset, graph):
+    """The nodes that are in training mode, those in functions and subgraphs included."""
+    graphs = every_graph(model)
+    for node in (node for graph in graphs for node in graph.nodes):
+        if (node.operator == "BatchNormalization" and _norm_trains(node, model.opset)) or (
+            node.operator == "Dropout" and _drop_trains(node, model, graphs)
+        ):
             yield node
 
 
@@ -47,13 +47,18 @@ def _norm_trains(node: NodeMessage, opset: int) -> bool:
     return stated is not None and any(stated.integers)
 
 
-def _drop_trains(node: NodeMessage, opset: int, graph: Graph) -> bool:
-    if opset < STATED_DROPOUT or len(node.inputs) < 3 or not node.inputs[2]:
+def _drop_trains(node: NodeMessage, model: Model, graphs: Sequence[Graph]) -> bool:
+    """A mode that is computed counts as training; one that a function is called with is not known here."""
+    mode = node.inputs[2] if len(node.inputs) > 2 and model.opset >= STATED_DROPOUT else ""
+    if not mode or any(mode in function.inputs for function in model.functions):
         return False
-    constants = {tensor.name: tensor for tensor in graph.initializers}
-    for maker in graph.nodes:
-        if maker.operator == "Constant":
-            constants.update((maker.outputs[0], item.tensors[0]) for item in maker.attributes if item.tensors)
-    tensor = constants.get(node.inputs[2])
-    values = None if tensor is None else values_of(tensor)
+    values = next((values_of(tensor) for name, tensor in _constants(graphs) if name == mode), None)
     return values is None or bool(values.any())
+
+
+def _constants(graphs: Sequence[Graph]) -> Iterator[Tuple[str, TensorMessage]]:
+    for graph in graphs:
+        yield from ((tensor.name, tensor) for tensor in graph.initializers)
+        for node in graph.nodes:
+            if node.operator == "Constant":
+                yield from ((node.outputs[0], item.tensors[0]) for item in node.attributes if item.tensors)

@@ -13,7 +13,6 @@ from googlenet_deploy.cli.arguments import (
     add_runner_options,
     check_class_count,
     class_names,
-    gate,
     gpu_options,
     optional_output,
     positive,
@@ -22,7 +21,7 @@ from googlenet_deploy.cli.arguments import (
 )
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
-from googlenet_deploy.device.options import read_options
+from googlenet_deploy.device.options import named_number, read_options
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions, file_preprocessing
 from googlenet_deploy.device.runner.protocol import TensorSpec
 from googlenet_deploy.device.specification import BVLC, TORCHVISION, Preprocessing
@@ -304,12 +303,12 @@ def test_names_must_fit_the_classes() -> None:
 
 def test_types_for_argparse() -> None:
     assert positive("3") == 3
-    assert gate("top1 = 74.5") == ("top1", 74.5)
-    for call, text in ((positive, "0"), (gate, "top1")):
+    assert named_number("top1 = 74.5") == ("top1", 74.5)
+    for call, text in ((positive, "0"), (named_number, "top1")):
         with pytest.raises(argparse.ArgumentTypeError):
             call(text)
     with pytest.raises(ValueError, match="could not convert"):
-        gate("top1=high")
+        named_number("top1=high")
 
 
 def test_dash_is_standard_output() -> None:

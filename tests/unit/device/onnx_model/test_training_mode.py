@@ -90,3 +90,33 @@ def test_export_writes_the_inference_form(tmp_path: Path, capsys: pytest.Capture
     wanted = (image.mean(axis=(2, 3)) @ weight[:, :, 0, 0].T) / np.sqrt(1 + 1e-5)
     with open_runner(tmp_path / "e.onnx", "onnxruntime") as runner:
         assert np.allclose(runner.run(image)["y"], wanted, atol=1e-5)
+
+
+def test_functions_and_branches_are_looked_into(tmp_path: Path) -> None:
+    whole = onnx.load(write(tmp_path, [helper.make_node("Block", ["x", "s", "b"], ["y"], "block", domain="own")]))
+    inner = helper.make_node("BatchNormalization", ["a", "c", "d", "d", "c"], ["e", "m", "v"], "inner", training_mode=1)
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    whole.functions.append(helper.make_function("own", "Block", ["a", "c", "d"], ["e"], [inner], sets[:1]))
+    del whole.opset_import[:]
+    whole.opset_import.extend(sets)
+    onnx.save(whole, tmp_path / "function.onnx")
+    out = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 3])
+    drop = helper.make_graph([helper.make_node("Dropout", ["x", "r", "t"], ["z"], "drop")], "then", [], [out])
+    keep = helper.make_graph([helper.make_node("Identity", ["x"], ["z"], "keep")], "else", [], [out])
+    node = helper.make_node("If", ["t"], ["y"], "if", then_branch=drop, else_branch=keep)
+    branch = write(tmp_path, [node], r=np.float32(0.5), t=True)
+    for path, named in ((tmp_path / "function.onnx", "inner"), (branch, "drop")):
+        with pytest.raises(BadModelError, match=f"was exported in training mode .*{named}"):
+            open_runner(path, "onnxruntime")
+
+
+def test_a_mode_that_a_function_is_called_with_is_not_guessed(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Block", ["x", "r", "t"], ["y"], "block", domain="own")]
+    whole = onnx.load(write(tmp_path, nodes, r=np.float32(0.5), t=False))
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    inner = [helper.make_node("Dropout", ["a", "c", "d"], ["e"], "drop")]
+    whole.functions.append(helper.make_function("own", "Block", ["a", "c", "d"], ["e"], inner, sets[:1]))
+    del whole.opset_import[:]
+    whole.opset_import.extend(sets)
+    onnx.save(whole, tmp_path / "m.onnx")
+    assert list(training_nodes(read_model(tmp_path / "m.onnx").model)) == []
