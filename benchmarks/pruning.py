@@ -40,8 +40,6 @@ SHAPE = ("--width", "0.25", "--input-size", "48")
 NARROW_WIDTH = "0.175"  # 47 % of the multiply-adds of width 0.25
 # Channels of a network of a quarter of the width are already multiples of 8.
 PRUNE = ("--prune", SHARE, "--prune-steps", "4", "--epochs", str(PRUNING_EPOCHS), "--auxiliary-weight", "0")
-# On one seed of the digits magnitude lost nothing where Taylor expansion lost half a point and more.
-PRUNE += ("--prune-importance", "magnitude")
 DIGITS_POINTS, FINETUNE_POINTS, SPEED = 0.3, 1.5, 1.5
 TIMED_ROUNDS, RUNS = 9, 20
 

@@ -85,8 +85,9 @@ class Notes(RunControl):
         self.lines.append(text)
 
 
-def test_the_network_shrinks_step_by_step_to_the_share(make: Any) -> None:
-    trainer, notes = make(), Notes()
+@pytest.mark.parametrize("importance", ["magnitude", "taylor"])
+def test_the_network_shrinks_step_by_step_to_the_share(make: Any, importance: str) -> None:
+    trainer, notes = make(importance=importance), Notes()
     pruning = trainer.pruning
     before = pruning.measure(pruning.unpruned)
     left = []
