@@ -204,7 +204,7 @@ def _scales(graph: GraphView) -> Iterator[Finding]:
         if fault:
             dead = bool((values == 0).any()) and has_dead_channels(graph, node)
             value = "" if np.isfinite(values).all() and (values > 0).all() else ", not a positive number"
-            text = f"{fault}{value}{', where all weights are 0' if dead else ''}"
+            text = f"its scale {fault}{value}{', where all weights are 0' if dead else ''}"
             yield Finding(ERROR, SCALE, graph.name_of(node), text, repairable=dead)
 
 

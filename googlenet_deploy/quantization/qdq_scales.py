@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.onnx_model.scales import pair_problem, value_problem
 from googlenet_deploy.graph.edit import to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute, tensor_names
 from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, zero_point
@@ -14,45 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
-    from numpy.typing import NDArray
 
 
 def scale_fault(graph: GraphView, node: onnx.NodeProto, shapes: Mapping[str, list[int | str | None]]) -> str:
-    """What is wrong with a Q/DQ node's constant scale: its values or its shape; empty if nothing is wrong.
+    """What is wrong with a Q/DQ node's constant scale, by the rules of `device.onnx_model.scales`; empty if nothing is.
 
     Args:
         graph: The model.
         node: QuantizeLinear or DequantizeLinear.
-        shapes: Known shapes, by tensor; see `known_shapes`.
+        shapes: Known shapes, by tensor, of activations too; see `known_shapes`.
     """
-    values = graph.constant(node.input[1])
-    if not np.isfinite(values).all():
-        return "has a scale that is not finite"
-    if (values < 0).any():
-        return "has a negative scale"
-    if (values == 0).any():
-        where = f" (channel {int(np.flatnonzero(values == 0)[0])})" if values.size > 1 else ""
-        return f"has the scale 0{where}"
+    scale, points = graph.constant(node.input[1]), zero_point(graph, node)
     if attribute(node, "block_size", 0):
-        return ""  # block-wise scales have their own rule
-    points = zero_point(graph, node)
-    if points is not None and points.size not in (1, values.size):
-        return f"has {values.size} scales and {points.size} zero points"
-    return _shape_fault(node, values, shapes.get(node.input[0]))
-
-
-def _shape_fault(node: onnx.NodeProto, scale: NDArray[Any], shape: list[int | str | None] | None) -> str:
-    if scale.size == 1:
-        return "" if scale.ndim <= 1 else f"has a scale of {scale.ndim} dimensions"
-    if scale.ndim != 1:
-        return f"has scales of {scale.ndim} dimensions"
-    axis = int(attribute(node, "axis", 1))
-    if shape is None:
-        return ""
-    if not -len(shape) <= axis < len(shape):
-        return f"has scales along axis {axis} of a tensor of {len(shape)} dimensions"
-    length = shape[axis]
-    return f"has {scale.size} scales for {length} channels" if isinstance(length, int) and length != scale.size else ""
+        return value_problem(scale)  # the rule "block-size" rejects them
+    stated = None if points is None or points.size == 1 else points.shape
+    axis, shape = int(attribute(node, "axis", 1)), shapes.get(node.input[0])
+    return value_problem(scale) or pair_problem(scale.shape, stated, shape, axis=axis)
 
 
 def has_dead_channels(graph: GraphView, node: onnx.NodeProto) -> bool:

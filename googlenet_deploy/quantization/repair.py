@@ -114,7 +114,7 @@ def _check_scales(model: onnx.ModelProto, path: str) -> None:
             continue
         fault = scale_fault(graph, node, shapes)
         if fault and quantised_type(graph, node) != onnx.TensorProto.INT32 and not has_dead_channels(graph, node):
-            raise BadModelError(path, f"cannot be repaired: {graph.name_of(node)} {fault}", REMEDY)
+            raise BadModelError(path, f"cannot be repaired: {graph.name_of(node)}: its scale {fault}", REMEDY)
 
 
 def _difference(original: onnx.ModelProto, repaired: onnx.ModelProto, path: str) -> str:

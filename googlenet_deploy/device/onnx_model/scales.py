@@ -30,6 +30,7 @@ _SCALES = {
     "QLinearLeakyRelu": (1, 3),
     "QLinearSigmoid": (1, 3),
 }
+Dims = Tuple[int, ...]
 _FLOATS, _DOUBLE = (1, 10, 16), 11
 # First opsets with float16 and bfloat16 scales; with one scale per block; with scales of another type than the values.
 _FIRST_HALF, _FIRST_BLOCKED, _FIRST_MIXED = 19, 21, 23
@@ -114,14 +115,13 @@ def _scale_problems(
     scale = None if tensor is None else values_of(tensor)
     if tensor is None or scale is None:
         return
-    problem = _type_problem(node, index, tensor, constants, opset) or _value_problem(scale)
-    zero = problem == _ZERO
-    zero_point = constants.get(node.inputs[index + 1]) if index + 1 < len(node.inputs) else None
+    problem = _type_problem(node, index, tensor, constants, opset) or value_problem(scale)
+    zero = problem.startswith(_ZERO)
     if not problem or zero:
-        shape = _shape_problem(node, index, tensor, zero_point, _shape_of(node, index, constants, made), opset)
+        shape = _shape_problem(node, index, tensor, constants, _shape_of(node, index, constants, made), opset)
         problem, zero = (shape, False) if shape else (problem, zero)
     if problem:
-        yield ScaleProblem(node.label, tensor.name or node.inputs[index], problem, zero)
+        yield ScaleProblem(node.label, tensor.name or node.inputs[index], problem + (_REPAIR if zero else ""), zero)
 
 
 def _type_problem(
@@ -141,56 +141,84 @@ def _type_problem(
     return ""
 
 
-_ZERO = "is 0 (quantize --repair replaces it where the channel holds only zeros)"
+_ZERO = "is 0"
+_REPAIR = " (quantize --repair replaces it where the channel holds only zeros)"
 
 
-def _value_problem(scale: NDArray[np.generic]) -> str:
-    numbers = scale.astype(np.float64)
+def value_problem(scale: NDArray[np.generic]) -> str:
+    """What is wrong with the values of a scale, as in "is negative"; empty if nothing is."""
+    numbers = scale.astype(np.float64).reshape(-1)
     if not np.isfinite(numbers).all():
         return "is not finite"
     if (numbers < 0).any():
         return "is negative"
-    return _ZERO if (numbers == 0).any() else "is empty" if not numbers.size else ""
+    zeros = np.flatnonzero(numbers == 0)
+    if zeros.size:
+        return _ZERO + (f" for channel {zeros[0]}" if numbers.size > 1 else "")
+    return "" if numbers.size else "is empty"
+
+
+def pair_problem(
+    scale: Dims,
+    zero_point: Optional[Dims],
+    values: Optional[Sequence[object]],
+    *,
+    axis: int,
+    block: int = 0,
+    opset: int = _FIRST_BLOCKED,
+) -> str:
+    """What is wrong with the shapes of a QuantizeLinear or DequantizeLinear; empty if nothing is.
+
+    Source: ONNX operator specification, QuantizeLinear-21.
+
+    Args:
+        scale: Shape of the scale.
+        zero_point: Shape of the zero point; None without one.
+        values: Shape of the quantised tensor, with anything but a number for what is unknown; None if all is unknown.
+        axis: The attribute "axis".
+        block: The attribute "block_size"; 0 without one.
+        opset: Of the model.
+    """
+    size = int(np.prod(scale))
+    if zero_point is not None and zero_point != scale and not (size == 1 and zero_point in ((), (1,))):
+        return f"has the shape {scale}, and its zero point {zero_point}"
+    if block:
+        fits = opset >= _FIRST_BLOCKED and block > 0 and (values is None or len(scale) == len(values))
+        return "" if fits else f"has the shape {scale}, which its block size does not fit"
+    if len(scale) > 1:
+        return f"has the shape {scale}; one value, or one per channel, is right"
+    if size == 1 or values is None:
+        return ""
+    if not -len(values) <= axis < len(values):
+        return f"is for axis {axis} of a tensor of {len(values)} dimensions"
+    channels = values[axis]
+    unlike = isinstance(channels, int) and channels != size
+    return f"has {size} values, and axis {axis} has {channels} channels" if unlike else ""
 
 
 def _shape_problem(
     node: NodeMessage,
     index: int,
     scale: TensorMessage,
-    zero_point: Optional[TensorMessage],
-    shape: Optional[Tuple[int, ...]],
+    constants: Dict[str, TensorMessage],
+    shape: Optional[Dims],
     opset: int,
 ) -> str:
+    zero_point = constants.get(node.inputs[index + 1]) if index + 1 < len(node.inputs) else None
+    dims = None if zero_point is None else zero_point.dims
+    if node.operator in (QUANTIZE, DEQUANTIZE):
+        axis, block = _integer(node, "axis", 1), _integer(node, "block_size", 0)
+        return pair_problem(scale.dims, dims, shape, axis=axis, block=block, opset=opset)
+    problem = pair_problem(scale.dims, dims, None, axis=0)
     size = int(np.prod(scale.dims))
-    if zero_point is not None and zero_point.dims != scale.dims and not (size == 1 and zero_point.dims in ((), (1,))):
-        return f"has the shape {scale.dims}, and its zero point {zero_point.dims}"
-    pair = node.operator in (QUANTIZE, DEQUANTIZE)
-    block = node.attribute("block_size") if pair else None
-    if block is not None and block.integers and block.integers[0] != 0:
-        fits = opset >= _FIRST_BLOCKED and block.integers[0] > 0 and (shape is None or len(scale.dims) == len(shape))
-        return "" if fits else f"has the shape {scale.dims}, which its block size does not fit"
-    if len(scale.dims) > 1:
-        return f"has the shape {scale.dims}; one value, or one per channel, is right"
-    return "" if size == 1 else _channel_problem(node, index, size, shape, pair=pair)
-
-
-def _channel_problem(node: NodeMessage, index: int, size: int, shape: Optional[Tuple[int, ...]], *, pair: bool) -> str:
-    if pair:
-        return _axis_problem(node, size, shape)
     # Among QLinearConv's inputs only the weights have a scale per channel; their axis is the first.
-    if node.operator == "QLinearConv" and (index != 4 or (shape is not None and shape[:1] != (size,))):
-        return f"has {size} values, which its channels do not have"
-    return ""
+    unlike = node.operator == "QLinearConv" and (index != 4 or (shape is not None and shape[:1] != (size,)))
+    return problem or (f"has {size} values, which its channels do not have" if size != 1 and unlike else "")
 
 
-def _axis_problem(node: NodeMessage, size: int, shape: Optional[Sequence[int]]) -> str:
-    stated = node.attribute("axis")
-    axis = stated.integers[0] if stated is not None and stated.integers else 1  # ONNX's default
-    if shape is None:
-        return ""
-    if not -len(shape) <= axis < len(shape):
-        return f"is for axis {axis} of a tensor of {len(shape)} dimensions"
-    return "" if shape[axis] == size else f"has {size} values, and axis {axis} has {shape[axis]} channels"
+def _integer(node: NodeMessage, name: str, default: int) -> int:
+    stated = node.attribute(name)
+    return default if stated is None or not stated.integers else stated.integers[0]
 
 
 def _shape_of(

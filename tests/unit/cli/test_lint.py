@@ -53,7 +53,7 @@ def test_the_zero_scale_of_a_dead_channel_is_named_and_repaired(
     path, repaired = written(net, tmp_path, [0.01, 0.02, 0, 0.03], (DEAD,), form), tmp_path / "repaired.onnx"
     assert main(["quantize", "--lint", str(path)]) == 3
     said = capsys.readouterr()
-    assert f"has the scale 0 (channel {DEAD})" in said.out
+    assert f"its scale is 0 for channel {DEAD}" in said.out
     assert f"--repair repairs {1 if form == 'codes' else 2}" in said.out
     assert main(["quantize", "--repair", str(path), "--output", str(repaired)]) == 0
     assert "1 channels of zeros given the scale 1 in place of 0, exactly" in capsys.readouterr().out
@@ -71,11 +71,11 @@ def test_the_zero_scale_of_a_dead_channel_is_named_and_repaired(
 @pytest.mark.parametrize(
     ("scales", "said"),
     [
-        ([0.01, -0.02, 0.01, 0.01], "negative scale"),
+        ([0.01, -0.02, 0.01, 0.01], "scale is negative"),
         ([0.01, float("nan"), 0.01, 0.01], "not numbers (NaN)"),
         ([0.01, float("inf"), 0.01, 0.01], "not finite"),
-        ([0.01, 0.02, 0.01], "3 scales"),
-        ([0.01, 0, 0.01, 0.01], "the scale 0 (channel 1)"),
+        ([0.01, 0.02, 0.01], "has 3 values, and axis 0 has 4 channels"),
+        ([0.01, 0, 0.01, 0.01], "is 0 for channel 1"),
     ],
     ids=["negative", "nan", "inf", "shape", "alive"],
 )
