@@ -18,6 +18,7 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "benchmarks/results/*.md")
+STYLE = "docs/site.css"
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)|(?:src|srcset)=\"([^\"]+)\"")
 _WIDTH = {"COLUMNS": "110"}
 
@@ -32,6 +33,7 @@ def copy_pages(output: Path) -> int:
             target = output / path.resolve().relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+    shutil.copyfile(ROOT / STYLE, output / STYLE)
     return len(pages)
 
 

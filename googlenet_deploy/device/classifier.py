@@ -1,9 +1,9 @@
 """A classifier in a few lines of Python, on a workstation or a Jetson.
 
 with Classifier("model.engine") as classify:
-print(classify("photo.jpg").best.name)
-for answer in classify.stream("camera:0"):
-print(answer.image, answer.best.name, answer.best.probability)
+    print(classify("photo.jpg").best.name)
+    for answer in classify.stream("camera:0"):
+        print(answer.image, answer.best.name, answer.best.probability)
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Prints, as JSON, which of the names in VERSION_BOUND these bindings have. Runs on Python 3.10 and bare."""
+"""Prints, as JSON, which names of VERSION_BOUND these bindings have, and their data types.
+
+Runs on Python 3.10 and bare.
+"""
 
 import importlib
 import json
@@ -11,4 +14,5 @@ found = {}
 for bound in VERSION_BOUND:
     owner = getattr(module, bound.owner, None) if bound.owner else module
     found[bound.owner + "." + bound.name] = hasattr(owner, bound.name)
-print(json.dumps({"version": module.__version__, "names": found}))
+types = list(module.DataType.__members__)
+print(json.dumps({"version": module.__version__, "names": found, "types": types}))

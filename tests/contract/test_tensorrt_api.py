@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from googlenet_deploy.device.tensorrt.execution import NUMPY_TYPES
 from googlenet_deploy.device.tensorrt.names import VERSION_BOUND, Bound, parse_version
 
 onnx = pytest.importorskip("onnx")
@@ -43,6 +44,10 @@ def test_every_version_bound_name_is_where_the_list_says(bindings: Bindings) -> 
         if answer["names"][f"{bound.owner}.{bound.name}"] != expected(bound, version, rtx=is_rtx(bindings))
     }
     assert wrong == {}
+    newer = {"UINT8", "INT64"}  # from 8.5 and 10.0 on
+    assert set(NUMPY_TYPES) - newer <= set(answer["types"])
+    if version >= (10,):
+        assert newer <= set(answer["types"])
 
 
 @pytest.fixture(scope="session")

@@ -229,9 +229,8 @@ def tensorrt_module(gpu: FakeGpu, version: str = "10.3.0") -> ModuleType:
             return engine
 
     def nptype(dtype: _Type) -> Any:
-        if dtype not in _NUMPY:
-            raise TypeError("Could not resolve TensorRT datatype to an equivalent numpy datatype.")
-        return _NUMPY[dtype]
+        """As in TensorRT 8.5 with NumPy 1.24 and later."""
+        raise AttributeError("module 'numpy' has no attribute 'bool'")
 
     module.__version__, module.ILogger, module.Runtime, module.nptype = version, _Logger, Runtime, nptype
     module.DataType = _Type

@@ -30,6 +30,9 @@ def test_every_page_has_its_place(repository: Path, site_source: ModuleType, tmp
     assert {page for page in named if not (tmp_path / page).is_file()} == generated
     assert {f"docs/{path.name}" for path in (repository / "docs").glob("*.md")} <= named
     assert (tmp_path / "docs" / "benchmark.schema.json").is_file(), "what a page links to comes with it"
+    styles = re.findall(r"[\w./-]+\.css", (repository / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert styles
+    assert all((tmp_path / style).is_file() for style in styles)
 
 
 def test_the_reference_has_every_command_and_name(site_source: ModuleType) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from googlenet_deploy.device.files import reason
@@ -17,6 +16,9 @@ from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.preprocess import frame_pixels
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadImageError, GoogLeNetDeployError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The usual size of a photograph in ImageNet.
 SYNTHETIC_SIZE = (500, 375)

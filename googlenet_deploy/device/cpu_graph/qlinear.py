@@ -11,13 +11,15 @@ whose input can be negative, or whose output is read as floats too, stays in flo
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Set
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.cpu_graph.weights import IntegerWeight, drop_unread, quantized_weight, scalar_scale
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LARGEST_CODE = 127
 _ZERO, _TOP = "unsigned/zero", "unsigned/top"

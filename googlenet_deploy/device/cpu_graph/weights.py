@@ -5,13 +5,15 @@ ONNX Runtime keeps DequantizeLinear of a constant as a node, for the benefit of 
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.onnx_model.axes import along_axis
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class IntegerWeight(NamedTuple):

@@ -7,12 +7,13 @@ allocates also frees. Nothing here relies on the garbage collector.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, List, NamedTuple, Optional, Tuple, Type
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple, Type
 
 from googlenet_deploy.device.registry import load_member
 from googlenet_deploy.errors import DeviceError, install_command
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The only registry of CUDA backends, best first: paths of their openers, see `device.registry`.
 BACKENDS = {

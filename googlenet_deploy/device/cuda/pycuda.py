@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Dict, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.cuda.memory import Cuda, HostMemory, out_of_memory
 from googlenet_deploy.errors import DeviceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MILLISECONDS = 1e-3
 

@@ -7,14 +7,16 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Iterable, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, BinaryIO, Iterable, List, NamedTuple, Optional
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.files import PathLike, reason
 from googlenet_deploy.device.images.folders import is_leftover, search_folder
 from googlenet_deploy.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STDIN = "-"
 # First bytes of JPEG, PNG and binary PGM and PPM. All other images have a NUL byte, which no path can contain.

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.onnx_model.messages import (
     FLOAT,
@@ -25,6 +24,9 @@ from googlenet_deploy.device.onnx_model.messages import (
     values_of,
 )
 from googlenet_deploy.device.onnx_model.protobuf import BYTES, Field, encode, encode_field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 AttributeValue = Union[int, float, Tuple[int, ...]]
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.onnx_model.protobuf import FIXED32, FIXED64, Field, fields, integers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # onnx.TensorProto.DataType
 DATA_TYPES = {

@@ -6,14 +6,16 @@ libraries and rewritings handle such files differently.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.onnx_model.checks import all_tensors
 from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, TensorMessage, values_of
 from googlenet_deploy.device.text import printable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 # Indices of scale inputs, each followed by its zero point; for both domains that have such operators.

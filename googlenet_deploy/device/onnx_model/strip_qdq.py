@@ -7,16 +7,18 @@ DequantizeLinear); everything else is unchanged.
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import TYPE_CHECKING, Dict, List, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.onnx_model.axes import along_axis
 from googlenet_deploy.device.onnx_model.edit import EditableGraph, EditableNode, node
 from googlenet_deploy.device.onnx_model.scales import DEQUANTIZE, QUANTIZE
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def strip_quantization(model: bytes, path: str) -> Tuple[bytes, int]:

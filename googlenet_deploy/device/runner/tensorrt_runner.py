@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Tuple, Type
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.cuda.memory import Cuda, open_cuda
 from googlenet_deploy.device.engine.manifest import EngineManifest, check_fit, load_manifest, manifest_path
@@ -27,6 +26,8 @@ from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import BadModelError, DeviceError, UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from googlenet_deploy.device.runner.select import RunnerRequest
 
 

@@ -8,15 +8,17 @@ profile and fails (PreviewFeature.kPROFILE_SHARING_0806, NvInfer.h), so all slot
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from googlenet_deploy.device.cuda.memory import Cuda, HostMemory
 from googlenet_deploy.device.runner.protocol import ScopedTimes
 from googlenet_deploy.device.tensorrt.execution import Context, EngineTensor
 from googlenet_deploy.errors import DeviceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _EVENTS = 4  # before the copy in, after it, after the network, after the copy out
 

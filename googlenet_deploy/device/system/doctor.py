@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from googlenet_deploy.device.commands import DEVICE_COMMANDS
 from googlenet_deploy.device.cuda.memory import open_cuda
 from googlenet_deploy.device.power.meter import NotMeasured, total_name
 from googlenet_deploy.device.power.select import open_meter
@@ -271,7 +272,7 @@ def diagnosis_lines(diagnosis: Diagnosis) -> List[str]:
     for item in diagnosis.abilities:
         lines += _lines(item, width)
     if sys.version_info < (3, 10):  # noqa: UP036 - this file runs on Python 3.8 too
-        lines += ["", "Python before 3.10: infer, build, benchmark and doctor only."]
+        lines += ["", f"Python before 3.10: {', '.join(DEVICE_COMMANDS[:-1])} and {DEVICE_COMMANDS[-1]} only."]
     return lines
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
-import numpy as np
-
 from googlenet_deploy.device.tensorrt.log import BuildLog
 from googlenet_deploy.device.tensorrt.trt_compat import TensorRT
 from googlenet_deploy.errors import BadModelError, DeviceError
@@ -199,15 +197,24 @@ class Engine:
         profile: Optional[Sequence[Sequence[int]]],
     ) -> EngineTensor:
         shapes = tuple(tuple(int(size) for size in part) for part in profile) if profile is not None else None
-        try:
-            numpy_name = np.dtype(self.library.module.nptype(dtype)).name
-        except TypeError as error:
+        numpy_name = NUMPY_TYPES.get(dtype.name)
+        if numpy_name is None:
             raise BadModelError(
                 self.path, f"its tensor {name} is {dtype}, which NumPy does not have", "build it with float32 outputs"
-            ) from error
+            )
         return EngineTensor(name, is_input, shape, numpy_name, shapes)
 
 
+# TensorRT's own `nptype` fails before 8.6 with NumPy 1.24 and later (github.com/NVIDIA/TensorRT/issues/2557).
+NUMPY_TYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
 _NO_GPU = "is there a GPU with a driver? see doctor"
 _MEMORY = "close other programs, or use fewer streams, a smaller batch, or an engine with a smaller --workspace"
 
