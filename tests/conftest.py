@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import untraced
 from hypothesis import HealthCheck, settings
+
+untraced.install()
 
 # The same examples in every run, however slow the machine; `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
