@@ -10,7 +10,7 @@ from googlenet_deploy.calibration.methods import ALGORITHMS, AUTO, DEFAULT_PERCE
 from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 
-IMAGES, CALIBRATION, CACHE, PLACEMENT = "images", "calibration", "TensorRT's own cache", "what is quantised"
+IMAGES, CALIBRATION, CACHE, PLACEMENT = "images", "calibration", "TensorRT calibration cache", "layers to quantise"
 DEFAULT_COUNT = 256
 # Small batches keep the watched tensors small; larger ones are no faster on a CPU.
 BATCH_SIZE = 2

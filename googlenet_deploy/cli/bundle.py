@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="PATH", help=f"a folder, or a file that ends in .zip (--device-only: {DEVICE_FILE})"
     )
-    models = parser.add_argument_group("what is packed")
+    models = parser.add_argument_group("content")
     for precision in MODEL_PRECISIONS:
         models.add_argument(f"--{precision}", metavar="FILE", help=f"the {precision.upper()} ONNX model")
     models.add_argument("--precision", choices=MODEL_PRECISIONS, help="deployed (default: the smallest given)")

@@ -129,6 +129,8 @@ def command_parser(name: str, program: str) -> argparse.ArgumentParser:
         name: A key of `COMMANDS`.
         program: What ``--help`` calls it.
     """
+    from googlenet_deploy.device.options import sort_groups
+
     module = import_module(f"googlenet_deploy.cli.{name}")
     parser = argparse.ArgumentParser(
         prog=program,
@@ -137,6 +139,7 @@ def command_parser(name: str, program: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    sort_groups(parser)
     return parser
 
 

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     placement.add_argument("--target", metavar="T", help="a module, JetPack or TensorRT: refuse what it cannot run")
     for options in (PlacementOptions, WeightOptions, CalibrationOptions, CacheOptions):
         add_options(parser, options)
-    add_refinement_options(parser.add_argument_group("better than rounding"))
+    add_refinement_options(parser.add_argument_group("refinement"))
     add_options(parser, BudgetOptions)
     add_options(parser, CheckOptions)
     option_group(parser, MIXED).add_argument(

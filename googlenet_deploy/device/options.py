@@ -29,6 +29,17 @@ from typing import (
 
 from googlenet_deploy.errors import UsageError
 
+# Titles of the groups of ``--help``, in the one order that every command has them in.
+GROUPS = (
+    *("source", "content", "for a file", "for --model and --weights", "details"),
+    *("images", "network", "optimisation", "distillation", "pruning", "quantisation-aware training"),
+    *("objective", "candidates", "search"),
+    *("layers to quantise", "calibration", "TensorRT calibration cache", "refinement", "mixed precision"),
+    *("format", "graph", "precision", "shape, memory and speed of the build", "where the engine runs"),
+    *("serving", "measuring", "power", "running", "engines", "preprocessing"),
+    *("for Triton", "for DeepStream"),
+    *("check", "gates", "verification and report", "report"),
+)
 _KEY = "option"
 _Options = TypeVar("_Options")
 
@@ -117,6 +128,12 @@ def option_group(parser: argparse.ArgumentParser, title: str) -> argparse._Argum
         if group.title == title:
             return group
     return parser.add_argument_group(title)
+
+
+def sort_groups(parser: argparse.ArgumentParser) -> None:
+    """Puts the groups of ``--help`` into the order of `GROUPS`, after the positional arguments and general options."""
+    places = {title: place for place, title in enumerate(GROUPS)}
+    parser._action_groups.sort(key=lambda group: places.get(group.title or "", -1))
 
 
 def given_options(arguments: argparse.Namespace, options: type, *, prefix: str = "") -> Dict[str, Any]:

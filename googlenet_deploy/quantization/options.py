@@ -10,7 +10,7 @@ from googlenet_deploy.device.options import check_options, option
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.evaluation.gates import OF_A_REFERENCE
 
-PLACEMENT, CHECK, MIXED = "what is quantised", "check", "mixed precision"
+PLACEMENT, CHECK, MIXED = "layers to quantise", "check", "mixed precision"
 WEIGHT_FORMS = ("float", "int8")
 CHECK_IMAGES, BUDGET_IMAGES = 64, 256
 

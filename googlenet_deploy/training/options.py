@@ -71,7 +71,7 @@ SCALES = ("learned", "fixed")
 
 
 IMAGES, NETWORK, OPTIMISATION, DISTILLATION, QAT, MACHINE = (
-    "images", "network", "optimisation", "distillation", "quantisation-aware training", "machine",
+    "images", "network", "optimisation", "distillation", "quantisation-aware training", "running",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from googlenet_deploy.errors import UsageError
 
 ENERGY, LATENCY, RATE, SIZE = "energy", "latency", "rate", "size"
 OBJECTIVES = (ENERGY, LATENCY, RATE, SIZE)
-GOAL, TRIED, STAGES = "what is looked for", "what is tried", "how long"
+GOAL, TRIED, STAGES = "objective", "candidates", "search"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 
 from googlenet_deploy import __version__
 from googlenet_deploy.cli import main as module
-from googlenet_deploy.cli.main import COMMANDS, main, run_command
+from googlenet_deploy.cli.main import COMMANDS, command_parser, main, run_command
+from googlenet_deploy.device.options import GROUPS, sort_groups
 from googlenet_deploy.errors import BadModelError, GateError, MissingExtraError, UsageError
 
 
@@ -212,3 +214,23 @@ def test_file_names_that_are_not_text_can_be_printed() -> None:
 def test_without_standard_output_it_still_works() -> None:
     result = python("sys.stdout = None\n" + PRINT.format(text="'x'"))
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_its_groups_in_one_order(name: str) -> None:
+    headings = re.findall(r"^([a-zA-Z].*):$", command_parser(name, name).format_help(), re.MULTILINE)
+    headings = headings[headings.index("Examples") + 1 :]
+    general = [title for title in headings if title in ("positional arguments", "options")]
+    assert headings[: len(general)] == general == sorted(general, reverse=True)
+    assert len(set(headings)) == len(headings)
+    places = [GROUPS.index(title) for title in headings[len(general) :]]
+    assert places == sorted(places)
+
+
+def test_groups_are_sorted_whatever_the_order_of_the_options() -> None:
+    parser = argparse.ArgumentParser()
+    for title in ("report", "images", "power"):
+        parser.add_argument_group(title).add_argument(f"--{title}")
+    sort_groups(parser)
+    text = parser.format_help()
+    assert text.index("options:") < text.index("images:") < text.index("power:") < text.index("report:")
