@@ -19,6 +19,7 @@ from typing import Any
 
 from googlenet_deploy.errors import GoogLeNetDeployError, requires
 from googlenet_deploy.export.quiet import silenced
+from googlenet_deploy.graph.graph import all_inputs
 
 with requires("export"):
     import torch
@@ -91,6 +92,15 @@ def capture(
     return recorded
 
 
+def depends_on_input(model: ModelProto) -> bool:
+    """Whether a recorded graph computes its scores from the input's values, not only from its shape or not at all."""
+    reached = {INPUT_NAME}
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and reached.intersection(all_inputs(node)):
+            reached.update(node.output)
+    return LOGITS_NAME in reached
+
+
 def _by_dynamo(
     inference: nn.Module, example: torch.Tensor, translations: Mapping[Any, Callable[..., Any]]
 ) -> ModelProto:
@@ -134,7 +144,7 @@ def _by_torchscript(inference: nn.Module, example: torch.Tensor) -> ModelProto:
         path = Path(folder) / "model.onnx"
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            inference,
+            _traced(inference, example),
             (example,),
             path,
             dynamo=False,
@@ -147,9 +157,20 @@ def _by_torchscript(inference: nn.Module, example: torch.Tensor) -> ModelProto:
         return load_model(path)
 
 
+def _traced(inference: nn.Module, example: torch.Tensor) -> nn.Module:
+    """The network itself, unless parts of it are scripted, which the exporter accepts only in a trace of the whole."""
+    whole = isinstance(inference, torch.jit.ScriptModule)
+    if whole or not any(isinstance(module, torch.jit.ScriptModule) for module in inference.modules()):
+        return inference
+    traced: nn.Module = torch.jit.trace(inference, example, check_trace=False)
+    return traced
+
+
 def _for_inference(model: nn.Module) -> nn.Module:
     """A copy of the network in eval mode, on the CPU in float32, without what only training uses."""
-    copied = copy.deepcopy(model).cpu().float().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # moving a scripted module warns of gradients, which it does not have
+        copied = copy.deepcopy(model).cpu().float().eval()
     if isinstance(copied, GoogLeNet):
         fold_batch_norm(copied.without_auxiliary())
         copied.add_module("dropout", nn.Identity())
@@ -200,10 +221,12 @@ def _failed(failure: BaseException, second: BaseException | None = None) -> Goog
 
 def _summary(failure: BaseException) -> str:
     """The first line of the innermost failure that has a message."""
-    texts = [str(cause).strip() for cause in _causes(failure)]
-    texts = [text for text in texts if text] or [type(failure).__name__]
-    line = texts[-1].partition("\n")[0]
-    return line[:300]
+    causes = [cause for cause in _causes(failure) if str(cause).strip()]
+    if not causes:
+        return type(failure).__name__
+    line = str(causes[-1]).strip().partition("\n")[0]
+    # A single word, such as the key of a KeyError, explains nothing without the exception's type.
+    return line[:300] if " " in line else f"{type(causes[-1]).__name__}: {line}"[:300]
 
 
 def fold_batch_norm(model: GoogLeNet) -> GoogLeNet:

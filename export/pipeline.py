@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError, requires
-from googlenet_deploy.export.capture import LOGITS_NAME, capture
+from googlenet_deploy.export.capture import LOGITS_NAME, capture, depends_on_input
 from googlenet_deploy.export.frames import FrameResult, frame_specification, seeded_frames, take_frames
 from googlenet_deploy.export.half_precision.convert import (
     HalfResult,
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
 
 
 PRODUCER = "googlenet-deploy"
+NOT_RECORDED = (
+    "its forward must compute with tensors, from its input alone: no .numpy(), .data or .item(), no branch on the "
+    "number of images, no value kept by a hook or from an earlier call"
+)
 _TOOLS = ("torch", "onnxscript", "onnx", "onnxsim", "onnxruntime")
 
 
@@ -287,8 +292,7 @@ def export_checkpoint(
     if options.frame_input is not None:
         frame_specification(preprocessing, options.frame_input, options.frame_format)
     notes: list[str] = [*checkpoint.notes]
-    original = capture(checkpoint.model, preprocessing.crop, len(preprocessing.channels), notes.append)
-    original.graph.name = f"googlenet_{checkpoint.name}" if checkpoint.name in ARCHITECTURES else checkpoint.name
+    original, unsimplified, pytorch = _recorded(checkpoint, samples, notes)
     opset = choose_opset(options.target, options.opset)
     passes: list[Pass] = [
         ClassifierHead(),
@@ -298,7 +302,6 @@ def export_checkpoint(
         *_chosen_passes(options, checkpoint.preprocessing, original),
         NameWeights(),
     ]
-    pytorch = Reference(samples, {LOGITS_NAME: torch_logits(checkpoint.model, samples)}, LOGITS_NAME)
     metadata = ModelMetadata(
         architecture=checkpoint.name,
         preprocessing=checkpoint.preprocessing,
@@ -307,9 +310,34 @@ def export_checkpoint(
         source_sha256=checkpoint.source_sha256,
         extra=_training_entries(checkpoint.training_record),
     )
-    references = {"the unsimplified graph": reference_of(original, samples), "PyTorch": pytorch}
+    references = {"the unsimplified graph": unsimplified, "PyTorch": pytorch}
     result = assemble(original, passes, references, metadata, options, frames)
     return replace(result, notes=(*notes, *result.notes))
+
+
+def _recorded(
+    checkpoint: TorchClassifier, samples: Samples, notes: list[str]
+) -> tuple[ModelProto, Reference, Reference]:
+    """Records the graph, with its own outputs before any pass and those of PyTorch; notes on it go to `notes`.
+
+    Raises:
+        VerificationError: It does not compute the same as PyTorch.
+    """
+    preprocessing = checkpoint.preprocessing
+    how: list[str] = []
+    original = capture(checkpoint.model, preprocessing.crop, len(preprocessing.channels), how.append)
+    original.graph.name = f"googlenet_{checkpoint.name}" if checkpoint.name in ARCHITECTURES else checkpoint.name
+    notes += how
+    pytorch = Reference(samples, {LOGITS_NAME: torch_logits(checkpoint.model, samples)}, LOGITS_NAME)
+    try:
+        if not depends_on_input(original):
+            raise VerificationError("it returns constants, whatever the image")
+        unsimplified = reference_of(original, samples)
+        _require(pytorch.compare_outputs(unsimplified.outputs, "PyTorch"))
+    except VerificationError as error:
+        problem = f"the graph that torch's exporter recorded is not the network: {error.message}"
+        raise VerificationError("; ".join((problem, *how)), NOT_RECORDED) from error
+    return original, unsimplified, pytorch
 
 
 def export_onnx(
@@ -375,12 +403,12 @@ def torch_logits(model: nn.Module, samples: Samples) -> npt.NDArray[np.float32]:
     """What PyTorch computes on the prepared images, in eval mode on the CPU; float32 (N, classes)."""
     was_training = model.training
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    model.eval().cpu()
-    try:
-        with torch.inference_mode():
-            logits = model(torch.from_numpy(samples.prepared))
-    finally:
-        model.train(was_training).to(device)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # moving a scripted module warns of gradients, which it does not have
+        try:
+            logits = model.eval().cpu()(torch.from_numpy(samples.prepared))
+        finally:
+            model.train(was_training).to(device)
     values: npt.NDArray[np.float32] = logits.numpy()
     return values
 

@@ -182,8 +182,7 @@ def check_classifier(place: str, model: nn.Module, preprocessing: Preprocessing)
     _check_inputs(place, model)
     shape = (2, len(preprocessing.channels), *preprocessing.crop)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    with _user_code(f"{place}: the model does not run on float32 {shape}"), torch.inference_mode():
-        scores, again = model(images), model(images)
+    scores = _run(place, model, images)
     wanted = "a classifier returns one tensor of scores, (images, classes)"
     if not isinstance(scores, Tensor):
         raise GoogLeNetDeployError(
@@ -195,13 +194,27 @@ def check_classifier(place: str, model: nn.Module, preprocessing: Preprocessing)
             f"{place}: for two images the model returns {scores.dtype} {tuple(scores.shape)}; {wanted}",
             "flatten the output, or give the classifier's own module",
         )
-    largest = float(scores.abs().max())
-    if not float((scores - again).abs().max()) <= TOLERANCE * max(largest, 1e-12):
+    if not _same(scores, _run(place, model, images)):
         raise GoogLeNetDeployError(
             f"{place}: the model gives other scores each time it runs on the same images, or none that are finite",
             "take random operations, such as functional.dropout without training=self.training, out of its forward",
         )
+    more = _run(place, model, torch.cat([images, images.flip(0)[:1] / 2]))
+    if not isinstance(more, Tensor) or len(more) != 3 or not _same(scores, more[:2]):
+        raise GoogLeNetDeployError(
+            f"{place}: the model gives an image other scores if there are more images in the batch",
+            "keep the images apart in its forward: no number of images, and no statistics of the batch in eval mode",
+        )
     return int(scores.shape[1])
+
+
+def _run(place: str, model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401 - whatever the user's model returns
+    with _user_code(f"{place}: the model does not run on float32 {tuple(images.shape)}"), torch.inference_mode():
+        return model(images)
+
+
+def _same(scores: Tensor, others: Tensor) -> bool:
+    return bool((scores - others).abs().max() <= TOLERANCE * max(float(scores.abs().max()), 1e-12))
 
 
 def _check_inputs(place: str, model: nn.Module) -> None:
@@ -341,9 +354,9 @@ def _name(function: Any, model: nn.Module, arguments: tuple[list[Any], dict[str,
     """The network's name: the name passed to a factory, otherwise that of its class."""
     positional, named = arguments
     asked = named.get("model_name", positional[0] if positional else None)
-    if isinstance(asked, str) and not inspect.isclass(function):
+    if isinstance(asked, str) and not inspect.isclass(function) and not Path(asked).exists():  # a file of weights
         return asked
-    return type(model).__name__
+    return str(getattr(model, "original_name", type(model).__name__))  # of a scripted module, its own class's
 
 
 def _described(value: object) -> str:

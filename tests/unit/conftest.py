@@ -119,6 +119,9 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SPECIFICATIONS = {
     "bvlc": Preprocessing(resize=72, crop=(64, 64), channels="BGR", scale=1.0, mean=(104, 117, 123), std=(1, 1, 1)),
     "torchvision": Preprocessing(resize=72, crop=(64, 64), mean=(0.4, 0.5, 0.6), std=(0.5, 0.25, 0.75)),
+    "plain": Preprocessing(
+        resize=(64, 64), resize_mode="stretch", crop=(64, 64), mean=(0.4, 0.5, 0.6), std=(0.5, 0.25, 0.75)
+    ),
 }
 
 

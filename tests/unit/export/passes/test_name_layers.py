@@ -17,6 +17,7 @@ def listing(model: Any) -> str:
     return "".join(f"{node.op_type} {node.name} {' '.join(node.output)}\n" for node in model.graph.node)
 
 
+@pytest.mark.parametrize("architecture", ["bvlc", "torchvision", "plain"])
 def test_golden_names(export_small: Any, architecture: str) -> None:
     model = export_small(architecture).model
     assert listing(model) == (GOLDEN / f"{architecture}_nodes.txt").read_text(encoding="utf-8")
