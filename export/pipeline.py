@@ -190,6 +190,11 @@ def _require(comparison: Comparison) -> None:
         raise VerificationError(f"differs from {comparison.against}: {comparison.sentence()}")
 
 
+def _require_input(model: ModelProto) -> None:
+    if not depends_on_input(model):
+        raise VerificationError("it returns constants, whatever the image")
+
+
 def _entries(
     model: ModelProto, records: list[PassRecord], comparisons: tuple[Comparison, ...], options: ExportOptions
 ) -> dict[str, str]:
@@ -330,8 +335,7 @@ def _recorded(
     notes += how
     pytorch = Reference(samples, {LOGITS_NAME: torch_logits(checkpoint.model, samples)}, LOGITS_NAME)
     try:
-        if not depends_on_input(original):
-            raise VerificationError("it returns constants, whatever the image")
+        _require_input(original)
         unsimplified = reference_of(original, samples)
         _require(pytorch.compare_outputs(unsimplified.outputs, "PyTorch"))
     except VerificationError as error:

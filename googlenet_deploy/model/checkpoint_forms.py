@@ -231,7 +231,8 @@ def read_torch(path: Path) -> object:
         raise _refusal(path, error) from error
     except Exception as error:  # torch's three readers may raise almost anything, AssertionError included
         if "TorchScript" in str(error):
-            raise BadWeightsError(path, "is a TorchScript archive, which holds code", _SAVE) from error
+            remedy = f"{_SAVE}; or, where you trust it, export --module torch.jit:load --module-args {path.name}"
+            raise BadWeightsError(path, "is a TorchScript archive, which holds code", remedy) from error
         raise BadWeightsError(path, f"is not a PyTorch checkpoint, or is damaged: {first_line(error)}") from error
     return content
 
