@@ -162,7 +162,8 @@ def _traced(inference: nn.Module, example: torch.Tensor) -> nn.Module:
     whole = isinstance(inference, torch.jit.ScriptModule)
     if whole or not any(isinstance(module, torch.jit.ScriptModule) for module in inference.modules()):
         return inference
-    traced: nn.Module = torch.jit.trace(inference, example, check_trace=False)
+    trace: Any = torch.jit.trace  # which has no annotations
+    traced: nn.Module = trace(inference, example, check_trace=False)
     return traced
 
 
