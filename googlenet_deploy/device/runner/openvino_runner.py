@@ -12,6 +12,7 @@ import io
 import json
 from collections import deque
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
@@ -188,7 +189,7 @@ class OpenVinoRunner:
         }
         if self._in_float:
             properties["LP_TRANSFORMS_MODE"] = "OFF"  # quantised layers multiply Q/DQ-rounded values in float32
-        core = openvino.Core()
+        core = _shared_core()
         cache = CompiledCache(content, properties, openvino.__version__)
         kept = cache.load()
         if kept is not None:
@@ -207,6 +208,17 @@ class OpenVinoRunner:
             compiled.export_model(stream)
             cache.save(stream.getvalue())
         return compiled
+
+
+@lru_cache
+def _shared_core() -> Any:  # noqa: ANN401 - OpenVINO's types are optional
+    """The one Core of this process, which is never freed.
+
+    OpenVINO's CPU plugin gives the thread that loads it an alternative signal stack, and puts the earlier one back when
+    it is freed. Two plugins freed in the order of their loading leave the freed stack of the first one in place, and
+    the next Ctrl-C ends the process with a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    return openvino.Core()
 
 
 def _spec(value: Value) -> TensorSpec:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,3 +202,22 @@ class TestCompiledModels:
         monkeypatch.setenv("GOOGLENET_DEPLOY_CACHE", str(tmp_path / "file"))
         with OpenVinoRunner(quantized_model) as runner:
             assert runner.run(images(1))["logits"].shape == (1, 4)
+
+
+TWO_MODELS = """
+import signal, sys
+from googlenet_deploy.device.runner.openvino_runner import OpenVinoRunner
+first, second = OpenVinoRunner(sys.argv[1]), OpenVinoRunner(sys.argv[1], batch=4)
+first.close()
+second.close()
+del first, second
+signal.signal(signal.SIGINT, lambda *_: print("handled", flush=True))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_ctrl_c_is_handled_after_two_models_were_closed(make_net: MakeNet) -> None:
+    """Two of OpenVINO's plugins leave a freed signal stack behind, on which no handler can run."""
+    words = [sys.executable, "-c", TWO_MODELS, str(make_net(quantized=False))]
+    process = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (process.returncode, process.stdout) == (0, "handled\n")
