@@ -1,9 +1,9 @@
 """Train a classifier from images.
 
 --data is a folder that holds train/CLASS/image and val/CLASS/image, or CLASS/image, of which a share is held out; a
-CSV file of filename,label or filename,label,split; the original CIFAR-10 or CIFAR-100 archive, binary or Python; or
-WebDataset shards of KEY.jpg and KEY.cls, for data sets larger than a disk (files, https://..., or pipe:COMMAND, which
-is run).
+table of file names and labels (.csv, .tsv, .txt) in any form that `evaluate` reads, perhaps with a column of train and
+val; the original CIFAR-10 or CIFAR-100 archive, binary or Python; or WebDataset shards of KEY.jpg and KEY.cls, for data
+sets larger than a disk (files, https://..., or pipe:COMMAND, which is run).
 
 The output is replaced after each epoch whose validation accuracy is at least as high as any before. The last epoch's
 weights (model.last.safetensors) and, until the run is complete, its state (model.state.safetensors) are written beside

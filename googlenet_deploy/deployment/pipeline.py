@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from googlenet_deploy.deployment.config import DeployConfig
 from googlenet_deploy.deployment.gates import check_gates, what_to_try
 from googlenet_deploy.deployment.job import Job, Step
+from googlenet_deploy.deployment.records import EVALUATION, EvaluationRecord
 from googlenet_deploy.deployment.report_data import Reporting
 from googlenet_deploy.deployment.state import StepRecord, clear_leftovers, fingerprint_of
 from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
@@ -22,9 +23,10 @@ from googlenet_deploy.deployment.steps.estimate import EstimateBounds
 from googlenet_deploy.deployment.steps.evaluate import Evaluate
 from googlenet_deploy.deployment.steps.export import Export, ExportHalf
 from googlenet_deploy.deployment.steps.images import DivideImages
-from googlenet_deploy.device.files import reason, sha256_file
+from googlenet_deploy.device.files import exclusive, sha256_file
 from googlenet_deploy.device.text import log_note
-from googlenet_deploy.errors import GateError, GoogLeNetDeployError, OutputError
+from googlenet_deploy.errors import GateError, GoogLeNetDeployError, VerificationError
+from googlenet_deploy.quantization.accuracy_probe import RUINED_REMEDY, is_ruined
 from googlenet_deploy.report.results import GateResult, StepResult
 from googlenet_deploy.report.text import plural
 
@@ -33,6 +35,7 @@ STEPS: tuple[Step, ...] = (
     Build(), Bundle(),
 )  # fmt: skip
 GATED = "evaluate"  # the step after which the gates are checked
+BUNDLE = "bundle"
 LOCK = ".lock"
 
 Say = Callable[[str], None]
@@ -72,10 +75,10 @@ def deploy(
         GoogLeNetDeployError: A step failed; earlier steps are kept, and the same call resumes there.
     """
     config, target, changes = config.resolved()
-    job = Job(config, target, quiet=quiet)
-    for line in (*changes, *([job.state.note] if job.state.note else [])):
-        say(f"note: {line}")
-    with _lock(job.folder):
+    with _lock(Path(config.output)):
+        job = Job(config, target, quiet=quiet)  # it reads the progress, which only the holder of the lock changes
+        for line in (*changes, *([job.state.note] if job.state.note else [])):
+            say(f"note: {line}")
         left = clear_leftovers(job.folder)
         if left:
             say(f"note: {plural(left, 'unfinished file')} of a run that was killed went away")
@@ -90,6 +93,7 @@ def _run(job: Job, steps: tuple[Step, ...], changes: tuple[str, ...], say: Say) 
         row, remarks = perform(step, job)
         rows.append(row)
         say(line_of(row))
+        remarks += _refuse_ruined(job) if step.name == GATED else ()
         for remark in remarks:
             say(f"           note: {remark}")
         notes += [remark for remark in remarks if remark not in notes]
@@ -111,11 +115,14 @@ def perform(step: Step, job: Job) -> tuple[StepResult, tuple[str, ...]]:
     if job.state.is_done(step.name, fingerprint):
         record = job.state.records[step.name]
         return StepResult(step.name, "unchanged", record.seconds, record.text), record.notes
+    earlier = job.state.records.get(step.name)
     job.state.forget(step.name)
     start = time.perf_counter()
     try:
         outcome = step.run(job)
     except GoogLeNetDeployError as error:
+        if isinstance(error, VerificationError):
+            job.state.withdraw(earlier, job.state.records.get(BUNDLE))
         error.remedy = error.remedy or "fix this and rerun the same command; it resumes here"
         error.message = f"step {step.name}: {error.message}"
         raise
@@ -151,25 +158,35 @@ def _stop_at_gate(job: Job, gates: tuple[GateResult, ...], rows: list[StepResult
     broken = next((gate for gate in gates if not gate.holds), None)
     if broken is None:
         return
-    job.state.forget("bundle", remove=True)  # a deployment that fails a gate must not be used
+    job.state.forget(BUNDLE, remove=True)  # a deployment that fails a gate must not be used
     say(line_of(write_report(job, Reporting(job, tuple(rows), gates, tuple(notes)))))
     message = f"{broken.name} is {broken.found}, required is {broken.required}"
     raise GateError(message, what_to_try(job, broken))
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Locks the folder against a second deployment; the lock ends with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / LOCK).open("w")
-    except OSError as error:
-        raise OutputError(folder, f"cannot be written: {reason(error)}", "choose another --output") from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(
-                folder, "another deployment is at work in it", "wait for it, or use another --output"
-            ) from error
-        yield
+def _refuse_ruined(job: Job) -> tuple[str, ...]:
+    """Refuses an INT8 model that the evaluation images show to be ruined; its files and the bundle are removed.
+
+    The step that quantises measures on a few images only. If the model is to be kept, the warning is returned.
+
+    Raises:
+        VerificationError: The model is ruined, and is not to be kept.
+    """
+    figures = job.load(EvaluationRecord, EVALUATION).variants.get("int8")
+    if figures is None or figures.agreement is None:
+        return ()
+    sqnr = math.inf if figures.sqnr is None else figures.sqnr
+    if not is_ruined(sqnr, [figures.agreement]):
+        return ()
+    found = f"{figures.agreement.percent:.1f} % agreement, {sqnr:.1f} dB against FP32"
+    what = f"the INT8 model is ruined: {found} on {figures.agreement.total} images"
+    if job.config.keep_doubtful:
+        return (what,)
+    job.state.withdraw(job.state.records.get("quantize"), job.state.records.get(BUNDLE))
+    raise VerificationError(f"{what}; it was removed", RUINED_REMEDY)
+
+
+def _lock(folder: Path) -> AbstractContextManager[None]:
+    """Locks the folder against a second deployment."""
+    busy, remedy = "another deployment is at work in it", "wait for it, or use another --output"
+    return exclusive(folder / LOCK, folder, busy, remedy, keep=True)

@@ -107,6 +107,15 @@ class DeploymentState:
             with suppress(OSError):
                 (self.folder / path).unlink()
 
+    def withdraw(self, *records: StepRecord | None) -> None:
+        """Removes steps' records and files, since a check has shown that they must not be used."""
+        for record in filter(None, records):
+            for path in record.outputs:
+                with suppress(OSError):
+                    (self.folder / path).unlink()
+            self.records = {name: each for name, each in self.records.items() if each is not record}
+        self._write()
+
     def hash_of(self, path: str) -> str:
         """The hash of a file that a step wrote; "" if no step did."""
         return next((record.outputs[path] for record in self.records.values() if path in record.outputs), "")

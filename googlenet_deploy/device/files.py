@@ -1,4 +1,4 @@
-"""Files: atomic writing, and hashes.
+"""Files: atomic writing, locks between processes, and hashes.
 
 Every output goes to a temporary name in the target's folder and is renamed when complete (POSIX
 ``rename`` is atomic within a file system), so a killed run leaves the old file or none. There are two exceptions: a
@@ -8,6 +8,8 @@ it, since a rename would replace it with a plain file.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +17,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Optional, Union
+from typing import Any, BinaryIO, Iterator, Optional, TextIO, Union
 
 from googlenet_deploy.errors import InputError, OutputError
 
@@ -91,6 +93,61 @@ def atomic_open(path: PathLike) -> Iterator[BinaryIO]:
         yield stream
 
 
+@contextmanager
+def exclusive(lock: PathLike, output: PathLike, busy: str, remedy: str, *, keep: bool = False) -> Iterator[None]:
+    """Holds a lock while the block runs; it ends with the process, however that ends.
+
+    Args:
+        lock: The lock's file; it and missing parent folders are created.
+        output: What is protected, for messages.
+        busy: What another process does that holds the lock.
+        remedy: What to do then.
+        keep: Leave the lock's file in its place.
+
+    Raises:
+        OutputError: Another process holds the lock, or the file cannot be created.
+    """
+    path = Path(lock)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    except OSError as error:
+        raise OutputError(output, f"cannot be written: {reason(error)}", "choose another --output") from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise OutputError(output, f"cannot be locked: {reason(error)}", "choose a local folder") from error
+            raise OutputError(output, busy, remedy) from error
+        if not _is_at(stream, path):  # the other process removed it at its end, just now
+            raise OutputError(output, busy, remedy)
+        try:
+            yield
+        finally:
+            if not keep:
+                with suppress(OSError):
+                    path.unlink()
+
+
+@contextmanager
+def in_turn(folder: PathLike) -> Iterator[None]:
+    """Waits until no other process replaces files of a folder that belong together, such as an engine and its manifest.
+
+    It leaves no file. On a file system without locks it does not wait.
+    """
+    handle = None
+    with suppress(OSError):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        handle = os.open(str(folder), os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
 def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes `data` to `path` atomically; see `atomic_path`."""
     with atomic_open(path) as stream:
@@ -156,6 +213,14 @@ def _temporary_for(target: Path, streams: bool) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=folder)
     os.close(handle)
     return Path(name)
+
+
+def _is_at(stream: TextIO, path: Path) -> bool:
+    """Whether a path still leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _output_error(target: PathLike, error: OSError) -> OutputError:

@@ -24,10 +24,11 @@ class FileNames:
         root: The folder of images.
         files: Its files, as paths that begin with `root`.
         table: The table whose names are looked up.
+        anywhere: Whether a name may also lead to a file outside the folder, or to one that `files` does not hold.
     """
 
-    def __init__(self, root: Path, files: Iterable[str], table: Path) -> None:
-        self.root, self.table = root, table
+    def __init__(self, root: Path, files: Iterable[str], table: Path, *, anywhere: bool = False) -> None:
+        self.root, self.table, self.anywhere = root, table, anywhere
         self.names = {os.path.relpath(path, root).replace(os.sep, "/") for path in files}
         self._loose = _unique(self.names, _loose)
         images = {name for name in self.names if is_image_name(name)}
@@ -35,7 +36,12 @@ class FileNames:
         self._bases = (root.resolve(), table.parent.resolve())
 
     def find(self, written: str) -> str | None:
-        """The file's path relative to the folder, with slashes; None if there is no such file, or several."""
+        """The file's path relative to the folder, with slashes; None if there is no such file, or several.
+
+        A file outside the folder keeps its path, which is absolute or begins with "..".
+        """
+        if self.anywhere and written and is_file(self.root / written):
+            return _tidy(written)
         for name in (written, written.replace("\\", "/")):
             found = self._relative(name)
             if found is not None:
@@ -71,6 +77,14 @@ class FileNames:
         parts = PurePosixPath(_tidy(name)).parts
         found += ["/".join(parts[index + 1 :]) for index, part in enumerate(parts[:-1]) if part == root.name]
         return found
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path leads to a file; names that no file can have lead nowhere."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _tidy(name: str) -> str:

@@ -1,12 +1,15 @@
 """Tables of labels: which column holds the file names, which the classes, and how they were identified.
 
-The evidence is the data itself: the column of file names is the one whose cells are files of the folder, the column of
-labels the one whose cells are classes. If several columns qualify, headings decide.
+`evaluate` and `calibrate` know the classes; `train` learns them from the table, which may also have a column that
+divides its rows into training and validation. The evidence is the data itself: the column of file names is the one
+whose cells are files of the folder, the column of labels the one whose cells are classes. If several columns qualify,
+headings decide.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +40,12 @@ LABEL_HEADINGS = frozenset(
         "wnid", "wordnetid", "synset", "synsetid", "predictionstring", "species", "breed", "diagnosis", "tag", "tags",
     )
 )  # fmt: skip
+SPLIT_HEADINGS = frozenset(("split", "subset", "set", "part", "partition", "fold", "phase", "usage", "dataset"))
+# Without case. Rows for a test have no part in training.
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 SAMPLE_ROWS = 2000
 SHOWN = 3
 LONGEST_SHOWN = 40
@@ -51,10 +60,12 @@ class LabelTable:
     Attributes:
         rows: (name as written, file relative to the folder or None if there is none, label) of each row.
         understood: In one line, how the table was read.
+        splits: What each row says that it is for, as written; empty without such a column.
     """
 
     rows: tuple[tuple[str, str | None, str], ...]
     understood: str
+    splits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class _Reading:
     heading: list[str] | None
     file_column: int
     label_column: int
+    split_column: int | None
     files_found: float
     labels_found: float
 
@@ -75,23 +87,24 @@ class _Reading:
         return self.files_found * len(self.rows), self.labels_found * len(self.rows), self.heading is not None
 
 
-def read_label_table(path: Path, files: FileNames, find: Find) -> LabelTable:
+def read_label_table(path: Path, files: FileNames, find: Find | None, *, split: bool = False) -> LabelTable:
     """Reads a table of labels.
 
     Args:
         path: The table.
         files: The files that it may list.
-        find: Returns the index of a label's class, or None.
+        find: Returns the index of a label's class, or None; without it every label is a class.
+        split: Whether a column may divide the rows into training and validation.
 
     Raises:
         InputError: It cannot be read, is not text, or has no rows with two cells.
     """
     table = read_text_table(path)
-    readings = [_read(name, rows, files, find) for name, rows in table.splits()]
+    readings = [_read(name, rows, files, find, split=split) for name, rows in table.splits()]
     found = max((reading for reading in readings if reading is not None), key=lambda each: each.score, default=None)
     if found is None or not found.rows:
         raise _no_rows(table)
-    rows, unlabelled = [], 0
+    rows, splits, unlabelled = [], list[str](), 0
     for cells in found.rows:
         name, label = _cell(cells, found.file_column), _label(cells, found, find)
         if not label:
@@ -106,30 +119,62 @@ def read_label_table(path: Path, files: FileNames, find: Find) -> LabelTable:
             unlabelled += 1
             continue
         rows.append((name, files.find(name), label))
+        splits += [] if found.split_column is None else [_cell(cells, found.split_column)]
     if not rows:
         raise InputError(path, "holds no labels")
-    return LabelTable(tuple(rows), _describe(table, found, [row[2] for row in rows], unlabelled, find))
+    understood = _describe(table, found, [row[2] for row in rows], unlabelled, find or _any_number)
+    return LabelTable(tuple(rows), understood, tuple(splits))
 
 
-def _read(separator: str, rows: list[list[str]], files: FileNames, find: Find) -> _Reading | None:
+def _read(
+    separator: str, rows: list[list[str]], files: FileNames, known: Find | None, *, split: bool
+) -> _Reading | None:
     """The best choice of columns for one way to separate cells; None if no row has two cells."""
     width = max((len(row) for row in rows), default=0)
     if width < 2:
         return None
+    find = known or _repeated(rows)
     heading = rows[0] if _is_heading(rows, files, find) else None
     body = rows[1:] if heading is not None else rows
     sample = body[:: max(1, len(body) // SAMPLE_ROWS)]
     file_shares = [_share(sample, column, lambda cell: files.find(cell) is not None) for column in range(width)]
     file_column = _best(file_shares, _headed(heading, FILE_HEADINGS), 0)
+    split_column = _split_column(heading, sample, width, file_column) if split else None
     label_shares = [
-        -1.0 if column == file_column else _share(sample, column, lambda cell: class_of(cell, find) is not None)
+        -1.0
+        if column in (file_column, split_column)
+        else _share(sample, column, lambda cell: class_of(cell, find) is not None)
         for column in range(width)
     ]
-    beside = file_column + 1 if file_column + 1 < width else file_column - 1
+    if max(label_shares) < 0:
+        return None
+    nearest = [*range(file_column + 1, width), *reversed(range(file_column))]
+    beside = next(column for column in nearest if column != split_column)
     label_column = _best(label_shares, _headed(heading, LABEL_HEADINGS), beside)
-    return _Reading(
-        separator, body, heading, file_column, label_column, file_shares[file_column], label_shares[label_column]
-    )
+    shares = file_shares[file_column], label_shares[label_column]
+    return _Reading(separator, body, heading, file_column, label_column, split_column, *shares)
+
+
+def _repeated(rows: Sequence[Sequence[str]]) -> Find:
+    """Finds the cells that occur several times, as labels do and file names and headings do not."""
+    counts = Counter(cell for row in rows for cell in row)
+    return lambda cell: 0 if counts[cell] > 1 else None
+
+
+def _any_number(label: str) -> int | None:
+    return int(label) if label.isascii() and label.isdigit() and len(label) < LONGEST_SHOWN else None
+
+
+def _split_column(heading: list[str] | None, rows: Sequence[Sequence[str]], width: int, file_column: int) -> int | None:
+    """The column that says what a row is for, by its heading or its cells; None if there is none."""
+    headed = [column for column in _headed(heading, SPLIT_HEADINGS) if column != file_column]
+    if headed or width < 3:
+        return headed[0] if headed else None
+    for column in range(width):
+        cells = {row[column].lower() for row in rows if column < len(row) and row[column]}
+        if column != file_column and cells and cells <= SPLITS.keys():
+            return column
+    return None
 
 
 def _best(shares: Sequence[float], headed: Sequence[int], otherwise: int) -> int:
@@ -175,25 +220,33 @@ def _share(rows: Sequence[Sequence[str]], column: int, fits: Callable[[str], boo
 
 
 def class_of(label: str, find: Find) -> int | None:
-    """The class of a cell: as written, as a number such as "2.0", or in Kaggle's form "n01440764 85 1 499 272"."""
+    """The class of a cell: as written, or in its plain form."""
     found = find(label)
     if found is not None:
         return found
+    plain = plain_label(label)
+    return None if plain == label else find(plain)
+
+
+def plain_label(label: str) -> str:
+    """A label without what some tables add: a number such as "2.0", or Kaggle's form "n01440764 85 1 499 272"."""
     number = _WHOLE_NUMBER.fullmatch(label)
     if number:
-        return find(number.group(1))
+        return number.group(1)
     boxes = _BOXES.fullmatch(label.strip())
     if boxes and len(set(re.findall(r"n\d{8}", label))) == 1:
-        return find(boxes.group(1))
-    return None
+        return boxes.group(1)
+    return label
 
 
-def _label(cells: Sequence[str], reading: _Reading, find: Find) -> str:
+def _label(cells: Sequence[str], reading: _Reading, find: Find | None) -> str:
     """The cell of the label, joined with later ones if a name with commas was not put in quotation marks."""
     label = _cell(cells, reading.label_column)
     width = len(reading.heading) if reading.heading is not None else reading.label_column + 1
     if reading.separator == "commas" and len(cells) > width and reading.label_column == width - 1:
         whole = ", ".join(cells[reading.label_column :])
+        if find is None:
+            return whole if reading.heading is not None and reading.split_column is None else label
         return whole if find(whole) is not None else label
     return label
 
@@ -231,6 +284,7 @@ def _describe(table: TextTable, reading: _Reading, labels: Sequence[str], unlabe
         column(reading.file_column, "names the files"),
         column(reading.label_column, f"the classes by {_kind(labels, find)}"),
     ]
+    parts += [column(reading.split_column, "says what a row is for")] if reading.split_column is not None else []
     parts += [f"{table.comments} lines are comments"] if table.comments else []
     parts += [f"{unlabelled} rows have no label and were left out"] if unlabelled else []
     return f"{table.path}: {'; '.join(parts)}"

@@ -22,7 +22,7 @@ from googlenet_deploy.device.bundle.manifest import (
     sums_text,
     verify_folder,
 )
-from googlenet_deploy.device.files import PathLike, reason, sha256_file, write_bytes
+from googlenet_deploy.device.files import PathLike, in_turn, reason, sha256_file, write_bytes
 from googlenet_deploy.device.onnx_model.header import read_model
 from googlenet_deploy.errors import InputError, OutputError
 from googlenet_deploy.packaging.archive import unpack_archive, verify_archive, write_archive
@@ -160,7 +160,9 @@ def new_folder(target: PathLike) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        _replace(temporary, path)
+        with in_turn(path.parent):
+            _refuse_foreign(path)  # it may have appeared in the meantime
+            _replace(temporary, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:

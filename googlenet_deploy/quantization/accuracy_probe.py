@@ -11,14 +11,14 @@ import numpy as np
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.errors import InputError, VerificationError
 from googlenet_deploy.evaluation.agreement import Agreement
-from googlenet_deploy.evaluation.statistics import PairedDifference
+from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
 from googlenet_deploy.export.samples import prepare
 from googlenet_deploy.graph.graph import GraphView
 from googlenet_deploy.graph.session import TensorSession
 from googlenet_deploy.quantization.score_outputs import ScoreOutput, as_scores, candidates, find_score_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -34,6 +34,17 @@ BATCH_SIZE = 4
 DOUBTFUL_AGREEMENT, DOUBTFUL_DECIBELS = 0.9, 15.0
 # Percent of images. If even the upper end of the interval is below this, most answers have changed.
 RUINED_AGREEMENT = 50.0
+RUINED_REMEDY = "try other images, another --method, or --budget agreement=95; --keep-doubtful writes it all the same"
+
+
+def is_ruined(sqnr: float, agreements: Iterable[Proportion]) -> bool:
+    """Whether a model is unusable: more noise than signal, or certainly other answers than FP32's on most images.
+
+    Args:
+        sqnr: Signal-to-noise ratio of its scores, in dB.
+        agreements: Images whose best class is that of the FP32 model, of each score output.
+    """
+    return sqnr < 0 or any(each.interval[1] < RUINED_AGREEMENT for each in agreements)
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,7 @@ class Measure:
     @property
     def is_ruined(self) -> bool:
         """Whether the model is unusable: more noise than signal, or certainly different answers on most images."""
-        listed = (self.agreement, *self.others.values())
-        return self.sqnr < 0 or any(each.proportion.interval[1] < RUINED_AGREEMENT for each in listed)
+        return is_ruined(self.sqnr, [each.proportion for each in (self.agreement, *self.others.values())])
 
     @property
     def is_doubtful(self) -> bool:

@@ -17,7 +17,7 @@ from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
 from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.files import read_metadata, store_metadata
-from googlenet_deploy.quantization.accuracy_probe import HoldOutEvaluation, Measure
+from googlenet_deploy.quantization.accuracy_probe import RUINED_REMEDY, HoldOutEvaluation, Measure
 from googlenet_deploy.quantization.findings import ERROR
 from googlenet_deploy.quantization.lint import lint_model
 from googlenet_deploy.quantization.mixed_precision.choose import PrecisionChoice, choose_precision
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from googlenet_deploy.device.images.sources import ImageSource
     from googlenet_deploy.quantization.findings import Finding
 
-RUINED_REMEDY = "try other images, another --method, or --budget agreement=95; --keep-doubtful writes it all the same"
 
 # Changes the FP32 model before calibration without changing what it computes; also returns notes of what it did.
 ModelStep = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Mapping[str, str]]]

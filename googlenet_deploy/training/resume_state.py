@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy import __version__
-from googlenet_deploy.device.files import atomic_path
+from googlenet_deploy.device.files import atomic_path, exclusive
 from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.errors import BadWeightsError, requires
 from googlenet_deploy.training.meter import require_finite
@@ -338,6 +339,15 @@ class Outputs:
     def state(self) -> Path:
         """The training state of an unfinished run: ``model.state.safetensors``."""
         return self.best.with_suffix(".state.safetensors")
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Locks the output against a second run, whose state and weights would be mixed with this one's.
+
+        Raises:
+            OutputError: Another run holds the lock, or its file cannot be created.
+        """
+        lock = self.best.with_name(f".{self.best.name}.lock")
+        return exclusive(lock, self.best, "another run is training it", "wait for it, or use another --output")
 
 
 PACKAGES = ("torch", "kornia", "numpy", "pillow")

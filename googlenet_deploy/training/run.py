@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +105,11 @@ def train(
         OutputError: A file cannot be written.
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
-    with StopSignals() as stop, started_processes(options.device) as processes:
+    with StopSignals() as stop, started_processes(options.device) as processes, ExitStack() as held:
         first = processes.is_first
         say, quiet = (say, quiet) if first else (_silent, True)
+        if first:
+            held.enter_context(outputs.lock())
         prepared = prepare(places, options, make_task, processes=processes, quiet=quiet)
         for line in prepared.notes:
             say(line)

@@ -13,7 +13,7 @@ from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.data.batches import Feed, ImageFeed, validation_batches
 from googlenet_deploy.training.data.cifar import is_cifar, read_cifar
-from googlenet_deploy.training.data.csv_tables import read_table
+from googlenet_deploy.training.data.csv_tables import is_table, read_table
 from googlenet_deploy.training.data.dataset import TrainingData, data_hash, require_every_class
 from googlenet_deploy.training.data.folders import read_folders
 from googlenet_deploy.training.data.image_cache import ImageStore, centre
@@ -67,7 +67,7 @@ class DataPlaces:
     """The location of a data set.
 
     Attributes:
-        data: A folder of images per class, a CSV file, or WebDataset shards.
+        data: A folder of images per class, a table such as a CSV file, or WebDataset shards.
         validation: Validation images, of the same kind; None uses those that `data` contains, or holds out a share of
             it.
         images: The folder that a CSV's file names are relative to; None for the CSV file's own folder.
@@ -112,7 +112,7 @@ def read_data(places: DataPlaces, options: TrainingOptions) -> TrainingData:
     if is_shards(places.data):
         return _shards(places)
     share, seed = options.validation_share, options.seed
-    if places.data.lower().endswith(".csv"):
+    if is_table(places.data):
         # An existing model may have classes without any images.
         every_class = options.qat is None
         return read_table(

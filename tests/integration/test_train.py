@@ -21,6 +21,7 @@ from textures import write_textures
 
 from googlenet_deploy.cli.main import main
 from googlenet_deploy.model.checkpoint import load_checkpoint
+from googlenet_deploy.training.resume_state import Outputs
 
 SMALL = ["--width", "0.125", "--input-size", "32", "--augmentation", "light", "--batch-size", "16", "--workers", "1"]
 
@@ -104,6 +105,20 @@ def test_equal_runs_give_equal_bytes_and_other_seeds_do_not(textures: Path, tmp_
         outputs.append(output.read_bytes())
     assert outputs[0] == outputs[1]
     assert outputs[0] != outputs[2]
+
+
+def test_a_second_run_into_the_same_file_is_refused_and_nothing_is_mixed(
+    textures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "m.safetensors"
+    with Outputs(output).lock():
+        assert train(textures, output, "--epochs", "1", "--quiet") == 1
+        assert f"{output}: another run is training it" in capsys.readouterr().err.splitlines()[0]
+        assert not output.exists()
+        assert train(textures, tmp_path / "other.safetensors", "--epochs", "1", "--quiet") == 0
+    assert train(textures, output, "--epochs", "1", "--quiet") == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"{stem}{last}.safetensors" for stem in ("m", "other") for last in ("", ".last")}
 
 
 def test_progress_goes_to_stderr_and_the_result_to_stdout(

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from googlenet_deploy.device.engine.layers import EngineLayer
 from googlenet_deploy.device.file_kind import recognise
-from googlenet_deploy.device.files import PathLike, atomic_path, reason, sha256_bytes, sha256_file
+from googlenet_deploy.device.files import PathLike, atomic_path, in_turn, reason, sha256_bytes, sha256_file
 from googlenet_deploy.device.json_decode import decode
 from googlenet_deploy.errors import BadModelError
 
@@ -114,7 +114,7 @@ def write_engine(path: PathLike, engine: bytes, manifest: EngineManifest) -> Non
     Raises:
         OutputError: They cannot be written; existing files are left unchanged.
     """
-    with atomic_path(path) as temporary:
+    with in_turn(Path(path).parent), atomic_path(path) as temporary:
         temporary.write_bytes(engine)
         with atomic_path(manifest_path(path)) as beside:
             beside.write_text(manifest.to_json(), encoding="utf-8")

@@ -1,18 +1,21 @@
-"""Data sets listed in a CSV file of rows ``filename,label`` or ``filename,label,split``.
+"""Data sets listed in a table of file names and labels, such as a CSV file, with or without a column of splits.
 
-File names are relative to the CSV's own folder, or to a folder given separately. If the label column holds only whole
-numbers, classes are in numerical order, otherwise in alphabetical order. ``split`` is "train" or "val"; without that
-column a seeded share of each class is held out.
+The table is read as every command reads one, see `evaluation.label_tables`: any delimiter, encoding, headings and order
+of columns. File names are relative to the table's own folder, or to a folder given separately. If the labels are whole
+numbers, classes are in numerical order, otherwise in alphabetical order. A column of splits says "train" or "val";
+without it a seeded share of each class is held out.
 """
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from googlenet_deploy.device.files import reason
+from googlenet_deploy.device.images.folders import search_folder
 from googlenet_deploy.errors import InputError
+from googlenet_deploy.evaluation.dataset import LONGEST_NUMBER
+from googlenet_deploy.evaluation.file_names import FileNames
+from googlenet_deploy.evaluation.label_tables import SPLITS, plain_label, read_label_table
 from googlenet_deploy.training.data.dataset import (
     Sample,
     TrainingData,
@@ -26,17 +29,30 @@ from googlenet_deploy.training.data.dataset import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HEADING = ("filename", "label", "split")
-SPLITS = {"train": "train", "val": "val", "validation": "val"}
-COLUMNS = "rows are filename,label or filename,label,split"
+    from googlenet_deploy.evaluation.label_tables import LabelTable
+
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+ALLOWED = ("train", "val")
 
 
 class TableRow(NamedTuple):
-    """One line of the file; `split` is "train", "val", or empty without such a column."""
+    """One row: the file relative to the folder, its label, and "train", "val", or "" without a column of splits."""
 
     name: str
     label: str
     split: str
+
+
+class TableRows(NamedTuple):
+    """The rows of a table, and in one line how it was read."""
+
+    rows: list[TableRow]
+    understood: str
+
+
+def is_table(place: str) -> bool:
+    """Whether a location is a table, by its suffix."""
+    return place.lower().endswith(SUFFIXES)
 
 
 def read_table(
@@ -48,7 +64,7 @@ def read_table(
     seed: int,
     every_class: bool = True,
 ) -> TrainingData:
-    """Finds the images that a CSV file lists.
+    """Finds the images that a table lists.
 
     Args:
         table: The file.
@@ -62,61 +78,89 @@ def read_table(
         InputError: A file is missing, damaged, or there are too few classes or images.
     """
     path = Path(table)
-    rows = read_rows(path)
-    other = None if validation is None else read_rows(Path(validation))
+    rows, understood = read_rows(path, images)
+    notes = (understood,)
+    other = None
+    if validation is not None:
+        other, also = read_rows(Path(validation), images)
+        notes = (understood, also)
     classes = _classes(rows if every_class or other is None else [*rows, *other])
     require_two(path, classes, "class")
     samples = _samples(path, rows, classes, images)
     if validation is not None and other is not None:
         if every_class:
             same_classes(Path(validation), classes, _classes(other))
-        return TrainingData(path, classes, samples, _samples(Path(validation), other, classes, images))
+        return TrainingData(path, classes, samples, _samples(Path(validation), other, classes, images), notes)
     if not rows[0].split:
         train, held_out = hold_out(path, classes, samples, validation_share, seed, every_class=every_class)
         note = f"no validation rows in {path}: {len(held_out)} of {len(samples)} images are held out"
-        return TrainingData(path, classes, train, held_out, (note,))
+        return TrainingData(path, classes, train, held_out, (note, *notes))
     split_of = {row.name: row.split for row in rows}
-    train, held_out = (tuple(s for s in samples if split_of[s.name] == split) for split in ("train", "val"))
+    train, held_out = (tuple(s for s in samples if split_of[s.name] == split) for split in ALLOWED)
     for part, split in ((train, "train"), (held_out, "val")) if every_class else ():
         require_every_class(path, classes, part, f"the rows marked {split}")
-    return TrainingData(path, classes, train, held_out)
+    return TrainingData(path, classes, train, held_out, notes)
 
 
-def read_rows(path: Path) -> list[TableRow]:
-    """The rows of a file, without its header.
+def read_rows(path: Path, images: str | Path | None = None) -> TableRows:
+    """The rows of a table.
+
+    Args:
+        path: The table.
+        images: The folder that file names are relative to; None for the table's own folder.
 
     Raises:
-        InputError: It cannot be read, is not a CSV text file, or a row is short or marked with an unknown split.
+        InputError: It cannot be read, is not text, lists files that do not exist or one file twice, or a row is short
+            or marked with an unknown split.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            cells = [[cell.strip() for cell in row] for row in csv.reader(stream) if row]
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {reason(error)}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, "is not a CSV file of text") from error
-    if cells and tuple(cell.lower() for cell in cells[0]) in (HEADING, HEADING[:2]):
-        del cells[0]
-    if not cells:
-        raise InputError(path, "lists no images", COLUMNS)
-    width = len(cells[0])
-    wrong = next((row for row in cells if len(row) != width or width not in (2, 3) or not row[0] or not row[1]), None)
-    if wrong is not None:
-        raise InputError(path, f"has a row that is not like the others: {','.join(wrong)!r}", COLUMNS)
-    unknown = sorted({row[2] for row in cells if width == 3} - set(SPLITS))
-    if unknown:
-        raise InputError(path, f"marks rows with {unknown[0]!r}", "a split is train or val")
-    rows = [TableRow(row[0], row[1], SPLITS[row[2]] if width == 3 else "") for row in cells]
+    folder = path.parent if images is None else Path(images)
+    table = _found_directly(path, folder)
+    if table is None:
+        content = search_folder(folder) if folder.is_dir() else None
+        files = [*content.images, *content.other_files] if content is not None else []
+        table = read_label_table(path, FileNames(folder, files, path, anywhere=True), None, split=True)
+    missing = [written for written, name, _ in table.rows if name is None]
+    splits = _splits(path, table)
+    if missing:
+        raise InputError(path, f"lists {len(missing)} files that are not in {folder}: {listed(missing)}")
+    rows = [
+        TableRow(name, plain_label(label), split)
+        for (_, name, label), split in zip(table.rows, splits, strict=True)
+        if name is not None
+    ]
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        known = set[str]()
+        twice = next(name for name in names if name in known or known.add(name))
         raise InputError(path, f"lists {twice} more than once")
-    return rows
+    return TableRows(rows, table.understood)
+
+
+def _found_directly(path: Path, folder: Path) -> LabelTable | None:
+    """The table if every name leads to a file as it is written, which spares searching the folder."""
+    try:
+        table = read_label_table(path, FileNames(folder, (), path, anywhere=True), None, split=True)
+    except InputError:
+        return None
+    return table if all(name is not None for _, name, _ in table.rows) else None
+
+
+def _splits(path: Path, table: LabelTable) -> list[str]:
+    """What each row is for: "train" or "val"; "" for all if there is no column of splits."""
+    if not table.splits:
+        return [""] * len(table.rows)
+    splits = [SPLITS.get(split.lower(), split) for split in table.splits]
+    unknown = sorted(set(splits) - set(ALLOWED))
+    if "" in unknown:
+        raise InputError(path, f"has {splits.count('')} rows without a split", "mark every row with train or val")
+    if unknown:
+        raise InputError(path, f"marks rows with {unknown[0]!r}", "a split is train or val; leave other rows out")
+    return splits
 
 
 def _classes(rows: Sequence[TableRow]) -> tuple[str, ...]:
     labels = sorted({row.label for row in rows})
-    numbers = all(label.isascii() and label.isdigit() for label in labels)
+    numbers = all(label.isascii() and label.isdigit() and len(label.lstrip("0")) <= LONGEST_NUMBER for label in labels)
     return tuple(sorted(labels, key=int) if numbers else labels)
 
 
@@ -126,7 +170,4 @@ def _samples(
     folder = path.parent if images is None else Path(images)
     label_of = {name: label for label, name in enumerate(classes)}
     samples = [Sample(folder / row.name, label_of[row.label], row.name) for row in rows]
-    missing = [sample.name for sample in samples if not Path(str(sample.path)).is_file()]
-    if missing:
-        raise InputError(path, f"lists {len(missing)} files that are not in {folder}: {listed(missing)}")
     return tuple(sorted(samples, key=lambda sample: (sample.label, sample.name)))

@@ -1,6 +1,6 @@
 """The images of a data set with their classes, split into training and validation; nothing is decoded here.
 
-`folders.py` reads a folder per class, `tables.py` a CSV file; shards, which are streamed, are in `shards.py`.
+`folders.py` reads a folder per class, `csv_tables.py` a table; shards, which are streamed, are in `shards.py`.
 """
 
 from __future__ import annotations

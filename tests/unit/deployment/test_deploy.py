@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from googlenet_deploy.calibration.table import CalibrationTable, load_table
+from googlenet_deploy.cli.main import main
 from googlenet_deploy.deployment import pipeline
 from googlenet_deploy.deployment.job import Job
 from googlenet_deploy.deployment.pipeline import STEPS, deploy
@@ -25,8 +27,9 @@ from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
 from googlenet_deploy.deployment.steps.images import DivideImages
 from googlenet_deploy.device.files import _temporary_for
 from googlenet_deploy.device.targets.target import load_target
-from googlenet_deploy.errors import GateError, InputError, OutputError, UsageError
+from googlenet_deploy.errors import GateError, InputError, OutputError, UsageError, VerificationError
 from googlenet_deploy.packaging.content import verify_bundle
+from googlenet_deploy.quantization.accuracy_probe import Measure
 from googlenet_deploy.report.results import load_results
 from tests.unit.deployment.conftest import Finished, Ground, outcomes, run
 from tests.unit.device.benchmark.conftest import make_result
@@ -207,6 +210,10 @@ def test_a_process_that_is_killed_for_good_leaves_what_was_finished(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and "export" not in DeploymentState(folder).records:
         time.sleep(0.05)
+    os.kill(process.pid, signal.SIGSTOP)
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert refused.returncode == 1
+    assert "another deployment is at work in it" in refused.stderr.splitlines()[0]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     again = run(replace(config, labels="", golden_images=6, gates={}))
@@ -285,6 +292,66 @@ def test_a_gate_that_does_not_hold_stops_it(ground: Ground, copy_of: Callable[[]
     again = outcomes(run(ground.config(folder)))
     assert again["evaluate"] == "unchanged"
     assert again["bundle"] == "done"
+
+
+@pytest.fixture
+def ruin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrated ranges a million times too wide, so that every value is rounded to 0."""
+
+    def widened(path: Path) -> CalibrationTable:
+        table = load_table(path)
+        records = [
+            replace(record, amax={name: 1e6 * value for name, value in record.amax.items()}) for record in table.records
+        ]
+        return replace(table, records=tuple(records))
+
+    monkeypatch.setattr("googlenet_deploy.calibration.table.load_table", widened)
+
+
+def int8_files(folder: Path) -> set[str]:
+    return {"model.int8.onnx", "bundle.zip"} & {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("ruin")
+def test_a_ruined_quantisation_stops_it_and_leaves_nothing_of_int8(
+    ground: Ground, copy_of: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two hold-out images do not show it, the evaluation images do."""
+    folder = copy_of()
+    config = ground.config(folder, refine="none", gates={})
+    options = ["--quiet", "--no-gates", "--no-benchmark", "--refine", "none"]
+    options += ["--calibration-images", "8", "--golden-images", "2"]
+    for name in ("weights", "images", "labels", "target", "output"):
+        options += [f"--{name}", getattr(config, name)]
+    for _ in range(2):
+        assert main(["deploy", *options]) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert "error: the INT8 model is ruined: 0.0 % agreement, " in lines[0]
+        assert "on 12 images; it was removed" in lines[0]
+        assert "--keep-doubtful" in lines[1]
+        assert int8_files(folder) == set()
+    assert (folder / "model.onnx").exists()
+
+
+def test_a_ruined_model_that_is_to_be_kept_is_packed_with_a_warning(
+    ground: Ground, copy_of: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "is_ruined", lambda *_: True)
+    folder = copy_of()
+    kept = run(ground.config(folder, keep_doubtful=True))
+    assert any(note.startswith("the INT8 model is ruined: ") for note in kept.result.notes)
+    assert int8_files(folder) == {"model.int8.onnx", "bundle.zip"}
+
+
+def test_what_the_hold_out_images_show_to_be_ruined_is_not_written(
+    ground: Ground, copy_of: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Measure, "is_ruined", True)
+    folder = copy_of()
+    with pytest.raises(VerificationError, match=r"the INT8 model is ruined: .*; nothing was written") as caught:
+        run(ground.config(folder, refine="none"))
+    assert caught.value.message.startswith("step quantize: ")
+    assert int8_files(folder) == set()
 
 
 def test_a_budget_leaves_the_fewest_layers_in_floating_point(ground: Ground, copy_of: Callable[[], Path]) -> None:

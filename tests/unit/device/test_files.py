@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +17,8 @@ from googlenet_deploy.device.files import (
     atomic_open,
     atomic_path,
     check_writable,
+    exclusive,
+    in_turn,
     reason,
     sha256_file,
     write_bytes,
@@ -182,3 +188,54 @@ def test_sha256_of_a_file_of_several_blocks(tmp_path: Path) -> None:
 def test_reason_is_the_systems_own_words() -> None:
     assert reason(FileNotFoundError(2, "No such file or directory")) == "no such file or directory"
     assert reason(OSError("Something Else")) == "something else"
+
+
+def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path: Path) -> None:
+    lock = tmp_path / "new" / ".lock"
+    script = (
+        "import sys, time; from googlenet_deploy.device.files import exclusive\n"
+        "with exclusive(sys.argv[1], 'out', 'is busy', 'wait'): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="out: is busy") as caught, exclusive(lock, "out", "is busy", "wait"):
+            pass
+        assert caught.value.remedy == "wait"
+        process.kill()
+    assert lock.exists()  # nobody could remove it, which does not matter
+    with exclusive(lock, "out", "is busy", "wait"):
+        assert lock.exists()
+    assert not lock.exists()
+
+
+def test_a_lock_s_file_that_its_holder_has_just_removed_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, flock = tmp_path / "lock", fcntl.flock
+
+    def late(stream: Any, operation: int) -> None:
+        lock.unlink()  # as another process does that held it until now
+        flock(stream, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(OutputError, match="busy"), exclusive(lock, "out", "busy", "wait"):
+        pass
+
+
+def test_files_that_belong_together_are_replaced_in_turn(tmp_path: Path) -> None:
+    folder, order = tmp_path / "new", []
+
+    def second() -> None:
+        with in_turn(folder):
+            order.append("second")
+
+    with in_turn(folder):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
+    assert names(folder) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -213,6 +214,34 @@ def test_an_interrupted_folder_leaves_the_old_one(tmp_path: Path, bundle: Path) 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     verify_bundle(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_two_that_write_one_folder_leave_one_whole_bundle(tmp_path: Path, bundle: Path, exists: bool) -> None:
+    target = tmp_path / "folder"
+    if exists:
+        unpack_bundle(bundle, target)
+    together, failed = threading.Barrier(4), []
+
+    def write() -> None:
+        try:
+            with new_folder(target) as temporary:
+                unpack_bundle(bundle, temporary / "inner")
+                for path in (temporary / "inner").iterdir():
+                    path.rename(temporary / path.name)
+                (temporary / "inner").rmdir()
+                together.wait(20)
+        except OutputError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failed == []
+    verify_bundle(target)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("name", ["bundle2.zip", "bundle2"])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,3 +212,28 @@ def test_layers_and_dla_survive(engine: Path) -> None:
     assert found.dla == manifest.dla
     assert found.batch is None
     assert found.layers[0]["inputs"] == [["x", "fp32"]]
+
+
+def test_two_builds_of_one_output_leave_an_engine_with_its_own_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is slow to rename its manifest, the other its engine, so that the pairs would be mixed."""
+    path, rename = tmp_path / "new" / "m.engine", Path.replace
+    waits = {"quick": {".json": 0.05, ".engine": 0.05}, "slow": {".json": 0.0, ".engine": 0.3}}
+
+    def slowly(self: Path, target: Path) -> Path:
+        time.sleep(waits[threading.current_thread().name][target.suffix])
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", slowly)
+    threads = []
+    for name in waits:
+        engine = name.encode() * 50
+        manifest = make(engine_sha256=sha256_bytes(engine), engine_bytes=len(engine))
+        threads.append(threading.Thread(target=write_engine, args=(path, engine, manifest), name=name))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    load_manifest(path)
+    assert sorted(each.name for each in path.parent.iterdir()) == ["m.engine", "m.engine.json"]
