@@ -8,6 +8,7 @@ without it a seeded share of each class is held out.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,18 +80,18 @@ def read_table(
     """
     path = Path(table)
     rows, understood = read_rows(path, images)
-    notes = (understood,)
+    notes = [understood]
     other = None
     if validation is not None:
         other, also = read_rows(Path(validation), images)
-        notes = (understood, also)
+        notes.append(also)
     classes = _classes(rows if every_class or other is None else [*rows, *other])
     require_two(path, classes, "class")
     samples = _samples(path, rows, classes, images)
     if validation is not None and other is not None:
         if every_class:
             same_classes(Path(validation), classes, _classes(other))
-        return TrainingData(path, classes, samples, _samples(Path(validation), other, classes, images), notes)
+        return TrainingData(path, classes, samples, _samples(Path(validation), other, classes, images), tuple(notes))
     if not rows[0].split:
         train, held_out = hold_out(path, classes, samples, validation_share, seed, every_class=every_class)
         note = f"no validation rows in {path}: {len(held_out)} of {len(samples)} images are held out"
@@ -99,7 +100,7 @@ def read_table(
     train, held_out = (tuple(s for s in samples if split_of[s.name] == split) for split in ALLOWED)
     for part, split in ((train, "train"), (held_out, "val")) if every_class else ():
         require_every_class(path, classes, part, f"the rows marked {split}")
-    return TrainingData(path, classes, train, held_out, notes)
+    return TrainingData(path, classes, train, held_out, tuple(notes))
 
 
 def read_rows(path: Path, images: str | Path | None = None) -> TableRows:
@@ -128,11 +129,9 @@ def read_rows(path: Path, images: str | Path | None = None) -> TableRows:
         for (_, name, label), split in zip(table.rows, splits, strict=True)
         if name is not None
     ]
-    names = [row.name for row in rows]
-    if len(set(names)) < len(names):
-        known = set[str]()
-        twice = next(name for name in names if name in known or known.add(name))
-        raise InputError(path, f"lists {twice} more than once")
+    counts = Counter(row.name for row in rows)
+    if len(counts) < len(rows):
+        raise InputError(path, f"lists {counts.most_common(1)[0][0]} more than once")
     return TableRows(rows, table.understood)
 
 
