@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import untraced
 from hypothesis import HealthCheck, settings
+from made_once import made_once
 
 untraced.install()
 
@@ -48,16 +48,16 @@ def bvlc_weights(data_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def bvlc_onnx(bvlc_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """They, exported with every default; test processes that run side by side share one export."""
+    """They, exported with every default and verified on the sample images, if they are here; bvlc.json lies beside."""
     from googlenet_deploy.cli.main import main
 
-    folder = tmp_path_factory.getbasetemp()
-    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "bvlc.onnx"
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            assert main(["export", "--weights", str(bvlc_weights), "--output", str(path), "--quiet"]) == 0
-    return path
+    def export(folder: Path) -> None:
+        images = bvlc_weights.parent / "imagenet-sample" / "images"
+        options = ["--images", str(images)] if images.is_dir() else []
+        options += ["--output", str(folder / "bvlc.onnx"), "--json", str(folder / "bvlc.json"), "--quiet"]
+        assert main(["export", "--weights", str(bvlc_weights), *options]) == 0
+
+    return made_once(tmp_path_factory, "bvlc", export) / "bvlc.onnx"
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 import torch
+from made_once import model_made_once
 
 from googlenet_deploy.device.specification import BVLC, TORCHVISION
 from googlenet_deploy.device.targets.target import load_target
@@ -40,13 +41,13 @@ def checkpoint(name: str) -> Checkpoint:
 
 
 @lru_cache
-def recorded(name: str) -> Any:
-    return capture(checkpoint(name).model, (224, 224))
+def recorded(name: str, factory: pytest.TempPathFactory) -> Any:
+    return model_made_once(factory, f"captured-full-{name}", lambda: capture(checkpoint(name).model, (224, 224)))
 
 
-def exported(name: str, options: dict[str, Any]) -> Any:
+def exported(name: str, options: dict[str, Any], factory: pytest.TempPathFactory) -> Any:
     samples = seeded_samples(SPECIFICATIONS[name], 2)
-    with mock.patch.object(pipeline, "capture", return_value=copy_model(recorded(name))):
+    with mock.patch.object(pipeline, "capture", return_value=copy_model(recorded(name, factory))):
         return export_checkpoint(checkpoint(name), ExportOptions(simplify=False, **options), samples).model
 
 
@@ -65,8 +66,10 @@ def exported(name: str, options: dict[str, Any]) -> Any:
         pytest.param({"target": load_target("tensorrt-rtx"), "opset": 24}, id="opset-24"),
     ],
 )
-def test_parsed_and_built(rtx: Any, name: str, options: dict[str, Any]) -> None:
-    model = exported(name, options)
+def test_parsed_and_built(
+    rtx: Any, name: str, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = exported(name, options, tmp_path_factory)
     network = rtx.build(serialize(model), largest_batch=8)
     source = network.get_input(0)
     assert (source.dtype == rtx.trt.uint8) == bool(options.get("uint8_input"))

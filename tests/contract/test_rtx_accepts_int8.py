@@ -5,6 +5,7 @@ See `test_rtx_accepts.py` for what such a build proves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from made_once import model_made_once
 
 from googlenet_deploy.calibration.methods import AUTO, METHODS
 from googlenet_deploy.calibration.options import PlacementOptions
@@ -24,15 +26,15 @@ from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.export import pipeline
 from googlenet_deploy.export.capture import capture
 from googlenet_deploy.export.options import ExportOptions
+from googlenet_deploy.export.passes.outputs import SetBatch
 from googlenet_deploy.export.pipeline import export_checkpoint
 from googlenet_deploy.export.samples import seeded_samples
-from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.graph.graph import GraphView, serialize
+from googlenet_deploy.graph.pass_manager import PassManager
 from googlenet_deploy.model.architecture import get_architecture
 from googlenet_deploy.model.checkpoint import Checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
-from googlenet_deploy.model.weights import load_weights
 from googlenet_deploy.quantization.qdq_insert import QdqOptions
 from googlenet_deploy.quantization.quantized_model import round_to_nearest
 from googlenet_deploy.quantization.refine.activation_offset import offset_activations
@@ -53,20 +55,25 @@ def checkpoint(name: str) -> Checkpoint:
     return Checkpoint(model, model.architecture, SPECIFICATION, source_sha256="0" * 64)
 
 
-@lru_cache
-def recorded(name: str) -> Any:
-    return capture(checkpoint(name).model, (64, 64))
+Load = Callable[..., onnx.ModelProto]
 
 
-@lru_cache
-def small(name: str, batch: int | None) -> bytes:
-    options = ExportOptions(simplify=False, batch=batch)
-    with mock.patch.object(pipeline, "capture", return_value=copy_model(recorded(name))):
-        return serialize(export_checkpoint(checkpoint(name), options, seeded_samples(SPECIFICATION, 2)).model)
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
+    """Exports a small net for a batch size, None for a symbolic one; each is recorded and made once."""
 
+    @lru_cache
+    def small(name: str, batch: int | None) -> bytes:
+        net = checkpoint(name)
+        recorded = model_made_once(tmp_path_factory, f"captured-64-{name}", lambda: capture(net.model, (64, 64)))
+        options = ExportOptions(simplify=False, batch=batch)
+        with mock.patch.object(pipeline, "capture", return_value=recorded):
+            return serialize(export_checkpoint(net, options, seeded_samples(SPECIFICATION, 2)).model)
 
-def load(name: str, batch: int | None = None) -> onnx.ModelProto:
-    return onnx.ModelProto.FromString(small(name, batch))
+    def load(name: str, batch: int | None = None) -> onnx.ModelProto:
+        return onnx.ModelProto.FromString(small(name, batch))
+
+    return load
 
 
 def any_table(model: onnx.ModelProto) -> CalibrationTable:
@@ -90,7 +97,7 @@ def layers_of(network: Any) -> list[Any]:
 @pytest.mark.parametrize("name", ["bvlc", "torchvision"])
 @pytest.mark.parametrize("batch", [None, 2], ids=["dynamic", "static"])
 @pytest.mark.parametrize("weights", ["float", "int8"])
-def test_our_models_are_built(rtx: Any, name: str, batch: int | None, weights: str) -> None:
+def test_our_models_are_built(rtx: Any, load: Load, name: str, batch: int | None, weights: str) -> None:
     model = quantised(load(name, batch), weights)
     layers = layers_of(rtx.build(serialize(model)))
     kinds = [layer.type for layer in layers]
@@ -108,13 +115,13 @@ def test_our_models_are_built(rtx: Any, name: str, batch: int | None, weights: s
         pytest.param({"excluded": frozenset({"inception4a/branch2/1/conv"})}, id="one-in-float"),
     ],
 )
-def test_other_placements_are_built(rtx: Any, placement: dict[str, Any]) -> None:
+def test_other_placements_are_built(rtx: Any, load: Load, placement: dict[str, Any]) -> None:
     assert rtx.build(serialize(quantised(load("bvlc", 1), **placement)))
 
 
 @pytest.mark.parametrize("name", ["bvlc", "torchvision"])
 @pytest.mark.parametrize("batch", [None, 2], ids=["dynamic", "static"])
-def test_offset_activations_are_built(rtx: Any, name: str, batch: int | None) -> None:
+def test_offset_activations_are_built(rtx: Any, load: Load, name: str, batch: int | None) -> None:
     model = load(name, batch)
     equalized, _ = equalize_channels(model)
     quantized = offset_activations(choose_weight_scales(round_to_nearest(equalized, any_table(equalized))))
@@ -126,7 +133,7 @@ def test_offset_activations_are_built(rtx: Any, name: str, batch: int | None) ->
 
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
-def test_what_onnxruntime_makes_is_refused_until_it_is_mended(rtx: Any, form: str, tmp_path: Path) -> None:
+def test_what_onnxruntime_makes_is_refused_until_it_is_mended(rtx: Any, load: Load, form: str, tmp_path: Path) -> None:
     model = foreign(load("bvlc", 1), form, tmp_path)
     _, refusals = rtx.parse(serialize(model))
     assert refusals
@@ -154,9 +161,9 @@ def foreign(model: onnx.ModelProto, form: str, folder: Path) -> onnx.ModelProto:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [None, 1], ids=["dynamic", "static"])
-def test_the_published_net_is_built(rtx: Any, bvlc_weights: Path, batch: int | None) -> None:
-    published = load_weights(bvlc_weights)
-    options = ExportOptions(simplify=False, batch=batch)
-    result = export_checkpoint(published, options, seeded_samples(published.preprocessing, 2))
-    network = rtx.build(serialize(quantised(result.model)))
+def test_the_published_net_is_built(rtx: Any, bvlc_onnx: Path, batch: int | None) -> None:
+    model = load_model(bvlc_onnx)
+    if batch is not None:
+        model = PassManager().run(model, [SetBatch(batch)])
+    network = rtx.build(serialize(quantised(model)))
     assert "inception4a/branch2/1/conv" in {layer.name for layer in layers_of(network)}

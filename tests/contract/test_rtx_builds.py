@@ -174,11 +174,8 @@ def test_a_dry_run_parses_for_a_device_that_is_not_here(
 
 
 @pytest.mark.slow
-def test_the_published_net_shrinks_with_its_types(
-    bvlc_weights: Path, sample_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    models = {kind: tmp_path / f"{kind}.onnx" for kind in ("fp32", "fp16", "int8", "int8-over-fp16")}
-    run("export", "--weights", bvlc_weights, "--output", models["fp32"], "--no-simplify", "--quiet")
+def test_the_published_net_shrinks_with_its_types(bvlc_onnx: Path, sample_images: Path, tmp_path: Path) -> None:
+    models = {"fp32": bvlc_onnx, **{kind: tmp_path / f"{kind}.onnx" for kind in ("fp16", "int8", "int8-over-fp16")}}
     half = ("--fp16", "--no-simplify", "--quiet", "--images", sample_images, "--image-count", 4)
     run("export", "--onnx", models["fp32"], "--output", models["fp16"], *half)
     few = ("--count", 8, "--check-images", 0, "--tensors", "quantized", "--quiet")

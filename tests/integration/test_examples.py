@@ -18,9 +18,9 @@ from PIL import Image
 
 from googlenet_deploy.export.samples import smooth_pictures
 from googlenet_deploy.report.results import load_results
-from tests.unit.deployment.conftest import Ground, ground
+from tests.unit.deployment.conftest import Finished, Ground, finished, ground
 
-__all__ = ["ground"]  # the small classifier with its images, a fixture
+__all__ = ["finished", "ground"]  # the small classifier with its images, and its deployment: fixtures
 
 FENCE = re.compile(r"^```sh(?P<words>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_HERE = "on the device"
@@ -110,18 +110,8 @@ def test_own_classes(repository: Path, settings: dict[str, str], tmp_path: Path)
     assert "image,rank,class,name,probability" in printed
 
 
-def test_int8_diagnosed(repository: Path, settings: dict[str, str], ground: Ground, tmp_path: Path) -> None:
-    command = [
-        "-m",
-        "googlenet_deploy",
-        "export",
-        "--weights",
-        str(ground.weights),
-        "--output",
-        str(tmp_path / "m.onnx"),
-    ]
-    subprocess.run([sys.executable, *command, "--quiet"], check=True)
-    settings["MODEL"] = str(tmp_path / "m.onnx")
+def test_int8_diagnosed(repository: Path, settings: dict[str, str], finished: Finished, tmp_path: Path) -> None:
+    settings["MODEL"] = str(finished.result.folder / "model.onnx")
     printed = run_page(repository / "examples/int8-diagnosed.md", settings, tmp_path)
     assert "problem: the model and its reference prepare images differently" in printed
     assert (tmp_path / "work/diagnosis.txt").read_text().count("problem:") >= 1

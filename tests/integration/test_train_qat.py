@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from made_once import made_once
 from PIL import Image
 
 from googlenet_deploy.analysis.sparsity import layer_sparsity
@@ -37,7 +38,12 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def float_model(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An FP32 model that tells them apart; its calibration table lies beside it."""
-    folder = tmp_path_factory.mktemp("float")
+    return (
+        made_once(tmp_path_factory, "float-model", lambda folder: learn_and_calibrate(stripes, folder)) / "model.onnx"
+    )
+
+
+def learn_and_calibrate(stripes: Path, folder: Path) -> None:
     weights, model = str(folder / "w.safetensors"), folder / "model.onnx"
     small = ["--width", "0.125", "--input-size", str(SIZE), "--batch-size", "16", "--workers", "1"]
     learn = ["--augmentation", "light", "--epochs", "12", "--quiet"]
@@ -46,7 +52,6 @@ def float_model(stripes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     table = str(model.with_suffix(".json"))
     calibration = ["--images", str(stripes), "--count", "24", "--output", table, "--quiet"]
     assert main(["calibrate", str(model), *calibration]) == 0
-    return model
 
 
 def qat(model: Path, data: Path, output: Path, *options: str) -> int:

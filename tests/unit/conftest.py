@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from made_once import model_made_once
 from mini_googlenet import SPECIFICATION, Net, build_mini, build_tiny
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -151,8 +152,8 @@ def small_checkpoint(name: str) -> Checkpoint:
 
 
 @lru_cache
-def _captured(name: str) -> onnx.ModelProto:
-    return capture(small_checkpoint(name).model, (64, 64))
+def _captured(name: str, factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    return model_made_once(factory, f"captured-{name}", lambda: capture(small_checkpoint(name).model, (64, 64)))
 
 
 @lru_cache
@@ -161,8 +162,8 @@ def _samples(name: str) -> Samples:
 
 
 @lru_cache
-def _exported(name: str, options: ExportOptions) -> ExportResult:
-    recorded = copy_model(_captured(name))
+def _exported(name: str, options: ExportOptions, factory: pytest.TempPathFactory) -> ExportResult:
+    recorded = copy_model(_captured(name, factory))
     with mock.patch.object(pipeline, "capture", return_value=recorded):
         return export_checkpoint(small_checkpoint(name), options, _samples(name))
 
@@ -180,9 +181,9 @@ def checkpoint_of() -> Callable[[str], Checkpoint]:
 
 
 @pytest.fixture(scope="session")
-def captured_of() -> Callable[[str], onnx.ModelProto]:
+def captured_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], onnx.ModelProto]:
     """The graphs that the exporter records of them; a copy each time."""
-    return lambda name: copy_model(_captured(name))
+    return lambda name: copy_model(_captured(name, tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
@@ -192,11 +193,11 @@ def samples_of() -> Callable[[str], Samples]:
 
 
 @pytest.fixture(scope="session")
-def export_small() -> Callable[..., ExportResult]:
+def export_small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ExportResult]:
     """Exports a small classifier with the given options; the graph is recorded once. onnxsim only when asked for."""
 
     def export(name: str, **options: object) -> ExportResult:
-        return _exported(name, ExportOptions(**{"simplify": False, **options}))
+        return _exported(name, ExportOptions(**{"simplify": False, **options}), tmp_path_factory)
 
     return export
 

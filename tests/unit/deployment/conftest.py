@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_once import made_once
 from PIL import Image
 
 from googlenet_deploy.deployment.config import DeployConfig
@@ -65,7 +67,10 @@ class Ground:
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     """Labels are the model's own answers, but for one, so that accuracy is known."""
-    ground = Ground(tmp_path_factory.mktemp("ground"))
+    return Ground(made_once(tmp_path_factory, "ground", lambda folder: _prepare(Ground(folder))))
+
+
+def _prepare(ground: Ground) -> None:
     torch.manual_seed(5)
     net = GoogLeNet(get_architecture("torchvision"), len(NAMES), width=0.125).eval()
     with torch.inference_mode():
@@ -82,7 +87,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
         rows = csv.writer(stream)
         rows.writerow(["filename", "label"])
         rows.writerows((path.name, NAMES[answer]) for path, answer in zip(paths, answers, strict=True))
-    return ground
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,13 @@ def run(config: DeployConfig) -> Finished:
 @pytest.fixture(scope="session")
 def finished(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """INT8 for an Orin Nano; tests that change something copy its folder."""
-    return run(ground.config(tmp_path_factory.mktemp("finished") / "orin"))
+
+    def finish(folder: Path) -> None:
+        made = run(ground.config(folder / "orin"))
+        (folder / "finished.pickle").write_bytes(pickle.dumps((made.result, made.lines)))
+
+    folder = made_once(tmp_path_factory, "finished", finish)
+    return Finished(*pickle.loads((folder / "finished.pickle").read_bytes()))
 
 
 @pytest.fixture

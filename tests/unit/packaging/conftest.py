@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_once import made_once
 from PIL import Image
 
 from googlenet_deploy.calibration.calibrate import open_source
@@ -54,7 +55,11 @@ class Classifier:
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """The batch-normalised net, an eighth as wide, ten classes, 64x64."""
-    folder = tmp_path_factory.mktemp("classifier")
+    folder = made_once(tmp_path_factory, "classifier", _make)
+    return Classifier(folder, select_images(folder / "images", None).chosen)
+
+
+def _make(folder: Path) -> None:
     torch.manual_seed(3)
     net = GoogLeNet(get_architecture("torchvision"), 10, width=0.125).eval()
     with torch.inference_mode():
@@ -70,7 +75,6 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     result = quantize(open_source(folder / "model.onnx"), None, selection, options)
     write_model(folder / "model.int8.onnx", result.model)
     result.table.save(folder / "table.json")
-    return Classifier(folder, selection.chosen)
 
 
 @pytest.fixture(scope="session")

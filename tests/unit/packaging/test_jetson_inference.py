@@ -226,14 +226,11 @@ def test_the_command_prints_what_stretching_costs(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (DATA / "imagenet-sample/labels.csv").exists(), reason="the photographs are not here")
-def test_bvlcs_photographs_are_right_in_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bvlcs_photographs_are_right_in_the_program(
+    bvlc_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Without the change 0 of 100 of BVLC's answers were right in the program; stretching costs a few points."""
-    model = tmp_path / "bvlc.onnx"
-    weights = DATA / "bvlc_googlenet.safetensors"
-    if not weights.exists():
-        pytest.skip("the weights are not here")
-    assert main(["export", "--weights", str(weights), "--output", str(model), "--quiet"]) == 0
-    write_jetson_inference(tmp_path / "b", JetsonInferenceRequest(model))
+    write_jetson_inference(tmp_path / "b", JetsonInferenceRequest(bvlc_onnx))
     import csv
 
     rows = [row for row in csv.reader((DATA / "imagenet-sample/labels.csv").open()) if row and row[1].isdigit()][:40]

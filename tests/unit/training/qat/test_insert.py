@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from made_once import made_once
 from PIL import Image
 from plain_runtime import run, sqnr
 from torch import nn
@@ -17,7 +18,7 @@ from torch import nn
 from googlenet_deploy.calibration.calibrate import CalibrationSource, calibrate, open_source
 from googlenet_deploy.calibration.images import select_images
 from googlenet_deploy.calibration.options import PlacementOptions
-from googlenet_deploy.calibration.table import CalibrationTable
+from googlenet_deploy.calibration.table import CalibrationTable, load_table
 from googlenet_deploy.device.images.pipeline import ImageBatches
 from googlenet_deploy.device.images.sources import find_images
 from googlenet_deploy.device.specification import BVLC, Preprocessing
@@ -81,10 +82,13 @@ def small_network(architecture: str) -> GoogLeNet:
 def model_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small net of either kind as `export` writes it."""
     architecture = str(request.param)
-    path = tmp_path_factory.mktemp("model") / "model.onnx"
-    checkpoint = Checkpoint(small_network(architecture), ARCHITECTURES[architecture], SPECS[architecture])
-    write_model(path, export_checkpoint(checkpoint, ExportOptions(), seeded_samples(SPECS[architecture], 2)).model)
-    return path
+
+    def export(folder: Path) -> None:
+        checkpoint = Checkpoint(small_network(architecture), ARCHITECTURES[architecture], SPECS[architecture])
+        result = export_checkpoint(checkpoint, ExportOptions(), seeded_samples(SPECS[architecture], 2))
+        write_model(folder / "model.onnx", result.model)
+
+    return made_once(tmp_path_factory, f"fake-quantized-{architecture}", export) / "model.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +97,13 @@ def source(model_file: Path) -> CalibrationSource:
 
 
 @pytest.fixture(scope="module")
-def table(source: CalibrationSource, images: Path) -> CalibrationTable:
-    return calibrate(source, select_images(images, None)).table
+def table(
+    model_file: Path, source: CalibrationSource, images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> CalibrationTable:
+    def save(folder: Path) -> None:
+        calibrate(source, select_images(images, None)).table.save(folder / "table.json")
+
+    return load_table(made_once(tmp_path_factory, f"{model_file.parent.name}-table", save) / "table.json")
 
 
 def prepared(source: CalibrationSource, images: Path) -> np.ndarray:
@@ -151,18 +160,15 @@ def test_codes_that_are_not_the_nearest_are_where_training_begins(
         for name, weight in plain.weights.items()
     }
     quantized = replace(plain, weights=moved)
-    network = open_network(source)
+    network, untouched = open_network(source), open_network(source).model
     insert_fake_quantization(network, quantized, learned=True)
     trained = extract(network, network.model, quantized)
     for name, weight in moved.items():
         assert np.array_equal(trained.weights[name].values, weight.values), name
         original = plain_layer(network.model, name)[0].numpy()
         kept = weight.values == plain.weights[name].values
-        assert np.array_equal(original.reshape(kept.shape)[kept], float_of(source, name).reshape(kept.shape)[kept])
-
-
-def float_of(source: CalibrationSource, name: str) -> np.ndarray:
-    return plain_layer(open_network(source).model, name)[0].numpy()
+        floats = plain_layer(untouched, name)[0].numpy()
+        assert np.array_equal(original.reshape(kept.shape)[kept], floats.reshape(kept.shape)[kept])
 
 
 def test_offset_tensors_use_the_codes_below_zero(source: CalibrationSource, table: CalibrationTable) -> None:
