@@ -100,12 +100,12 @@ def check_images(collection: Collection) -> None:
     skipped = collection.skipped
     if not collection.images:
         first = f" (the first: {skipped[0].name} {skipped[0].reason})" if skipped else ""
-        raise InputError("images", f"none of {len(skipped)} can be used{first}", "give photographs")
+        raise InputError("images", f"none of {len(skipped)} can be used{first}", "pass photographs")
     if collection.uniform == collection.images:
         raise InputError(
             "images",
             f"each of the {collection.images} is of one colour throughout (the first: {collection.names[0]})",
-            "give photographs like those the model will see",
+            "pass photographs like those the model will see",
         )
 
 
@@ -115,7 +115,7 @@ def find_doubts(table: CalibrationTable, collection: Collection) -> list[str]:
     if table.images.count < FEW_IMAGES:
         found.append(f"only {table.images.count} calibration images: the ranges may not hold for others; 256 is usual")
     if collection.uniform:
-        found.append(f"{collection.uniform} images are of one colour throughout: they say nothing about photographs")
+        found.append(f"{collection.uniform} images are of one colour throughout: they do not represent photographs")
     repeated = len(table.images.contents) - len(set(table.images.contents))
     if repeated:
         found.append(f"{repeated} images are copies of others: they count twice")
@@ -223,8 +223,8 @@ def open_source(path: PathLike, preprocessing: Preprocessing | None = None) -> C
     if preprocessing is None and metadata.preprocessing is None:
         raise BadModelError(
             path,
-            "does not say how its images are prepared",
-            "give --preprocessing, or write it with `googlenet-deploy export`, which stores that in the model",
+            "does not state how its images are prepared",
+            "pass --preprocessing, or write it with `googlenet-deploy export`, which stores that in the model",
         )
     if metadata.preprocessing is not None and metadata.preprocessing.frame is not None:
         raise BadModelError(path, "resizes frames inside, which must stay out of INT8", FRAMES_LAST)

@@ -200,7 +200,7 @@ def load_state(path: PathLike, fingerprint: str) -> Collection:
     except OSError as error:
         raise InputError(path, f"cannot be read: {reason(error)}", _BEGIN_ANEW) from error
     except Exception as error:  # what zipfile, zlib and NumPy raise for damaged files shares no base class
-        raise InputError(path, "is no calibration state, or is damaged", _BEGIN_ANEW) from error
+        raise InputError(path, "is not a calibration state, or is damaged", _BEGIN_ANEW) from error
 
 
 def _check_header(header: dict[str, Any], path: PathLike, fingerprint: str) -> None:

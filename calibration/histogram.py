@@ -75,7 +75,7 @@ class Histogram:
             return
         low, high = float(flat.min()), float(flat.max())
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise FloatingPointError("holds NaN or infinite values")
+            raise FloatingPointError("contains NaN or infinite values")
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._grow(_exponent(max(abs(low), abs(high))))
         self._count(flat, signed=low < 0)

@@ -90,7 +90,7 @@ def select_images(place: PathLike, count: int | None, seed: int = 0) -> ImageSel
     found = read_image_list(place) if is_list(place) else find_images([place])
     images = found.images
     if not images:
-        raise InputError(place, "holds no images", "give a folder with photographs like those the model will see")
+        raise InputError(place, "contains no images", "pass a folder with photographs like those the model will see")
     if count is None or count >= len(images):
         return ImageSelection(tuple(images), (), (*_shortage(count, len(images)), *_others(found)))
     drawn = random.Random(seed).sample(range(len(images)), count)  # noqa: S311 - a reproducible draw, no secret
@@ -107,7 +107,7 @@ def choose_images(options: ImageOptions) -> ImageSelection:
         UsageError: No images were requested.
     """
     if options.images is None:
-        raise UsageError("images are needed to calibrate on", "give --images PATH")
+        raise UsageError("images are needed to calibrate on", "pass --images PATH")
     if options.count is None and not is_list(options.images):
         return select_images(options.images, DEFAULT_COUNT, options.seed)
     return select_images(options.images, options.count, options.seed)

@@ -114,7 +114,7 @@ class CacheOptions:
         None, "the TensorRT that will read the cache, such as 8.5.2 (JetPack 5.1)", group=CACHE, metavar="V"
     )
     algorithm: str = option(
-        ALGORITHMS[0], "what the cache says it comes from; must be the builder's calibrator, as this one is trtexec's",
+        ALGORITHMS[0], "the calibrator that the cache names, which must be the builder's; this is trtexec's",
         group=CACHE, choices=ALGORITHMS,
     )  # fmt: skip
 

@@ -157,13 +157,15 @@ def _check_graph(graph: GraphView, options: PlacementOptions) -> None:
     if quantised is not None:
         raise BadModelError(
             graph.path,
-            f"is already quantised: it holds {quantised.op_type} ({graph.name_of(quantised)})",
-            "give the FP32 model that `export` wrote",
+            f"is already quantised: it contains {quantised.op_type} ({graph.name_of(quantised)})",
+            "pass the FP32 model that `export` wrote",
         )
     refuse_foreign_operators(graph)
     half = [tensor.name for tensor in graph.initializers.values() if tensor.data_type == onnx.TensorProto.FLOAT16]
     if half:
-        raise BadModelError(graph.path, f"holds FP16 constants ({half[0]})", "give the FP32 model that `export` wrote")
+        raise BadModelError(
+            graph.path, f"contains FP16 constants ({half[0]})", "pass the FP32 model that `export` wrote"
+        )
     known = {graph.name_of(node) for node in graph.nodes}
     unknown = sorted(set(options.excluded) - known)
     if unknown:
@@ -226,7 +228,7 @@ def _reason_for_float(graph: GraphView, node: onnx.NodeProto, name: str, options
         (name in options.excluded, "excluded by name"),
         (graph.is_constant(data), turned),
         (not rank, computed),
-        (is_matmul and rank != 2, f"its weights have {rank} dimensions; TensorRT wants 2"),
+        (is_matmul and rank != 2, f"its weights have {rank} dimensions; TensorRT requires 2"),
         (not options.quantize_input and is_image(graph, data), "the network's input is not quantised"),
         (is_gemm and is_scaled_gemm(node), "a Gemm with alpha, beta or transA is not a linear layer"),
         (
@@ -387,5 +389,5 @@ def check_target(target: Target, opset: int, *, dla: bool) -> list[str]:
     if not dla:
         return [f"{target.title} has {module.dla_cores} DLA cores; --dla places pairs as they want them"]
     if target.tensorrt[0] < DLA_WITH_PAIRS:
-        return [f"the DLA of {target.reader} takes INT8 from a calibration cache alone: write one with --cache"]
+        return [f"the DLA of {target.reader} accepts INT8 only from a calibration cache: write one with --cache"]
     return []

@@ -130,7 +130,9 @@ class CalibrationTable:
         """
         record = self.record_of(tensor)
         if record is None:
-            raise BadTableError(self.path, f"holds nothing about tensor {printable(tensor)!r}", "run `calibrate` again")
+            raise BadTableError(
+                self.path, f"contains nothing about tensor {printable(tensor)!r}", "run `calibrate` again"
+            )
         try:
             return record.amax[method or self.method]
         except KeyError:
@@ -175,7 +177,7 @@ def load_table(path: PathLike) -> CalibrationTable:
             path, f"is not a calibration table: {printable(str(error))}", "run `calibrate` again"
         ) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise BadTableError(path, "is not a calibration table", "give the .json file that `calibrate` wrote")
+        raise BadTableError(path, "is not a calibration table", "pass the .json file that `calibrate` wrote")
     if values.get("version") != FORMAT_VERSION:
         raise BadTableError(
             path, f"is a table of format version {printable(str(values.get('version')))}, this tool reads 1"
@@ -219,9 +221,9 @@ def check_matches(
         raise BadTableError(
             path,
             f"was made from another model (SHA-256 {table.model_sha256[:12]}..., this one is {model_sha256[:12]}...)",
-            "calibrate this model, or give the one that the table was made from",
+            "calibrate this model, or pass the one that the table was made from",
         )
-    return [] if preprocessing is not None else ["the model does not say how its images are prepared"]
+    return [] if preprocessing is not None else ["the model does not state how its images are prepared"]
 
 
 def group_scales(groups: Iterable[ScaleGroup], table: CalibrationTable, method: str | None = None) -> dict[str, float]:

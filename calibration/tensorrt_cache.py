@@ -99,7 +99,7 @@ def header_number(version: str) -> int:
     """
     match = _VERSION.fullmatch(version.strip())
     if match is None:
-        raise UsageError(f"{version!r} is no TensorRT version: give major.minor.patch, such as 8.5.2")
+        raise UsageError(f"{version!r} is not a TensorRT version: give major.minor.patch, such as 8.5.2")
     major, minor, patch = map(int, match.groups())
     if major >= 11:
         raise UsageError(f"TensorRT {version} has no calibration caches: give it the Q/DQ model")
@@ -115,7 +115,9 @@ def parse_cache(text: str, path: PathLike = "calibration cache") -> CalibrationC
     lines = text.splitlines()
     header = _HEADER.fullmatch(lines[0].strip()) if lines else None
     if header is None:
-        raise BadTableError(path, "is no TensorRT calibration cache: it does not begin with TRT-<number>-<algorithm>")
+        raise BadTableError(
+            path, "is not a TensorRT calibration cache: it does not begin with TRT-<number>-<algorithm>"
+        )
     scales: dict[str, float] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
@@ -137,7 +139,7 @@ def load_cache(path: PathLike) -> CalibrationCache:
     except OSError as error:
         raise BadTableError(path, f"cannot be read: {reason(error)}") from error
     except UnicodeDecodeError as error:
-        raise BadTableError(path, "is no TensorRT calibration cache: it is not text") from error
+        raise BadTableError(path, "is not a TensorRT calibration cache: it is not text") from error
 
 
 def cache_from_table(

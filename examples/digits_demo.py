@@ -162,8 +162,8 @@ def int8_steps(paths: Paths, model: str) -> list[Step]:
         ),
         Step(
             "Quantise",
-            "To INT8 with Q/DQ pairs where TensorRT wants them, compared with FP32 on digits that calibration did not"
-            " see, with a gate: the INT8 model answers as the FP32 model does.",
+            "To INT8 with Q/DQ pairs where TensorRT requires them, compared with FP32 on digits that calibration did"
+            " not see, with a gate: the INT8 model answers as the FP32 model does.",
             (
                 *("quantize", model, "--table", table, "--output", quantized),
                 *("--check-from", str(paths.train), "--require", "agreement=98"),
@@ -180,7 +180,7 @@ def int8_steps(paths: Paths, model: str) -> list[Step]:
         *measure,
         Step(
             "Compare",
-            "FP32 (A) and INT8 (B) side by side; an interval that contains 1 is no difference.",
+            "FP32 (A) and INT8 (B) side by side; an interval that contains 1 means no difference.",
             ("benchmark", "--compare", files[model], files[quantized]),
         ),
     ]

@@ -94,7 +94,7 @@ def export(
         OutputError: The file cannot be written.
     """
     if (onnx is None) == (weights is None and module is None):
-        raise UsageError("give one source: weights, module (with or without weights), or onnx")
+        raise UsageError("pass one source: weights, module (with or without weights), or onnx")
     if onnx is None and module is None and not (preprocessing in (None, PreprocessingOptions()) and not class_names):
         raise UsageError("preprocessing and class names belong to module or onnx: checkpoints carry them")
     if image_count < 1:

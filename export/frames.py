@@ -115,7 +115,7 @@ def frame_specification(spec: Preprocessing | None, frame: tuple[int, int], fram
     if spec is None:
         raise UsageError("--frame-input needs a model that carries its preprocessing, which this one does not")
     if spec.frame is not None:
-        raise UsageError(f"--frame-input: the model takes {spec.describe_frame()} already")
+        raise UsageError(f"--frame-input: the model accepts {spec.describe_frame()} already")
     if spec.channels == "L" and frame_format != "rgb":
         raise UsageError(
             f"--frame-format {frame_format}: the model sees luminance only", "leave it out: frames are grey"

@@ -56,7 +56,7 @@ def model_for_host(
     spec = metadata.preprocessing
     if spec is None:
         raise BadModelError(
-            path, "does not say how its images are prepared, so nothing can be undone", "give --preprocessing"
+            path, "does not state how its images are prepared, so nothing can be undone", "pass --preprocessing"
         )
     fed = host_input(host, spec)
     _check_output(path, model)

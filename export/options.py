@@ -60,18 +60,18 @@ class ExportOptions:
         shown_default="17, or what the target reads",
     )  # fmt: skip
     batch: int | None = option(None, "fixed batch size", group=FORMAT, metavar="N", least=1, shown_default="dynamic")
-    uint8_input: bool = option(False, "take NHWC uint8 RGB pixels and normalise inside the graph", group=GRAPH)
+    uint8_input: bool = option(False, "accept NHWC uint8 RGB pixels and normalise inside the graph", group=GRAPH)
     frame_input: tuple[int, int] | None = option(
-        None, "take a camera's frames of this height x width, and resize, crop and normalise inside the graph",
+        None, "accept a camera's frames of this height x width, and resize, crop and normalise inside the graph",
         group=GRAPH, metavar="HxW", parse=parse_frame,
     )  # fmt: skip
     frame_format: str = option(
         "rgb", "of the frames: channels in this order, or NV12 in video range by BT.601 or BT.709", group=GRAPH,
         choices=FRAME_FORMATS,
     )  # fmt: skip
-    softmax: bool = option(False, "give probabilities instead of logits", group=GRAPH)
+    softmax: bool = option(False, "return probabilities instead of logits", group=GRAPH)
     top_k: int | None = option(
-        None, "give only the K best classes, as top_k_values and top_k_indices", group=GRAPH, metavar="K", least=1
+        None, "return only the K best classes, as top_k_values and top_k_indices", group=GRAPH, metavar="K", least=1
     )
     average_pool: bool = option(
         False, "AveragePool with a static window instead of GlobalAveragePool, as a Jetson's DLA needs it", group=GRAPH
@@ -88,7 +88,7 @@ class ExportOptions:
             check_request(self.half.kind, self.half.kind.opset, self.target, self.opset, quantized=False)
         check_options(self)
         if self.frame_input is not None and self.uint8_input:
-            raise UsageError("--frame-input takes uint8 and normalises inside already", "leave --uint8-input out")
+            raise UsageError("--frame-input accepts uint8 and normalises inside already", "leave --uint8-input out")
         if self.frame_input is None and self.frame_format != "rgb":
             raise UsageError("--frame-format belongs to --frame-input")
 
@@ -110,7 +110,7 @@ def check_request(
         raise UsageError(
             f"an ONNX model in {what} needs opset {opset}; {target.reader} of {target.name} reads up to "
             f"{target.largest_opset}",
-            f"it makes {kind.label} itself: give `build` the {'Q/DQ' if quantized else 'float32'} model and "
+            f"it makes {kind.label} itself: pass `build` the {'Q/DQ' if quantized else 'float32'} model and "
             f"--precision {'int8' if quantized else kind.name}",
         )
     if target.module is not None and kind.name not in target.module.types:

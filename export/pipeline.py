@@ -387,7 +387,7 @@ def export_onnx(
     except VerificationError as error:
         raise BadModelError(path, error.message, error.remedy) from error
     if metadata.preprocessing is None:
-        notes.append("the file does not say how images are prepared; it was verified on values from -1 to 1")
+        notes.append("the file does not state how images are prepared; it was verified on values from -1 to 1")
     return replace(result, notes=(*result.notes, *notes))
 
 

@@ -95,14 +95,14 @@ def folder_samples(folder: PathLike, preprocessing: Preprocessing, count: int) -
     sources = find_images([folder]).images
     chosen = [sources[index * len(sources) // count] for index in range(count)] if len(sources) > count else sources
     pixels: list[Pixels] = []
-    problem = "holds no image"
+    problem = "contains no image"
     for source in chosen:
         try:
             pixels.append(_read(source, preprocessing))
         except (BadImageError, UsageError) as error:
             problem = f"none of {len(chosen)} images can be used; the last: {error.message}"
     if not pixels:
-        raise InputError(folder, problem, "give a folder of photographs with --images, or leave it out")
+        raise InputError(folder, problem, "pass a folder of photographs with --images, or leave it out")
     skipped = len(chosen) - len(pixels)
     origin = f"{len(pixels)} real images" + (f" ({skipped} unusable ones skipped)" if skipped else "")
     return Samples.of_pixels(np.stack(pixels), preprocessing, origin)

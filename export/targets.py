@@ -35,7 +35,7 @@ def choose_opset(target: Target | None, requested: int | None) -> int:
     if target is not None and requested > limit:
         raise UsageError(
             f"opset {requested} is too new for {target.name}: its {target.reader} reads up to opset {limit}",
-            f"leave --opset out, or give --opset {limit} or less",
+            f"leave --opset out, or pass --opset {limit} or less",
         )
     return requested
 

@@ -90,7 +90,7 @@ class FrameInput:
         graph = model.graph
         source = runtime_inputs(graph)[0]
         if opset_of(model) < SMALLEST_OPSET:
-            raise VerificationError(f"frame input needs opset {SMALLEST_OPSET} or later", "give --opset 17")
+            raise VerificationError(f"frame input needs opset {SMALLEST_OPSET} or later", "pass --opset 17")
         is_float = source.type.tensor_type.elem_type == TensorProto.FLOAT
         plain = self.preprocessing.dtype == "float32" and self.preprocessing.layout == "NCHW"
         if not is_float or not plain or len(shape_of(source)) != 4:

@@ -98,7 +98,9 @@ def _reverse_input_channels(view: GraphView, node: NodeProto) -> None:
     """Converts the weights of a convolution on BGR to RGB."""
     weights = view.initializers.get(node.input[1]) if len(node.input) > 1 else None
     if node.op_type != "Conv" or integer(node, "group", 1) != 1 or weights is None:
-        raise VerificationError(f"the BGR input feeds {node.name}, which is no plain convolution with constant weights")
+        raise VerificationError(
+            f"the BGR input feeds {node.name}, which is not a plain convolution with constant weights"
+        )
     if view.only_reader(node.input[1]) is None:
         raise VerificationError(f"the weights of {node.name} are shared, so their channels cannot be reordered")
     values = numpy_helper.to_array(weights)

@@ -194,7 +194,7 @@ def _sparsity(path: PathLike, model: ModelProto) -> tuple[LayerSparsity, ...]:
     try:
         return tuple(layer_sparsity(model))
     except (ValueError, TypeError, LookupError) as error:  # a LookupError: a type that ONNX does not define
-        raise BadModelError(path, f"holds a weight whose data do not fit its type or shape: {error}") from error
+        raise BadModelError(path, f"contains a weight whose data do not fit its type or shape: {error}") from error
 
 
 def table_lines(description: Description, *, layers: bool = True) -> list[str]:

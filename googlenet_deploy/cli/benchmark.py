@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require",
         metavar="NAME=LIMIT,...",
-        help="exit with status 3 where a limit does not hold: p99=5ms, end_to_end.p50=8ms, throughput=200/s, "
+        help="exit with status 3 if a limit is not met: p99=5ms, end_to_end.p50=8ms, throughput=200/s, "
         "energy=20mJ, memory=500MB, ... of the first batch and streams",
     )
     parser.add_argument(
         "--compare", nargs=2, metavar=("A", "B"), help="compare two files of --json instead of measuring"
     )
-    parser.add_argument("--across-machines", action="store_true", help="let --compare take two different machines")
+    parser.add_argument("--across-machines", action="store_true", help="let --compare accept two different machines")
     add_options(parser, BenchmarkOptions)
     add_options(parser, TunedOptions)
     add_runner_options(parser, leave_out=("batch_size", "workers", "max_latency"))
@@ -98,7 +98,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from googlenet_deploy.device.files import write_json
 
     if arguments.model is not None or arguments.require:
-        raise UsageError("--compare takes no MODEL and no --require")
+        raise UsageError("--compare accepts no MODEL and no --require")
     refuse_given(arguments, TunedOptions, "is for measuring, which --compare does not")
     first, second = arguments.compare
     comparison = compare(

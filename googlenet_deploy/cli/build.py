@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", help="where the engine goes (default: MODEL with .engine)")
     parser.add_argument("--backend", choices=("tensorrt", "tensorrt-rtx"), help="default: tensorrt")
     parser.add_argument("--target", metavar="T", help="a module, JetPack or TensorRT: check and plan for it")
-    parser.add_argument("--dry-run", action="store_true", help="parse, say what would be built, build nothing")
+    parser.add_argument("--dry-run", action="store_true", help="parse, print what would be built, build nothing")
     parser.add_argument("--also-trtexec", action="store_true", help="print the trtexec command that does the same")
     parser.add_argument(
         "--write-onnx", metavar="FILE", help="write the model as TensorRT gets it, where Q/DQ nodes are removed"

@@ -95,12 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verify:
         from googlenet_deploy.packaging.content import verify_bundle
 
-        _tell(arguments.verify, verify_bundle(arguments.verify), "holds what was packed")
+        _tell(arguments.verify, verify_bundle(arguments.verify), "contains what was packed")
         return 0
     if arguments.device_only:
         return _device(arguments.output or DEVICE_FILE)
     if not arguments.output:
-        raise UsageError("say where it goes", "give --output")
+        raise UsageError("no output is given", "pass --output")
     if arguments.unpack:
         from googlenet_deploy.packaging.content import unpack_bundle
 
@@ -153,7 +153,7 @@ def _check_alone(arguments: argparse.Namespace) -> None:
     if arguments.verify and arguments.output:
         given.append("output")
     if given:
-        raise UsageError(f"{task} does not take --{given[0]}", "--kind packs a bundle")
+        raise UsageError(f"{task} does not accept --{given[0]}", "--kind packs a bundle")
 
 
 def _tell(path: str, manifest: BundleManifest, what: str) -> None:
@@ -272,7 +272,7 @@ def _models(arguments: argparse.Namespace) -> Tuple[Dict[str, Path], str]:
 
     models = {name: Path(getattr(arguments, name)) for name in SMALLEST_FIRST if getattr(arguments, name)}
     if not models:
-        raise UsageError("there is no model to pack", "give --fp32, --fp16 or --int8")
+        raise UsageError("there is no model to pack", "pass --fp32, --fp16 or --int8")
     return models, arguments.precision or next(iter(models))
 
 
@@ -299,5 +299,5 @@ def _class_ids(text: str) -> Tuple[int, ...]:
     """``0,2``, for argparse."""
     words = text.replace(";", ",").split(",")
     if not all(word.strip().isdecimal() and len(word) < 10 for word in words):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of class numbers such as 0,2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of class numbers such as 0,2")
     return tuple(int(word) for word in words)

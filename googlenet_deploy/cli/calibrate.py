@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 def cache_options(arguments: argparse.Namespace) -> CacheOptions:
     """The options of the cache, checked before any work is done."""
     if not hasattr(arguments, "cache"):
-        refuse_given(arguments, CacheOptions, "describes what --cache writes: give --cache FILE too")
+        refuse_given(arguments, CacheOptions, "describes what --cache writes: pass --cache FILE too")
     return read_options(arguments, CacheOptions)
 
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--weights-key",
         metavar="KEY",
-        help="which weights of a checkpoint that holds several, such as model (default: the moving average, if any)",
+        help="which weights of a checkpoint that contains several, such as model (default: the moving average, if any)",
     )
     source.add_argument(
         "--module",
@@ -155,7 +155,7 @@ def _say(line: str) -> None:
 def _check_source(arguments: argparse.Namespace) -> None:
     """Holds the options to the kind of source."""
     if bool(arguments.onnx) == bool(arguments.weights or arguments.module):
-        raise UsageError("give one source: --weights, --module (with or without --weights), or --onnx")
+        raise UsageError("pass one source: --weights, --module (with or without --weights), or --onnx")
     if arguments.onnx:
         refuse_unused(arguments, {"num_classes": None, "weights_key": None}, "belongs to --weights")
     if arguments.weights_key and not arguments.weights:

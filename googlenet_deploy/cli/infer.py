@@ -271,7 +271,9 @@ def _report_losses(batches: FrameBatches, annotations: Annotations | None) -> No
         print(f"note: {batches.dropped} frames came too fast and were dropped", file=sys.stderr)
     if batches.first_size is not None and batches.spec.frame is not None:
         theirs, ours = (" x ".join(map(str, size)) for size in (batches.first_size, batches.spec.frame))
-        print_note(f"{batches.resized} frames, the first of {theirs}, were resized to the {ours} that the model takes")
+        print_note(
+            f"{batches.resized} frames, the first of {theirs}, were resized to the {ours} that the model accepts"
+        )
     if annotations is not None and annotations.resized:
         print(f"note: {annotations.resized} frames were resized to the video's first", file=sys.stderr)
 

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the table of an ONNX model or of a PyTorch network."""
     given = [arguments.path, arguments.model, arguments.weights]
     if sum(value is not None for value in given) != 1:
-        raise UsageError("inspect takes exactly one of MODEL, --model and --weights")
+        raise UsageError("inspect accepts exactly one of MODEL, --model and --weights")
     if arguments.path is not None:
         network = {"by_layer": False, "classes": 1000, "input_size": None}
         refuse_unused(arguments, network, "is for --model and --weights, not for a file")

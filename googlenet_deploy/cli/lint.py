@@ -30,7 +30,7 @@ def _check_alone(arguments: argparse.Namespace) -> None:
     others["--output, since it writes nothing"] = arguments.output if arguments.lint else None
     for name, value in others.items():
         if value:
-            raise UsageError(f"{mode} takes one quantised model, not {name}")
+            raise UsageError(f"{mode} accepts one quantised model, not {name}")
 
 
 def _lint(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import GoogLeNetDeployError
 
 EXIT_STATUS_HELP = """\
-exit status: 0 done; 1 failed, and the message says why; 2 wrong usage;
+exit status: 0 done; 1 failed, and the message states why; 2 wrong usage;
 3 done, but a gate that you set fails."""
 _BASE_PACKAGES = {
     "numpy": "pip install numpy, or apt install python3-numpy",

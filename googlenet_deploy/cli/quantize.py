@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.lint or arguments.repair:
         return lint_or_repair(arguments)
     if not arguments.model or not arguments.output:
-        raise UsageError("give the FP32 model, and --output for the INT8 one")
+        raise UsageError("pass the FP32 model, and --output for the INT8 one")
     if arguments.table:
         why = "is for calibrating, but --table has a calibration"
         refuse_given(arguments, CalibrationOptions, why, only=("percentile", "every_tensor", "state"))

@@ -33,14 +33,14 @@ class DeployConfig:
     """All options of a deployment; the names are those of the TOML file and the command line."""
 
     weights: str = option("", "a checkpoint, or bvlc or torchvision for the published weights", metavar="W")
-    weights_key: str = option("", "which weights of a checkpoint that holds several", metavar="KEY")
+    weights_key: str = option("", "which weights of a checkpoint that contains several", metavar="KEY")
     module: str = option(
         "", "any PyTorch classifier: FILE.py:CALLABLE or package.module:CALLABLE, as for `export`", metavar="PLACE"
     )
     module_args: str = option("", "what it is called with, such as num_classes=10", metavar="A,NAME=B")
     preprocessing: str = option(
         "",
-        "of --module, where the model does not say it: imagenet, torchvision, plain or a JSON file",
+        "of --module, where the model does not state it: imagenet, torchvision, plain or a JSON file",
         metavar="NAME|FILE",
     )
     class_names: str = option("", "of --module: a name per line, or imagenet", metavar="FILE")
@@ -99,7 +99,7 @@ class DeployConfig:
             raise UsageError("module_args, preprocessing and class_names belong to module")
         for name in REQUIRED:
             if not getattr(self, name) and not (name == "weights" and self.module):
-                raise UsageError(f"deploy needs {name}", f"give --{name}, or {name} in the configuration")
+                raise UsageError(f"deploy needs {name}", f"pass --{name}, or {name} in the configuration")
         check_options(self)
         if len(self.batch) != 3 or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
             raise UsageError("batch is smallest, usual, largest: such as 1,4,16")
@@ -180,7 +180,7 @@ def read_config(path: PathLike) -> dict[str, Any]:
     try:
         values: dict[str, Any] = parse(text)
     except ValueError as error:
-        raise InputError(path, f"is no TOML: {error}") from error
+        raise InputError(path, f"is not TOML: {error}") from error
     _check(path, values)
     _check_ranges(path, values)
     for name in _PLACES:

@@ -90,7 +90,7 @@ def values_of(figures: AccuracyFigures) -> dict[str, float]:
 def what_to_try(job: Job, gate: GateResult) -> str:
     """A remedy for the first gate that does not hold."""
     if gate.found == "not measured":
-        return "give --labels with a CSV of filename,label, or a folder per class"
+        return "pass --labels with a CSV of filename,label, or a folder per class"
     precision = job.config.precision
     if gate.name == BUDGET:
         return "not even with nearly all layers in floating point: ask for less, or deploy --precision fp16"

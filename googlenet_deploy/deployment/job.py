@@ -143,8 +143,8 @@ class Job:
             return read_preprocessing(self.config.preprocessing)
         if declared is None:
             raise UsageError(
-                f"{self.config.module}: the model does not say how its images are prepared",
-                "give --preprocessing imagenet, torchvision, plain or a JSON file",
+                f"{self.config.module}: the model does not state how its images are prepared",
+                "pass --preprocessing imagenet, torchvision, plain or a JSON file",
             )
         return declared
 
@@ -168,10 +168,10 @@ class Job:
             InputError: There are no images, or it is not a folder.
         """
         if Path(self.config.images).is_file():
-            raise InputError(self.config.images, "is a file", "give a folder of photographs with --images")
+            raise InputError(self.config.images, "is a file", "pass a folder of photographs with --images")
         found = find_images([self.config.images]).images
         if not found:
-            raise InputError(self.config.images, "holds no images", "give a folder of photographs with --images")
+            raise InputError(self.config.images, "contains no images", "pass a folder of photographs with --images")
         return found
 
     @cached_property

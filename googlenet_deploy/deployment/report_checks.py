@@ -126,7 +126,7 @@ def _evaluation(job: Job, record: EvaluationRecord, gates: Iterable[GateResult])
         found.append(Doubt(name, text, "evaluate on several hundred images that calibration does not use"))
     if figures.top1 is None:
         text = "the images have no labels, so only the agreement with FP32 is known"
-        found.append(Doubt("accuracy is unknown", text, "give `--labels`, or a folder per class"))
+        found.append(Doubt("accuracy is unknown", text, "pass `--labels`, or a folder per class"))
     return found
 
 
@@ -152,7 +152,7 @@ def missing(job: Job, rows: Iterable[StepResult], *, measured: bool) -> tuple[Mi
     """
     rows = tuple(rows)
     reached = {row.name for row in rows}
-    stopped = "a gate did not hold, so the deployment stopped before it"
+    stopped = "a gate failed, so the deployment stopped before it"
     found: list[Missing] = []
     if not job.data("images")["labels"]:
         found += [Missing(part, "the images have no labels") for part in ("accuracy", "errors by class")]

@@ -77,7 +77,7 @@ def tuned_doubts(tuned: Tuned, precision: str) -> tuple[Doubt, ...]:
         remedy = "cool the device or choose a lower power mode, then tune again"
         found.append(Doubt("throttling on the device", f"on the device: {throttled[0]}", remedy))
     if tuned.choice is None:
-        text = f"on the device nothing holds {tuned.budget.text()}"
+        text = f"on the device nothing meets {tuned.budget.text()}"
         found.append(Doubt("limits missed on the device", text, "relax the limits, or use a smaller network"))
     elif (chosen := tuned.model(tuned.choice).precision) != precision:
         text = f"on the device `tune` chose {chosen.upper()}, {precision.upper()} is deployed: {tuned.reason}"

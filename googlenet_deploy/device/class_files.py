@@ -57,7 +57,7 @@ def read_class_list(path: PathLike) -> ClassList:
         raise InputError(path, "is not a text file with one class name per line")
     content = text.content.strip("\n\r\t \ufeff")
     if not content:
-        raise InputError(path, "holds no class names: the text file is empty")
+        raise InputError(path, "contains no class names: the text file is empty")
     if content[0] in "[{":
         found = _from_json(path, content)
         if found is not None:
@@ -233,7 +233,7 @@ def _entry(value: object) -> Optional[Tuple[str, str]]:
 def _in_order(path: PathLike, entries: Sequence[Tuple[int, str]], form: str) -> ClassList:
     by_number: Dict[int, str] = dict(entries)
     if len(by_number) < len(entries):
-        raise InputError(path, "gives a class number twice")
+        raise InputError(path, "lists a class number twice")
     first = min(by_number)
     count = len(by_number)
     missing = next((number for number in range(first, first + count) if number not in by_number), None)

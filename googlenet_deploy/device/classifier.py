@@ -128,7 +128,7 @@ class Classifier:
         if isinstance(images, (str, Path, Image.Image, np.ndarray)):
             return next(self._answers(iter([images]), channels))
         if not isinstance(images, Iterable):
-            raise UsageError(f"cannot classify a {type(images).__name__}: give paths, PIL images or uint8 arrays")
+            raise UsageError(f"cannot classify a {type(images).__name__}: pass paths, PIL images or uint8 arrays")
         answers = self._answers(iter(images), channels)
         return list(answers) if isinstance(images, (list, tuple)) else answers
 
@@ -185,8 +185,8 @@ class Classifier:
         chosen = preprocessing or self._runner.metadata.preprocessing
         if chosen is None:
             raise UsageError(
-                f"{self._runner.path}: the model does not say how its images are prepared",
-                'give preprocessing="imagenet", "torchvision", "bvlc", a JSON file or a Preprocessing',
+                f"{self._runner.path}: the model does not state how its images are prepared",
+                'pass preprocessing="imagenet", "torchvision", "bvlc", a JSON file or a Preprocessing',
             )
         return chosen
 
@@ -202,7 +202,7 @@ class Classifier:
 
     def _note_sizes(self, prepared: Sequence[PreparedImage]) -> None:
         """Reports once that images were resized to the model's frame size."""
-        note = f"the model takes {self._frames}; images of another size are resized to it first"
+        note = f"the model accepts {self._frames}; images of another size are resized to it first"
         if note not in self.notes and any(item.size is not None for item in prepared):
             self.notes.append(note)
 

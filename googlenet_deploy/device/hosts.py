@@ -144,7 +144,7 @@ def host_input(host: Host, spec: Preprocessing) -> Preprocessing:
         )
     if spec.dtype != "float32" or spec.layout != "NCHW" or len(spec.channels) != len(fixed.channels):
         raise UsageError(
-            f"{host.title} gives float32 NCHW with the channels {fixed.channels}, the model takes {spec.dtype} "
+            f"{host.title} gives float32 NCHW with the channels {fixed.channels}, the model accepts {spec.dtype} "
             f"{spec.layout} with {spec.channels}",
             "export it without --uint8-input",
         )

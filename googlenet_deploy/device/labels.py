@@ -9,7 +9,7 @@ from googlenet_deploy.device.resources import read_resource
 
 SYNSETS = "imagenet_synsets.txt"
 BACKGROUND_FIRST = (
-    "the model probably has a background class first, as TensorFlow's models do: give --class-names a list that begins "
+    "the model probably has a background class first, as TensorFlow's models do: pass --class-names a list that begins "
     "with the line `background`"
 )
 _BACKGROUND = ("background", "__background__", "_background_", "dummy", "none")
@@ -55,7 +55,7 @@ def count_mismatch(count: int, names: Sequence[str]) -> str:
         return f"the names begin with a heading, {names[0]!r}: remove that line"
     if names and not all(name.strip() for name in names):
         return "the list has blank lines: remove them"
-    return "give the names that the model was trained with, in its order"
+    return "pass the names that the model was trained with, in its order"
 
 
 def _key(name: str) -> str:

@@ -127,7 +127,7 @@ def runner_preprocessing(stated: StatedPreprocessing, runner: Runner, report: Re
         stated, runner.path, runner.metadata.preprocessing, model.shape, report, dtype=model.dtype
     )
     if spec.frame is not None:
-        report(f"the model takes {spec.describe_frame()}; images of another size are resized to it first")
+        report(f"the model accepts {spec.describe_frame()}; images of another size are resized to it first")
     return spec
 
 
@@ -145,7 +145,7 @@ def file_preprocessing(stated: StatedPreprocessing, path: str, report: Report = 
     header = read_onnx(path)
     shape = tuple(side if isinstance(side, int) else None for side in header.inputs[0].shape) if header.inputs else ()
     if len(shape) != 4:
-        raise BadModelError(path, "has no input of rank 4, so it takes no images")
+        raise BadModelError(path, "has no input of rank 4, so it accepts no images")
     return choose_preprocessing(
         stated, path, header.metadata.preprocessing, shape, report, dtype=header.inputs[0].dtype
     )
@@ -180,7 +180,7 @@ def choose_preprocessing(
         _refuse_for_frames(stated, path, own)
     spec = stated if isinstance(stated, Preprocessing) else _from_stated(_as_options(stated), path, own, shape, dtype)
     for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
-        report(f"{key} is {chosen} as the options say; the model was made for {models}")
+        report(f"{key} is {chosen} as the options specify; the model was made for {models}")
     return spec
 
 
@@ -204,8 +204,8 @@ def module_preprocessing(stated: StatedPreprocessing, declared: Optional[Preproc
         return replace(base, **changes)
     if not {"crop", "mean", "std"} <= set(changes):
         raise UsageError(
-            f"{place}: the model does not say how its images are prepared",
-            "give --preprocessing imagenet, torchvision, plain or a JSON file, or --crop, --mean and --std",
+            f"{place}: the model does not state how its images are prepared",
+            "pass --preprocessing imagenet, torchvision, plain or a JSON file, or --crop, --mean and --std",
         )
     # Pixels are scaled as in torchvision's ToTensor; without a requested resize the image's short side is used.
     usual = {"scale": 1 / 255, "resize": None if "resize_mode" in changes else max(changes["crop"])}
@@ -249,8 +249,8 @@ def _from_stated(
     if dtype == "uint8":
         return _raw_pixels(changes, path, shape)
     raise UsageError(
-        f"{path}: the model does not say how its images are prepared",
-        "give --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
+        f"{path}: the model does not state how its images are prepared",
+        "pass --preprocessing imagenet, torchvision, bvlc or a JSON file, or --scale, --mean and --std",
     )
 
 
@@ -258,8 +258,8 @@ def _raw_pixels(changes: Dict[str, Any], path: str, shape: Shape) -> Preprocessi
     """The preprocessing of a model that normalises inside."""
     if not {"resize", "crop", "resize_mode"} & set(changes):
         raise UsageError(
-            f"{path}: the model takes uint8 pixels as they are, but does not say how images are resized",
-            "give --resize, --crop or --resize-mode",
+            f"{path}: the model accepts uint8 pixels as they are, but does not state how images are resized",
+            "pass --resize, --crop or --resize-mode",
         )
     geometry = _geometry(shape, changes.get("resize_mode", "short-side"))
     return _from_options({**geometry, "dtype": "uint8", **changes})

@@ -310,7 +310,7 @@ def preprocessing_fields(name: str) -> Tuple[Dict[str, Any], FrozenSet[str]]:
     try:
         fields = read_fields(Path(name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(name, f"is no preprocessing: choose {', '.join(presets)}, or a JSON file") from error
+        raise InputError(name, f"is not a preprocessing: choose {', '.join(presets)}, or a JSON file") from error
     return fields, frozenset(fields)
 
 

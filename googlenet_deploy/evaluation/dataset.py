@@ -91,13 +91,13 @@ def read_labelled_images(folder: str | Path, labels: str | Path | None, classes:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(folder, "is no folder of images")
+        raise InputError(folder, "is not a folder of images")
     try:
         found = _from_csv(root, Path(labels), classes) if labels is not None else _from_folders(root, classes)
     except OSError as error:
         raise InputError(folder, f"cannot be read: {reason(error)}") from error
     if not found.sources:
-        raise InputError(folder, "holds no images with labels")
+        raise InputError(folder, "contains no images with labels")
     return replace(found, class_count=classes.count)
 
 
@@ -118,10 +118,10 @@ def unlabelled_images(folder: str | Path) -> LabelledImages:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(folder, "is no folder of images")
+        raise InputError(folder, "is not a folder of images")
     content = search_folder(root)
     if not content.images:
-        raise InputError(folder, "holds no images")
+        raise InputError(folder, "contains no images")
     others = describe_left_out(content.other_files)
     folders = [path.name for path in class_folders(root)[0]]
     why = f"the folders ({', '.join(folders[:SHOWN])}, ...) are not classes of the model" if folders else "no --labels"
@@ -159,13 +159,13 @@ def _from_csv(root: Path, labels: Path, classes: ClassIndex) -> LabelledImages:
 def _from_folders(root: Path, classes: ClassIndex) -> LabelledImages:
     folders, left_out = class_folders(root)
     if not folders:
-        raise InputError(root, "has no folder per class", "give a CSV of filename,label with --labels")
+        raise InputError(root, "has no folder per class", "pass a CSV of filename,label with --labels")
     unknown = [folder.name for folder in folders if classes.find(folder.name) is None]
     if unknown:
         raise InputError(
             root,
             f"has {len(unknown)} folders that are not one class: {', '.join(unknown[:SHOWN])}",
-            "name them by class name, class index or WordNet id, or give --class-names",
+            "name them by class name, class index or WordNet id, or pass --class-names",
         )
     sources, labels = [], []
     others, notes = list[str](), list[str]()
@@ -178,7 +178,7 @@ def _from_folders(root: Path, classes: ClassIndex) -> LabelledImages:
         others += content.other_files
         notes += content.notes
     if left_out:
-        notes.append(f"{len(left_out)} folders in {root} are no classes and were left out: {', '.join(left_out)}")
+        notes.append(f"{len(left_out)} folders in {root} are not classes and were left out: {', '.join(left_out)}")
     if others:
         notes.append(f"{root}: {describe_left_out(others)}")
     return LabelledImages(tuple(sources), tuple(labels), tuple(notes))

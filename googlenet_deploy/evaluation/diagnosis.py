@@ -175,7 +175,7 @@ def _preparation(evidence: Evidence) -> Iterator[Verdict]:
             NOTE if evidence.is_sound else PROBLEM,
             "preprocessing",
             f"the model and its reference prepare images differently: {fields}. Calibrate with the reference's "
-            "preprocessing, or give both the right one with --preprocessing",
+            "preprocessing, or pass both the right one with --preprocessing",
         )
 
 
@@ -283,7 +283,7 @@ def _layers(evidence: Evidence) -> Iterator[Verdict]:
         yield Verdict(
             PROBLEM,
             "layer",
-            f"{worst.operator} {worst.name} alone brings the SQNR from {_whole(worst.before or 0.0)} to "
+            f"{worst.operator} {worst.name} alone raises the SQNR from {_whole(worst.before or 0.0)} to "
             f"{_whole(worst.sqnr)} dB: its weights, its bias or its activation are wrong. Quantise the FP32 model "
             "again, with a scale per channel",
         )
@@ -308,7 +308,9 @@ def _collapse(evidence: Evidence) -> Iterator[Verdict]:
     if len(set(evidence.best)) == 1 < len(set(evidence.reference_best)) and not evidence.is_sound:
         lost = next((layer for layer in evidence.layers if layer.sqnr < LOST_DECIBELS), None)
         where = f"; the signal is lost at {lost.operator} {lost.name} ({_whole(lost.sqnr)} dB)" if lost else ""
-        yield Verdict(PROBLEM, "collapse", f"the model gives every image the same class, {evidence.best[0]}{where}")
+        yield Verdict(
+            PROBLEM, "collapse", f"the model assigns the same class to every image, {evidence.best[0]}{where}"
+        )
 
 
 def _label_order(evidence: Evidence) -> Iterator[Verdict]:
@@ -347,7 +349,7 @@ def _wrong_labels(who: str, right: Proportion, sure: float | None, order: str) -
             PROBLEM,
             "labels or preprocessing",
             f"{wrong}: the labels belong to another list of classes, or the images are prepared differently than in "
-            "training. This is no matter of quantisation",
+            "training. This is not a matter of quantisation",
         )
 
 
@@ -392,7 +394,7 @@ def _unexplained(evidence: Evidence) -> Verdict:
     what = f"{agreement.proportion.percent:.1f} % agreement and {agreement.sqnr:.1f} dB are less than sound INT8 has"
     if not evidence.ranges:
         return Verdict(
-            PROBLEM, "unexplained", f"{what}; inner tensors were not compared, so nothing says where it is lost"
+            PROBLEM, "unexplained", f"{what}; inner tensors were not compared, so it is unknown where it is lost"
         )
     coarse = ", ".join(f"{use.tensor} ({use.sqnr:.0f} dB)" for use in sorted(evidence.ranges, key=_sqnr)[:SHOWN])
     return Verdict(

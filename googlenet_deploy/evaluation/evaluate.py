@@ -216,7 +216,7 @@ def _same_images(other: Batch | None, batch: Batch) -> Batch:
         raise InputError(
             batch.names[0],
             "this image or one soon after it can be prepared for one of the two models only",
-            "give both the same --resize and --crop, or leave images out that are smaller than the crop",
+            "pass both the same --resize and --crop, or leave images out that are smaller than the crop",
         )
     return other
 
@@ -230,7 +230,7 @@ def _compare(
 ) -> None:
     for values, each in ((outputs, runner), (reference_outputs, reference)):
         if TOP_K_INDICES in values:
-            raise BadModelError(each.path, "gives only its best classes, so it cannot be compared class by class")
+            raise BadModelError(each.path, "returns only its best classes, so it cannot be compared class by class")
     scores, wanted = class_scores(outputs, runner.path), class_scores(reference_outputs, reference.path)
     if scores.shape != wanted.shape:
         raise BadModelError(runner.path, f"has {scores.shape[1]} classes, its reference {wanted.shape[1]}")

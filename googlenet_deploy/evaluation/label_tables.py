@@ -121,7 +121,7 @@ def read_label_table(path: Path, files: FileNames, find: Find | None, *, split: 
         rows.append((name, files.find(name), label))
         splits += [] if found.split_column is None else [_cell(cells, found.split_column)]
     if not rows:
-        raise InputError(path, "holds no labels")
+        raise InputError(path, "contains no labels")
     understood = _describe(table, found, [row[2] for row in rows], unlabelled, find or _any_number)
     return LabelTable(tuple(rows), understood, tuple(splits))
 
@@ -262,7 +262,7 @@ def _is_blank_row(cells: Sequence[str], reading: _Reading) -> bool:
 def _no_rows(table: TextTable) -> InputError:
     rows = table.single_column() if table.lines else []
     if not rows or (len(rows) == 1 and {_plain(cell) for cell in rows[0]} <= FILE_HEADINGS | LABEL_HEADINGS):
-        return InputError(table.path, "holds no labels")
+        return InputError(table.path, "contains no labels")
     first = rows[0][0] if rows[0] else ""
     if all(row[0].isdigit() for row in rows if row):
         return InputError(
@@ -319,7 +319,7 @@ def refuse_unknown(path: Path, unknown: Sequence[tuple[str, str]], count: int) -
     if all_numbers and count and numbers == {str(count)}:
         remedy = f"the labels seem to count from 1: subtract 1, so that they run from 0 to {count - 1}"
     elif all_numbers and count:
-        remedy = f"the classes are numbered from 0 to {count - 1}; give their names with --class-names for others"
+        remedy = f"the classes are numbered from 0 to {count - 1}; pass their names with --class-names for others"
     elif not count:
-        remedy = "the model does not name its classes: give numbers, or the names with --class-names"
+        remedy = "the model does not name its classes: pass numbers, or the names with --class-names"
     return InputError(path, f"has {len(unknown)} labels that are not one class: {which}", remedy)

@@ -150,7 +150,7 @@ def as_json(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
 def _accuracies(prefix: str, answers: Answers, classes_given: int) -> list[tuple[str, str]]:
     top5 = str(answers.accuracy5)
     if classes_given < TOP:
-        top5 = f"not measured: the model gives {classes_given} classes per image"
+        top5 = f"not measured: the model returns {classes_given} classes per image"
     return [(f"{prefix}top-1", str(answers.accuracy1)), (f"{prefix}top-5", top5)]
 
 

@@ -98,7 +98,7 @@ def image_channels(path: PathLike, value: ValueInfoProto) -> tuple[str, int]:
                 assert isinstance(channels, int)
                 return layout, channels
     needed = "float32 or uint8 of rank 4 with 1 or 3 channels is needed"
-    raise BadModelError(path, f"its input {printable(value.name)} is no batch of images: {needed}")
+    raise BadModelError(path, f"its input {printable(value.name)} is not a batch of images: {needed}")
 
 
 def input_specification(path: PathLike, model: ModelProto) -> Preprocessing:

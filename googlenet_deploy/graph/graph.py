@@ -340,7 +340,7 @@ def inferred(model: ModelProto) -> ModelProto:
     return found
 
 
-FOREIGN_REMEDY = "give the model as it was before ONNX Runtime or another tool optimised and fused it"
+FOREIGN_REMEDY = "pass the model as it was before ONNX Runtime or another tool optimised and fused it"
 
 
 def refuse_foreign_operators(graph: GraphView) -> None:

@@ -44,5 +44,5 @@ def state_metadata(
         raise UsageError(f"{path} has {count} classes, {class_names} names {len(names)}")
     ids = metadata.class_ids if names == metadata.class_names else ()
     store_metadata(model, replace(metadata, preprocessing=spec, class_names=names, class_ids=ids))
-    report(f"{path}: images are prepared as the options say, which is stored in the model")
+    report(f"{path}: images are prepared as the options specify, which is stored in the model")
     return True

@@ -76,7 +76,7 @@ def _numpy_scalar(dtype: object, data: object = b"") -> object:
     """NumPy's own function to unpickle a scalar, restricted to numbers."""
     content = data.encode("latin-1") if isinstance(data, str) else data
     if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(content, bytes):
-        raise ValueError("a NumPy scalar that is no number")
+        raise ValueError("a NumPy scalar that is not a number")
     return np.frombuffer(content, dtype, 1)[0]
 
 

@@ -86,7 +86,7 @@ def read_caffemodel(path: Path) -> CaffeModel:
         raise BadWeightsError(path, f"cannot be read: {reason(error)}") from error
     except DecodeError as error:
         raise BadWeightsError(
-            path, "is of no kind that is known, or is damaged", "give a .caffemodel, .pth or .safetensors file"
+            path, "is of no kind that is known, or is damaged", "pass a .caffemodel, .pth or .safetensors file"
         ) from error
     layers = [*net.layers, *net.layer]
     tensors = {}
@@ -95,7 +95,7 @@ def read_caffemodel(path: Path) -> CaffeModel:
         for parameter, blob in zip(PARAMETERS, layer.blobs, strict=False):
             tensors[f"{name}.{parameter}"] = _tensor(blob, name, parameter, path)
     if not tensors:
-        raise BadWeightsError(path, "holds no weights: it is no caffemodel, or only a network's definition")
+        raise BadWeightsError(path, "contains no weights: it is not a caffemodel, or only a network's definition")
     return CaffeModel(tensors, _preprocessing(layers, path))
 
 

@@ -175,7 +175,7 @@ def _parse_record(text: str) -> dict[str, Any]:
     except RecursionError:
         record = None
     if not isinstance(record, dict):
-        raise ValueError("the training record is no JSON object")  # noqa: TRY004 - what the file says, not a caller
+        raise ValueError("the training record is not a JSON object")  # noqa: TRY004 - what the file says, not a caller
     return record
 
 

@@ -98,7 +98,7 @@ def file_kind(path: Path) -> str:
             header = stream.read(HEADER_BYTES)
     except OSError as error:
         raise BadWeightsError(
-            path, f"cannot be read: {reason(error)}", "give a file, or bvlc or torchvision"
+            path, f"cannot be read: {reason(error)}", "pass a file, or bvlc or torchvision"
         ) from error
     if not header:
         raise BadWeightsError(path, "is empty")
@@ -126,7 +126,7 @@ def read_checkpoint(source: str | Path) -> CheckpointContent:
     if kind == "safetensors":
         tensors, metadata = read_safetensors(path)
         if not tensors:
-            raise BadWeightsError(path, "holds no tensors")
+            raise BadWeightsError(path, "contains no tensors")
         return CheckpointContent(files, (StateDict("", tensors),), metadata)
     content = read_torch(path)
     found: list[StateDict] = []
@@ -135,7 +135,7 @@ def read_checkpoint(source: str | Path) -> CheckpointContent:
     if not found:
         keys = [str(key) for key in content][:SHOWN] if isinstance(content, dict) else []
         inside = f"; its keys are {', '.join(keys)}" if keys else ""
-        raise BadWeightsError(path, f"does not hold a state dict: a dictionary of tensors{inside}")
+        raise BadWeightsError(path, f"does not contain a state dict: a dictionary of tensors{inside}")
     return CheckpointContent(files, tuple(found), unusable=tuple(unusable))
 
 
@@ -158,16 +158,18 @@ def choose_state_dict(content: CheckpointContent, key: str | None) -> tuple[Stat
         with_prefix = [item for item in content.found if any(name.startswith(f"{key}.") for name in item.tensors)]
         if len(with_prefix) == 1:
             return with_prefix[0], (f"weights are those named {key}.*, as asked",)
-        raise BadWeightsError(path, f"holds no weights under {key!r}; --weights-key can be one of {content.key_hint()}")
-    unusable = tuple(f"{name!r} in the file is no state dict and was left out" for name in content.unusable)
+        raise BadWeightsError(
+            path, f"contains no weights under {key!r}; --weights-key can be one of {content.key_hint()}"
+        )
+    unusable = tuple(f"{name!r} in the file is not a state dict and was left out" for name in content.unusable)
     averages = [item for item in content.found if item.is_average]
     if len(averages) == 1:
         others = [item.key for item in content.found if not item.is_average]
-        choice = f"; --weights-key {others[0]} takes the others" if others and others[0] else ""
+        choice = f"; --weights-key {others[0]} uses the others" if others and others[0] else ""
         return averages[0], (f"weights are the moving average (EMA) under {averages[0].key!r}{choice}", *unusable)
     if averages:
         keys = ", ".join(item.key for item in averages)
-        raise BadWeightsError(path, f"holds several moving averages: {keys}", "choose one with --weights-key")
+        raise BadWeightsError(path, f"contains several moving averages: {keys}", "choose one with --weights-key")
     return _usual(content, path), unusable
 
 
@@ -178,7 +180,7 @@ def _usual(content: CheckpointContent, path: Path) -> StateDict:
         for item in content.found:
             if item.key == key:
                 return item
-    raise BadWeightsError(path, f"holds several state dicts: {content.key_hint()}", "choose one with --weights-key")
+    raise BadWeightsError(path, f"contains several state dicts: {content.key_hint()}", "choose one with --weights-key")
 
 
 def _path(content: CheckpointContent) -> Path:
@@ -232,7 +234,7 @@ def read_torch(path: Path) -> object:
     except Exception as error:  # torch's three readers may raise almost anything, AssertionError included
         if "TorchScript" in str(error):
             remedy = f"{_SAVE}; or, where you trust it, export --module torch.jit:load --module-args {path.name}"
-            raise BadWeightsError(path, "is a TorchScript archive, which holds code", remedy) from error
+            raise BadWeightsError(path, "is a TorchScript archive, which contains code", remedy) from error
         raise BadWeightsError(path, f"is not a PyTorch checkpoint, or is damaged: {first_line(error)}") from error
     return content
 
@@ -250,7 +252,7 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> BadWeightsError:
             f"is a whole pickled model ({own}); loading it runs code, which is refused",
             f"save its state dict where you trust the file: {lines}",
         )
-    which = f": it holds {listed(names)}" if names else ""
+    which = f": it contains {listed(names)}" if names else ""
     return BadWeightsError(path, f"is damaged, or would run code when it is loaded, which is refused{which}", _SAVE)
 
 
@@ -293,6 +295,6 @@ def _from_shards(files: WeightFiles) -> dict[str, Tensor]:
         tensors.update(content)
     missing, extra = sorted(set(files.places) - set(tensors)), sorted(set(tensors) - set(files.places))
     if missing or extra:
-        what = f"lists {listed(missing)}, which no shard holds" if missing else f"does not list {listed(extra)}"
+        what = f"lists {listed(missing)}, which is in no shard" if missing else f"does not list {listed(extra)}"
         raise BadWeightsError(files.index, what, "download the index and its shards again")
     return tensors

@@ -122,7 +122,7 @@ def _check(published: Published, path: Path) -> None:
         raise DownloadError(
             f"what {published.url} sent has the {published.algorithm} {digest}, "
             f"not the published {published.digest}; it was deleted",
-            "try again, or fetch the file by other means and give its path to --weights",
+            "try again, or fetch the file by other means and pass its path to --weights",
         )
 
 
@@ -131,7 +131,7 @@ def _check_cached(published: Published, path: Path) -> None:
     if not digest.startswith(published.digest):
         raise DownloadError(
             f"{path} has the {published.algorithm} {digest}, not the {published.digest} of {published.url}",
-            "delete it, so that it is downloaded again, or give its path to --weights",
+            "delete it, so that it is downloaded again, or pass its path to --weights",
         )
 
 
@@ -146,5 +146,5 @@ def _digest(published: Published, path: Path) -> str:
 def _failure(published: Published, target: Path, cause: str) -> DownloadError:
     return DownloadError(
         f"{published.url} could not be downloaded: {cause}",
-        f"fetch it on a machine with a network and put it at {target}, or give its path to --weights",
+        f"fetch it on a machine with a network and put it at {target}, or pass its path to --weights",
     )

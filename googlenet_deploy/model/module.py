@@ -192,17 +192,17 @@ def check_classifier(place: str, model: nn.Module, preprocessing: Preprocessing)
     if scores.dim() != 2 or scores.shape[0] != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
         raise GoogLeNetDeployError(
             f"{place}: for two images the model returns {scores.dtype} {tuple(scores.shape)}; {wanted}",
-            "flatten the output, or give the classifier's own module",
+            "flatten the output, or pass the classifier's own module",
         )
     if not _same(scores, _run(place, model, images)):
         raise GoogLeNetDeployError(
-            f"{place}: the model gives other scores each time it runs on the same images, or none that are finite",
+            f"{place}: the model returns other scores each time it runs on the same images, or none that are finite",
             "take random operations, such as functional.dropout without training=self.training, out of its forward",
         )
     more = _run(place, model, torch.cat([images, images.flip(0)[:1] / 2]))
     if not isinstance(more, Tensor) or len(more) != 3 or not _same(scores, more[:2]):
         raise GoogLeNetDeployError(
-            f"{place}: the model gives an image other scores if there are more images in the batch",
+            f"{place}: the model returns an image other scores if there are more images in the batch",
             "keep the images apart in its forward: no number of images, and no statistics of the batch in eval mode",
         )
     return int(scores.shape[1])
@@ -227,14 +227,14 @@ def _check_inputs(place: str, model: nn.Module) -> None:
     if len(needed) > 1 or (not positional and not any(p.kind == p.VAR_POSITIONAL for p in parameters)):
         inputs = f"{len(needed)} inputs ({', '.join(needed)})" if needed else "no input"
         raise GoogLeNetDeployError(
-            f"{place}: the model takes {inputs}; a classifier of images takes one",
+            f"{place}: the model accepts {inputs}; a classifier of images takes one",
             "wrap it in a module whose forward takes the images alone",
         )
 
 
 def _import_file(path: Path) -> Any:  # noqa: ANN401 - a module
     if not path.is_file():
-        raise InputError(path, "there is no such file", f"give --module {FORM}")
+        raise InputError(path, "there is no such file", f"pass --module {FORM}")
     name = f"_user_module_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -305,7 +305,7 @@ def _made(place: str, function: Any, positional: list[Any], named: dict[str, Any
             signature.bind(*positional, **named)
         except TypeError as error:
             raise UsageError(
-                f"--module {place}: {error}; it takes {signature}", "give --module-args NAME=VALUE,..."
+                f"--module {place}: {error}; it takes {signature}", "pass --module-args NAME=VALUE,..."
             ) from error
     with _user_code(f"{place}: calling it fails"):
         model = function(*positional, **named)
@@ -325,7 +325,7 @@ def _load_weights(model: nn.Module, request: ModuleRequest) -> tuple[str, ...]:
         names = ", ".join(list(state.tensors)[:3])
         raise BadWeightsError(
             path,
-            f"has no tensor of {type(model).__name__}: it holds {names}, ...; needed is {next(iter(wanted), 'none')}",
+            f"has no tensor of {type(model).__name__}: it contains {names}, ...; wanted: {next(iter(wanted), 'none')}",
             remedy,
         )
     load_state_dict(model, found.tensors, path, seen=seen, remedy=remedy)
@@ -347,7 +347,7 @@ def _classes(
         entries = imagenet_classes()
         note = () if request.class_names else ("class names are ImageNet's: the model has its 1000 classes",)
         return tuple(e.name for e in entries), tuple(e.wordnet_id for e in entries), note
-    return (), (), (f"the {classes} classes have no names: --class-names FILE gives them",)
+    return (), (), (f"the {classes} classes have no names: pass --class-names FILE",)
 
 
 def _name(function: Any, model: nn.Module, arguments: tuple[list[Any], dict[str, Any]]) -> str:  # noqa: ANN401

@@ -102,7 +102,7 @@ def load_state_dict(
     model.load_state_dict(values, strict=False)
 
 
-_REMEDY = "is it of the architecture that was asked for? For another network give --module FILE.py:CALLABLE"
+_REMEDY = "is it of the architecture that was asked for? For another network pass --module FILE.py:CALLABLE"
 
 
 def required_names(wanted: Iterable[str], tensors: Collection[str]) -> list[str]:
@@ -170,12 +170,12 @@ def _choose_prefix(counts: Counter[str], enough: float, path: str | Path, key: s
     others = [prefix for prefix in whole if not is_average(prefix)]
     if len(averages) == 1 and others and key is None:
         note = f"weights are the moving average (EMA) named {averages[0]}*"
-        choice = f"; --weights-key {others[0].rstrip('.')} takes the others" if others[0] else ""
+        choice = f"; --weights-key {others[0].rstrip('.')} uses the others" if others[0] else ""
         return averages[0], [note + choice]
     best = [prefix for prefix, count in whole.items() if count == max(whole.values())]
     if len(best) > 1 and most >= enough:
         shown = ", ".join(prefix.rstrip(".") or "(no prefix)" for prefix in sorted(best))
-        raise BadWeightsError(path, f"holds the weights {len(best)} times: {shown}", "choose one with --weights-key")
+        raise BadWeightsError(path, f"contains the weights {len(best)} times: {shown}", "choose one with --weights-key")
     return best[0], []
 
 

@@ -60,13 +60,13 @@ def find_weight_files(source: str | Path) -> WeightFiles:
     if path.is_dir():
         inside = next((path / name for name in FOLDER_FILES if (path / name).is_file()), None)
         if inside is None:
-            raise BadWeightsError(path, "is a folder without model.safetensors", "give the checkpoint's file")
+            raise BadWeightsError(path, "is a folder without model.safetensors", "pass the checkpoint's file")
         path = inside
     shard = _SHARD.fullmatch(path.name)
     if shard is not None:
         index = path.with_name(f"{shard['stem']}{shard['suffix']}{INDEX_SUFFIX}")
         if not index.is_file():
-            raise BadWeightsError(path, f"is one shard of several, and {index.name} is not beside it", "give the index")
+            raise BadWeightsError(path, f"is one shard of several, and {index.name} is not beside it", "pass the index")
         path = index
     return _listed(path) if path.name.endswith(INDEX_SUFFIX) else WeightFiles((path,))
 

@@ -126,7 +126,7 @@ def _from_state_dict(
     found = unwrapped[nearest]
     if _share(nearest, found.tensors) < RECOGNISABLE:
         raise BadWeightsError(
-            path, _unknown(nearest, found, content), "for another network give --module FILE.py:CALLABLE"
+            path, _unknown(nearest, found, content), "for another network pass --module FILE.py:CALLABLE"
         )
     checkpoint = _build(path, nearest, found.tensors, CONVENTIONS[nearest], auxiliary, found.prefix)
     return replace(checkpoint, notes=found.notes)
@@ -145,7 +145,7 @@ def _unknown(nearest: str, found: Unwrapped, content: CheckpointContent) -> str:
     prefix = f", names begin with {found.prefix!r}" if found.prefix else ""
     differ = "; ".join(differences(required_names(wanted, found.tensors), wanted, found.tensors))
     return (
-        f"is no GoogLeNet: it holds {listed(list(found.tensors))}{where}{prefix}. The nearest architecture is "
+        f"is not a GoogLeNet: it contains {listed(list(found.tensors))}{where}{prefix}. The nearest architecture is "
         f"{nearest}: it {differ}{_classifier(found.tensors)}"
     )
 

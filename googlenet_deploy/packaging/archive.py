@@ -112,7 +112,7 @@ def _blamed_on(path: PathLike) -> Iterator[None]:
     except OSError as error:  # such as a seek before the file's start, if bytes in its middle are missing
         raise BadBundleError(path, f"is damaged, or cannot be read: {reason(error)}", _REMEDY) from error
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, ValueError) as error:
-        raise BadBundleError(path, f"is no bundle, or is damaged: {error}", _REMEDY) from error
+        raise BadBundleError(path, f"is not a bundle, or is damaged: {error}", _REMEDY) from error
     except (struct.error, zlib.error, OverflowError) as error:
         raise BadBundleError(path, f"is damaged: {error}", _REMEDY) from error
     except RuntimeError as error:  # zipfile's error for an encrypted member
@@ -152,7 +152,9 @@ def _problem(info: zipfile.ZipInfo, members: dict[str, zipfile.ZipInfo]) -> str:
 def _verify(path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> BundleManifest:
     info = members.get(MANIFEST)
     if info is None:
-        raise BadBundleError(path, f"is no bundle: it holds no {MANIFEST}", "give what `googlenet-deploy bundle` wrote")
+        raise BadBundleError(
+            path, f"is not a bundle: it contains no {MANIFEST}", "pass what `googlenet-deploy bundle` wrote"
+        )
     if info.file_size > LARGEST_MANIFEST:
         raise BadBundleError(path, "has a manifest of an impossible size", _REMEDY)
     data = b"".join(_content(path, archive, info))
@@ -190,7 +192,7 @@ def _content(path: PathLike, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
                 return
             left -= len(block)
             if left < 0:
-                raise BadBundleError(path, f"member {info.filename!r} is larger than it says", _REMEDY)
+                raise BadBundleError(path, f"member {info.filename!r} is larger than its header states", _REMEDY)
             yield block
 
 

@@ -108,7 +108,7 @@ class BundleContent:
         """
         file = Path(source)
         if not file.is_file():
-            raise InputError(file, "is no file, so it cannot be packed")
+            raise InputError(file, "is not a file, so it cannot be packed")
         self._add(Entry(path, file, role, executable))
 
     def _add(self, entry: Entry) -> None:

@@ -102,19 +102,19 @@ def _check(request: DeepStreamRequest) -> None:
         early = "" if request.reads_types else "DeepStream before 9.1 makes every precision of the FP32 model; "
         raise UsageError(
             f"{early}there is no {request.source} model (there is: {given})",
-            f"give --{request.source} FILE" + ("" if request.reads_types else ", or --deepstream 9.1 where that is it"),
+            f"pass --{request.source} FILE" + ("" if request.reads_types else ", or --deepstream 9.1 where that is it"),
         )
     if request.precision != "int8" or request.strongly_typed:
         return
     if request.target.has_int8 is False:
-        raise UsageError(f"{request.target.title} has no INT8 instructions", "give --precision fp16")
+        raise UsageError(f"{request.target.title} has no INT8 instructions", "pass --precision fp16")
     if request.table is None:
         raise UsageError(
             "nvinfer builds INT8 from a calibration cache only; without one it would fall back to FP16",
-            "give --table with the table of `calibrate`, or for DeepStream 9.1 and later the Q/DQ model with --int8",
+            "pass --table with the table of `calibrate`, or for DeepStream 9.1 and later the Q/DQ model with --int8",
         )
     if last_with_caches(request.target) is None:
-        raise UsageError(f"{request.target.title}: its TensorRT has no calibration caches", "give --precision fp16")
+        raise UsageError(f"{request.target.title}: its TensorRT has no calibration caches", "pass --precision fp16")
 
 
 def _check_output(models: BundleModels) -> None:
@@ -133,7 +133,7 @@ def _check_batch(request: DeepStreamRequest, models: BundleModels) -> None:
     if isinstance(fixed, int) and fixed != request.batch:
         raise UsageError(
             f"{models.main.path}: its batch is fixed to {fixed}, and nvinfer would build it for {request.batch}",
-            f"export it without --batch, or give --streams {fixed}: nvinfer runs more streams in turn",
+            f"export it without --batch, or pass --streams {fixed}: nvinfer runs more streams in turn",
         )
 
 

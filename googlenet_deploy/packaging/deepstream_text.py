@@ -35,7 +35,7 @@ def parse_version(text: str) -> tuple[int, int]:
     """Parses ``9.1``, for argparse."""
     major, _, minor = text.partition(".")
     if not (major.isdecimal() and minor.isdecimal() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r} is no version such as 9.1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version such as 9.1")
     return int(major), int(minor)
 
 

@@ -121,7 +121,7 @@ def _candidates(images: Sequence[ImageSource], models: BundleModels) -> list[_Ca
         except OSError as error:
             problem = f"{source.name}: {error.strerror}"
     if not found:
-        raise InputError("images", f"none can be packed as golden input: {problem}", "give photographs with --images")
+        raise InputError("images", f"none can be packed as golden input: {problem}", "pass photographs with --images")
     return found
 
 
@@ -140,7 +140,7 @@ def _clearest(scores: Sequence[NDArray[np.float32]], count: int) -> list[int]:
     agreeing = np.flatnonzero((best == best[0]).all(axis=0))
     if not len(agreeing):
         raise VerificationError(
-            "the models give different classes to every golden image", "evaluate the quantised model: `evaluate`"
+            "the models assign different classes to every golden image", "evaluate the quantised model: `evaluate`"
         )
     two = np.sort(scores[0][agreeing], axis=1)[:, -2:]
     order = agreeing[np.argsort(two[:, 0] - two[:, 1], kind="stable")].tolist()

@@ -98,7 +98,7 @@ def check_target(target: Target, precision: str) -> None:
     if target.rtx:
         raise UsageError("TensorRT-RTX is not for Jetsons", "name a module, such as orin-nano, or a JetPack")
     if precision == "int8" and target.has_int8 is False:
-        raise UsageError(f"{target.title} has no INT8 instructions", "give --precision fp16")
+        raise UsageError(f"{target.title} has no INT8 instructions", "pass --precision fp16")
 
 
 def _add_description(content: BundleContent, models: BundleModels) -> None:
@@ -114,7 +114,7 @@ def _add_calibration(content: BundleContent, request: JetsonRequest, notes: list
     table = load_table(request.table)
     source = request.models.get("fp32")
     if source is None:
-        raise UsageError("a calibration table belongs to the FP32 model", "give --fp32 too, or leave --table out")
+        raise UsageError("a calibration table belongs to the FP32 model", "pass --fp32 too, or leave --table out")
     model = load_classifier(source)
     check_matches(table, request.table, model_sha256(source), table.preprocessing)
     content.add_file("calibration/table.json", request.table, "calibration table")

@@ -74,7 +74,7 @@ def write_jetson_inference(output: PathLike, request: JetsonInferenceRequest) ->
     content.add_text(LABELS, label_lines(names, metadata.class_ids, notes), "class names")
     measured = host_accuracy(data, models.main, host, request.images, request.labels)
     if measured is None:
-        notes.append("without --images nothing says what the program's stretching costs: give photographs")
+        notes.append("without --images it is unknown what the program's stretching costs: pass photographs")
     else:
         notes += measured.lines()
     readme = _readme(runtime_inputs(model.graph)[0].name, model.graph.output[0].name, spec, len(names), measured)

@@ -75,7 +75,7 @@ def _run(target: Target) -> list[str]:
         "",
         "    sudo apt-get install python3-numpy python3-pil python3-libnvinfer",
         "    pip3 install cuda-python        # the version of the device's CUDA, such as cuda-python==12.6.*",
-        "    pip3 install pycuda             # where there is no cuda-python for its Python",
+        "    pip3 install pycuda             # if there is no cuda-python for its Python",
     ]
     if tensorrt_of_jetpack(_OLD_PYTHON) in target.tensorrt:
         lines += [

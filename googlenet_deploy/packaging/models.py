@@ -88,7 +88,7 @@ def read_models(paths: dict[str, Path], precision: str) -> BundleModels:
         precision = "fp32"  # TensorRT converts it to FP16 by itself
     if precision not in paths:
         have = ", ".join(sorted(paths)) or "none"
-        raise UsageError(f"there is no {precision} model to deploy (there is: {have})", f"give --{precision} FILE")
+        raise UsageError(f"there is no {precision} model to deploy (there is: {have})", f"pass --{precision} FILE")
     order = [precision, *(name for name in MODEL_PRECISIONS if name in paths and name != precision)]
     models = tuple(BundleModel(name, Path(paths[name]), read_onnx(paths[name])) for name in order)
     for model in models:
@@ -104,8 +104,8 @@ def _check(model: BundleModel) -> None:
     if header.metadata.preprocessing is None:
         raise BadModelError(
             model.path,
-            "does not say how its images are prepared, so the device could not either",
-            "give --preprocessing imagenet, or store it with `export --onnx MODEL --preprocessing imagenet`",
+            "does not state how its images are prepared, so the device could not either",
+            "pass --preprocessing imagenet, or store it with `export --onnx MODEL --preprocessing imagenet`",
         )
     if header.quantized != (model.precision == "int8"):
         what = "is quantised" if header.quantized else "is not quantised"

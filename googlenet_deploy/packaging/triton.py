@@ -77,7 +77,7 @@ def write_triton(output: PathLike, request: TritonRequest) -> BundleResult:
         OutputError: The bundle cannot be written.
     """
     if not _NAME.fullmatch(request.name):
-        raise UsageError(f"{request.name!r} is no name for a model", "use letters, digits, _, . and -")
+        raise UsageError(f"{request.name!r} is not a name for a model", "use letters, digits, _, . and -")
     if request.max_batch < 1:
         raise UsageError("the largest batch must be at least 1")
     models = read_models(request.models, request.precision)
@@ -249,7 +249,7 @@ def _prepared_image(images: Sequence[ImageSource], spec: Preprocessing, notes: l
             return np.ascontiguousarray(preprocess(image, spec)).tobytes()
         except (BadImageError, UsageError):
             continue
-    notes.append("no image could be used, so the warm-up input is zeros: give photographs with --images")
+    notes.append("no image could be used, so the warm-up input is zeros: pass photographs with --images")
     return bytes(int(np.prod(spec.input_shape)) * np.dtype(spec.dtype).itemsize)
 
 

@@ -188,7 +188,7 @@ class HoldOutEvaluation:
         self.skipped: Sequence[Skipped] = tuple(batches.skipped)
         self.scores = session.scores
         if not self._pixels:
-            raise InputError("images", "none of the hold-out images can be used", "give more images")
+            raise InputError("images", "none of the hold-out images can be used", "pass more images")
 
     def __len__(self) -> int:
         return sum(map(len, self._pixels))

@@ -136,7 +136,7 @@ class EvaluationReport:
         found = self.figures
         for name, wanted in require.items():
             if name not in found:
-                raise GateError(f"{name} was required to be {wanted}, but the model does not give it")
+                raise GateError(f"{name} was required to be {wanted}, but the model does not return it")
             if found[name] < wanted:
                 raise GateError(f"{name} is {found[name]:.2f}, required was {wanted}")
 
@@ -310,7 +310,7 @@ def _labelled(
             images = read_labelled_images(place, None if labels is None else str(labels), classes)
         except InputError as error:
             if labels is None and not comparing:
-                error.remedy = f"{error.remedy or 'give labels'}; --reference compares two models without labels"
+                error.remedy = f"{error.remedy or 'pass labels'}; --reference compares two models without labels"
             raise
     if images.understood:
         report(images.understood)

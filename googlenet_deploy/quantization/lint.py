@@ -81,7 +81,7 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
                 ERROR,
                 "integer-operator",
                 graph.name_of(node),
-                f"{node.op_type} has no form in TensorRT: it wants QuantizeLinear and DequantizeLinear around "
+                f"{node.op_type} has no form in TensorRT: it requires QuantizeLinear and DequantizeLinear around "
                 f"float operators{'' if (form := form_of(graph, node)) else '; quantise the FP32 model again'}",
                 repairable=form is not None,
             )
@@ -106,7 +106,7 @@ def _operators(graph: GraphView) -> Iterator[Finding]:
 def _support(kind: int) -> str:
     if kind in (TensorProto.INT4, TensorProto.FLOAT8E4M3FN):
         return "TensorRT has it from 10 on alone, and not in a Jetson's INT8 engines"
-    return "no TensorRT takes it"
+    return "no TensorRT accepts it"
 
 
 def _types(graph: GraphView) -> Iterator[Finding]:
@@ -148,7 +148,7 @@ def _integer_biases(graph: GraphView) -> Iterator[Finding]:
                 ERROR,
                 "int32-bias",
                 graph.name_of(node),
-                "dequantises an INT32 constant (a bias): TensorRT dequantises INT8 alone and wants float biases",
+                "dequantises an INT32 constant (a bias): TensorRT dequantises INT8 alone and requires float biases",
                 repairable=True,
             )
 
@@ -178,8 +178,8 @@ def _integer_tensors(graph: GraphView) -> Iterator[Finding]:
                     ERROR,
                     "lone-quantize",
                     graph.name_of(node),
-                    f"{reader.op_type} ({graph.name_of(reader)}) reads its integers: TensorRT wants DequantizeLinear "
-                    "behind every QuantizeLinear",
+                    f"{reader.op_type} ({graph.name_of(reader)}) reads its integers: TensorRT requires "
+                    "DequantizeLinear after every QuantizeLinear",
                     repairable=reader.op_type in VALUE_KEEPING or form_of(graph, reader) is not None,
                 )
         if node.output[0] in graph.outputs:
@@ -198,7 +198,7 @@ def _scales(graph: GraphView) -> Iterator[Finding]:
                 ERROR,
                 "scale-type",
                 graph.name_of(node),
-                f"its scale is {values.dtype}: TensorRT before 10 wants float32",
+                f"its scale is {values.dtype}: TensorRT before 10 requires float32",
             )
         fault = scale_fault(graph, node, shapes)
         if fault:

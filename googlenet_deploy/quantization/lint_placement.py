@@ -89,7 +89,7 @@ def _check_layer(graph: GraphView, node: onnx.NodeProto, name: str, by_output: M
             ERROR,
             "weight-axis",
             weight.name,
-            f"quantises weights along axis {weight.axis}; TensorRT wants the output channels, axis {wanted}",
+            f"quantises weights along axis {weight.axis}; TensorRT requires the output channels, axis {wanted}",
         )
 
 
@@ -151,7 +151,7 @@ def _check_concat(
             WARNING,
             "concat-scales",
             name,
-            "joins tensors of several scales: TensorRT rescales them, and the DLA wants one for inputs and output",
+            "joins tensors of several scales: TensorRT rescales them, and the DLA requires one for inputs and output",
             repairable=True,
         )
 

@@ -99,7 +99,7 @@ class BudgetOptions:
 
     def __post_init__(self) -> None:
         if self.labels and "top1" not in self.budget:
-            raise UsageError("--labels is for a budget on top1: give --budget top1=VALUE")
+            raise UsageError("--labels is for a budget on top1: pass --budget top1=VALUE")
 
     @property
     def wanted(self) -> bool:

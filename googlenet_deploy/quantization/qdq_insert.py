@@ -86,7 +86,7 @@ def insert_qdq(
         n.name for n in plan.nodes if n.name not in weights
     ]
     if missing:
-        raise UsageError(f"nothing says how {missing[0]!r} is quantised")
+        raise UsageError(f"it is unknown how {missing[0]!r} is quantised")
     result = lift_opset(model)
     _QdqWriter(result, plan, options or QdqOptions()).write(scales, weights, biases or {})
     _add_metadata(result, metadata or {})

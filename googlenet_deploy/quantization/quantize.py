@@ -289,7 +289,7 @@ def _check_needs(
         raise UsageError("images or a calibration table are needed")
     if before and table is not None:
         raise UsageError(
-            "the model is changed before calibration, so its table does not fit", "give --images, not --table"
+            "the model is changed before calibration, so its table does not fit", "pass --images, not --table"
         )
 
 
@@ -383,7 +383,7 @@ def _doubts(measure: Measure | None, selection: ImageSelection | None, *, keep: 
         VerificationError: The result is ruined and is not to be kept.
     """
     if measure is None:
-        remedy = ": give --images" if selection is None else ""
+        remedy = ": pass --images" if selection is None else ""
         return [f"the result was not compared with the FP32 model{remedy}"]
     if measure.is_ruined:
         what = f"the INT8 model is ruined: {measure.distance()} against FP32 on {measure.agreement.images} images"
@@ -391,6 +391,6 @@ def _doubts(measure: Measure | None, selection: ImageSelection | None, *, keep: 
             raise VerificationError(f"{what}; nothing was written", RUINED_REMEDY)
         return [what]
     if measure.is_doubtful:
-        where = "`evaluate INT8 --reference FP32` says where"
+        where = "`evaluate INT8 --reference FP32` shows where"
         return [f"the result is far from the FP32 model ({measure.distance()}): {where}"]
     return []

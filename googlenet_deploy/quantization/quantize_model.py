@@ -149,14 +149,14 @@ def check_request(request: QuantizeRequest, *, table: PathLike | None, save_tabl
         UsageError: Options contradict each other.
     """
     if not request.images.images and not table:
-        raise UsageError("give --images to calibrate on, or --table with a calibration")
+        raise UsageError("pass --images to calibrate on, or --table with a calibration")
     if save_table and table:
         raise UsageError("--save-table keeps the table of --images; there is a --table already")
     for name in request.check.require:
         if not request.has_hold_out:
             raise UsageError(f"--require {name} needs --images, to compare with FP32")
     if request.budget.wanted and not request.has_hold_out:
-        none = "--check-images 0 leaves none" if request.check.check_images == 0 else "give --images or --check-from"
+        none = "--check-images 0 leaves none" if request.check.check_images == 0 else "pass --images or --check-from"
         raise UsageError(f"--budget and --sensitivity need images: {none}")
     if request.cache.tensorrt_version is not None:
         header_number(request.cache.tensorrt_version)
@@ -183,7 +183,7 @@ def chosen_refinements(
                     "leave one of them out",
                 )
     if not request.images.images and need_images(names):
-        raise UsageError("--refine bias and rounding need --images", "give the images of the calibration too")
+        raise UsageError("--refine bias and rounding need --images", "pass the images of the calibration too")
     return names
 
 

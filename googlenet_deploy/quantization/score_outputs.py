@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Operators whose result depends only on the scores that they read, in the same order of classes or none.
 READOUTS = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "TopK", "ArgMax"})
 CARRIERS = SHAPE_OPERATORS - {"Transpose"} | {"Cast"}
-REMEDY = "give --check-images 0 to quantise it without a comparison"
+REMEDY = "pass --check-images 0 to quantise it without a comparison"
 
 
 @dataclass(frozen=True)

@@ -237,9 +237,9 @@ def load_results(path: PathLike) -> Results:
     except OSError as error:
         raise InputError(path, f"cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(path, f"is no results file: {error}") from error
+        raise InputError(path, f"is not a results file: {error}") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-        raise InputError(path, "is no results file", "give the results.json that `deploy` wrote")
+        raise InputError(path, "is not a results file", "pass the results.json that `deploy` wrote")
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION

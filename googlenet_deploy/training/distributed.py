@@ -91,7 +91,7 @@ def lost_process() -> Iterator[None]:
             raise
         raise GoogLeNetDeployError(
             f"another process of this run has stopped: {first_line(error)}",
-            "its own message says why; start the run again with --resume",
+            "its own message states why; start the run again with --resume",
         ) from error
 
 
@@ -109,7 +109,9 @@ def started_processes(device: str) -> Iterator[Processes]:
     try:
         rank, count, local, here = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
     except ValueError as error:
-        raise UsageError(f"one of RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE is no number: {error}") from error
+        raise UsageError(
+            f"one of RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE is not a number: {error}"
+        ) from error
     if min(count, here) < 1:
         raise UsageError(f"WORLD_SIZE is {count} and LOCAL_WORLD_SIZE {here}: both count processes, from 1")
     chosen = choose_device(device, local if count > 1 else None)

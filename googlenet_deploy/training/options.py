@@ -84,7 +84,7 @@ class QatOptions:
         metavar="S", choices=SCALES,
     )  # fmt: skip
     refine: str | None = option(
-        None, "refinements of the start ahead of training, on training images, as `quantize --refine` has them; none: "
+        None, "refinements of the start before training, on training images, as `quantize --refine` has them; none: "
         "the table alone", group=QAT, metavar="LIST", shown_default="best",
     )  # fmt: skip
 
@@ -113,7 +113,7 @@ class TrainingOptions:
         shown_default="that of the weights, or 224",
     )  # fmt: skip
     resize: int | None = option(
-        None, "short side ahead of the crop, in pixels", group=NETWORK, metavar="N", least=MIN_INPUT_SIZE,
+        None, "short side before the crop, in pixels", group=NETWORK, metavar="N", least=MIN_INPUT_SIZE,
         shown_default="by augmentation",
     )  # fmt: skip
     resize_mode: str | None = option(
@@ -125,7 +125,7 @@ class TrainingOptions:
         "replaced where the classes are others", group=NETWORK, metavar="W",
     )  # fmt: skip
     weights_key: str | None = option(
-        None, "which weights of a checkpoint that holds several", group=NETWORK, metavar="KEY",
+        None, "which weights of a checkpoint that contains several", group=NETWORK, metavar="KEY",
         shown_default="the moving average, if any",
     )  # fmt: skip
     reset_classifier: bool = option(
@@ -171,7 +171,7 @@ class TrainingOptions:
         0.3, "of each auxiliary loss; 0: train without them", group=OPTIMISATION, metavar="X", least=0
     )
     dropout: float | None = option(
-        None, "share dropped ahead of the classifier", group=NETWORK, metavar="P", least=0, below=1,
+        None, "share dropped before the classifier", group=NETWORK, metavar="P", least=0, below=1,
         shown_default="the network's own",
     )  # fmt: skip
     auxiliary_dropout: float | None = option(
@@ -204,7 +204,7 @@ class TrainingOptions:
         group=OPTIMISATION, metavar="P", choices=SPARSITIES, shown_default="the pattern that the weights have",
     )  # fmt: skip
     validation_share: float = option(
-        0.1, "share of each class held out where there are no validation images", group=IMAGES, metavar="X", above=0,
+        0.1, "share of each class held out if there are no validation images", group=IMAGES, metavar="X", above=0,
         below=1,
     )  # fmt: skip
     epoch_images: int | None = option(

@@ -116,7 +116,7 @@ def load_state(path: str | Path) -> TrainingState:
     """
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise BadWeightsError(path, "is not a training state", "give the --output of the run to resume")
+        raise BadWeightsError(path, "is not a training state", "pass the --output of the run to resume")
     try:
         values = json.loads(metadata.get("state", "null"))
         version = values.get("version") if isinstance(values, dict) else None
@@ -218,7 +218,7 @@ def check_same_run(
     wrong = [name for name in different if name not in (*EXECUTION, *CHANGEABLE, *FILES)]
     if wrong:
         before, now = different[wrong[0]]
-        raise BadWeightsError(path, f"is of a run with {wrong[0]} {before}, this has {now}", "give the same options")
+        raise BadWeightsError(path, f"is of a run with {wrong[0]} {before}, this has {now}", "pass the same options")
     for key, what in (
         ("weights_sha256", "other initial weights"),
         ("table_sha256", "another calibration table"),

@@ -176,11 +176,11 @@ def _shards(places: DataPlaces) -> TrainingData:
     elif Path(places.data).is_dir():
         validation = find_shards(places.data, VALIDATION)
     else:
-        raise InputError(places.data, "names shards to learn from alone", "give --validation with shards to measure")
+        raise InputError(places.data, "names shards to learn from alone", "pass --validation with shards to measure")
     folder = Path(places.data) if Path(places.data).is_dir() else Path(places.data).parent
     names = Path(places.class_names) if places.class_names else folder / CLASSES
     if not names.is_file():
-        raise InputError(names, "is missing, and shards do not say which classes there are", "give --class-names")
+        raise InputError(names, "is missing, and shards do not state which classes there are", "pass --class-names")
     return TrainingData(
         root=Path(places.data), classes=read_class_names(names), shards=shards, validation_shards=validation
     )

@@ -66,7 +66,7 @@ def choose_sparsity(options: TrainingOptions, model: nn.Module, *, trained: bool
     if chosen != PATTERN:
         return chosen, (f"layers that learn lose the weights' {PATTERN} pattern of zeros",) if has_it else ()
     if not trained:
-        raise UsageError(f"--sparsity {PATTERN} prunes trained weights", "train without it first, then give --weights")
+        raise UsageError(f"--sparsity {PATTERN} prunes trained weights", "train without it first, then pass --weights")
     if options.freeze != "none":
         raise UsageError(f"--sparsity {PATTERN} and --freeze exclude each other: every layer must adapt")
     return PATTERN, (prune(model),)

@@ -108,7 +108,7 @@ def test_usable_images_are_classified_and_the_others_counted(mixed: Path, colour
     for name, (_, reason) in UNUSABLE.items():
         (line,) = [line for line in captured.err.splitlines() if line.startswith(f"skipped: {mixed / name}: ")]
         assert reason in line
-    assert "note: 1 other files in the folders are no images" in captured.err
+    assert "note: 1 other files in the folders are not images" in captured.err
     assert "5 images, 5 skipped" in captured.err
     assert "Traceback" not in captured.err
 
@@ -172,7 +172,7 @@ def changed(model: Path, change: Callable[[onnx.ModelProto], object]) -> bytes:
 
 BAD_MODELS: dict[str, Callable[[Path], bytes]] = {
     "empty": lambda _: b"",
-    "text": lambda _: b"hello, this is no model",
+    "text": lambda _: b"hello, this is not a model",
     "png": lambda _: encoded(NOISE, "PNG"),
     "zeros": lambda _: bytes(1000),
     "truncated": lambda model: model.read_bytes()[:-100],
@@ -301,7 +301,7 @@ def test_wrong_number_of_class_names(
 
 def test_models_of_another_size_than_the_options_say(colour_model: Path, colour_images: Path, capsys: Captured) -> None:
     text = failing(capsys, "infer", colour_model, colour_images, "--crop", "4", status=2, names=colour_model)
-    assert "takes images as float32 (3, 8, 8), but they were prepared as float32 (3, 4, 4)" in text
+    assert "accepts images as float32 (3, 8, 8), but they were prepared as float32 (3, 4, 4)" in text
 
 
 def small_tensors() -> dict[str, torch.Tensor]:

@@ -103,7 +103,7 @@ def test_a_comparison_refuses_what_it_cannot_do(bench: Run, measured: Any, tmp_p
     assert "--across-machines" in bench("--compare", first, second, model=None, status=2)
     assert "run p50" in bench("--compare", first, second, "--across-machines", model=None)
     second.write_text("{}")
-    assert "is no result of a benchmark" in bench("--compare", first, second, model=None, status=1)
+    assert "is not a result of a benchmark" in bench("--compare", first, second, model=None, status=1)
     assert "no such file" in bench("--compare", first, tmp_path / "gone", model=None, status=1)
 
 
@@ -153,7 +153,7 @@ def test_neither_model_nor_comparison(bench: Run) -> None:
 
 
 def test_a_comparison_takes_no_model(bench: Run, tmp_path: Path) -> None:
-    assert "takes no MODEL" in bench("--compare", "a", "b", status=2)
+    assert "accepts no MODEL" in bench("--compare", "a", "b", status=2)
 
 
 def test_zero_images(bench: Run, tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ def test_a_model_that_keeps_its_pairs_is_written_as_it_is(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--batch", "3,2,1"], 2, "no batch profile"),
+        (["--batch", "3,2,1"], 2, "not a batch profile"),
         (["--require", "int4=1"], 2, "not TYPE=SHARE"),
-        (["--workspace", "lots"], 2, "is no size"),
+        (["--workspace", "lots"], 2, "is not a size"),
         (["--target", "toaster"], 2, "unknown target"),
         (["--compute-capability", "8.6"], 2, "--compute-capability is for --backend tensorrt-rtx"),
         (["--calibration-count", "0"], 2, "at least 1"),

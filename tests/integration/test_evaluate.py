@@ -50,7 +50,7 @@ def test_what_is_printed(evaluate: Callable[..., str], colour_model: Path) -> No
     assert lines[0].startswith(f"{colour_model}: 4 images, 0 skipped, ONNX Runtime")
     assert lines[1:] == [
         "  top-1            75.0 % (95 % interval 30.1 to 95.4, 3 of 4)",
-        "  top-5            not measured: the model gives 3 classes per image",
+        "  top-5            not measured: the model returns 3 classes per image",
     ]
 
 
@@ -124,7 +124,7 @@ def test_a_reference(
         (["top1=75", "agreement=100", "sqnr=20"], 0, ""),
         (["top1=76"], 3, "error: top1 is 75.00, required was 76.0"),
         (["top1=10", "agreement=101"], 3, "error: agreement is 100.00, required was 101.0"),
-        (["top5=1"], 3, "error: top5 was required to be 1.0, but the model does not give it"),
+        (["top5=1"], 3, "error: top5 was required to be 1.0, but the model does not return it"),
         (["speed=1"], 2, "--require speed: choose one of top1"),
     ],
 )

@@ -176,7 +176,7 @@ def test_the_light_model_of_the_onnx_package(tmp_path: Path, capsys: pytest.Capt
         "pass onnxsim",
         "opset 17",
         "verified against the original file",
-        "does not say how",
+        "does not state how",
     ):
         assert part in text
     assert main(["inspect", str(output), "--totals"]) == 0
@@ -275,7 +275,7 @@ def test_bad_images(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     empty = tmp_path / "empty"
     empty.mkdir()
     output = tmp_path / "m.onnx"
-    assert "holds no image" in failing(capsys, 1, "--weights", weights, "--images", empty, "--output", output)
+    assert "contains no image" in failing(capsys, 1, "--weights", weights, "--images", empty, "--output", output)
     (empty / "a.png").write_bytes(b"")
     text = failing(capsys, 1, "--weights", weights, "--images", empty, "--output", output)
     assert "none of 1 images can be used" in text

@@ -60,7 +60,7 @@ def test_a_folder_and_what_is_said_of_the_run(
     assert answers(captured.out) == EXPECTED
     assert captured.err.splitlines()[:2] == [
         f"skipped: {colour_images / 'broken.jpg'}: is not an image of a known format",
-        f"note: 1 other files in the folders are no images: {colour_images / 'notes.txt'}",
+        f"note: 1 other files in the folders are not images: {colour_images / 'notes.txt'}",
     ]
     assert captured.err.splitlines()[2].startswith("3 images, 1 skipped, ")
     assert re.search(r"images/s, (ONNX Runtime|OpenVINO) \d", captured.err)

@@ -137,8 +137,8 @@ def test_many_bad_files_are_counted_and_few_are_named(
     [
         (["camera:0", "photo.jpg"], 2, "does not end"),
         (["photo.jpg", "--watch", "."], 2, "--watch accepts no other input"),
-        ([], 2, "say what to classify"),
-        (["--watch", "nowhere"], 1, "is no folder to watch"),
+        ([], 2, "name what to classify"),
+        (["--watch", "nowhere"], 1, "is not a folder to watch"),
         (["x.png", "--json", "-", "--csv", "-"], 2, "both"),
         (["none.mp4"], 1, "no such file or folder"),
     ],

@@ -103,7 +103,7 @@ def test_the_googlenet_of_2018_in_the_onnx_package(inspect: Inspect) -> None:
 )
 def test_exactly_one_thing_is_inspected(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", *arguments]) == 2
-    assert "takes exactly one of MODEL, --model and --weights" in capsys.readouterr().err
+    assert "accepts exactly one of MODEL, --model and --weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ class TestCalibrate:
             (["--tensorrt-version", "8.5.2"], 2, "--tensorrt-version describes what --cache writes"),
             (["--algorithm", "MinMaxCalibration"], 2, "--algorithm describes what --cache writes"),
             (["--cache", "c", "--tensorrt-version", "11.4.1"], 2, "no calibration caches"),
-            (["--cache", "c", "--tensorrt-version", "eight"], 2, "is no TensorRT version"),
+            (["--cache", "c", "--tensorrt-version", "eight"], 2, "is not a TensorRT version"),
         ],
     )
     def test_wrong_options(
@@ -185,7 +185,7 @@ class TestCalibrate:
         assert f"error: {folder}: no such file or folder" in err
         folder.mkdir()
         _, err = run(*command, status=1)
-        assert f"error: {folder}: holds no images" in err
+        assert f"error: {folder}: contains no images" in err
         for index in range(3):
             (folder / f"{index}.jpg").write_bytes(b"\xff\xd8\xff damaged")
         _, err = run(*command, status=1)
@@ -207,7 +207,7 @@ class TestCalibrate:
         _, err = run(
             "calibrate", tmp_path / "nan.onnx", "--images", images, "--output", tmp_path / "t.json", "--quiet", status=1
         )
-        assert "holds values that are not numbers (NaN)" in err
+        assert "contains values that are not numbers (NaN)" in err
         assert not (tmp_path / "t.json").exists()
 
     def test_a_tensor_that_is_always_zero(self, run: Run, model: Path, images: Path, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ class TestCalibrate:
         onnx.save(foreign, tmp_path / "foreign.onnx")
         command = ["calibrate", tmp_path / "foreign.onnx", "--images", images, "--count", "3", "--quiet"]
         _, err = run(*command, "--output", tmp_path / "t.json", status=1)
-        assert "does not say how its images are prepared" in err
+        assert "does not state how its images are prepared" in err
         options = ["--channels", "BGR", "--scale", "1", "--mean", "104,117,123", "--std", "1,1,1"]
         run(*command, *options, "--output", tmp_path / "t.json")
         assert json.loads((tmp_path / "t.json").read_text())["preprocessing"]["crop"] == [SIZE, SIZE]
@@ -386,8 +386,8 @@ class TestQuantize:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["MODEL"], "give the FP32 model, and --output"),
-            (["MODEL", "--output", "q.onnx"], "give --images to calibrate on, or --table"),
+            (["MODEL"], "pass the FP32 model, and --output"),
+            (["MODEL", "--output", "q.onnx"], "pass --images to calibrate on, or --table"),
             (["MODEL", "--output", "q", "--table", "t", "--save-table", "u"], "there is a --table already"),
             (["MODEL", "--output", "q", "--images", "i", "--check-images", "-1"], "--check-images must be at least 0"),
             (["MODEL", "--output", "q", "--table", "t", "--require", "sqnr=3"], "needs --images"),
@@ -497,7 +497,7 @@ class TestMixedPrecision:
     def test_images_are_needed(self, run: Run, model: Path, quantised: tuple[Path, Path], tmp_path: Path) -> None:
         command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx"]
         _, err = run(*command, "--budget", "sqnr=1", status=2)
-        assert "need images: give --images or --check-from" in err
+        assert "need images: pass --images or --check-from" in err
         _, err = run(*command, "--budget", "sqnr=1", "--check-from", tmp_path / "none", status=1)
         assert "no such file or folder" in err
 

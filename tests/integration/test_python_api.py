@@ -93,7 +93,7 @@ def test_benchmark_estimate_and_notes(folder: Path, caplog: pytest.LogCaptureFix
             preprocessing=changed,
         )
     assert result["configurations"][0]["milliseconds"]["end_to_end"]["runs"] == 2
-    assert f"interpolation is bicubic as the options say; the model was made for {SPECIFICATION.interpolation}" in (
+    assert f"interpolation is bicubic as the options specify; the model was made for {SPECIFICATION.interpolation}" in (
         caplog.text
     )
     assert gd.estimate(folder / "net.onnx", "orin-nano").weight_bytes > 0

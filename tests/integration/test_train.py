@@ -469,7 +469,7 @@ def test_a_stream_of_shards(textures: Path, tmp_path: Path, capsys: pytest.Captu
     assert checkpoint.training_record["validation"]["images"] == 30
     assert checkpoint.training_record["validation"]["top1_percent"] >= 70
     assert train(Path(f"{shards}/train-{{0..2}}.tar"), output, "--epochs", "1") == 1
-    assert "give --validation with shards to measure" in capsys.readouterr().err
+    assert "pass --validation with shards to measure" in capsys.readouterr().err
 
 
 def test_a_run_stopped_while_it_measured_goes_on_and_its_report_has_every_epoch(tmp_path: Path) -> None:

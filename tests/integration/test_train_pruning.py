@@ -127,7 +127,7 @@ def test_a_narrow_network_imitates_another(
         (["--scales", "fixed"], "--scales belongs to --qat"),
         (["--refine", "none"], "--refine belongs to --qat"),
         (["--prune", "0.5", "--weights", "W", "--epochs", "3"], "the last of 4 pruning steps comes with epoch 4"),
-        (["--prune", "0.99", "--weights", "W"], "give --prune 0."),
+        (["--prune", "0.99", "--weights", "W"], "pass --prune 0."),
         (["--prune", "0.5", "--prune-round", "128", "--weights", "W"], "no layer has more than 128 channels"),
         (["--prune", "0.5", "--target", "orin-max", "--weights", "W"], "unknown target 'orin-max'"),
     ],

@@ -21,7 +21,7 @@ WATTS = (0.5, 200.0)
 @pytest.fixture(autouse=True)
 def _on_a_jetson() -> None:
     if find_jetson() is None:
-        pytest.skip("this is no Jetson")
+        pytest.skip("this is not a Jetson")
 
 
 @pytest.mark.parametrize("choice", ["ina", "tegrastats"])

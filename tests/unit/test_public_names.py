@@ -91,7 +91,7 @@ def test_export_is_the_same_whatever_was_imported_before() -> None:
 
     assert callable(googlenet_deploy.export)
     assert googlenet_deploy.export is import_module("googlenet_deploy.export")
-    with pytest.raises(UsageError, match="give one source"):
+    with pytest.raises(UsageError, match="pass one source"):
         googlenet_deploy.export()
 
 

@@ -159,7 +159,7 @@ class Quantize(Step):
         }
         by_top1 = "top1" in job.config.budget
         if by_top1 and not labels:
-            raise UsageError("a budget of top1 needs labels", "give --labels, or a budget of agreement or sqnr")
+            raise UsageError("a budget of top1 needs labels", "pass --labels, or a budget of agreement or sqnr")
         return HoldOutImages(ImageSelection((), tuple(sources)), labels if by_top1 else None)
 
 

@@ -43,7 +43,9 @@ class DivideImages(Step):
             notes.append(f"{copies} images are copies of others and were left out")
         calibration, choosing, evaluation = divide(names, labels, job)
         if not evaluation:
-            raise InputError(config.images, "holds too few images to evaluate on", "give at least two different ones")
+            raise InputError(
+                config.images, "contains too few images to evaluate on", "pass at least two different ones"
+            )
         notes += _shortage(job, calibration)
         data = {
             "calibration": calibration,
@@ -101,7 +103,7 @@ def read_labels(job: Job) -> tuple[dict[str, int], list[str]]:
     if folders and all(classes.find(name) is not None for name in folders):
         found = read_labelled_images(root, None, classes)
         return _by_name(found, root), list(found.remarks)
-    return {}, ["the images have no labels (give --labels, or a folder per class), so accuracy is not measured"]
+    return {}, ["the images have no labels (pass --labels, or a folder per class), so accuracy is not measured"]
 
 
 def _by_name(found: LabelledImages, root: Path) -> dict[str, int]:

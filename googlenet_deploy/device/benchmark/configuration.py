@@ -77,7 +77,7 @@ class Configuration:
         return {
             "not_measured": "the GPU reads the host's memory (zero-copy)"
             if copies_told
-            else f"this backend does not tell copies apart; they count as {COMPUTE}"
+            else f"this backend does not separate copies; they count as {COMPUTE}"
         }
 
     def _throughput(self, rounds: Sequence[Round]) -> Dict[str, Any]:

@@ -91,7 +91,7 @@ def _meaning(name: str) -> Tuple[str, str, Mapping[str, float]]:
         scope, statistic = RUN, name
     if (not dot and name not in STATISTICS) or scope not in SCOPES or statistic not in STATISTICS:
         raise UsageError(
-            f"--require {name}: is no figure",
+            f"--require {name}: is not a figure",
             f"choose {', '.join((*STATISTICS, *_OTHERS))}, or one of {', '.join(SCOPES)} with .{'|.'.join(STATISTICS)}",
         )
     return scope, statistic, _TIMES
@@ -113,7 +113,7 @@ def _value(gate: Gate, result: Mapping[str, Any]) -> Tuple[Optional[float], str]
     first = result["configurations"][0]
     if gate.name == "memory":
         peak = result["memory"]["process"]["peak"]
-        return peak, "the system does not tell"
+        return peak, "the system does not report it"
     if gate.scope:
         found = first["milliseconds"][gate.scope]
         found = found.get(gate.statistic, found)

@@ -142,7 +142,7 @@ def frame_inputs(inputs: BenchmarkInputs, spec: Preprocessing, frame: Tuple[int,
         UsageError: The network takes frames of another size, or an image cannot be converted to such a frame.
     """
     if spec.frame not in (None, frame):
-        raise UsageError(f"--frame: the model takes {spec.describe_frame()}", "leave --frame out")
+        raise UsageError(f"--frame: the model accepts {spec.describe_frame()}", "leave --frame out")
     wanted = spec.with_frame_input(frame)
     kept = inputs.images[: max(1, min(FRAMES, _BYTES_HELD // (3 * frame[0] * frame[1])))]
     frames = []

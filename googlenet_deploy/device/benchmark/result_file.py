@@ -36,9 +36,9 @@ def read_result(path: PathLike) -> Dict[str, Any]:
     except OSError as error:
         raise InputError(path, f"cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(path, f"is no JSON file: {error}", _HINT) from error
+        raise InputError(path, f"is not a JSON file: {error}", _HINT) from error
     if not isinstance(result, dict) or "configurations" not in result:
-        raise InputError(path, "is no result of a benchmark", _HINT)
+        raise InputError(path, "is not a result of a benchmark", _HINT)
     if result.get("format") != FORMAT:
         raise InputError(path, f"has format {result.get('format')}; this version reads format {FORMAT}")
     missing = [part for part in _PARTS if part not in result]

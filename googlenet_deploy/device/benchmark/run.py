@@ -61,7 +61,7 @@ def batch_sizes(runner: Runner, spec: Preprocessing, options: BenchmarkOptions, 
     for size in sizes:
         if size < smallest or (largest is not None and size > largest):
             takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
-            raise UsageError(f"{runner.path}: takes batches of {takes}, not of {size}", "choose another --batch")
+            raise UsageError(f"{runner.path}: accepts batches of {takes}, not of {size}", "choose another --batch")
     check_shape(runner, np.empty((sizes[0], *spec.input_shape), spec.dtype))
     check_memory(max(sizes), max(options.streams), spec, root)
     return sizes
@@ -74,7 +74,7 @@ def round_length(sampler: AnySampler, options: BenchmarkOptions, notes: List[str
     needed = window_for(sampler.meter, options.seconds)
     if needed > options.seconds:
         notes.append(
-            f"rounds last {needed:g} s instead of {options.seconds:g} s: {sampler.meter.name} gives a reading every "
+            f"rounds last {needed:g} s instead of {options.seconds:g} s: {sampler.meter.name} returns a reading every "
             f"{sampler.meter.period:g} s, and may lag by {sampler.meter.lag:g} s"
         )
     return Length(needed, options.min_runs)

@@ -53,7 +53,7 @@ def _images(result: Mapping[str, Any]) -> List[str]:
         size = " x ".join(map(str, images["frame"]))
         return [f"{images['count']} raw frames of {size} (height x width) in memory, from {images['kind']} images"]
     if images["kind"] == "synthetic":
-        return [f"{images['count']} synthetic images (seed {images['seed']}); give real ones with --images"]
+        return [f"{images['count']} synthetic images (seed {images['seed']}); pass real ones with --images"]
     return [f"{images['count']} real images, {len(images['skipped'])} skipped"]
 
 
@@ -76,7 +76,7 @@ def _configuration(part: Mapping[str, Any], device: str) -> List[str]:
         lines += missing
     lines.append(f"  throughput: {_rate(part['images_per_second'])}")
     if part["end_to_end_images_per_second"]["value"] is not None:
-        lines.append(f"  end to end, one after the other: {_rate(part['end_to_end_images_per_second'])}")
+        lines.append(f"  end to end, without overlap: {_rate(part['end_to_end_images_per_second'])}")
     return [*lines, *_energy(part["energy"])]
 
 

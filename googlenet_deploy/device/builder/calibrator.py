@@ -43,7 +43,7 @@ def read_calibration_cache(path: PathLike) -> Tuple[bytes, str, int]:
         problem = "its first line" if algorithm is None else "no entry" if not entries else f"the line {bad[0]!r}"
         raise BadTableError(
             path,
-            f"is no TensorRT calibration cache: {problem} does not fit",
+            f"is not a TensorRT calibration cache: {problem} does not fit",
             "write one with googlenet-deploy quantize",
         )
     return content, algorithm, len(entries)
@@ -188,7 +188,7 @@ class _Feed:
         if not self.images:
             raise DeviceError(
                 f"there are not enough usable images for one batch of {self.batches.batch_size}",
-                "give more images, or a smaller --batch",
+                "pass more images, or a smaller --batch",
             )
 
     def release(self) -> None:

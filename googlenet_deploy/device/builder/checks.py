@@ -87,14 +87,14 @@ def _check_calibration(header: OnnxHeader, path: str, options: BuildOptions, sit
     if header.quantized:
         raise BadModelError(
             path,
-            "holds Q/DQ nodes, which calibration cannot be combined with",
+            "contains Q/DQ nodes, which calibration cannot be combined with",
             "calibrate the FP32 model, or leave it out",
         )
     if options.precision not in (None, "int8"):
         raise UsageError(f"calibration is for INT8, not {options.precision}")
     if site.strong_only or options.typing == "strong":
         raise DeviceError(
-            f"{site.label} takes no calibration: implicit INT8 ended with TensorRT 10",
+            f"{site.label} accepts no calibration: implicit INT8 ended with TensorRT 10",
             "build a Q/DQ model: googlenet-deploy quantize",
         )
     if not site.has_int8:
@@ -135,14 +135,14 @@ def _check_dla(header: OnnxHeader, path: str, options: BuildOptions, site: Site)
         have = f"has {site.dla_cores} DLA cores" if site.dla_cores else "has no DLA"
         raise DeviceError(f"{site.label} {have}, so there is no core {options.dla_core}", "leave --dla-core out")
     if header.dynamic_batch and options.batch and len(set(options.batch)) > 1:
-        raise UsageError("a DLA takes one batch size", "give --batch N")
+        raise UsageError("a DLA supports one batch size", "pass --batch N")
     if header.quantized and site.version < _NO_DLA[1]:
         raise BadModelError(
             path,
-            f"holds Q/DQ nodes, and the DLA of {site.label} takes INT8 from a calibration cache alone",
+            f"contains Q/DQ nodes, and the DLA of {site.label} accepts INT8 only from a calibration cache",
             "build the FP32 model with --precision int8 --calibration-cache FILE, which quantize --cache writes",
         )
     plain = header.float_type == "float32" and not header.quantized
     calibrated = options.calibration_cache or options.calibration_images
     if options.precision == "fp32" or (options.precision is None and plain and not calibrated):
-        raise UsageError("a DLA computes in FP16 and INT8 only", "give --precision fp16 or int8")
+        raise UsageError("a DLA computes in FP16 and INT8 only", "pass --precision fp16 or int8")

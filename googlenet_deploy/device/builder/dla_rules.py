@@ -66,7 +66,7 @@ def _reason(node: Node, capability: Optional[Tuple[int, int]], fp32: FrozenSet[s
         return "" if size in LRN_WINDOWS else f"its window of {size} is none of 3, 5, 7, 9"
     if node.operator == "Softmax":
         return "" if capability is not None and capability >= _ORIN else "only the DLA of Orin has it"
-    return _REFUSED.get(node.operator, "is not among the layers that a DLA takes")
+    return _REFUSED.get(node.operator, "is not among the layers that a DLA supports")
 
 
 def _window(sizes: Tuple[int, ...], largest: int) -> str:
@@ -78,5 +78,5 @@ def _window(sizes: Tuple[int, ...], largest: int) -> str:
 def placement_lines(placements: List[Placement]) -> List[str]:
     """The coverage as text: one line with the total, then the nodes that run on the GPU."""
     left = [entry for entry in placements if entry.reason]
-    lines = [f"the DLA takes {len(placements) - len(left)} of {len(placements)} nodes"]
+    lines = [f"the DLA supports {len(placements) - len(left)} of {len(placements)} nodes"]
     return lines + [f"  on the GPU: {entry.name} ({entry.operator}): {entry.reason}" for entry in left]

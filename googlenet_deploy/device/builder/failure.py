@@ -20,7 +20,7 @@ def parse_error(path: str, header: OnnxHeader, label: str, problems: List[ParseP
         problems: The parser's messages.
     """
     if not problems:
-        return BadModelError(path, f"{label} refuses it and gives no reason", "export it again, or check the download")
+        return BadModelError(path, f"{label} refuses it without a reason", "export it again, or check the download")
     problem = problems[0]
     node, operator = problem.node, problem.operator
     if not node and 0 <= problem.position < len(header.nodes):
@@ -35,7 +35,7 @@ def _plain(text: str, operator: str) -> str:
     """The parser prints the assertion that failed; for an unsupported operator that is only ``false``."""
     if text.lower().rpartition(":")[2].strip() != "false":
         return text
-    return f"{operator or 'the operator'} is unsupported (the parser says: {text})"
+    return f"{operator or 'the operator'} is unsupported (the parser reports: {text})"
 
 
 def build_error(path: str, label: str, log: BuildLog) -> GoogLeNetDeployError:

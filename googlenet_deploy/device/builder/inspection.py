@@ -43,7 +43,7 @@ def inspect_engine(library: TensorRT, logger: Any, engine: bytes, request: Build
         return _read_program(engine, request)
     loaded = library.load_engine(logger, engine, version_compatible=request.options.version_compatible)
     if loaded is None:
-        return Inspection(note="the engine that was built cannot be loaded here, so nothing can be said of its layers")
+        return Inspection(note="the engine that was built cannot be loaded here, so its layers are unknown")
     memory = library.device_memory(loaded)
     try:
         text = loaded.create_engine_inspector().get_engine_information(library.json_format())

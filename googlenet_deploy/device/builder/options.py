@@ -28,7 +28,7 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", text.strip().lower())
     if match is None or float(match.group(1)) <= 0:
-        raise UsageError(f"{text!r} is no size", "write 512M or 2G")
+        raise UsageError(f"{text!r} is not a size", "write 512M or 2G")
     return int(float(match.group(1)) * _UNITS[match.group(2)])
 
 
@@ -45,7 +45,7 @@ def parse_batch(text: str) -> Tuple[int, int, int]:
     if len(sizes) == 1:
         sizes *= 3
     if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
-        raise UsageError(f"{text!r} is no batch profile", "write one size, or smallest,usual,largest such as 1,8,32")
+        raise UsageError(f"{text!r} is not a batch profile", "write one size, or smallest,usual,largest such as 1,8,32")
     return sizes[0], sizes[1], sizes[2]
 
 
@@ -59,7 +59,7 @@ def parse_capabilities(text: str) -> Tuple[Tuple[int, int], ...]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,2})\.(\d)", part.strip())
         if match is None:
-            raise UsageError(f"{part.strip()!r} is no compute capability", "write for instance 8.6,8.9,12.0")
+            raise UsageError(f"{part.strip()!r} is not a compute capability", "write for instance 8.6,8.9,12.0")
         capability = (int(match.group(1)), int(match.group(2)))
         if capability not in found:
             found.append(capability)

@@ -65,7 +65,7 @@ def plan_build(header: OnnxHeader, path: str, options: BuildOptions, site: Site)
     check_request(header, path, options, site)
     notes: List[str] = []
     if header.dynamic_batch and options.batch is None:
-        notes.append("no --batch given: the engine takes single images only")
+        notes.append("no --batch given: the engine accepts only single images")
     sparsity = trained_sparsity(header.metadata.extra)
     if sparsity and not options.sparsity and not site.rtx:
         notes.append(f"the weights were trained to {sparsity} sparsity: --sparsity lets TensorRT skip their zeros")
@@ -104,18 +104,16 @@ def _strong_plan(header: OnnxHeader, path: str, options: BuildOptions, notes: Li
         )
     if wanted == "int8" and not header.quantized:
         raise BadModelError(
-            path, "holds no Q/DQ nodes, and a strongly typed build takes its types from the model", _make("int8")
+            path, "contains no Q/DQ nodes, and a strongly typed build uses the types of the model", _make("int8")
         )
     if wanted not in (None, own, "int8"):
         raise BadModelError(
             path,
-            f"is {own}, and a strongly typed build takes its types from the model, so not {wanted}",
+            f"is {own}, and a strongly typed build uses the types of the model, so not {wanted}",
             _make(wanted or ""),
         )
     if own == "int8" and header.float_type == "float32":
-        notes.append(
-            "layers without Q/DQ compute in FP32, as the model says; export --onnx MODEL --fp16 makes them FP16"
-        )
+        notes.append("layers without Q/DQ compute in FP32, as in the model; export --onnx MODEL --fp16 makes them FP16")
     notes.append("types come from the model; no precision flag is set")
     return BuildPlan(True, own, strip_qdq=strip, notes=tuple(notes))
 
@@ -130,7 +128,7 @@ def _weak_plan(
     if precision == "int8" and not header.quantized and not calibration:
         raise BadModelError(
             path,
-            "holds no Q/DQ nodes, and no calibration was given, so INT8 has no scales",
+            "contains no Q/DQ nodes, and no calibration was given, so INT8 has no scales",
             "googlenet-deploy quantize, or --calibration-cache FILE, or --calibration-images DIR",
         )
     if precision != "int8" and header.quantized and not strip:

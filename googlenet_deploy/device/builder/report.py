@@ -73,7 +73,7 @@ def check_gates(result: BuildResult, gates: Mapping[str, float]) -> None:
         )
     failed = failed_gates(result.layers, gates)
     if failed:
-        raise GateError(f"--require does not hold: {'; '.join(failed.values())}", "\n  ".join(_why(result, failed)))
+        raise GateError(f"--require is not met: {'; '.join(failed.values())}", "\n  ".join(_why(result, failed)))
 
 
 def _why(result: BuildResult, failed: Dict[str, str]) -> List[str]:

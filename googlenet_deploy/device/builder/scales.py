@@ -74,7 +74,7 @@ def _use_images(library: TensorRT, request: BuildRequest, folder: str, advance: 
     if spec is None:
         raise BadModelError(
             request.model,
-            "does not say how images are prepared, so it cannot be calibrated here",
+            "does not state how images are prepared, so it cannot be calibrated here",
             "export it with googlenet-deploy export, or calibrate with googlenet-deploy quantize --preprocessing",
         )
     chosen = _spread(find_images([folder]).images, request.options.calibration_count)

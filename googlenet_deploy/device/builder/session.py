@@ -67,7 +67,7 @@ class BuildSession:
         if not self.network.num_outputs:
             raise BadModelError(path, f"{self.library.label} found no output in it")
         if request.plan.precision == "int8" and self.library.has_fast_int8(self.builder) is False:
-            request.notes.append(f"{self.library.label} says that this GPU has no fast INT8")
+            request.notes.append(f"{self.library.label} reports that this GPU has no fast INT8")
 
     def configure(self, step: Optional[Callable[[str, int, int], bool]] = None) -> Tuple[Any, Optional[Any]]:
         """Makes the builder's configuration, and the progress monitor if this TensorRT has one.
@@ -163,7 +163,7 @@ class BuildSession:
             Placement(
                 layer.name,
                 str(layer.type).rpartition(".")[2],
-                "" if config.can_run_on_DLA(layer) else "TensorRT says that the DLA cannot run it",
+                "" if config.can_run_on_DLA(layer) else "TensorRT reports that the DLA cannot run it",
             )
             for layer in layers
         ]

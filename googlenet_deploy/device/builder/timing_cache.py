@@ -49,7 +49,7 @@ def load_timing_cache(path: PathLike, library: str, gpu: str) -> TimingCache:
         raise InputError(path, f"cannot be read: {reason(error)}") from error
     if stamp is None:
         raise InputError(
-            path, "is no timing cache of this tool: its .json is missing", "delete it, or name another file"
+            path, "is not a timing cache of this tool: its .json is missing", "delete it, or name another file"
         )
     made = (str(stamp.get("library")), str(stamp.get("gpu")))
     if made != (library, gpu):

@@ -111,7 +111,7 @@ class _Fields:
 
     def __init__(self, values: Any, where: str) -> None:  # noqa: ANN401 - from JSON
         if not isinstance(values, dict):
-            raise TypeError(f"{where} is no object")
+            raise TypeError(f"{where} is not an object")
         self.values, self.where = values, where
 
     def get(self, key: str, kind: type) -> Any:  # noqa: ANN401 - of the type `kind`
@@ -132,7 +132,7 @@ class _Fields:
         """A path in the bundle; nothing outside the bundle is ever opened."""
         name = str(self.get(key, str))
         if name not in packed:
-            raise ValueError(f"{key} in {self.where} is {name!r:.80}, which is no file of the bundle")
+            raise ValueError(f"{key} in {self.where} is {name!r:.80}, which is not a file of the bundle")
         return name
 
     def objects(self, key: str) -> List[_Fields]:
@@ -171,7 +171,7 @@ def _golden(fields: _Fields, packed: Container[str]) -> Golden:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def read_pixels(folder: PathLike, golden: Golden, spec: Preprocessing) -> NDArray[np.uint8]:
@@ -218,7 +218,7 @@ def read_array(folder: PathLike, name: str) -> NDArray[Any]:
     except OSError as error:
         raise BadBundleError(path, f"cannot be read: {reason(error)}") from error
     except Exception as error:  # damaged headers raise whatever their text parser raises
-        raise BadBundleError(path, f"is no array: {one_line(error)}") from error
+        raise BadBundleError(path, f"is not an array: {one_line(error)}") from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise BadBundleError(path, "is an archive of arrays instead of one array")

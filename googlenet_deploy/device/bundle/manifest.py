@@ -109,9 +109,11 @@ def parse_manifest(text: str, path: PathLike) -> BundleManifest:
     try:
         values = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadBundleError(path, f"is no manifest of a bundle: {one_line(error)}", _REMEDY) from error
+        raise BadBundleError(path, f"is not a manifest of a bundle: {one_line(error)}", _REMEDY) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise BadBundleError(path, "is no manifest of a bundle", "give a bundle that `googlenet-deploy bundle` wrote")
+        raise BadBundleError(
+            path, "is not a manifest of a bundle", "pass a bundle that `googlenet-deploy bundle` wrote"
+        )
     version = values.get("version")
     if version != VERSION or type(version) is not int:
         newer = isinstance(version, int) and version > VERSION
@@ -122,7 +124,7 @@ def parse_manifest(text: str, path: PathLike) -> BundleManifest:
         manifest = _from_values(values)
         unaltered = manifest.to_text() == text
     except UnicodeEncodeError as error:
-        raise BadBundleError(path, "is damaged: a text in it is no Unicode", _REMEDY) from error
+        raise BadBundleError(path, "is damaged: a text in it is not Unicode", _REMEDY) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise BadBundleError(path, f"is damaged: {what:.200}", _REMEDY) from error
@@ -137,7 +139,7 @@ def read_manifest(folder: PathLike) -> BundleManifest:
     try:
         return parse_manifest(path.read_bytes().decode("utf-8"), path)
     except OSError as error:
-        remedy = "give the folder that the bundle was unpacked into"
+        remedy = "pass the folder that the bundle was unpacked into"
         raise BadBundleError(path, f"cannot be read: {reason(error)}", remedy) from error
     except UnicodeDecodeError as error:
         raise BadBundleError(path, "is damaged: it is not UTF-8 text", _REMEDY) from error
@@ -206,7 +208,7 @@ def _present(root: Path) -> Dict[str, int]:
             if name.split("/")[0] == DEVICE_FOLDER or (path.is_dir() and not path.is_symlink()):
                 continue
             if path.is_symlink() or not path.is_file():
-                raise BadBundleError(path, "is no plain file, which a bundle consists of", _REMEDY)
+                raise BadBundleError(path, "is not a plain file, which a bundle consists of", _REMEDY)
             found[name] = path.stat().st_size
     except OSError as error:
         raise InputError(root, f"cannot be read: {reason(error)}") from error
@@ -219,7 +221,7 @@ def _from_values(values: Mapping[str, Any]) -> BundleManifest:
     if len(paths) != len(files) or paths & {MANIFEST, SUMS}:
         raise ValueError("a file is named twice")
     if _typed(values, "kind", str) not in KINDS:
-        raise ValueError(f"{values['kind']!r} is no kind of bundle")
+        raise ValueError(f"{values['kind']!r} is not a kind of bundle")
     made_from = _typed(values, "made_from", dict)
     return BundleManifest(
         kind=values["kind"],
@@ -233,7 +235,7 @@ def _from_values(values: Mapping[str, Any]) -> BundleManifest:
 
 def _file(entry: Any) -> BundleFile:  # noqa: ANN401 - from JSON
     if not isinstance(entry, dict):
-        raise TypeError("a file is no object")
+        raise TypeError("a file is not an object")
     digest = _typed(entry, "sha256", str)
     if not re.fullmatch("[0-9a-f]{64}", digest) or _typed(entry, "bytes", int) < 0:
         raise ValueError("a file has an impossible size or hash")
@@ -255,7 +257,7 @@ def _typed(values: Mapping[str, Any], key: str, kind: type) -> Any:  # noqa: ANN
 
 def _refuse_constant(name: str) -> None:
     """JSON has no NaN and no Infinity, but Python's reader accepts them."""
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _safe_path(path: Any) -> str:  # noqa: ANN401 - from JSON
@@ -265,7 +267,7 @@ def _safe_path(path: Any) -> str:  # noqa: ANN401 - from JSON
         ValueError: It does not, or is not in the normalised form that bundles use.
     """
     if not is_safe_path(path):
-        raise ValueError(f"{path!r} is no path inside the bundle")
+        raise ValueError(f"{path!r} is not a path inside the bundle")
     return str(path)
 
 

@@ -160,7 +160,7 @@ def _scores(
     """Scores on the recorded pixels, and on pixels preprocessed here from the files."""
     spec = runner.metadata.preprocessing
     if spec is None:
-        raise BadBundleError(runner.path, "does not say how its images are prepared")
+        raise BadBundleError(runner.path, "does not state how its images are prepared")
     results = []
     for images in (pixels, _prepared_pixels(root, golden, spec)):
         batch = np.stack([normalize(image, spec) for image in images])

@@ -144,6 +144,8 @@ class _CudaBindings(Cuda):
         if name == "cudaErrorMemoryAllocation":
             raise out_of_memory(size, "page-locked memory" if "Host" in function else "device memory")
         remedy = (
-            "is there a GPU with a driver?" if not self._objects else "see doctor; the GPU's own log says more (dmesg)"
+            "is there a GPU with a driver?"
+            if not self._objects
+            else "see doctor; the GPU's own log has details (dmesg)"
         )
         raise DeviceError(f"CUDA: {function} failed: {name}", remedy)

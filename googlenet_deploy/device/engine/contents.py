@@ -70,7 +70,7 @@ def inspection_report(path: PathLike, *, layers: bool = True) -> Tuple[List[str]
     except OSError as error:
         raise BadModelError(path, f"cannot be read: {reason(error)}") from error
     except ValueError as error:
-        raise BadModelError(path, f"is no layer information of TensorRT: {error}") from error
+        raise BadModelError(path, f"is not layer information of TensorRT: {error}") from error
     shares = precision_shares(found)
     lines = [f"{path}: {len(found)} layers of an engine", ""]
     if layers:

@@ -159,7 +159,7 @@ def _without_manifest(engine: PathLike, path: Path) -> BadModelError:
 
 def _check_format(path: Path, values: Any) -> None:  # noqa: ANN401 - from JSON
     if not isinstance(values, dict):
-        raise TypeError("it is no JSON object")
+        raise TypeError("it is not a JSON object")
     if values.get("format") != FORMAT:
         raise BadModelError(path, f"has format {values.get('format')}; this version reads format {FORMAT}", _REBUILD)
 
@@ -201,7 +201,7 @@ def _check_nested(values: Dict[str, Any]) -> None:
         decode(Dict[str, str], source.get("metadata", {}), "manifest.source.metadata")
     sizes = [size for name in ("inputs", "outputs") for value in values[name] for size in value["shape"]]
     if not all(size is None or (isinstance(size, (int, str)) and not isinstance(size, bool)) for size in sizes):
-        raise ValueError("manifest: a shape holds something else than sizes and names")
+        raise ValueError("manifest: a shape contains something else than sizes and names")
 
 
 def _seal(values: Dict[str, Any]) -> str:
@@ -226,7 +226,7 @@ def load_manifest(engine: PathLike) -> EngineManifest:
     if size != manifest.engine_bytes:
         raise BadModelError(
             path,
-            f"has {size} bytes, its manifest says {manifest.engine_bytes}: cut short, or another",
+            f"has {size} bytes, its manifest states {manifest.engine_bytes}: cut short, or another",
             manifest.rebuild,
         )
     if sha256_file(path) != manifest.engine_sha256:

@@ -114,7 +114,7 @@ def describe_left_out(other_files: Iterable[str]) -> str:
     left = [path for path in files if _is_left_over(path)]
     words = []
     if others:
-        words.append(f"{len(others)} other files in the folders are no images: {_listed(others, 1)}")
+        words.append(f"{len(others)} other files in the folders are not images: {_listed(others, 1)}")
     if left:
         words.append(f"{len(left)} files were left by an operating system or a tool: {_listed(left, 1)}")
     return "; ".join(words)

@@ -17,7 +17,7 @@ _SIGNATURES: Tuple[Tuple[bytes, str], ...] = (
     (b"\xff\x0a", "is JPEG XL, which is not supported: convert it to PNG or JPEG"),
     (b"PK\x03\x04", "is a ZIP archive, not an image: unpack it"),
     (b"\x1f\x8b", "is a gzip archive, not an image: unpack it"),
-    (b"\x00\x05\x16\x07", "is an AppleDouble file of macOS, which holds no pixels"),
+    (b"\x00\x05\x16\x07", "is an AppleDouble file of macOS, which contains no pixels"),
     (b"\x1aE\xdf\xa3", "is a video, not an image"),
     (b"\x00\x00\x00\x0cjP  ", "is JPEG 2000, which this Pillow cannot read: install one with OpenJPEG"),
 )

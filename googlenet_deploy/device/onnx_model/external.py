@@ -129,7 +129,7 @@ class _DataFiles:
             return None
         if re.fullmatch("-?[0-9]{1,18}", text) is None:
             raise BadModelError(
-                self.path, f"tensor {name}: the {key} of its external data is no number: {printable(repr(text))}"
+                self.path, f"tensor {name}: the {key} of its external data is not a number: {printable(repr(text))}"
             )
         if int(text) < 0:
             raise BadModelError(self.path, f"its external data is too short for tensor {name}: its {key} is {text}")

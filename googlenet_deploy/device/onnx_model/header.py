@@ -265,5 +265,5 @@ def _check_preprocessing(inputs: Tuple[Value, ...], metadata: ModelMetadata, pat
     if any(isinstance(size, int) and size != made for size, made in wanted):
         shape = ", ".join("?" if size is None else printable(str(size)) for size in inputs[0].shape)
         raise BadModelError(
-            path, f"its input takes ({shape}), but the preprocessing in its metadata makes {spec.input_shape}", REMEDY
+            path, f"its input accepts ({shape}), but the preprocessing in its metadata makes {spec.input_shape}", REMEDY
         )

@@ -91,7 +91,7 @@ def check_numbers(model: Model) -> None:
     for tensor in (tensor for graph in graphs for tensor in all_tensors(graph)):
         values = values_of(tensor) if tensor.data_type in (*_FLOATS, _DOUBLE) else None
         if values is not None and np.isnan(values).any():
-            raise ValueError(f"the constant {printable(tensor.name)} holds values that are not numbers (NaN)")
+            raise ValueError(f"the constant {printable(tensor.name)} contains values that are not numbers (NaN)")
 
 
 def _problems(
@@ -144,7 +144,7 @@ def _type_problem(
 
 
 _ZERO = "is 0"
-_REPAIR = " (quantize --repair replaces it where the channel holds only zeros)"
+_REPAIR = " (quantize --repair replaces it where the channel contains only zeros)"
 
 
 def value_problem(scale: NDArray[np.generic]) -> str:

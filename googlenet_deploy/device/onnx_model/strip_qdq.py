@@ -57,7 +57,7 @@ def _dequantized(graph: EditableGraph, item: EditableNode, path: str) -> NDArray
     axis = item.attribute("axis", 1)  # ONNX's default
     values, scale = _array(graph, item.inputs[0], path), _array(graph, item.inputs[1], path)
     if not isinstance(axis, int):
-        raise BadModelError(path, f"node {printable(item.name)}: its axis is no number")
+        raise BadModelError(path, f"node {printable(item.name)}: its axis is not a number")
     if len(item.inputs) > 2 and item.inputs[2]:
         values = values - along_axis(_array(graph, item.inputs[2], path), values.ndim, axis)
     return np.asarray(values * along_axis(scale, values.ndim, axis), np.float32)

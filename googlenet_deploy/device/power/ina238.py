@@ -32,5 +32,5 @@ def _rail(power: Path) -> SysfsRail:
 def _watts(path: Path) -> float:
     microwatts = read_int(path)
     if abs(microwatts) > LARGEST_MICROWATTS:
-        raise LostReadingError(f"{path}: {microwatts} microwatts is no possible power")
+        raise LostReadingError(f"{path}: {microwatts} microwatts is not a possible power")
     return microwatts / 1e6

@@ -164,18 +164,18 @@ class OnnxRuntimeRunner:
                 try:
                     return start_exact(form, options, providers)
                 except Exception as error:  # noqa: BLE001 - the form is optional, the model itself is tried next
-                    self.notes = [f"the model runs as it stands: its form for CPUs is refused ({reason_line(error)})"]
+                    self.notes = [f"the model runs unchanged: its form for CPUs is refused ({reason_line(error)})"]
         return _open(model, options, providers)
 
     def _form(self, model: OnnxFile) -> Optional[bytes]:
         try:
             form = onnxruntime_form(model.model)
         except ValueError as error:
-            self.notes = [f"the model runs as it stands: it has no form for CPUs ({reason_line(error)})"]
+            self.notes = [f"the model runs unchanged: it has no form for CPUs ({reason_line(error)})"]
             return None
         if form is None:
             return None
-        self.notes = [f"computed in an equal form for CPUs: {form.changes} (--as-is runs the graph as it stands)"]
+        self.notes = [f"computed in an equal form for CPUs: {form.changes} (--as-is runs the graph unchanged)"]
         return form.model
 
 

@@ -172,7 +172,7 @@ class OpenVinoRunner:
         try:
             form = openvino_form(model.model)
         except ValueError as error:
-            self.notes.append(f"the model runs as it stands: it has no form for OpenVINO ({reason_line(error)})")
+            self.notes.append(f"the model runs unchanged: it has no form for OpenVINO ({reason_line(error)})")
             form = None
         if form is None:
             return model.content

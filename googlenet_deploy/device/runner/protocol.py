@@ -145,7 +145,7 @@ def image_input(inputs: Sequence[TensorSpec], path: str) -> TensorSpec:
         raise BadModelError(path, f"an image classifier has one input, this model has {len(inputs)}: {names}")
     shape = inputs[0].shape
     if len(shape) != IMAGE_DIMENSIONS or any(size is not None and size < 1 for size in shape):
-        raise BadModelError(path, f"its input {inputs[0].name} does not take images: it has the shape {shape}")
+        raise BadModelError(path, f"its input {inputs[0].name} does not accept images: it has the shape {shape}")
     return inputs[0]
 
 
@@ -216,7 +216,7 @@ def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
     if not fits or runner.input.dtype != batch.dtype.name:
         shape = ", ".join("any" if size is None else str(size) for size in wanted[1:])
         raise UsageError(
-            f"{runner.path}: takes images as {runner.input.dtype} ({shape}), "
+            f"{runner.path}: accepts images as {runner.input.dtype} ({shape}), "
             f"but they were prepared as {batch.dtype} {batch.shape[1:]}",
-            "give the model's own --crop, --layout and --dtype",
+            "pass the model's own --crop, --layout and --dtype",
         )

@@ -69,7 +69,7 @@ class RunnerOptions:
     threads: Optional[int] = option(
         None, "the model's threads", group=RUNNING, metavar="N", least=1, shown_default="one per core"
     )
-    as_is: bool = option(False, "run an ONNX graph as it stands, not in the equal form for CPUs", group=RUNNING)
+    as_is: bool = option(False, "run an ONNX graph unchanged, not in the equal form for CPUs", group=RUNNING)
 
     def __post_init__(self) -> None:
         check_options(self)

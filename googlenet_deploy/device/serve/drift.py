@@ -91,9 +91,9 @@ def read_ranges(path: PathLike, method: Optional[str] = None) -> RangeTable:
     except OSError as error:
         raise BadTableError(path, f"cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise BadTableError(path, "is not a calibration table", "give the .json file that calibrate wrote") from error
+        raise BadTableError(path, "is not a calibration table", "pass the .json file that calibrate wrote") from error
     if not isinstance(content, dict) or content.get("format") != TABLE_FORMAT:
-        raise BadTableError(path, "is not a calibration table", "give the .json file that calibrate wrote")
+        raise BadTableError(path, "is not a calibration table", "pass the .json file that calibrate wrote")
     if content.get("version") != TABLE_VERSION:
         raise BadTableError(path, "is of another format version", "calibrate again with this version")
     try:
@@ -143,7 +143,7 @@ class DriftMonitor:
         self._check(table, runner, record, watched)
         self._runner, names = self._open(watched, runner)
         if not names:
-            raise BadTableError(table, f"names no tensor of {watched or runner.path}", "give the model's own table")
+            raise BadTableError(table, f"names no tensor of {watched or runner.path}", "pass the model's own table")
         self._ranges = {name: self._table.ranges[name] for name in names}
         self._lock = threading.Lock()
         self._queue: queue.Queue[Optional[Tuple[NDArray[np.generic], Outputs]]] = queue.Queue(AHEAD)
@@ -214,17 +214,17 @@ class DriftMonitor:
                 raise BadTableError(
                     path,
                     f"is not the table that {runner.path} was quantized with",
-                    "give that one, or compare the FP32 model: --drift-model FP32.onnx with its own table",
+                    "pass that one, or compare the FP32 model: --drift-model FP32.onnx with its own table",
                 )
         elif watched is not None:
             found = model_sha256(watched)
         else:
             self.notes.append(
-                "drift: the engine does not say which model it was made from, so the table is not checked"
+                "drift: the engine does not state which model it was made from, so the table is not checked"
             )
             return
         if found != made_from:
-            raise BadTableError(path, "was made from another model", "give the table of the model that is served")
+            raise BadTableError(path, "was made from another model", "pass the table of the model that is served")
 
     def _open(self, watched: Optional[str], runner: Runner) -> Tuple[Optional[Runner], List[str]]:
         """Opens the runner of the monitored model, None for an engine; returns it and the visible tensors."""

@@ -86,7 +86,7 @@ class ServeOptions:
     def __post_init__(self) -> None:
         check_options(self)
         if self.drift_model is not None and self.calibration_table is None:
-            raise UsageError("--drift-model needs --calibration-table", "give the table that calibrate wrote")
+            raise UsageError("--drift-model needs --calibration-table", "pass the table that calibrate wrote")
 
     @property
     def largest_body(self) -> int:

@@ -143,7 +143,7 @@ def parse_head(text: str) -> Request:
     first, *lines = text.split("\r\n")
     found = _REQUEST_LINE.fullmatch(first)
     if found is None:
-        raise RefusedRequestError(400, "is no HTTP request")
+        raise RefusedRequestError(400, "is not an HTTP request")
     method, target, major, minor = found.groups()
     if major != "1":
         raise RefusedRequestError(505, "speaks another version of HTTP than 1.0 or 1.1")

@@ -77,9 +77,9 @@ class Annotations:
         self._used: Set[str] = set()
         if suffix in (SUFFIXES | VIDEO_SUFFIXES) - {*IMAGE_SUFFIXES, *VIDEO_CODES} and not self.path.is_dir():
             known = ", ".join((*VIDEO_CODES, *IMAGE_SUFFIXES))
-            raise UsageError(f"--annotate {path}: {suffix} files are not written", f"give a folder, or one of {known}")
+            raise UsageError(f"--annotate {path}: {suffix} files are not written", f"pass a folder, or one of {known}")
         if self._is_image and not single:
-            raise UsageError(f"--annotate {path}: is one image, but there may be several", "give a folder or a video")
+            raise UsageError(f"--annotate {path}: is one image, but there may be several", "pass a folder or a video")
 
     def write(self, images: Sequence[Image.Image], answers: Sequence[Answer]) -> None:
         """Draws and writes a batch."""

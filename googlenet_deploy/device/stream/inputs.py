@@ -106,7 +106,7 @@ def open_inputs(
     if watch is not None:
         return _watched(arguments, watch, stop)
     if not arguments:
-        raise UsageError("say what to classify", "give images, folders, videos, camera:0, or --watch FOLDER")
+        raise UsageError("name what to classify", "pass images, folders, videos, camera:0, or --watch FOLDER")
     _check_alone(arguments, filter(never_ends, arguments))
     opened = [_open(local_path(name)) for name in arguments]
     live = [item.video for item in opened if item.video is not None and item.video.live]

@@ -16,7 +16,7 @@ def milliseconds(text: str) -> float:
     """Milliseconds as seconds, at least 0, for argparse."""
     value = float(text)
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no time in milliseconds")
+        raise argparse.ArgumentTypeError(f"{text} is not a time in milliseconds")
     return value / 1e3
 
 

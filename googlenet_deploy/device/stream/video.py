@@ -127,7 +127,7 @@ class Video:
             index += 1
         self.frames_before = index - bad
         if not self.frames_before:
-            raise InputError(self.name, "holds no frame that can be decoded")
+            raise InputError(self.name, "contains no frame that can be decoded")
         yield from self._cut()
 
     def _cut(self) -> Iterator[Skipped]:

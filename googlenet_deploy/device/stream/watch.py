@@ -44,7 +44,7 @@ class WatchedFolder:
     def __init__(self, folder: PathLike, stop: threading.Event, interval: float = INTERVAL_SECONDS) -> None:
         self.folder, self.stop, self.interval = Path(folder), stop, interval
         if not self.folder.is_dir():
-            raise InputError(folder, "is no folder to watch")
+            raise InputError(folder, "is not a folder to watch")
         self._taken: Dict[str, Signature] = self._look()
         self._last: Dict[str, Signature] = dict(self._taken)
         self.present = len(self._taken)

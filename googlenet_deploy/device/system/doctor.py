@@ -243,7 +243,7 @@ def _int8(library: Optional[TensorRT], capability: Optional[Tuple[int, int]]) ->
         return DoctorFinding(name, False, "no: TensorRT and a GPU are needed")
     if capability in NO_INT8:
         return DoctorFinding(
-            name, False, "no: this GPU has no INT8 instructions", "build FP16: build strips Q/DQ and says so"
+            name, False, "no: this GPU has no INT8 instructions", "build FP16: build strips Q/DQ and reports it"
         )
     way = (
         "from Q/DQ models"

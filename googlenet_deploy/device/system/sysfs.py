@@ -51,7 +51,7 @@ def read_int(path: Path) -> int:
     try:
         return int(text)
     except ValueError:
-        raise LostReadingError(f"{path}: is no integer: {text[:40]!r}") from None
+        raise LostReadingError(f"{path}: is not an integer: {text[:40]!r}") from None
 
 
 def try_text(path: Path) -> str:

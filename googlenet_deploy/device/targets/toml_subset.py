@@ -47,7 +47,7 @@ def _open_table(root: Dict[str, Any], name: str, number: int, *, repeated: bool)
     if repeated:
         tables = root.setdefault(name, [])
         if not isinstance(tables, list) or not all(isinstance(entry, dict) for entry in tables):
-            raise ValueError(f"line {number}: {name} is no array of tables")
+            raise ValueError(f"line {number}: {name} is not an array of tables")
         tables.append(table)
     elif name in root:
         raise ValueError(f"line {number}: {name} is there twice")

@@ -35,7 +35,7 @@ class BuildLog:
     @property
     def reason(self) -> str:
         """The first error, which causes the later ones; or "it gives no reason"."""
-        return self.errors[0] if self.errors else "it gives no reason"
+        return self.errors[0] if self.errors else "it reports no reason"
 
     @property
     def out_of_memory(self) -> bool:

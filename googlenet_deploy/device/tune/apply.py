@@ -48,7 +48,7 @@ def tuned_choice(path: PathLike, model: PathLike, root: Path = Path("/")) -> Tun
     tuned = load_tuned(path)
     choice = tuned.choice
     if choice is None:
-        raise InputError(path, "holds no choice: nothing kept the limits", "relax them and run tune again")
+        raise InputError(path, "contains no choice: nothing met the limits", "relax them and run tune again")
     chosen = tuned.model(choice)
     file = Path(model)
     if file.is_dir():
@@ -58,7 +58,7 @@ def tuned_choice(path: PathLike, model: PathLike, root: Path = Path("/")) -> Tun
         raise InputError(file, "no such file", f"{path} chose {printable(chosen.path)}")
     if (sha256_file(file) if engine else model_sha256(file)) != chosen.sha256:
         raise InputError(
-            path, f"chose {printable(chosen.path)}, which {file} is not", "give that model, or run tune again"
+            path, f"chose {printable(chosen.path)}, which {file} is not", "pass that model, or run tune again"
         )
     return TunedChoice(file, choice.setting, engine, _differences(path, tuned, choice.setting, root))
 

@@ -92,7 +92,7 @@ class Halving:
             others = [trial for trial in others if not self._ranking.excess(trial, SLACK)]
             if not others:
                 return self._nothing_holds()
-            self._report("none of them holds the limits: the best of the others")
+            self._report("none of them meets the limits: the best of the others")
             outcome = self._final(sorted(others, key=self._ranking.rank)[:FINALISTS])
         return outcome
 
@@ -227,4 +227,4 @@ def _reason(tied: Sequence[TuneTrial], holding: Sequence[TuneTrial], budget: Tun
         return f"ties with {len(tied)} other setting{'s' if len(tied) > 1 else ''}"
     if len(holding) > 1:
         return "the best, told apart from the others of the last stage"
-    return "the only one of the last stage that holds the limits" if budget.text() else "the only one of the last stage"
+    return "the only one of the last stage that meets the limits" if budget.text() else "the only one of the last stage"

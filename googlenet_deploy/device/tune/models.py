@@ -98,7 +98,7 @@ def _files(folder: Path) -> List[Path]:
     if not files:
         suffixes = ", ".join(_SUFFIXES)
         raise InputError(
-            folder, f"holds no model ({suffixes})", "in a bundle, build the engines: ./build.sh --candidates"
+            folder, f"contains no model ({suffixes})", "in a bundle, build the engines: ./build.sh --candidates"
         )
     return files
 
@@ -154,7 +154,7 @@ def _different(found: Iterable[FoundModel], left_out: List[LeftOut]) -> List[Fou
         if twin is not entry:
             raise UsageError(
                 f"{twin.file} and {entry.file} have the same name, so tuned.json could not tell them apart",
-                "give the folder that holds both, or rename one",
+                "pass the folder that contains both, or rename one",
             )
     return list(kept.values())
 

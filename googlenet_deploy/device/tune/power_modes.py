@@ -139,7 +139,7 @@ class PowerModeSwitch:
         number = re.search(r"^\s*(\d+)\s*$", answer, re.MULTILINE)
         if number is None:
             raise DeviceError(
-                f"{self._program} -q does not tell the power mode: {printable(answer.strip() or 'nothing')}"
+                f"{self._program} -q does not report the power mode: {printable(answer.strip() or 'nothing')}"
             )
         return int(number.group(1))
 

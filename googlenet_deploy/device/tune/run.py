@@ -76,7 +76,7 @@ class Tuner:
             GoogLeNetDeployError: See `ModelProbe.runnable`.
         """
         if self._options.min_agreement is not None and self._request.sources is None:
-            raise UsageError("--min-agreement needs images", "give photographs with --images")
+            raise UsageError("--min-agreement needs images", "pass photographs with --images")
         with ExitStack() as stack:
             switch = self._power_modes(stack)
             nvml = open_nvml(stack)

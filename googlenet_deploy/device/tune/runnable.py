@@ -168,7 +168,7 @@ class ModelProbe:
             if self._options.min_agreement is not None:
                 raise DeviceError(
                     "--min-agreement: no FP32 model runs here to compare with",
-                    "give one with --reference, or build its engine: ./build.sh --candidates",
+                    "pass one with --reference, or build its engine: ./build.sh --candidates",
                 )
             self.notes.append("no FP32 model runs here, so the agreement is not known")
             return models

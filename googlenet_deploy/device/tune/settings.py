@@ -82,7 +82,7 @@ def _batches(
     if missing:
         takes = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
         batches = ", ".join(map(str, missing))
-        left_out.append(LeftOut(f"{model.found.model.path}, batch {batches}", f"it takes batches of {takes}"))
+        left_out.append(LeftOut(f"{model.found.model.path}, batch {batches}", f"it accepts batches of {takes}"))
     return fits
 
 

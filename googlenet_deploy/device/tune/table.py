@@ -40,7 +40,7 @@ def nearest_text(tuned: Tuned) -> str:
     figures = [f"{number(result.latency_p95_ms.value)} ms for 95 % of the batches"]
     figures += [f"{number(result.images_per_second.value)} images/s"]
     figures += [f"agreement {result.agreement:.1f} %"] if result.agreement is not None else []
-    return f"nothing holds: {tuned.budget.text()}; the nearest is {result.setting.text()} with {', '.join(figures)}"
+    return f"nothing meets: {tuned.budget.text()}; the nearest is {result.setting.text()} with {', '.join(figures)}"
 
 
 def _row(tuned: Tuned, result: TunedResult) -> List[str]:

@@ -202,7 +202,7 @@ def load_tuned(path: PathLike) -> Tuned:
     """
     values = _read(path)
     if not _is_tuned(values):
-        raise InputError(path, "is no result of tune", _REMEDY)
+        raise InputError(path, "is not a result of tune", _REMEDY)
     version = values.pop("version", None)
     values.pop("format")
     if version != VERSION or isinstance(version, bool):
@@ -226,16 +226,16 @@ def _read(path: PathLike) -> Dict[str, Any]:
     except OSError as error:
         raise InputError(path, f"cannot be read: {reason(error)}") from error
     if len(content) > LARGEST_BYTES:
-        raise InputError(path, f"is larger than {LARGEST_BYTES >> 20} MiB, so it is no result of tune", _REMEDY)
+        raise InputError(path, f"is larger than {LARGEST_BYTES >> 20} MiB, so it is not a result of tune", _REMEDY)
     try:
         values: Dict[str, Any] = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise InputError(path, f"is no JSON file: {error}", _REMEDY) from error
+        raise InputError(path, f"is not a JSON file: {error}", _REMEDY) from error
     return values
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _check(tuned: Tuned) -> None:

@@ -16,7 +16,7 @@ def section(results: Results) -> ReportSection:
     """The section "Activations"."""
     lead = (
         "Absolute values of the activations over the calibration images, counts on a logarithmic scale. INT8 divides "
-        "the range up to the dashed line into 127 steps; what lies beyond is clipped to it. Small ticks below the axis "
+        "the range up to the dashed line into 127 steps; what is beyond is clipped to it. Small ticks below the axis "
         "are the thresholds of the other methods."
     )
     if not results.histograms:

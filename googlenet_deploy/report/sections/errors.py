@@ -47,14 +47,14 @@ def _examples(entry: Confusion) -> tuple[Picture, ...]:
 
 def disagreements_section(results: Results) -> ReportSection:
     """The section "Disagreements"."""
-    lead = "Images to which the precisions give different classes. Mostly both answers are plausible, and close."
+    lead = "Images to which the precisions assign different classes. Mostly both answers are plausible, and close."
     if results.disagreements:
         caption = f"{plural(len(results.disagreements), 'image')} on which precisions disagree"
         block: Block = Gallery(caption, tuple(_picture(entry) for entry in results.disagreements))
     elif any(entry.part == "disagreements" for entry in results.missing):
         block = Absent("Images on which precisions disagree", results.why_missing("disagreements"))
     elif any(variant.agreement is not None for variant in results.variants):
-        block = Paragraph("There are none: every precision gives every image the same class.")
+        block = Paragraph("There are none: every precision assigns the same class to every image.")
     else:
         block = Absent("Images on which precisions disagree", results.why_missing("agreement"))
     return ReportSection("disagreements", "Disagreements", lead, (block,))

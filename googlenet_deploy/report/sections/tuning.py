@@ -42,7 +42,7 @@ def _lead(tuned: Tuned) -> str:
         text = f"Looked for on the device: {goal}. Chosen: {tuned.choice.setting.text()} ({tuned.reason})."
     else:
         nearest = f"; the nearest is {tuned.results[tuned.nearest].setting.text()}" if tuned.nearest is not None else ""
-        text = f"Looked for on the device: {goal}. Nothing holds these limits{nearest}."
+        text = f"Looked for on the device: {goal}. Nothing meets these limits{nearest}."
     return text if tuned.meter else f"{text} No energy was measured: {tuned.no_energy}."
 
 

@@ -109,7 +109,7 @@ def read_cifar(place: str) -> TrainingData:
     members = _folder(path) if path.is_dir() else _archive(path)
     version = next((v for v in VERSIONS if v.names in members or v.train[0] in members), None)
     if version is None:
-        raise InputError(path, "holds none of the files of CIFAR-10 or CIFAR-100", REMEDY)
+        raise InputError(path, "contains none of the files of CIFAR-10 or CIFAR-100", REMEDY)
     missing = [name for name in (version.names, version.test, *version.train) if name not in members]
     if missing:
         raise InputError(path, f"lacks {missing[0]} of {version.title}: it is cut short or incomplete", REMEDY)
@@ -236,7 +236,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _number_type
         if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
             return _encoded
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which would run code")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, which would run code")
 
 
 def _empty_array(_kind: object, _shape: object, _type: object) -> NDArray[np.uint8]:
@@ -246,7 +246,7 @@ def _empty_array(_kind: object, _shape: object, _type: object) -> NDArray[np.uin
 def _number_type(name: object, *_flags: object) -> np.dtype[Any]:
     text = name.decode("latin-1") if isinstance(name, bytes) else str(name)
     if text not in ("u1", "i8", "i4"):
-        raise pickle.UnpicklingError(f"it holds an array of {text}")
+        raise pickle.UnpicklingError(f"it contains an array of {text}")
     return np.dtype(text)
 
 

@@ -47,7 +47,9 @@ def read_folders(
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(folder, "is no folder of images", "give a folder that holds one folder of images per class")
+        raise InputError(
+            folder, "is not a folder of images", "pass a folder that contains one folder of images per class"
+        )
     inner = root / TRAIN if (root / TRAIN).is_dir() else root
     beside = next((root / name for name in VALIDATION if (root / name).is_dir()), None) if inner != root else None
     other = Path(validation) if validation is not None else beside
@@ -80,7 +82,9 @@ def read_like(folder: Path, classes: Sequence[str], root: Path, notes: list[str]
         InputError: The folder is missing, a class is, or one has no images.
     """
     if not folder.is_dir():
-        raise InputError(folder, "is no folder of images", "give a folder that holds one folder of images per class")
+        raise InputError(
+            folder, "is not a folder of images", "pass a folder that contains one folder of images per class"
+        )
     found = _read_classes(folder, root, notes)
     same_classes(folder, classes, tuple(found))
     samples = _labelled(found, classes)
@@ -101,7 +105,7 @@ def _read_classes(folder: Path, root: Path, notes: list[str]) -> _Found:
     except OSError as error:
         raise InputError(folder, f"cannot be read: {reason(error)}") from error
     if left_out:
-        notes.append(f"{len(left_out)} folders in {folder} are no classes and were left out: {', '.join(left_out)}")
+        notes.append(f"{len(left_out)} folders in {folder} are not classes and were left out: {', '.join(left_out)}")
     if others:
         notes.append(f"{folder}: {describe_left_out(others)}")
     return found

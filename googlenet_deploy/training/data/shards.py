@@ -90,7 +90,7 @@ def find_shards(place: str, pattern: str = TRAIN) -> tuple[str, ...]:
         expanded = webdataset.shardlists.expand_urls(place)
         names = [name for url in expanded for name in (_matching(url) if "*" in url else [url])]
     if not names:
-        raise InputError(place, "names no shards", f"give tar files, or a folder with {pattern}")
+        raise InputError(place, "names no shards", f"pass tar files, or a folder with {pattern}")
     missing = next((name for name in names if not name.startswith(REMOTE) and not Path(name).is_file()), None)
     if missing is not None:
         raise InputError(missing, "is missing")
@@ -106,7 +106,7 @@ def count_images(shards: Sequence[str], processes: Processes) -> int:
     """
     remote = next((name for name in shards if name.startswith(REMOTE)), None)
     if remote is not None:
-        raise UsageError(f"{remote} cannot be counted without reading it: give --epoch-images")
+        raise UsageError(f"{remote} cannot be counted without reading it: pass --epoch-images")
     own = sum(_count(name) for name in shards[processes.rank :: processes.count])
     return sum(processes.gather(own))
 
@@ -298,7 +298,7 @@ def _count(shard: str) -> int:
     except (OSError, EOFError, tarfile.TarError) as error:
         raise InputError(shard, _damage(error)) from error
     if not keys:
-        raise InputError(shard, "holds no images")
+        raise InputError(shard, "contains no images")
     return len(keys)
 
 

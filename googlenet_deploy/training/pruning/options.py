@@ -72,7 +72,7 @@ class PruningOptions:
         if epochs < self.last_epoch:
             raise UsageError(
                 f"--epochs {epochs}: the last of {self.steps} pruning steps comes with epoch {self.last_epoch}",
-                f"give --epochs {self.last_epoch + self.every} or more, or fewer --prune-steps",
+                f"pass --epochs {self.last_epoch + self.every} or more, or fewer --prune-steps",
             )
 
     def step_at(self, epoch: int) -> int:

@@ -61,13 +61,13 @@ def check_reachable(widths: Widths, measure: Measure, share: float, by: str, rou
     if least == widths:
         raise UsageError(
             f"--prune: no layer has more than {rounding} channels to keep (the widest has {most})",
-            f"give a --prune-round below {most}, or take a wider network",
+            f"pass a --prune-round below {most}, or take a wider network",
         )
     possible = 1.0 - measure(least) / measure(widths)
     if possible < share:
         raise UsageError(
             f"--prune {share:g}: with {rounding} channels in every layer that has more, {possible:.1%} of the {by} go",
-            f"give --prune {int(possible * 100) / 100:g} or less, or a --prune-round below {rounding}",
+            f"pass --prune {int(possible * 100) / 100:g} or less, or a --prune-round below {rounding}",
         )
 
 

@@ -48,7 +48,7 @@ def pruning_task(options: TrainingOptions, data: TrainingData) -> Task:
     network = build_network(replace(options, sparsity="none"), data)
     if network.fresh_classifier:
         raise UsageError(
-            f"--prune: {options.weights} was trained on other classes, so nothing says which channels these need",
+            f"--prune: {options.weights} was trained on other classes, so it is unknown which channels these need",
             "fine-tune it to them first (`train --weights`), then prune the result",
         )
     if options.learning_rate is None:

@@ -136,7 +136,7 @@ class PruningTrainer(Trainer):
             self.model, self._losses()
         )
         joined = self.processes.sum(torch.cat(list(scores.values())).to(self.device)).cpu()
-        require_finite(float(joined.sum()), f"the importance of the channels ahead of epoch {self.epoch}")
+        require_finite(float(joined.sum()), f"the importance of the channels before epoch {self.epoch}")
         parts = torch.split(joined, [len(part) for part in scores.values()])
         return dict(zip(scores, parts, strict=True))
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LAYERS = frozenset({"Conv", "Gemm"})
 STEM, CLASSIFIER = "conv1", "fc"
-REMEDY = "give the FP32 model that `export --weights` wrote, with float input"
+REMEDY = "pass the FP32 model that `export --weights` wrote, with float input"
 TOLERANCE = 1e-3  # of the largest logit
 
 
@@ -83,7 +83,7 @@ def open_network(source: CalibrationSource) -> OnnxNetwork:
     graph = GraphView(source.model, source.path)
     architecture = ARCHITECTURES.get(source.properties.get("architecture", ""))
     if architecture is None:
-        raise BadModelError(source.path, "does not say which GoogLeNet it is", REMEDY)
+        raise BadModelError(source.path, "does not state which GoogLeNet it is", REMEDY)
     if source.preprocessing.dtype != "float32" or source.preprocessing.layout != "NCHW":
         raise BadModelError(source.path, "normalises images inside, which training does outside", REMEDY)
     found = dict(layers(graph))

@@ -207,7 +207,7 @@ def chosen_refinements(asked: str | None, data: TrainingData) -> list[str]:
         )
     if need_images(names) and not data.train:
         if asked is not None:
-            raise UsageError(f"--refine {asked} needs images in files, not in shards", "give --refine none")
+            raise UsageError(f"--refine {asked} needs images in files, not in shards", "pass --refine none")
         return []
     return names
 

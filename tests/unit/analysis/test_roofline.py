@@ -175,6 +175,6 @@ def test_command(two_layers: Callable[..., Path], tmp_path: Path, capsys: pytest
     assert (values["batch"], values["target"]) == (4, "agx-orin")
     assert [mode["name"] for mode in values["modes"]] == ["MODE_15W", "MODE_30W", "MODE_50W", "MAXN"]
     assert values["sources"]
-    assert "not in the profile, for want of a source: " in capsys.readouterr().out
+    assert "not in the profile, for lack of a source: " in capsys.readouterr().out
     assert main(["estimate", "nothing.onnx", "--target", "nano"]) == 1
     assert "cannot be read" in capsys.readouterr().err

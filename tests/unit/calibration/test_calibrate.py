@@ -276,7 +276,7 @@ def test_a_model_that_yields_nan_is_named_with_its_tensor(net: Callable, calibra
     graph.constants["huge"] = np.float32(3e38)
     top = graph.conv("input", "conv1", 4)
     graph.classifier(graph.conv(graph.add("Mul", [top, "huge"], "product"), "conv2", 4))
-    with pytest.raises(BadModelError, match=r"model\.onnx: tensor 'product' holds NaN or infinite values"):
+    with pytest.raises(BadModelError, match=r"model\.onnx: tensor 'product' contains NaN or infinite values"):
         calibrated(graph.model())
 
 
@@ -302,7 +302,7 @@ class TestOpenSource:
     def test_a_model_that_does_not_say_is_refused(self, mini: Mini, model_file: Callable) -> None:
         model = mini()
         store_metadata(model, ModelMetadata())
-        with pytest.raises(BadModelError, match="does not say how its images are prepared") as caught:
+        with pytest.raises(BadModelError, match="does not state how its images are prepared") as caught:
             open_source(model_file(model))
         assert "--preprocessing" in str(caught.value.remedy)
 

@@ -46,7 +46,7 @@ def test_images_are_dealt_alternately_whatever_the_batches() -> None:
 
 
 def test_a_value_that_is_no_number_names_its_tensor() -> None:
-    with pytest.raises(FloatingPointError, match="tensor 't' holds NaN or infinite values, first with the image "):
+    with pytest.raises(FloatingPointError, match="tensor 't' contains NaN or infinite values, first with the image "):
         collected(np.array([[1.0], [np.nan]], np.float32), [2])
 
 
@@ -111,7 +111,7 @@ def test_damaged_states_are_refused(collection: Collection, tmp_path: Path) -> N
     damaged += [bytes(random.integers(0, 256, 500, np.uint8)), whole[:-1]]
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(InputError, match="is no calibration state, or is damaged"):
+        with pytest.raises(InputError, match="is not a calibration state, or is damaged"):
             load_state(path, "print")
     with pytest.raises(InputError, match="cannot be read"):
         load_state(tmp_path / "missing", "print")
@@ -160,7 +160,7 @@ def test_a_model_that_yields_nan_is_refused_by_name(net: Callable, pictures: Cal
     collector = Collector(
         TensorSession(graph.model(), list(collection.histograms), path="bad.onnx"), collection, "NCHW"
     )
-    with pytest.raises(BadModelError, match=r"bad\.onnx: tensor 'root' holds NaN") as caught, collector.running():
+    with pytest.raises(BadModelError, match=r"bad\.onnx: tensor 'root' contains NaN") as caught, collector.running():
         collector.add(pictures(2), ["a", "b"])
     assert "check the weights and the preprocessing" in str(caught.value.remedy)
 

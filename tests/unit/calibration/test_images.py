@@ -29,7 +29,7 @@ def names(images: tuple[ImageSource, ...]) -> list[str]:
 
 
 def other_files(folder: Path) -> str:
-    return f"1 other files in the folders are no images: {folder / 'notes.md'}"
+    return f"1 other files in the folders are not images: {folder / 'notes.md'}"
 
 
 def test_a_draw_is_reproducible_and_leaves_the_others(folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_list_names_images_relative_to_itself(folder: Path) -> None:
 
 def test_no_images_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
     (tmp_path / "readme.md").write_text("nothing here")
-    with pytest.raises(InputError, match=r"holds no images") as caught:
+    with pytest.raises(InputError, match=r"contains no images") as caught:
         select_images(tmp_path, 5)
     assert caught.value.path == str(tmp_path)
     assert caught.value.remedy

@@ -48,7 +48,7 @@ def test_lrn_reads_no_quantised_value_and_a_convolution_none_behind_itself(mini:
     graph = GraphView(mini())
     for node in graph.nodes:
         if node.op_type in ("LRN", "Relu"):
-            assert node.input[0] not in plan.tensors, f"no pair ahead of {node.name}"
+            assert node.input[0] not in plan.tensors, f"no pair before {node.name}"
         if node.op_type == "Conv":
             assert node.output[0] not in plan.tensors
     assert {"maxpool1", "norm2", "conv3", "logits"}.isdisjoint(plan.tensors)
@@ -67,7 +67,7 @@ def test_max_pools_have_one_scale_on_both_sides(mini: Mini) -> None:
     assert plan.group_of("maxpool2").members == ("maxpool2", "inception3a/branch4/0")
     joined = plan.group_of("inception3a")
     assert joined.members == ("inception3a", "maxpool3", "inception4a/branch4/0")
-    assert joined.observed == ("inception3a",), "a pool's output holds only values of its input"
+    assert joined.observed == ("inception3a",), "a pool's output contains only values of its input"
     with pytest.raises(KeyError):
         plan.group_of("conv3")
     assert sorted(name for group in plan.groups for name in group.members) == sorted(plan.tensors)
@@ -111,7 +111,7 @@ def test_a_half_precision_model_is_refused(mini: Mini) -> None:
     model = mini()
     weight = model.graph.initializer[0]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), weight.name))
-    with pytest.raises(BadModelError, match=r"holds FP16 constants \(conv1\.weight\)"):
+    with pytest.raises(BadModelError, match=r"contains FP16 constants \(conv1\.weight\)"):
         planned(model)
 
 
@@ -160,7 +160,7 @@ def test_a_quantised_model_is_refused(net: Callable) -> None:
     quantised = graph.add("QuantizeLinear", ["input", "scale", "zero"], "q")
     graph.channels["dq"] = 3
     graph.classifier(graph.conv(graph.add("DequantizeLinear", [quantised, "scale", "zero"], "dq"), "conv1", 4))
-    with pytest.raises(BadModelError, match=r"already quantised: it holds QuantizeLinear \(q\)") as caught:
+    with pytest.raises(BadModelError, match=r"already quantised: it contains QuantizeLinear \(q\)") as caught:
         planned(graph.model())
     assert "FP32 model" in str(caught.value.remedy)
 

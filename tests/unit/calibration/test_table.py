@@ -107,7 +107,7 @@ def test_a_record_speaks_for_all_its_members() -> None:
     assert made.amax("maxpool1") == made.amax("conv1") == pytest.approx(1.5)
     assert made.amax("conv1", "max") == 2.0
     assert made.record_of("nothing") is None
-    with pytest.raises(BadTableError, match="holds nothing about tensor 'nothing'"):
+    with pytest.raises(BadTableError, match="contains nothing about tensor 'nothing'"):
         made.amax("nothing")
     with pytest.raises(BadTableError, match="no threshold by method 'median'"):
         made.amax("conv1", "median")

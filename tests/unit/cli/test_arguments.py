@@ -105,8 +105,8 @@ def test_options_win_over_the_model_and_that_is_said(capsys: pytest.CaptureFixtu
     spec = resolve_preprocessing(parse("--resize", "300", "--interpolation", "bicubic"), runner(BVLC))
     assert (spec.resize, spec.interpolation, spec.mean) == (300, "bicubic", BVLC.mean)
     assert capsys.readouterr().err.splitlines() == [
-        "note: resize is 300 as the options say; the model was made for 256",
-        "note: interpolation is bicubic as the options say; the model was made for bilinear",
+        "note: resize is 300 as the options specify; the model was made for 256",
+        "note: interpolation is bicubic as the options specify; the model was made for bilinear",
     ]
 
 
@@ -116,7 +116,7 @@ def test_resize_modes_are_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert (spec.resize_mode, spec.target, spec.fill, spec.antialias) == ("letterbox", (224, 224), (114,), False)
     assert spec.mean == BVLC.mean
     assert (
-        "note: resize_mode is letterbox as the options say; the model was made for short-side"
+        "note: resize_mode is letterbox as the options specify; the model was made for short-side"
         in capsys.readouterr().err
     )
     stretched = resolve_preprocessing(parse("--resize-mode", "stretch", "--resize", "240x320"), runner(spec))
@@ -171,7 +171,7 @@ def test_a_foreign_model_is_stretched_to_its_input(mode: str) -> None:
 
 
 def test_a_model_that_says_nothing_needs_options() -> None:
-    with pytest.raises(UsageError, match=r"m\.onnx: the model does not say how its images are prepared") as caught:
+    with pytest.raises(UsageError, match=r"m\.onnx: the model does not state how its images are prepared") as caught:
         resolve_preprocessing(parse("--resize", "256"), runner())
     assert "--preprocessing imagenet" in str(caught.value.remedy)
 
@@ -219,7 +219,7 @@ def test_a_specification_from_a_file(tmp_path: Any) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="not JSON"):
         resolve_preprocessing(parse("--preprocessing", str(path)), runner())
-    with pytest.raises(InputError, match="nothing: is no preprocessing: choose bvlc, torchvision, imagenet, plain"):
+    with pytest.raises(InputError, match="nothing: is not a preprocessing: choose bvlc, torchvision, imagenet, plain"):
         resolve_preprocessing(parse("--preprocessing", "nothing"), runner())
 
 
@@ -282,7 +282,7 @@ def test_skipped_images_are_named_and_the_rest_counted(capsys: pytest.CaptureFix
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert lines[0] == "skipped: 0.jpg: is empty"
-    assert lines[10:] == ["skipped: ... and 2 more", "note: 2 other files in the folders are no images: a.txt, ..."]
+    assert lines[10:] == ["skipped: ... and 2 more", "note: 2 other files in the folders are not images: a.txt, ..."]
     report_skipped([], [])
     assert capsys.readouterr().err == ""
 

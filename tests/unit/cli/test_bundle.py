@@ -14,11 +14,11 @@ from googlenet_deploy.device.bundle.manifest import KINDS
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--device-only", "--fp32", "m.onnx"], "--device-only does not take --fp32"),
-        (["--device-only", "--target", "orin-nano"], "--device-only does not take --target"),
-        (["--verify", "b.zip", "--images", "photos"], "--verify does not take --images"),
-        (["--verify", "b.zip", "--output", "b"], "--verify does not take --output"),
-        (["--unpack", "b.zip", "--output", "b", "--precision", "int8"], "--unpack does not take --precision"),
+        (["--device-only", "--fp32", "m.onnx"], "--device-only does not accept --fp32"),
+        (["--device-only", "--target", "orin-nano"], "--device-only does not accept --target"),
+        (["--verify", "b.zip", "--images", "photos"], "--verify does not accept --images"),
+        (["--verify", "b.zip", "--output", "b"], "--verify does not accept --output"),
+        (["--unpack", "b.zip", "--output", "b", "--precision", "int8"], "--unpack does not accept --precision"),
     ],
 )
 def test_what_packs_no_model_takes_nothing_to_pack(

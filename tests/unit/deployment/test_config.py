@@ -61,7 +61,7 @@ def test_options_override_the_file_and_are_printed(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("target = ", "is no TOML"),
+        ("target = ", "is not TOML"),
         ('surprise = "x"', "unknown entry 'surprise'"),
         ("weights = 3", "weights is not of the right kind"),
         ("seed = true", "seed is not of the right kind"),
@@ -106,12 +106,12 @@ def test_configurations_that_make_no_sense_are_refused(changes: dict[str, object
 
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy", "--weights", "w"]) == 2
-    assert "give --images, or images in the configuration" in capsys.readouterr().err
+    assert "pass --images, or images in the configuration" in capsys.readouterr().err
 
 
 def test_batches_that_are_no_numbers_are_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy", "--batch", "1,x,4"]) == 2
-    assert "'1,x,4' is no batch profile" in capsys.readouterr().err
+    assert "'1,x,4' is not a batch profile" in capsys.readouterr().err
 
 
 def test_control_characters_have_no_place_in_a_file() -> None:

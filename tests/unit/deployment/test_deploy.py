@@ -445,7 +445,7 @@ def test_a_target_without_published_rates_keeps_the_layers(ground: Ground, copy_
         ("filename,label\nnone.png,class 1\n", "names 1 files that are not in"),
         ("filename,label\n00.png,unheard of\n", "labels that are not one class"),
         ("filename,label\n00.png\n", "row without a label"),
-        ("", "holds no labels"),
+        ("", "contains no labels"),
     ],
 )
 def test_labels_that_do_not_match_are_refused(ground: Ground, tmp_path: Path, rows: str, match: str) -> None:
@@ -465,7 +465,7 @@ def test_an_unknown_target_is_refused_before_anything_is_made(ground: Ground, tm
 
 def test_images_are_needed(ground: Ground, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no images"):
+    with pytest.raises(InputError, match="contains no images"):
         run(ground.config(tmp_path / "out", images=str(tmp_path / "empty"), labels=""))
     one = shutil.copy(next(ground.images.iterdir()), tmp_path / "empty")
     with pytest.raises(InputError, match="is a file"):

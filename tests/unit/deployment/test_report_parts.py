@@ -118,7 +118,7 @@ def test_a_test_for_loss_on_few_images_is_blind() -> None:
 @pytest.mark.parametrize(
     ("precision", "name", "found", "advice"),
     [
-        ("int8", "top-1", "not measured", "give --labels"),
+        ("int8", "top-1", "not measured", "pass --labels"),
         ("int8", "budget", "93 %", "deploy --precision fp16"),
         ("fp32", "top-1", "12.00 %", "train further"),
         ("fp16", "SQNR", "20.00 dB", "try --precision fp32"),

@@ -98,7 +98,7 @@ def test_what_only_looks_like_another_form_stays_names(names: tuple[str, ...], t
         ("[]", "neither a list of names nor"),
         ('["a", ', "begins like JSON"),
         (b"\x00\x01\x02\x03\xff", "text file"),
-        ("\ufeff", "holds no class names"),
+        ("\ufeff", "contains no class names"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(content: str | bytes, words: str, tmp_path: Path) -> None:

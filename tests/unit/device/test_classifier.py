@@ -119,9 +119,9 @@ def test_a_model_that_does_not_say_how_images_are_prepared(
     colour_classifier: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = colour_classifier(tmp_path / "other.onnx", metadata=False)
-    with pytest.raises(UsageError, match=r"other\.onnx: the model does not say how its images are prepared"):
+    with pytest.raises(UsageError, match=r"other\.onnx: the model does not state how its images are prepared"):
         Classifier(path)
-    with pytest.raises(InputError, match="is no preprocessing"):
+    with pytest.raises(InputError, match="is not a preprocessing"):
         Classifier(path, preprocessing="imagenette")
     plain = Preprocessing(resize=8, crop=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
     with Classifier(path, preprocessing=plain, class_names=["r", "g", "b"]) as classify:

@@ -32,7 +32,7 @@ def test_names_one_per_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "holds no class names"), (b"\n \n", "holds no class names"), (b"\xff\xfe", "text file")],
+    [(b"", "contains no class names"), (b"\n \n", "contains no class names"), (b"\xff\xfe", "text file")],
 )
 def test_unusable_lists_are_refused(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "names.txt"

@@ -26,7 +26,7 @@ def test_a_uint8_input_takes_pixels_as_they_are(
 
 
 def test_it_needs_its_geometry() -> None:
-    with pytest.raises(UsageError, match="takes uint8 pixels as they are, but does not say how images are resized"):
+    with pytest.raises(UsageError, match="accepts uint8 pixels as they are, but does not state how images are resized"):
         choose_preprocessing(None, "m.onnx", None, (1, 64, 64, 3), dtype="uint8")
-    with pytest.raises(UsageError, match="does not say how its images are prepared"):
+    with pytest.raises(UsageError, match="does not state how its images are prepared"):
         choose_preprocessing(PreprocessingOptions(resize=72), "m.onnx", None, (1, 3, 64, 64))

@@ -99,8 +99,8 @@ def test_images_without_a_label_are_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no labels"),
-        ("filename,label\n", "holds no labels"),
+        ("", "contains no labels"),
+        ("filename,label\n", "contains no labels"),
         ("a.jpg\n", "has a row without a label: 'a.jpg'"),
         ("a.jpg,whale\nb.jpg,9\n", r"has 2 labels that are not one class: 'whale' \(a.jpg\), '9' \(b.jpg\)"),
         ("a.jpg,0\nz.jpg,0\ny.jpg,1\n", "names 2 files that are not in .*: z.jpg, y.jpg"),
@@ -120,7 +120,7 @@ def test_a_missing_table_or_folder_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: cannot be read: no such file"):
         read_labelled_images(folder, folder / "none.csv", ANIMALS)
     for place in (folder / "none", folder / "a.jpg"):
-        with pytest.raises(InputError, match="is no folder of images"):
+        with pytest.raises(InputError, match="is not a folder of images"):
             read_labelled_images(place, None, ANIMALS)
 
 
@@ -141,8 +141,8 @@ def test_a_folder_per_class(by_class: Path) -> None:
     ]
     assert images.labels == (2, 0)
     assert images.notes == (
-        f"1 folders in {by_class} are no classes and were left out: .cache",
-        f"{by_class}: 1 other files in the folders are no images: {by_class}/crane/readme.txt",
+        f"1 folders in {by_class} are not classes and were left out: .cache",
+        f"{by_class}: 1 other files in the folders are not images: {by_class}/crane/readme.txt",
     )
 
 
@@ -162,7 +162,7 @@ def test_folders_that_are_no_class_are_named(by_class: Path) -> None:
 
 def test_folders_without_images_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "val" / "crane").mkdir(parents=True)
-    with pytest.raises(InputError, match="holds no images with labels"):
+    with pytest.raises(InputError, match="contains no images with labels"):
         read_labelled_images(tmp_path / "val", None, ANIMALS)
     with pytest.raises(InputError, match="has no folder per class") as caught:
         read_labelled_images(tmp_path / "val" / "crane", None, ANIMALS)

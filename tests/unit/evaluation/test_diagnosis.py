@@ -193,7 +193,7 @@ def test_a_layer_that_breaks_what_comes_in_whole() -> None:
     after = LayerError("conv6", "Conv", "t6", 5.0, 6.0, 5.0)
     given = worse(layers=(broken, after), ranges=clipped(8, sqnr=5.0))
     assert causes(given) == [("problem", "layer")]
-    assert "Conv conv5 alone brings the SQNR from 28 to 6 dB" in text_of(given, "layer")
+    assert "Conv conv5 alone raises the SQNR from 28 to 6 dB" in text_of(given, "layer")
     rounded = replace(broken, unrounded=27.0)
     assert causes(worse(layers=(rounded,), ranges=clipped(1))) == [("problem", "saturated tensor")]
 
@@ -202,7 +202,7 @@ def test_one_class_for_all() -> None:
     lost = LayerError("conv5", "Conv", "t5", -4.0, 28.0, -4.0)
     given = worse(best=[7] * COUNT, layers=(lost,))
     assert [cause for _, cause in causes(given)] == ["layer", "collapse"]
-    assert "the same class, 7; the signal is lost at Conv conv5 (-4 dB)" in text_of(given, "collapse")
+    assert "the same class to every image, 7; the signal is lost at Conv conv5 (-4 dB)" in text_of(given, "collapse")
     assert "lost" not in text_of(worse(best=[7] * COUNT, layers=()), "collapse")
     alike = worse(best=[7] * COUNT, reference_best=[7] * COUNT)
     assert "collapse" not in [cause for _, cause in causes(alike)]

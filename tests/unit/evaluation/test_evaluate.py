@@ -147,7 +147,7 @@ def test_models_that_cannot_be_compared_class_by_class_are_refused(colour_model:
         with pytest.raises(BadModelError, match=r"fixed\.onnx: has 4 classes, its reference 3"):
             evaluate(four, spec, images, reference=reference, quiet=True)
         best: Any = Fixed(top_k_values=[0.9], top_k_indices=[1])
-        with pytest.raises(BadModelError, match="gives only its best classes"):
+        with pytest.raises(BadModelError, match="returns only its best classes"):
             evaluate(best, spec, images, reference=reference, quiet=True)
 
 

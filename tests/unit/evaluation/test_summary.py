@@ -70,7 +70,7 @@ def test_lines() -> None:
     assert "40.00 dB (95 % interval " in lines[8]
     equal = evaluation(agreement=Agreement(4, 4, 0.0, 1.0, 0.0))
     assert lines_of(equal)[-1] == "  score SQNR       inf dB"
-    assert "not measured: the model gives 3 classes" in lines_of(evaluation(classes=3))[1]
+    assert "not measured: the model returns 3 classes" in lines_of(evaluation(classes=3))[1]
 
 
 def test_inner_lines_show_the_worst_first() -> None:

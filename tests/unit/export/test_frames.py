@@ -82,8 +82,8 @@ def test_the_command_the_classifier_and_the_cpus_path_agree(
         assert [note for note in ours.notes if "90 x 160" in note and "resized" in note]
     assert main(["infer", str(framed), str(tmp_path / "frame.png"), str(tmp_path / "photo.png"), "--quiet"]) == 0
     printed = capsys.readouterr()
-    assert "note: the model takes RGB frames of 90 x 160" in printed.err
-    assert "note: 1 frames, the first of 90 x 130, were resized to the 90 x 160 that the model takes" in printed.err
+    assert "note: the model accepts RGB frames of 90 x 160" in printed.err
+    assert "note: 1 frames, the first of 90 x 130, were resized to the 90 x 160 that the model accepts" in printed.err
     assert main(["infer", str(framed), str(tmp_path / "frame.png"), "--mean", "0,0,0", "--quiet"]) != 0
     assert "would change nothing" in capsys.readouterr().err
 
@@ -162,7 +162,7 @@ def test_frames_come_last(exported: Any, tmp_path: Path, capsys: pytest.CaptureF
     assert main(command) == 1
     assert "INT8 without Q/DQ nodes would take in the resize" in capsys.readouterr().err
     assert main(["export", "--onnx", str(path), "--output", str(tmp_path / "x.onnx"), "--frame-input", "90x160"]) == 2
-    assert "takes RGB frames of 90 x 160 (height x width) already" in capsys.readouterr().err
+    assert "accepts RGB frames of 90 x 160 (height x width) already" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"imagenet program|jetson-inference"):
         host_input(find_host("jetson-inference"), exported.metadata.preprocessing)
 

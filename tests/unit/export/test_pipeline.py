@@ -154,7 +154,7 @@ def test_an_unknown_origin_is_said(tiny_classifier: Any) -> None:
     model = tiny_classifier()
     samples = seeded_samples(input_specification("m.onnx", model))
     result = foreign(model, samples, average_pool=True)
-    assert any("does not say how images are prepared" in note for note in result.notes)
+    assert any("does not state how images are prepared" in note for note in result.notes)
     again = foreign(result.model, samples, average_pool=True)
     assert any("average-pool found nothing to change" in note for note in again.notes)
     assert len(result.metadata.source_sha256) == 64

@@ -102,9 +102,9 @@ def test_several_inputs_and_wrong_ones(model_of: Any, saved: Any) -> None:
 
     image = ("image", FLOAT, [1, 3, 8, 8])
     refuse(model(image, ("mask", FLOAT, [1, 3, 8, 8])), r"has 2 inputs \(image, mask\)", load_classifier)
-    refuse(model(("x", FLOAT, [1, 10])), "is no batch of images", load_classifier)
-    refuse(model(("x", FLOAT, [1, 5, 8, 8])), "is no batch of images", load_classifier)
-    refuse(model(("x", TensorProto.INT64, [1, 3, 8, 8])), "is no batch of images", load_classifier)
+    refuse(model(("x", FLOAT, [1, 10])), "is not a batch of images", load_classifier)
+    refuse(model(("x", FLOAT, [1, 5, 8, 8])), "is not a batch of images", load_classifier)
+    refuse(model(("x", TensorProto.INT64, [1, 3, 8, 8])), "is not a batch of images", load_classifier)
     assert load_classifier(model(image))
 
 
@@ -168,7 +168,7 @@ def test_external_data_missing_or_too_short(tiny_classifier: Any, saved: Any, tm
     (tmp_path / "w.bin").write_bytes(b"1234")
     refuse(saved(external(tiny_classifier, "w.bin", length="400")), "too short")
     refuse(saved(external(tiny_classifier, "w.bin", offset="-4")), "too short")
-    refuse(saved(external(tiny_classifier, "w.bin", offset="many")), "no number")
+    refuse(saved(external(tiny_classifier, "w.bin", offset="many")), "not a number")
     refuse(saved(external(tiny_classifier, "w.bin")), "w.bin is too short for tensor w", load_classifier)
 
 

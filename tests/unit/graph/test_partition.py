@@ -22,9 +22,7 @@ def sections_of(model: onnx.ModelProto) -> list[Section]:
 
 def test_googlenet_is_divided_between_its_modules(mini: Callable) -> None:
     tensors = [section.tensor for section in sections_of(mini())]
-    assert tensors == ["input", "norm1", "conv2", "maxpool2", "maxpool3"], (
-        "not inside a module, nor ahead of an average"
-    )
+    assert tensors == ["input", "norm1", "conv2", "maxpool2", "maxpool3"], "not inside a module, nor before an average"
 
 
 def test_sections_cover_the_graph_in_order(mini: Callable) -> None:

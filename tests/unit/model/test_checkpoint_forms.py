@@ -157,7 +157,7 @@ def test_shards(given: str, states: dict[str, State], tmp_path: Path) -> None:
     first = next(iter(states["plain"]))
     save_file({first: states["plain"][first]}, tmp_path / "model-00001-of-00003.safetensors")
     assert len(hashes) == 1
-    with pytest.raises(BadWeightsError, match=r"index\.json: lists .*, which no shard holds"):
+    with pytest.raises(BadWeightsError, match=r"index\.json: lists .*, which is in no shard"):
         load_weights(index)
 
 
@@ -196,7 +196,7 @@ def test_a_payload_beside_good_weights_is_never_run(place: str, states: dict[str
         "in a namespace": {"state_dict": states["plain"], "args": argparse.Namespace(evil=evil)},
     }[place]
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(BadWeightsError, match=rf"refused: it holds {os.mkdir.__module__}\.mkdir"):
+    with pytest.raises(BadWeightsError, match=rf"refused: it contains {os.mkdir.__module__}\.mkdir"):
         load_weights(tmp_path / "w.pth")
     assert not (tmp_path / "evidence").exists()
 
@@ -271,13 +271,13 @@ def test_what_a_nearly_fitting_file_lacks_and_has(states: dict[str, State], tmp_
 @pytest.mark.parametrize("content", [[1], 5, {}, {"epoch": 1}, {"a": {"b": {}}}, {"scores": torch.ones(3)}])
 def test_files_without_weights(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(BadWeightsError, match="does not hold a state dict"):
+    with pytest.raises(BadWeightsError, match="does not contain a state dict"):
         load_weights(tmp_path / "w.pth")
 
 
 def test_an_average_that_is_no_state_dict_is_reported(states: dict[str, State], tmp_path: Path) -> None:
     torch.save({"model": states["plain"], "ema": {"decay": 0.9, "shadow_params": [torch.ones(2)]}}, tmp_path / "w.pth")
-    assert any("'ema' in the file is no state dict" in note for note in holds(tmp_path / "w.pth", states["plain"]))
+    assert any("'ema' in the file is not a state dict" in note for note in holds(tmp_path / "w.pth", states["plain"]))
 
 
 def test_content_that_contains_itself(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ GOOD = {
         *(({"class_names": text}, "class names are|damaged") for text in ("5", "null", "[1]", "{}x", "[" * 10_000)),
         ({"class_names": '["a"]'}, "names 1 classes and has 3 logits"),
         ({"class_ids": '["a", "b"]'}, "names 2 classes and has 3 logits"),
-        *(({"training_record": text}, "no JSON object|damaged") for text in ("5", "[]", "{", "[" * 10_000)),
+        *(({"training_record": text}, "not a JSON object|damaged") for text in ("5", "[]", "{", "[" * 10_000)),
         ({"preprocessing": '{"crop": 224}'}, "crop is 224"),
     ],
 )

@@ -145,7 +145,7 @@ def forward(body: str, arguments: str = "self, x") -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (forward("return y", "self, x, mask"), r"takes 2 inputs \(x, mask\)"),
+        (forward("return y", "self, x, mask"), r"accepts 2 inputs \(x, mask\)"),
         (forward("return y, y"), "returns a tuple of 2"),
         (forward("return {'logits': y}"), "returns a dict with logits"),
         (forward("return y[:, :, None, None]"), r"returns torch.float32 \(2, 4, 1, 1\)"),
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_class_count(write: Callable[[str], Path], tmp_p
 
 def test_a_checkpoint_of_another_network(write: Callable[[str], Path], tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.ones(2, 2)}, tmp_path / "w.pth")
-    with pytest.raises(BadWeightsError, match=r"no tensor of Net: it holds features\.0\.weight"):
+    with pytest.raises(BadWeightsError, match=r"no tensor of Net: it contains features\.0\.weight"):
         load(f"{write(NETWORK)}:Net", "num_classes=3", tmp_path / "w.pth")
 
 
@@ -223,5 +223,5 @@ def test_without_a_preprocessing_the_options_are_asked_for(
     path = write(forward("return y"))
     assert main(["export", "--module", f"{path}:Net", "--output", str(tmp_path / "m.onnx"), "--quiet"]) == 2
     message = capsys.readouterr().err
-    assert "does not say how its images are prepared" in message
+    assert "does not state how its images are prepared" in message
     assert "--preprocessing" in message

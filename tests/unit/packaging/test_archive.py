@@ -163,7 +163,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path, manifest: BundleManifest
 @pytest.mark.parametrize("data", [b"", b"not a zip", b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_bundle_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(BadBundleError, match="is no bundle"):
+    with pytest.raises(BadBundleError, match="is not a bundle"):
         verify_bundle(tmp_path / "x.zip")
 
 

@@ -58,13 +58,13 @@ def test_packs_for_deepstream(classifier: Classifier, tmp_path: Path, capsys: py
     ("arguments", "match"),
     [
         (["--kind", "jetson", "--output", "x"], "needs --target"),
-        (["--kind", "jetson", "--target", "orin-nano"], "say where it goes"),
+        (["--kind", "jetson", "--target", "orin-nano"], "no output is given"),
         (["--kind", "jetson", "--target", "toaster", "--output", "x"], "unknown target 'toaster'"),
         (["--kind", "jetson", "--target", "orin-nano", "--output", "x"], "no model to pack"),
         (["--kind", "jetson", "--target", "orin-nano", "--fp32", "m.onnx", "--output", "x"], "needs --images"),
         (["--kind", "triton", "--output", "x"], "no model to pack"),
         (["--kind", "deepstream", "--output", "x"], "needs --fp32"),
-        (["--unpack", "x.zip"], "say where it goes"),
+        (["--unpack", "x.zip"], "no output is given"),
     ],
 )
 def test_wrong_usage_is_explained(arguments: list[str], match: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ def test_int8_on_a_module_without_it_is_refused_with_advice(
 ) -> None:
     more = ("--kind", "jetson", "--target", "nano", "--output", str(tmp_path / "x"))
     assert main(options(classifier, *more)) == 2
-    assert "give --precision fp16" in capsys.readouterr().err
+    assert "pass --precision fp16" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("frame", ["1920", "0x5", "axb"])
@@ -125,7 +125,7 @@ def test_models_of_other_tools_are_packed(
     images = ["--images", str(classifier.folder / "images")]
     command = ["bundle", "--kind", *kind, "--fp32", str(model), *images, "--output", str(tmp_path / "b")]
     assert main(command) == 1
-    assert "give --preprocessing" in capsys.readouterr().err
+    assert "pass --preprocessing" in capsys.readouterr().err
     names = tmp_path / "names.txt"
     names.write_text("".join(f"{name}\n" for name in NAMES), encoding="utf-8")
     assert main([*command, *OTHERS, "--class-names", str(names)]) == 0

@@ -118,7 +118,7 @@ def test_a_module_without_int8_gets_fp16_of_the_fp32_model(request_int8: JetsonR
 def test_int8_for_a_module_without_it_is_refused(request_int8: JetsonRequest, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no INT8") as caught:
         write_jetson(tmp_path / "x", replace(request_int8, target=load_target("nano")))
-    assert caught.value.remedy == "give --precision fp16"
+    assert caught.value.remedy == "pass --precision fp16"
 
 
 def test_rtx_is_no_jetson(request_int8: JetsonRequest, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_model_that_does_not_say_how_images_are_prepared_is_refused(
     request_int8: JetsonRequest, tmp_path: Path
 ) -> None:
     silent = edited(request_int8.models["fp32"], tmp_path / "silent.onnx", lambda _: None)
-    with pytest.raises(BadModelError, match="does not say how its images are prepared"):
+    with pytest.raises(BadModelError, match="does not state how its images are prepared"):
         write_jetson(tmp_path / "x", replace(request_int8, precision="fp32", models={"fp32": silent}))
 
 

@@ -169,7 +169,7 @@ def test_another_number_of_classes_fails(bundle: Path, tmp_path: Path) -> None:
         (lambda files: files.update({GOLDEN: b"{"}), "is damaged"),
         (with_golden(lambda values: values.pop("images")), "is damaged"),
         (with_golden(lambda values: values["models"][0].update(more=1)), "is damaged"),
-        (lambda files: files.update({"golden/pixels.npy": b"\x93NUMPY"}), "is no array"),
+        (lambda files: files.update({"golden/pixels.npy": b"\x93NUMPY"}), "is not an array"),
         (lambda files: files.pop("golden/pixels.npy"), "cannot be read"),
         (lambda files: files.pop("preprocessing.json"), "cannot be read"),
     ],
@@ -183,7 +183,7 @@ def test_a_bundle_of_nonsense_is_refused(
 
 def test_pickles_in_arrays_are_not_loaded(bundle: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(BadBundleError, match="is no array"):
+    with pytest.raises(BadBundleError, match="is not an array"):
         read_array(tmp_path, "pickled.npy")
 
 
@@ -253,7 +253,7 @@ def test_no_path_leads_out_of_the_bundle(bundle: Path, tmp_path: Path, place: st
         bundle, tmp_path / "forged", with_golden(lambda values: values[entries][0].update({field: place}))
     )
     (tmp_path / "outside.jpg").write_bytes(next((bundle / "golden/images").iterdir()).read_bytes())
-    with pytest.raises(BadBundleError, match="is no file of the bundle"):
+    with pytest.raises(BadBundleError, match="is not a file of the bundle"):
         selftest.self_test(forged)
 
 

@@ -158,7 +158,7 @@ def test_engines_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "a/b"])
 def test_names_that_are_no_folder_are_refused(request_int8: TritonRequest, tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="is no name"):
+    with pytest.raises(UsageError, match="is not a name"):
         write_triton(tmp_path / "bundle", replace(request_int8, name=name))
 
 

@@ -225,7 +225,7 @@ class TestPlaces:
             if node.name.startswith("conv1.weight/pair"):
                 node.attribute.append(helper.make_attribute("axis", 1))
         finding = only(ended(graph, top), "weight-axis")
-        assert "along axis 1; TensorRT wants the output channels, axis 0" in finding.message
+        assert "along axis 1; TensorRT requires the output channels, axis 0" in finding.message
         assert finding.severity == ERROR
 
     @pytest.mark.parametrize(("transposed", "axis"), [(1, 0), (0, 1)])

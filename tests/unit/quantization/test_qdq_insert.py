@@ -208,7 +208,7 @@ def test_metadata_is_added_and_sorted(quantized: QuantizedModel) -> None:
 def test_what_nothing_is_known_of_is_refused(quantized: QuantizedModel, missing: str) -> None:
     scales, weights = dict(quantized.scales), dict(quantized.weights)
     name = (scales if missing == "scales" else weights).popitem()[0]
-    with pytest.raises(UsageError, match=f"nothing says how '{name}' is quantised"):
+    with pytest.raises(UsageError, match=f"it is unknown how '{name}' is quantised"):
         insert_qdq(quantized.model, quantized.plan, scales, weights)
 
 

@@ -76,7 +76,7 @@ def test_from_a_table_alone_says_that_nothing_was_compared(
     result = run(source, table, None)
     assert result.agreement is None
     assert not result.unseen
-    assert result.warnings == ["the result was not compared with the FP32 model: give --images"]
+    assert result.warnings == ["the result was not compared with the FP32 model: pass --images"]
     assert run(source, table, selection, checked=0).agreement is None
 
 
@@ -174,7 +174,7 @@ def test_a_result_far_from_fp32_is_doubted(source: CalibrationSource, selection:
     result = run(source, widened(table, 40.0), selection)
     assert result.measure is not None
     assert 0 < result.measure.sqnr < 15
-    assert any("`evaluate INT8 --reference FP32` says where" in warning for warning in result.warnings)
+    assert any("`evaluate INT8 --reference FP32` shows where" in warning for warning in result.warnings)
 
 
 @pytest.mark.parametrize("factor", [1e4, 1e6])
@@ -305,5 +305,5 @@ def test_a_draft_takes_the_tables_scales(mini: Callable, mini_table: Calibration
     assert quantized.scales["input"] == pytest.approx(mini_table.amax("input", "max") / 127, rel=1e-6)
     assert set(quantized.weights) == {node.name for node in quantized.plan.nodes}
     short = replace(mini_table, records=mini_table.records[1:])
-    with pytest.raises(BadTableError, match="holds nothing about tensor 'input'"):
+    with pytest.raises(BadTableError, match="contains nothing about tensor 'input'"):
         round_to_nearest(mini(), short)

@@ -122,7 +122,7 @@ def test_what_is_missing_is_said_with_its_reason(bare: Results, full: Results) -
         r"\s+", " ", " ".join(Page(render_html(full)).text)
     )
     alone = replace(full, disagreements=())
-    assert "There are none: every precision gives every image the same class." in render_html(alone)
+    assert "There are none: every precision assigns the same class to every image." in render_html(alone)
     untested = replace(alone, missing=(Missing("disagreements", "there was no time"),))
     assert "There was no time" in render_html(untested)
 

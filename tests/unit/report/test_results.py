@@ -36,7 +36,7 @@ def changed(full: Results, path: Path, change: Any) -> Path:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda v: v.update(format="other"), "is no results file"),
+        (lambda v: v.update(format="other"), "is not a results file"),
         (lambda v: v.update(schema_version=9), "schema version 9"),
         (lambda v: v.pop("schema_version"), "schema version None"),
         (lambda v: v.pop("subject"), r"results.subject is missing"),
@@ -65,7 +65,7 @@ def test_a_newer_schema_says_what_to_do(full: Results, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "\ud800"])
 def test_what_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(InputError, match="is no results file"):
+    with pytest.raises(InputError, match="is not a results file"):
         load_results(tmp_path / "r.json")
     with pytest.raises(InputError, match="cannot be read"):
         load_results(tmp_path / "nothing.json")

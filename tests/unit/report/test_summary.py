@@ -86,7 +86,7 @@ def test_fp32_alone_gives_its_interval(full: Results) -> None:
 
 def test_doubts_make_it_ship_with_care_and_say_what_to_do(full: Results) -> None:
     few = Doubt("only 24 calibration images", "24 images calibrated the ranges", "calibrate on about 256")
-    labels = Doubt("accuracy is unknown", "the images have no labels", "give --labels")
+    labels = Doubt("accuracy is unknown", "the images have no labels", "pass --labels")
     summary = summarise(replace(full, doubts=(few, labels)))
     assert (summary.state, summary.next) == (CARE, "")  # each doubt has its remedy
     assert summary.verdict == "Ship with care: only 24 calibration images; accuracy is unknown."

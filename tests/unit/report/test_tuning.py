@@ -51,7 +51,7 @@ def test_without_a_meter_there_is_one_plot_and_the_reason(full: Results) -> None
 
 def test_limits_that_nothing_holds_are_said_with_the_nearest(full: Results) -> None:
     found = section(replace(full, tuned=replace(TUNED, chosen=None, nearest=2, ties=())))
-    assert "Nothing holds these limits; the nearest is model.fp16.onnx, openvino, batch 2" in found.lead
+    assert "Nothing meets these limits; the nearest is model.fp16.onnx, openvino, batch 2" in found.lead
 
 
 def test_both_pages_show_it_and_hostile_names_stay_text(full: Results) -> None:

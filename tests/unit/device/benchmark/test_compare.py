@@ -202,11 +202,11 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path, make_result: Any) -> N
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no JSON file"),
-        ("{", "is no JSON file"),
-        ("[" * 100_000, "is no JSON file"),
-        ("[1]", "is no result of a benchmark"),
-        ("{}", "is no result of a benchmark"),
+        ("", "is not a JSON file"),
+        ("{", "is not a JSON file"),
+        ("[" * 100_000, "is not a JSON file"),
+        ("[1]", "is not a result of a benchmark"),
+        ("{}", "is not a result of a benchmark"),
         ('{"configurations": [], "format": 2}', "has format 2; this version reads format 1"),
         ('{"configurations": [], "format": 1}', "is damaged: model, backend"),
     ],
@@ -220,7 +220,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_result(tmp_path / "gone.json")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe{")
-    with pytest.raises(InputError, match="is no JSON file"):
+    with pytest.raises(InputError, match="is not a JSON file"):
         read_result(tmp_path / "bytes.json")
 
 

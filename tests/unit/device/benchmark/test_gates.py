@@ -109,5 +109,5 @@ def test_what_was_not_measured_holds_no_gate(make_result: Any) -> None:
         "energy=9J is required, but was not measured: there is no meter",
         "energy_above_idle=9J is required, but was not measured: there is no meter",
         "copy_in.p50=9s is required, but was not measured: a CPU copies nothing",
-        "memory=9GB is required, but was not measured: the system does not tell",
+        "memory=9GB is required, but was not measured: the system does not report it",
     ]

@@ -107,5 +107,5 @@ def test_raw_frames_show_the_network_the_same_images() -> None:
     taken = spec.with_frame_input((90, 160))
     ((sources, batch),) = make_batches(frame_inputs(encoded, taken, (90, 160), "pillow"), taken, "pillow", 8)
     np.testing.assert_array_equal(batch[3], sources[3].pixels)
-    with pytest.raises(UsageError, match="the model takes RGB frames of 90 x 160"):
+    with pytest.raises(UsageError, match="the model accepts RGB frames of 90 x 160"):
         frame_inputs(encoded, taken, (72, 128), "pillow")

@@ -149,7 +149,7 @@ def test_a_round_too_short_for_the_meter_is_lengthened_and_told(
     result = make().run()
     assert result["configurations"][0]["milliseconds"]["run"]["runs"] == pytest.approx(600, abs=3)
     assert result["notes"] == [
-        "rounds last 2 s instead of 0.5 s: steady gives a reading every 0.1 s, and may lag by 0 s"
+        "rounds last 2 s instead of 0.5 s: steady returns a reading every 0.1 s, and may lag by 0 s"
     ]
     assert result["idle"]["seconds"] == pytest.approx(3.0)
 
@@ -165,7 +165,7 @@ def test_energy_of_several_streams(make: Make, clock: FakeClock, monkeypatch: py
 def test_a_gpu_backend_that_does_not_tell_copies_apart(make: Make) -> None:
     options = BenchmarkOptions(rounds=1, seconds=0.0, warm_up_seconds=0.0, power="none")
     scopes = make(options, device="GPU").run()["configurations"][0]["milliseconds"]
-    assert scopes["copy_out"] == {"not_measured": "this backend does not tell copies apart; they count as compute"}
+    assert scopes["copy_out"] == {"not_measured": "this backend does not separate copies; they count as compute"}
 
 
 def test_a_meter_that_dies_leaves_no_number(make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,8 @@ def test_a_model_of_a_fixed_batch_is_measured_with_it(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_range", "words"), [((4, 4), "takes batches of 4, not of 1"), ((2, 8), "takes batches of 2 to 8, not of 1")]
+    ("batch_range", "words"),
+    [((4, 4), "accepts batches of 4, not of 1"), ((2, 8), "accepts batches of 2 to 8, not of 1")],
 )
 def test_batches_that_the_model_does_not_take(batch_range: Any, words: str, make: Make) -> None:
     with pytest.raises(UsageError, match=words):

@@ -21,7 +21,7 @@ batch 1, 1 stream; warm-up 300 runs in 1.2 s, settled
   end to end                4.000  4.000  4.000  4.000  4.000      -  0.100   500                     -
   -: p99.9 needs 1000 runs, there were 500
   throughput: 250.0 images/s
-  end to end, one after the other: 250.0 images/s
+  end to end, without overlap: 250.0 images/s
   energy per image: 48.00 mJ +- 1.200 (coverage factor 2); 12.00 W, 20.80 images/s/W
     INA3221 over sysfs, module = VDD_IN; VDD_IN 48.00 mJ
     300 readings, 50.0 per second, 0 lost
@@ -61,7 +61,7 @@ def test_what_was_not_measured_is_told_with_its_reason(make_result: Any) -> None
     part["milliseconds"]["copy_in"] = {"not_measured": "a CPU copies nothing"}
     part["energy"]["run"] = {"not_measured": "there is no meter", "remedy": "buy one"}
     lines = result_lines(result)
-    assert "32 synthetic images (seed 7); give real ones with --images" in lines
+    assert "32 synthetic images (seed 7); pass real ones with --images" in lines
     assert "  copy in: not measured: a CPU copies nothing" in lines
     assert "  power: not measured: there is no meter (buy one)" in lines
     assert "memory of the device: not measured: the model runs on the CPU" in lines

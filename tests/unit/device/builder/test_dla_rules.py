@@ -60,6 +60,6 @@ def test_lines_count_and_name() -> None:
     nodes = (Node("conv", "Conv", ("x",), ("y",)), Node("", "Flatten", ("y",), ("z",)))
     header = OnnxHeader(13, nodes, (Value("x", "float32", (1, 3, 8, 8)),), (), {}, ModelMetadata())
     assert placement_lines(dla_placements(header, XAVIER)) == [
-        "the DLA takes 1 of 2 nodes",
+        "the DLA supports 1 of 2 nodes",
         "  on the GPU: Flatten (Flatten): has no DLA form",
     ]

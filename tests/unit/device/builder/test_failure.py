@@ -33,14 +33,14 @@ def test_older_parsers_tell_a_position_newer_ones_a_name() -> None:
 def test_an_operator_of_which_the_parser_only_says_false(text: str) -> None:
     refused = parse_error("m.onnx", HEADER, "RTX", [ParseProblem(0, "det1", "Det", text)])
     assert refused.message == (
-        f"m.onnx: RTX refuses it at node det1 (Det): Det is unsupported (the parser says: {text})"
+        f"m.onnx: RTX refuses it at node det1 (Det): Det is unsupported (the parser reports: {text})"
     )
     assert "Det does not exist in this TensorRT" in (refused.remedy or "")
     assert "the operator is unsupported" in message(ParseProblem(-1, "", "", text))
 
 
 def test_a_refusal_without_a_reason() -> None:
-    assert message() == "m.onnx: TensorRT 8.5 refuses it and gives no reason"
+    assert message() == "m.onnx: TensorRT 8.5 refuses it without a reason"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_remedies(text: str, operator: str, words: str) -> None:
 
 def test_the_log_keeps_each_line_once_and_sorts_by_severity() -> None:
     log = BuildLog()
-    assert log.reason == "it gives no reason"
+    assert log.reason == "it reports no reason"
     for severity, text in (
         ("VERBOSE", "ignored"), ("WARNING", "w"), ("ERROR", "first  cause"), ("ERROR", "first cause"),
         ("INTERNAL_ERROR", "second"), ("WARNING", "w"),

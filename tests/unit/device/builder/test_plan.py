@@ -78,7 +78,7 @@ def test_lrn_stays_fp32_beside_flags_unless_asked_otherwise() -> None:
 
 
 REFUSED = [
-    ("fp32", ELEVEN, {"precision": "fp16"}, BadModelError, "takes its types from the model"),
+    ("fp32", ELEVEN, {"precision": "fp16"}, BadModelError, "uses the types of the model"),
     ("fp32", RTX, {"precision": "int8"}, BadModelError, "no Q/DQ"),
     ("fp32", OLD, {"precision": "int8"}, BadModelError, "INT8 has no scales"),
     ("int8", OLD, {"precision": "fp16"}, BadModelError, "is quantised"),
@@ -101,7 +101,7 @@ REFUSED = [
     ("fp32", Site("n", (8, 5), dla_cores=1), {"dla_core": 1}, DeviceError, "1 DLA cores"),
     ("fp32", OLD, {"dla_core": 0, "precision": "fp32"}, UsageError, "FP16 and INT8"),
     ("fp32", OLD, {"dla_core": 0}, UsageError, "FP16 and INT8"),
-    ("int8", OLD, {"dla_core": 0}, BadModelError, "from a calibration cache alone"),
+    ("int8", OLD, {"dla_core": 0}, BadModelError, "only from a calibration cache"),
     ("fp32", Site("n", (8, 5), compute_capability=(5, 3)), {"precision": "int8"}, DeviceError, "has no INT8"),
     ("bf16", Site("n", (10, 13), compute_capability=(7, 2)), {}, DeviceError, "has no BF16"),
     ("fp32", Site("n", (10, 3), compute_capability=(7, 2)), {"precision": "bf16"}, DeviceError, "has no BF16"),
@@ -138,8 +138,8 @@ def test_layers_kept_by_name_are_said() -> None:
 
 
 def test_an_open_batch_without_a_profile_is_said() -> None:
-    assert any("single images only" in note for note in plan("fp32", OLD).notes)
-    assert not any("single images only" in note for note in plan("fp32", OLD, batch=(1, 8, 8)).notes)
+    assert any("only single images" in note for note in plan("fp32", OLD).notes)
+    assert not any("only single images" in note for note in plan("fp32", OLD, batch=(1, 8, 8)).notes)
 
 
 def test_a_model_of_16_bits_that_is_too_new_leads_to_the_one_it_was_made_from() -> None:

@@ -73,7 +73,7 @@ def test_the_plan_for_the_dla_counts_nodes(model: Model) -> None:
     options = BuildOptions(precision="fp16", dla_core=0)
     path = model(batch=1)
     text = "\n".join(plan_lines(path, dry_run(path, options, None, load_target("xavier-nx")), options))
-    assert "the DLA takes 2 of 3 nodes" in text
+    assert "the DLA supports 2 of 3 nodes" in text
     assert "on the GPU: norm (LRN): is kept in FP32" in text
     assert "batch 1, fixed by the model" in text
 

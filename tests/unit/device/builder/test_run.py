@@ -168,7 +168,7 @@ def test_qdq_is_removed_where_the_gpu_has_no_int8(
 def test_int8_without_fast_int8_is_said(behaviour: Behaviour, model: Model, tmp_path: Path) -> None:
     behaviour.fast_int8 = False
     notes = build(model("qdq"), tmp_path / "m.engine").manifest.notes
-    assert "TensorRT 10.3.0 says that this GPU has no fast INT8" in notes
+    assert "TensorRT 10.3.0 reports that this GPU has no fast INT8" in notes
 
 
 class TestTimingCache:
@@ -199,7 +199,7 @@ class TestTimingCache:
         cache.write_bytes(b"x")
         assert any("damaged" in note for note in build(path, output, timing_cache=str(cache)).manifest.notes)
         Path(f"{cache}.json").unlink()
-        with pytest.raises(InputError, match="is no timing cache of this tool"):
+        with pytest.raises(InputError, match="is not a timing cache of this tool"):
             build(path, output, timing_cache=str(cache))
 
     def test_that_tensorrt_does_not_want(self, behaviour: Behaviour, model: Model, tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ class TestLiveCalibration:
     def test_a_model_that_says_nothing_of_its_images(
         self, behaviour: Behaviour, gpu: FakeGpu, model: Model, photos: Path, tmp_path: Path
     ) -> None:
-        with pytest.raises(BadModelError, match="does not say how images are prepared"):
+        with pytest.raises(BadModelError, match="does not state how images are prepared"):
             build(model(described=False), tmp_path / "m.engine", calibration_images=str(photos))
 
     def test_a_folder_without_images(self, behaviour: Behaviour, gpu: FakeGpu, model: Model, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_link_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactor
     elsewhere.write_bytes(CONTENT["models/model.onnx"])
     (folder / "models/model.onnx").unlink()
     (folder / "models/model.onnx").symlink_to(elsewhere)
-    with pytest.raises(BadBundleError, match="no plain file"):
+    with pytest.raises(BadBundleError, match="not a plain file"):
         verify_folder(folder)
 
 
@@ -126,10 +126,10 @@ def test_a_newer_version_is_refused_with_advice(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", "is no manifest"),
-        ("[" * 100_000, "is no manifest"),
-        ("[]", "is no manifest"),
-        ('{"format": "another"}', "is no manifest"),
+        ("{", "is not a manifest"),
+        ("[" * 100_000, "is not a manifest"),
+        ("[]", "is not a manifest"),
+        ('{"format": "another"}', "is not a manifest"),
         ('{"format": "googlenet-deploy bundle", "version": "x"}', "another version"),
         ('{"format": "googlenet-deploy bundle", "version": 1}', "is missing"),
     ],
@@ -143,12 +143,12 @@ def test_what_is_no_manifest_is_refused(text: str, match: str) -> None:
 def test_a_path_that_leaves_the_folder_is_refused(path: object) -> None:
     assert not is_safe_path(path)
     text = manifest_of(CONTENT).to_text().replace('"build.sh"', json.dumps(path))
-    with pytest.raises(BadBundleError, match="no path inside the bundle"):
+    with pytest.raises(BadBundleError, match="not a path inside the bundle"):
         parse_manifest(text, "manifest.json")
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(BadBundleError, match="no kind of bundle"):
+    with pytest.raises(BadBundleError, match="not a kind of bundle"):
         parse_manifest(manifest_of(CONTENT).to_text().replace('"jetson"', '"toaster"'), "manifest.json")
 
 

@@ -126,7 +126,7 @@ def test_layers_that_tell_nonsense_have_no_work(tmp_path: Path) -> None:
 def test_what_is_no_layer_information(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(BadModelError, match="is no layer information of TensorRT"):
+    with pytest.raises(BadModelError, match="is not layer information of TensorRT"):
         inspection_report(path)
 
 

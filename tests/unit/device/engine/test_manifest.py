@@ -68,7 +68,7 @@ def test_written_and_read_back(engine: Path) -> None:
 
 def test_cut_short(engine: Path) -> None:
     engine.write_bytes(ENGINE[:-1])
-    with pytest.raises(BadModelError, match=r"599 bytes.*says 600") as caught:
+    with pytest.raises(BadModelError, match=r"599 bytes.*states 600") as caught:
         load_manifest(engine)
     assert "googlenet-deploy build" in (caught.value.remedy or "")
 
@@ -167,8 +167,8 @@ LAYER = {
         ("inputs", "NaN", "inputs"),
         ("inputs", [{"name": "x", "dtype": "float32"}], r"inputs\[0\].shape"),
         ("outputs", [{"name": 1, "dtype": "float32", "shape": []}], r"outputs\[0\].name"),
-        ("inputs", [{"name": "x", "dtype": "float32", "shape": [True]}], "a shape holds"),
-        ("inputs", [{"name": "x", "dtype": "float32", "shape": [{}]}], "a shape holds"),
+        ("inputs", [{"name": "x", "dtype": "float32", "shape": [True]}], "a shape contains"),
+        ("inputs", [{"name": "x", "dtype": "float32", "shape": [{}]}], "a shape contains"),
         ("layers", [{**LAYER, "inputs": [["x"]]}], r"layers\[0\].inputs\[0\]"),
         ("layers", [{**LAYER, "multiply_adds": "10"}], r"layers\[0\].multiply_adds"),
         ("layers", [{**LAYER, "colour": "red"}], "unknown entry 'colour'"),

@@ -241,7 +241,7 @@ class TestSizes:
         if not stored:
             tensor = helper.make_tensor("odd", TensorProto.DOUBLE, (3,), values.tolist())
         model.graph.initializer.append(tensor)
-        refuse(model, r"the constant odd holds values that are not numbers \(NaN\)")
+        refuse(model, r"the constant odd contains values that are not numbers \(NaN\)")
         tensor.CopyFrom(numpy_helper.from_array(np.array([np.inf, -np.inf, 0], dtype), "odd"))
         model.graph.initializer[-1].CopyFrom(tensor)
         parse_onnx(model.SerializeToString(), "a mask of infinities passes")
@@ -268,7 +268,7 @@ class TestSizes:
             if entry.key.endswith("preprocessing"):
                 values = {**json.loads(entry.value), "crop": [4096, 4096], "resize": 4096}
                 entry.value = json.dumps(values)
-        refuse(model, r"its input takes \(.*8, 8\), but the preprocessing in its metadata makes \(3, 4096, 4096\)")
+        refuse(model, r"its input accepts \(.*8, 8\), but the preprocessing in its metadata makes \(3, 4096, 4096\)")
 
 
 def scale_of(model: Any, name: str) -> Any:

@@ -137,7 +137,7 @@ def test_text_is_stripped_of_nuls_and_newlines(tmp_path: Path) -> None:
     path = tmp_path / "name"
     path.write_bytes(b" ga10b\0\n")
     assert read_text(path) == "ga10b"
-    with pytest.raises(LostReadingError, match="no integer: 'ga10b'"):
+    with pytest.raises(LostReadingError, match="not an integer: 'ga10b'"):
         read_int(path)
 
 

@@ -53,7 +53,7 @@ def test_a_form_that_onnx_runtime_refuses_leaves_the_model_as_it_stands(
 ) -> None:
     monkeypatch.setattr(onnxruntime_runner, "onnxruntime_form", lambda model: Form(b"rubbish", "everything"))
     with OnnxRuntimeRunner(quantized_model) as runner, OnnxRuntimeRunner(quantized_model, as_is=True) as plain:
-        assert runner.notes[0].startswith("the model runs as it stands: its form for CPUs is refused (")
+        assert runner.notes[0].startswith("the model runs unchanged: its form for CPUs is refused (")
         np.testing.assert_array_equal(runner.run(images(2))["logits"], plain.run(images(2))["logits"])
 
 

@@ -84,8 +84,8 @@ IMAGE = ("image", FLOAT, ["n", 3, 8, 8])
     ("inputs", "words"),
     [
         ([IMAGE, ("mask", FLOAT, ["n", 1, 8, 8])], "has one input, this model has 2: image, mask"),
-        ([("x", FLOAT, [1, 10])], "x does not take images: it has the shape"),
-        ([("x", FLOAT, [3, 8, 8])], "x does not take images: it has the shape"),
+        ([("x", FLOAT, [1, 10])], "x does not accept images: it has the shape"),
+        ([("x", FLOAT, [3, 8, 8])], "x does not accept images: it has the shape"),
     ],
 )
 def test_models_that_do_not_take_one_batch_of_images_are_refused(inputs: Any, words: str, tmp_path: Path) -> None:

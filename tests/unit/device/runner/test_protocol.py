@@ -109,7 +109,7 @@ def test_outputs_without_a_row_per_image_are_refused() -> None:
 )
 def test_images_that_do_not_fit_are_refused(dtype: str, batch: np.ndarray, words: str) -> None:
     runner: Any = Adder(None, dtype)
-    with pytest.raises(UsageError, match=rf"adder\.onnx: takes images as {words}") as caught:
+    with pytest.raises(UsageError, match=rf"adder\.onnx: accepts images as {words}") as caught:
         run_any_batch(runner, batch)
     assert caught.value.remedy is not None
     assert runner.batches == []

@@ -366,7 +366,7 @@ class TestEnginesThatDoNotRunHere:
             TensorRTRunner(make_engine(engine={"dtype": "BF16"}))
 
     def test_no_images(self, gpu: FakeGpu, make_engine: MakeEngine) -> None:
-        with pytest.raises(BadModelError, match="does not take images"):
+        with pytest.raises(BadModelError, match="does not accept images"):
             TensorRTRunner(make_engine(engine={"input": [1, 4]}))
         assert gpu.live == set()
 

@@ -52,7 +52,7 @@ def test_engines_slots_and_graphs(
     reasons = {item.what: item.reason for item in tuned.left_out}
     assert "it was built by tensorrt 8.5.2" in reasons["other.engine in tensorrt"]
     assert reasons["model.onnx"] == "engines run here; --backend tries it as well"
-    assert reasons["fp16.engine, batch 64"] == "it takes batches of 1 to 4"
+    assert reasons["fp16.engine, batch 64"] == "it accepts batches of 1 to 4"
     assert "FP16" in capsys.readouterr().out
     choice = tuned.choice
     assert choice is not None

@@ -130,7 +130,7 @@ def test_a_file_without_any_frame_is_refused(monkeypatch: pytest.MonkeyPatch, tm
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"x")
     capture(monkeypatch, Fake([], count=0))
-    with pytest.raises(InputError, match="holds no frame"):
+    with pytest.raises(InputError, match="contains no frame"):
         list(Video(str(path)))
 
 

@@ -119,7 +119,7 @@ def test_a_folder_that_goes_is_said(watched: WatchedFolder, tmp_path: Path) -> N
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.jpg", "x")
     for path in (tmp_path / "a.jpg", tmp_path / "none"):
-        with pytest.raises(InputError, match="is no folder to watch"):
+        with pytest.raises(InputError, match="is not a folder to watch"):
             WatchedFolder(path, threading.Event())
 
 

@@ -163,18 +163,18 @@ def test_a_budget_that_cannot_be_met_names_the_nearest_and_is_not_used(
     ]
     assert main([*words, "--output", str(path), *QUICK]) == 3
     captured = capsys.readouterr()
-    assert "nothing holds: latency at most 1e-05 ms; the nearest is model.onnx, onnxruntime, batch 1" in captured.err
+    assert "nothing meets: latency at most 1e-05 ms; the nearest is model.onnx, onnxruntime, batch 1" in captured.err
     tuned = load_tuned(path)
     assert (tuned.chosen, tuned.nearest) == (None, 0)
     assert main(["benchmark", str(models / "model.onnx"), "--tuned", str(path)]) == 1
-    assert "holds no choice: nothing kept the limits" in capsys.readouterr().err
+    assert "contains no choice: nothing met the limits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
         (["no-such.onnx"], 1, "no such file or folder"),
-        (["{empty}"], 1, "holds no model"),
+        (["{empty}"], 1, "contains no model"),
         (["{models}/broken.onnx"], 1, "broken.onnx"),
         (["{models}/model.onnx", "--objective", "energy", "--power", "none"], 1, "there is no power meter"),
         (["{models}/model.onnx", "--min-agreement", "99"], 2, "--min-agreement needs images"),

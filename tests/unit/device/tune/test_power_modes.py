@@ -116,7 +116,7 @@ def test_only_root_on_a_jetson_with_nvpmodel(jetson: JetsonFolder, tmp_path: Pat
 
 def test_an_nvpmodel_that_says_nothing_is_named(jetson: JetsonFolder) -> None:
     (jetson.root / "usr/sbin/nvpmodel").write_text("#!/bin/sh\necho 'NVPM ERROR: no such file'\n")
-    with pytest.raises(DeviceError, match="does not tell the power mode: NVPM ERROR"):
+    with pytest.raises(DeviceError, match="does not report the power mode: NVPM ERROR"):
         switch(jetson)
 
 

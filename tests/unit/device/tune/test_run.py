@@ -60,7 +60,7 @@ def test_more_images_per_second_from_larger_batches(make_tuner: MakeTuner) -> No
     assert tuned.choice is not None
     # Batch 4 of INT8 takes 15 * 4.1 = 61.5 ms, batch 8 121.5 ms; the engines take up to 8.
     assert (tuned.choice.setting.model, tuned.choice.setting.batch) == ("int8.engine", 4)
-    assert ("int8.engine, batch 16", "it takes batches of 1 to 8") in [(i.what, i.reason) for i in tuned.left_out]
+    assert ("int8.engine, batch 16", "it accepts batches of 1 to 8") in [(i.what, i.reason) for i in tuned.left_out]
 
 
 def test_energy_is_the_objective_where_a_meter_is(make_tuner: MakeTuner) -> None:
@@ -169,7 +169,7 @@ def test_a_rate_that_only_the_fast_mode_reaches(make_tuner: MakeTuner, jetson: J
     assert tuned.choice is not None
     # 1 / (1.1 * 15 * 0.8 ms) = 75.8 images/s; 60.6 in 15W.
     assert tuned.choice.setting.power_mode == "MAXN"
-    assert tuned.reason == "the only one of the last stage that holds the limits"
+    assert tuned.reason == "the only one of the last stage that meets the limits"
     assert jetson.mode == 0
 
 

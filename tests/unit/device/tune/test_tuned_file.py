@@ -44,7 +44,7 @@ def set_at(*path: Any) -> Change:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_at("format", "something else"), "is no result of tune"),
+        (set_at("format", "something else"), "is not a result of tune"),
         (set_at("version", 2), "has version 2; this googlenet-deploy reads version 1"),
         (set_at("version", True), "has version True"),
         (lambda values: values.pop("results"), "tuned.results is missing"),
@@ -88,11 +88,11 @@ def test_a_damaged_or_hostile_file_is_refused_in_one_line(tmp_path: Path, change
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no JSON file"),
-        (b"[1, 2]", "is no result of tune"),
-        (b"\xff\xfe{}", "is no JSON file"),
-        (b"[" * 100_000, "is no JSON file"),
-        (b'{"format": "googlenet-deploy tuned", "version": NaN}', "NaN is no number"),
+        (b"", "is not a JSON file"),
+        (b"[1, 2]", "is not a result of tune"),
+        (b"\xff\xfe{}", "is not a JSON file"),
+        (b"[" * 100_000, "is not a JSON file"),
+        (b'{"format": "googlenet-deploy tuned", "version": NaN}', "NaN is not a number"),
         (b" " * (2**24 + 1), "is larger than 16 MiB"),
     ],
 )

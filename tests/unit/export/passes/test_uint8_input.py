@@ -90,5 +90,5 @@ def test_what_does_not_fit_is_refused(tiny_classifier: Any) -> None:
     model = tiny_classifier()
     model.graph.node.insert(0, helper.make_node("Relu", ["input"], ["first"], "first"))
     model.graph.node[1].input[0] = "first"
-    with pytest.raises(VerificationError, match="feeds first, which is no plain convolution"):
+    with pytest.raises(VerificationError, match="feeds first, which is not a plain convolution"):
         Uint8Input(specification).run(model)

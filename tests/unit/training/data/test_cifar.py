@@ -111,7 +111,7 @@ class Payload:
 def test_a_pickle_that_wants_to_run_code(content: Callable[[Payload], Any], tmp_path: Path) -> None:
     evil = pickle.dumps(content(Payload(tmp_path / "evidence")))
     path = write(tmp_path / "cifar-10-python.tar.gz", {**pickled_files(), "data_batch_3": evil})
-    with pytest.raises(InputError, match=r"data_batch_3 is refused: it holds \w+\.mkdir, which would run code"):
+    with pytest.raises(InputError, match=r"data_batch_3 is refused: it contains \w+\.mkdir, which would run code"):
         read_cifar(str(path))
     assert not (tmp_path / "evidence").exists()
 

@@ -68,11 +68,11 @@ def test_a_second_file_holds_validation_images(tmp_path: Path, pictures: Path) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no labels"),
-        ("filename,label\n", "holds no labels"),
+        ("", "contains no labels"),
+        ("filename,label\n", "contains no labels"),
         ("x/000.png\n", "has a row without a label: 'x/000.png'"),
         ("x/000.png,x\nx/001.png,x,train\n", "has 1 rows without a split"),
-        ("x/000.png,\n", "holds no labels"),
+        ("x/000.png,\n", "contains no labels"),
         ("x/000.png,x\nx/001.png\n", "has a row without a label: 'x/001.png'"),
         ("filename,label,split\nx/000.png,x,fourth\n", "marks rows with 'fourth'"),
         ("x/000.png,x\n./x/000.png,y\n", "lists x/000.png more than once"),

@@ -102,7 +102,7 @@ def test_validation_images_may_lie_elsewhere(tmp_path: Path, make_folder: Callab
     data = read_folders(train, measured, validation_share=0.5, seed=0)
     assert (len(data.train), len(data.validation)) == (6, 3)
     assert data.validation[0].name == "a/000.png"
-    with pytest.raises(InputError, match="nowhere: is no folder"):
+    with pytest.raises(InputError, match="nowhere: is not a folder"):
         read_folders(train, tmp_path / "nowhere", validation_share=0.5, seed=0)
 
 

@@ -196,7 +196,7 @@ def test_counting(tmp_path: Path, shards: tuple[str, ...]) -> None:
     assert count_images(shards, ALONE) == 12
     with pytest.raises(UsageError, match="--epoch-images"):
         count_images(["pipe:cat x.tar"], ALONE)
-    with pytest.raises(InputError, match="holds no images"):
+    with pytest.raises(InputError, match="contains no images"):
         count_images([str(write(tmp_path / "e.tar", {"readme.txt": b"x"}))], ALONE)
 
 

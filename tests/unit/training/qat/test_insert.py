@@ -325,7 +325,7 @@ def test_a_model_that_computes_something_else_is_refused(source: CalibrationSour
 
 
 def test_a_model_that_says_too_little_is_refused(source: CalibrationSource) -> None:
-    with pytest.raises(BadModelError, match="does not say which GoogLeNet it is"):
+    with pytest.raises(BadModelError, match="does not state which GoogLeNet it is"):
         open_network(replace(source, properties={}))
     with pytest.raises(BadModelError, match="normalises images inside"):
         open_network(replace(source, preprocessing=source.preprocessing.with_uint8_input()))
