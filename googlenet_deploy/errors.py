@@ -35,6 +35,7 @@ _PACKAGES = {
     "pycuda": "pycuda",
     "rtx": "tensorrt-rtx-cu13",
     "runtime": "onnxruntime",
+    "tensorrt": "tensorrt-cu13",
 }
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"

@@ -26,6 +26,7 @@ from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.graph.files import load_classifier
 from googlenet_deploy.model.architecture import ARCHITECTURES
+from googlenet_deploy.model.checkpoint import Checkpoint, save_checkpoint
 from googlenet_deploy.model.googlenet import GoogLeNet
 
 NAMES = ("red", "green", "blue", "noise")
@@ -43,6 +44,7 @@ class Kind:
         commands: What reads it; ``{}`` is the damaged file, ``{corpus}`` the folder of valid ones, ``{out}`` a new one.
         weight: How often it is chosen.
         beside: Path that the command expects the damaged file at, relative to ``{out}``; "" keeps its name.
+        parts: Files and folders of the corpus that belong to it, copied to ``{out}``.
     """
 
     name: str
@@ -51,6 +53,26 @@ class Kind:
     commands: tuple[str, ...]
     weight: int
     beside: str = ""
+    parts: tuple[str, ...] = ()
+
+
+def _mutate_bundle_manifest(content: bytes, rng: random.Random, steps: int) -> bytes:
+    return seal_bundle_manifest(mutate_json_text(content, rng, steps))
+
+
+def seal_bundle_manifest(content: bytes) -> bytes:
+    """A bundle's manifest with its own hash anew, as `seal_manifest`."""
+    try:
+        values = json.loads(content)
+        values.pop("sha256", None)
+        values["sha256"] = hashlib.sha256(_bundle_text(values)).hexdigest()
+        return _bundle_text(values)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return content
+
+
+def _bundle_text(values: object) -> bytes:
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _mutate_manifest(content: bytes, rng: random.Random, steps: int) -> bytes:
@@ -85,6 +107,7 @@ KINDS = (
             "build {} --dry-run --target orin-nano",
         ),
         70,
+        parts=("weights.bin",),
     ),
     Kind(
         "table",
@@ -101,8 +124,20 @@ KINDS = (
         6,
     ),
     Kind("checkpoint", ("weights.safetensors",), mutate_safetensors, ("inspect --weights {}",), 8),
-    Kind("manifest", ("m.engine.json",), _mutate_manifest, ("inspect {out}/m.engine",), 8, beside="m.engine.json"),
-)
+    Kind(
+        "manifest", ("m.engine.json",), _mutate_manifest, ("inspect {out}/m.engine",), 8, beside="m.engine.json",
+        parts=("m.engine",),
+    ),
+    Kind(
+        "accepted checkpoint", ("whole.safetensors",), mutate_safetensors,
+        (*("inspect --weights {}",) * 5, "export --weights {} --output {out}/e.onnx --no-simplify --quiet"), 6,
+    ),
+    Kind(
+        "bundle manifest", ("bundle/manifest.json",), _mutate_bundle_manifest,
+        ("bundle --verify {out}/bundle", "selftest {out}/bundle --files-only"),
+        8, beside="bundle/manifest.json", parts=("bundle",),
+    ),
+)  # fmt: skip
 
 
 def make_corpus(folder: Path) -> Path:
@@ -121,6 +156,12 @@ def make_corpus(folder: Path) -> Path:
     _write_table(folder)
     _write_checkpoint(folder / "weights.safetensors")
     _write_engine(folder)
+    small = GoogLeNet(ARCHITECTURES["bvlc"], len(NAMES), width=1 / 16).eval()
+    spec = Preprocessing(resize=64, crop=(64, 64))
+    save_checkpoint(folder / "whole.safetensors", Checkpoint(small, small.architecture, spec, NAMES))
+    packed = ["--kind", "jetson", "--target", "orin-nano", "--fp32", str(folder / "float.onnx")]
+    packed += ["--images", str(folder / "images"), "--output", str(folder / "bundle")]
+    assert main(["bundle", *packed]) == 0
     return folder
 
 

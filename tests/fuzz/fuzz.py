@@ -58,8 +58,9 @@ class Case:
         """Runs the command on the content; returns the outcome."""
         with TemporaryDirectory(prefix="fuzz-") as name:
             out = Path(name)
-            for part in ("weights.bin", "m.engine"):
-                shutil.copy(corpus / part, out / part)
+            for part in self.kind.parts:
+                place = corpus / part
+                shutil.copytree(place, out / part) if place.is_dir() else shutil.copy(place, out / part)
             damaged = out / (self.kind.beside or f"damaged{Path(self.file).suffix}")
             damaged.write_bytes(content)
             outcome = run_case(self.command, damaged, corpus, out)

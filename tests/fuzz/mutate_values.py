@@ -108,7 +108,14 @@ def mutate_safetensors(content: bytes, rng: random.Random, steps: int) -> bytes:
     size = struct.unpack("<Q", content[:8])[0]
     if rng.random() < 0.3:
         return mutate_bytes(content, rng, steps)
-    header = mutate_json(json.loads(content[8 : 8 + size]), rng, steps)
+    header = json.loads(content[8 : 8 + size])
+    metadata = header.get("__metadata__", {})
+    nested = [name for name, text in metadata.items() if text[:1] in ("{", "[")]
+    if nested and rng.random() < 0.4:
+        name = rng.choice(nested)
+        metadata[name] = json.dumps(mutate_json(json.loads(metadata[name]), rng, steps))
+    else:
+        header = mutate_json(header, rng, steps)
     text = json.dumps(header).encode("utf-8", "surrogatepass")
     stated = len(text) if rng.random() < 0.9 else rng.choice((0, 2**31, 2**63, len(text) + 1))
     return struct.pack("<Q", stated) + text + content[8 + size :]

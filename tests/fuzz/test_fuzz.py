@@ -9,7 +9,7 @@ from pathlib import Path
 import child
 import pytest
 from child import Outcome
-from corpus import INFER, KINDS, make_corpus, seal_manifest
+from corpus import INFER, KINDS, make_corpus, seal_bundle_manifest, seal_manifest
 from fuzz import Case, minimise, run_number
 
 CASES = 240
@@ -56,6 +56,13 @@ def test_what_is_valid_is_accepted(corpus: Path) -> None:
     assert Case(0, KINDS[4], "m.engine.json", "inspect {out}/m.engine", 1).run(
         corpus, seal_manifest((corpus / "m.engine.json").read_bytes())
     ) == Outcome("accepted", "")
+    whole, bundle = KINDS[5], KINDS[6]
+    content = (corpus / "whole.safetensors").read_bytes()
+    assert Case(0, whole, "whole.safetensors", whole.commands[0], 1).run(corpus, content) == Outcome("accepted", "")
+    manifest = (corpus / "bundle/manifest.json").read_bytes()
+    assert seal_bundle_manifest(manifest) == manifest
+    for command in bundle.commands:
+        assert Case(0, bundle, "bundle/manifest.json", command, 1).run(corpus, manifest) == Outcome("accepted", "")
 
 
 def test_faults_are_seen(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,10 @@ from googlenet_deploy.errors import DeviceError, install_command
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
 _LABELS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+_SITE_PACKAGES = "python3 -m venv --system-site-packages"
 _INSTALL = {
-    "tensorrt": "on a Jetson, TensorRT comes with JetPack (apt install python3-libnvinfer); "
+    "tensorrt": f"on x86 with an NVIDIA GPU, {install_command('tensorrt')}; on a Jetson, JetPack's own package "
+    f"(apt install python3-libnvinfer), in an environment made with {_SITE_PACKAGES}; "
     "without a GPU, --dry-run plans and --backend tensorrt-rtx builds",
     "tensorrt_rtx": install_command("rtx"),
 }
@@ -59,8 +61,8 @@ def _hidden_by_environment(name: str, error: ImportError, root: Path = Path("/")
     found = _system_copies(root)
     if not found:
         return (
-            f"{_INSTALL[name]}; this Python is in {environment}, which does not see what apt installs: "
-            "make it with python3 -m venv --system-site-packages, or use the system's Python"
+            f"{_INSTALL[name]}; this Python is in {environment}, which does not see what apt installs unless it was "
+            "made so; else use the system's Python"
         )
     version = re.search(r"python(\d\.\d+)", found[0])
     other = version and version.group(1) != "{}.{}".format(*sys.version_info[:2])
@@ -68,11 +70,11 @@ def _hidden_by_environment(name: str, error: ImportError, root: Path = Path("/")
         return (
             f"it is in {found[0]}, for Python {version.group(1)}, and this is Python "  # type: ignore[union-attr]
             f"{sys.version_info[0]}.{sys.version_info[1]} in {environment}: use the system's python3, or make the "
-            "environment with it: python3 -m venv --system-site-packages"
+            f"environment with it: {_SITE_PACKAGES}"
         )
     return (
-        f"it is in {found[0]}, which {environment} does not see: make that with python3 -m venv "
-        f"--system-site-packages, or set PYTHONPATH={Path(found[0]).parent}"
+        f"it is in {found[0]}, which {environment} does not see: make that with {_SITE_PACKAGES}, or set "
+        f"PYTHONPATH={Path(found[0]).parent}"
     )
 
 

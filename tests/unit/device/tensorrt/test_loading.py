@@ -33,6 +33,17 @@ def test_a_virtual_environment_is_named() -> None:
     assert "/home/user/venv" in (caught.value.remedy or "")
 
 
+def test_how_it_is_installed_is_named_for_each_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix in ("/home/user/venv", "/usr"):
+        monkeypatch.setattr(sys, "prefix", prefix)
+        with pytest.raises(DeviceError) as caught:
+            load_tensorrt("tensorrt")
+        remedy = caught.value.remedy or ""
+        assert "on x86 with an NVIDIA GPU, pip install 'googlenet-deploy[tensorrt]'" in remedy
+        assert "on a Jetson, JetPack's own package (apt install python3-libnvinfer)" in remedy
+        assert "python3 -m venv --system-site-packages" in remedy
+
+
 def test_where_the_systems_copy_is(tmp_path: Path) -> None:
     error = ModuleNotFoundError("No module named 'tensorrt'", name="tensorrt")
     system(tmp_path, f"usr/lib/{HERE}")
