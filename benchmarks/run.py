@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 SHARED = ("run", "harness", "commands", "foreign_sources")
 # Those that take a quarter of an hour or more, or need peers to be installed first.
-LONG = ("quantization", "qat", "qat_sweep", "foreign_models", "pruning")
+LONG = ("quantization", "qat", "qat_sweep", "foreign_models", "pruning", "kills")
 
 
 def available() -> list[str]:
