@@ -104,9 +104,11 @@ def load_module(request: ModuleRequest, choose: Callable[[Preprocessing | None],
     function = find_callable(request.module)
     arguments = parse_arguments(request.arguments)
     model = _made(request.module, function, *arguments).eval()
-    notes: tuple[str, ...] = ()
+    notes = dtype_note({name: value.detach() for name, value in model.named_parameters()})
+    if notes:
+        model.float()
     if request.weights is not None:
-        notes = _load_weights(model, request)
+        notes = (*notes, *_load_weights(model, request))
     declared = declared_preprocessing(model, function, arguments[1])
     preprocessing = choose(declared.preprocessing if declared else None)
     if declared is not None and preprocessing == declared.preprocessing:
@@ -189,10 +191,11 @@ def check_classifier(place: str, model: nn.Module, preprocessing: Preprocessing)
             f"{place}: in eval mode the model returns {_described(scores)}; {wanted}",
             "return the scores alone where self.training is False, or wrap the model in a module that does",
         )
-    if scores.dim() != 2 or scores.shape[0] != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
+    if not _is_scores(scores):
+        sparse = "" if scores.layout is torch.strided else f"{scores.layout} "
         raise GoogLeNetDeployError(
-            f"{place}: for two images the model returns {scores.dtype} {tuple(scores.shape)}; {wanted}",
-            "flatten the output, or pass the classifier's own module",
+            f"{place}: for two images the model returns {sparse}{scores.dtype} {tuple(scores.shape)}; {wanted}",
+            "flatten the output, return it as float32, or pass the classifier's own module",
         )
     if not _same(scores, _run(place, model, images)):
         raise GoogLeNetDeployError(
@@ -203,7 +206,8 @@ def check_classifier(place: str, model: nn.Module, preprocessing: Preprocessing)
     if not isinstance(more, Tensor) or len(more) != 3 or not _same(scores, more[:2]):
         raise GoogLeNetDeployError(
             f"{place}: the model returns an image other scores if there are more images in the batch",
-            "keep the images apart in its forward: no number of images, and no statistics of the batch in eval mode",
+            "keep the images apart in its forward: no number of images, no statistics of the batch in eval mode, no "
+            "loop or branch on values of the whole batch",
         )
     return int(scores.shape[1])
 
@@ -211,6 +215,12 @@ def check_classifier(place: str, model: nn.Module, preprocessing: Preprocessing)
 def _run(place: str, model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401 - whatever the user's model returns
     with _user_code(f"{place}: the model does not run on float32 {tuple(images.shape)}"), torch.inference_mode():
         return model(images)
+
+
+def _is_scores(scores: Tensor) -> bool:
+    """Whether this is a dense tensor of scores, in float32 or float64, of two images."""
+    usual = scores.layout is torch.strided and scores.dtype in (torch.float32, torch.float64)
+    return usual and scores.dim() == 2 and scores.shape[0] == 2 and scores.shape[1] >= 2
 
 
 def _same(scores: Tensor, others: Tensor) -> bool:
@@ -272,7 +282,10 @@ def _user_code(what: str, path: Path | None = None) -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - the exception is the user's too
+        text = ""
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
@@ -360,12 +373,15 @@ def _name(function: Any, model: nn.Module, arguments: tuple[list[Any], dict[str,
 
 
 def _described(value: object) -> str:
+    if inspect.isclass(value):
+        return f"the class {value.__name__}"
     kind = type(value).__name__
+    described = f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
     if isinstance(value, tuple | list):
-        return f"a {kind} of {len(value)}"
-    if isinstance(value, dict):
-        return f"a {kind} with {', '.join(map(str, list(value)[:3]))}"
-    return f"{'an' if kind[:1] in 'AEIOUaeiou' else 'a'} {kind}"
+        return f"{described} of {len(value)}"
+    if isinstance(value, dict) and value:
+        return f"{described} with {', '.join(map(str, list(value)[:3]))}"
+    return described
 
 
 def _split(text: str) -> list[str]:

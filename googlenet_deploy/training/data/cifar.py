@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from googlenet_deploy.device.files import reason
-from googlenet_deploy.errors import InputError
+from googlenet_deploy.errors import InputError, first_line
 from googlenet_deploy.training.data.dataset import Sample, TrainingData, require_every_class
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
+CHUNK = 1 << 20
 LARGEST_MEMBER = 1 << 30  # far above the 160 MB of CIFAR-100's training images
 COMPRESSED = (".tar.gz", ".tgz")
 REMEDY = "download the archive again from https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -141,8 +142,10 @@ def _archive(path: Path) -> dict[str, bytes]:
                 name = member.name.rpartition("/")[2]
                 if member.isfile() and name in names:
                     found[name] = _content(archive, member)
+            while archive.fileobj is not None and archive.fileobj.read(CHUNK):
+                pass  # up to the checksum of the whole, which the decompressor then compares
     except Exception as error:  # zlib.error, lzma.LZMAError, EOFError and tarfile.TarError have no common base
-        why = reason(error) if isinstance(error, OSError) and error.errno else str(error)
+        why = reason(error) if isinstance(error, OSError) and error.errno else first_line(error).rstrip(":")
         raise InputError(path, f"is damaged or cut short: {why}", REMEDY) from error
     return found
 

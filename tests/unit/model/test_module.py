@@ -111,11 +111,27 @@ def test_the_export_computes_what_the_module_does(write: Callable[[str], Path], 
         ("import nothing_of_that_name", "Net", "", r"net\.py: fails on import: ModuleNotFoundError.*\(line 1\)"),
         ("def f(:", "Net", "", r"net\.py: fails on import: SyntaxError"),
         ("raise SystemExit(3)", "Net", "", r"fails on import: SystemExit"),
+        (
+            "class E(Exception):\n    def __str__(self): return 1 / 0\nraise E",
+            "Net",
+            "",
+            r"fails on import: E \(line 3\)",
+        ),
+        ("def f(): f()\nf()", "Net", "", "fails on import: RecursionError"),
+        ("a = 1\x00", "Net", "", "fails on import: SyntaxError"),
         (NETWORK, "Nett", "num_classes=2", "no Nett in .*; it has Block, Net"),
         (NETWORK, "Net", "", "missing a required argument: 'num_classes'; it takes"),
         (NETWORK, "Net", "num_classes=2,depth=3", "unexpected keyword argument 'depth'"),
         (NETWORK, "Net", "num_classes='x'", "calling it fails: "),
         ("def make(): return 5", "make", "", "returns an int, not a torch.nn.Module"),
+        (
+            "from torch import nn\ndef make(): return nn.ReLU",
+            "make",
+            "",
+            "returns the class ReLU, not a torch.nn.Module",
+        ),
+        ("from torch import nn\ndef make(): return nn.ReLU().state_dict()", "make", "", "returns an OrderedDict, not"),
+        ("def make(*, width): return 5", "make", "", r"missing a required argument: 'width'; it takes \(\*, width\)"),
         ("Net = 5", "Net", "", "cannot be called"),
     ],
 )
@@ -151,6 +167,14 @@ def forward(body: str, arguments: str = "self, x") -> str:
         (forward("return y[:, :, None, None]"), r"returns torch.float32 \(2, 4, 1, 1\)"),
         (forward("return y.argmax(1)"), "returns torch.int64"),
         (forward("return y[:, :1]"), r"\(2, 1\)"),
+        (forward("return y.half()"), "returns torch.float16"),
+        (forward("return y.to_sparse()"), "returns torch.sparse_coo torch.float32"),
+        (forward("return y.flatten()"), r"returns torch.float32 \(8,\)"),
+        (forward("return y.numpy()"), "returns a ndarray"),
+        (forward("return y", "self, x, *, mask"), r"takes 2 inputs \(x, mask\)"),
+        (forward("return y - y.mean(0)"), "other scores if there are more images in the batch"),
+        (forward("return y * len(x)"), "other scores if there are more images in the batch"),
+        (forward("return y.reshape(2, 4)"), r"does not run on float32 \(3, 3, 32, 32\)"),
         (forward("return nn.functional.dropout(y)"), "other scores each time"),
         (forward("return y / 0"), "none that are finite"),
         (forward("raise ValueError('no\\nway')"), r"does not run on float32 \(2, 3, 32, 32\): ValueError: no way"),
@@ -170,6 +194,17 @@ def test_a_forward_that_branches_on_values_is_refused(
     assert main(["export", "--module", f"{path}:Net", *OPTIONS, "--output", str(output), "--quiet"]) == 1
     assert "branches on the values of tensors" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_module_in_half_precision_is_converted_and_that_is_said(write: Callable[[str], Path]) -> None:
+    loaded = load(f"{write(forward('return y') + 'def make(): return Net().bfloat16()')}:make")
+    assert loaded.notes[0] == "weights are stored as bfloat16 and were converted to float32"
+    assert {value.dtype for value in loaded.model.parameters()} == {torch.float32}
+
+
+def test_a_file_given_to_the_callable_is_no_name(write: Callable[[str], Path]) -> None:
+    path = write(forward("return y") + "def make(first): return Net()")
+    assert [load(f"{path}:make", first).name for first in ("resnet18", str(path))] == ["resnet18", "Net"]
 
 
 def test_a_checkpoint_of_another_class_count(write: Callable[[str], Path], tmp_path: Path) -> None:

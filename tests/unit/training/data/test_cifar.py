@@ -147,6 +147,26 @@ def test_archives_cut_short(share: float, name: str, tmp_path: Path) -> None:
         read_cifar(str(path))
 
 
+def flipped(content: bytes, index: int) -> bytes:
+    changed = bytearray(content)
+    changed[index] ^= 255
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda c: c[:-4], lambda c: c[:-9], lambda c: flipped(c, -6), lambda c: b"", lambda c: b"<html>" * 99],
+    ids=["no length", "no checksum", "another checksum", "nothing", "a page of the server"],
+)
+def test_an_archive_with_every_image_and_another_end(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = write(tmp_path / "cifar-10.tar.gz", binary_files())
+    read_cifar(str(path))
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match="is damaged or cut short") as caught:
+        read_cifar(str(path))
+    assert "\n" not in caught.value.message
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x80", b"cos\nsystem\n.", pickle.dumps([1]), pickle.dumps({b"data": 5, b"labels": []}),
