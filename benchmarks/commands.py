@@ -21,8 +21,12 @@ class Cost(NamedTuple):
     core_seconds: float
 
 
-def command(*arguments: str | Path) -> Cost:
+def command(*arguments: str | Path, python: str | Path = sys.executable) -> Cost:
     """Runs `googlenet-deploy` with these arguments and shows the line.
+
+    Args:
+        arguments: The command and its arguments.
+        python: The interpreter to run it with.
 
     Raises:
         SystemExit: The command failed; its output is shown.
@@ -31,7 +35,7 @@ def command(*arguments: str | Path) -> Cost:
     say(f"$ googlenet-deploy {shlex.join(words)}")
     start, before = time.perf_counter(), os.times()
     result = subprocess.run(
-        [sys.executable, "-m", "googlenet_deploy", *words], check=False, capture_output=True, text=True
+        [str(python), "-m", "googlenet_deploy", *words], check=False, capture_output=True, text=True
     )
     if result.returncode != 0:
         print(result.stdout, result.stderr, file=sys.stderr)

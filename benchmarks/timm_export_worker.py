@@ -20,10 +20,10 @@ import torch
 BATCH, LAYER_SCALE, OPSET = 16, 0.1, 18
 
 
-def sane_model(name: str, images: torch.Tensor) -> torch.nn.Module:
+def sane_model(name: str, images: torch.Tensor, classes: int = 1000) -> torch.nn.Module:
     """The architecture with weights as described above; the same at every call."""
     torch.manual_seed(0)
-    model: torch.nn.Module = timm.create_model(name, pretrained=False)
+    model: torch.nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     with torch.no_grad():
         for key, value in model.named_parameters():
             if key.endswith("gamma"):
