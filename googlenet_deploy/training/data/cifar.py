@@ -142,7 +142,8 @@ def _archive(path: Path) -> dict[str, bytes]:
                 name = member.name.rpartition("/")[2]
                 if member.isfile() and name in names:
                     found[name] = _content(archive, member)
-            while archive.fileobj is not None and archive.fileobj.read(CHUNK):
+            stream: Any = archive.fileobj
+            while stream.read(CHUNK):
                 pass  # up to the checksum of the whole, which the decompressor then compares
     except Exception as error:  # zlib.error, lzma.LZMAError, EOFError and tarfile.TarError have no common base
         why = reason(error) if isinstance(error, OSError) and error.errno else first_line(error).rstrip(":")

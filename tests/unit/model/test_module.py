@@ -171,7 +171,7 @@ def forward(body: str, arguments: str = "self, x") -> str:
         (forward("return y.to_sparse()"), "returns torch.sparse_coo torch.float32"),
         (forward("return y.flatten()"), r"returns torch.float32 \(8,\)"),
         (forward("return y.numpy()"), "returns a ndarray"),
-        (forward("return y", "self, x, *, mask"), r"takes 2 inputs \(x, mask\)"),
+        (forward("return y", "self, x, *, mask"), r"accepts 2 inputs \(x, mask\)"),
         (forward("return y - y.mean(0)"), "other scores if there are more images in the batch"),
         (forward("return y * len(x)"), "other scores if there are more images in the batch"),
         (forward("return y.reshape(2, 4)"), r"does not run on float32 \(3, 3, 32, 32\)"),
