@@ -6,6 +6,7 @@ of the TensorRT 11 generation, so what it refuses, a Jetson would refuse too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from unittest import mock
@@ -40,14 +41,24 @@ def checkpoint(name: str) -> Checkpoint:
     return Checkpoint(model, model.architecture, SPECIFICATIONS[name], source_sha256="0" * 64)
 
 
-@lru_cache
-def recorded(name: str, factory: pytest.TempPathFactory) -> Any:
-    return model_made_once(factory, f"captured-full-{name}", lambda: capture(checkpoint(name).model, (224, 224)))
+Record = Callable[[str], Any]
 
 
-def exported(name: str, options: dict[str, Any], factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """What the exporter records of a net; each is recorded once."""
+
+    @lru_cache
+    def record(name: str) -> Any:
+        model = checkpoint(name).model
+        return model_made_once(tmp_path_factory, f"captured-full-{name}", lambda: capture(model, (224, 224)))
+
+    return lambda name: copy_model(record(name))
+
+
+def exported(name: str, options: dict[str, Any], recorded: Record) -> Any:
     samples = seeded_samples(SPECIFICATIONS[name], 2)
-    with mock.patch.object(pipeline, "capture", return_value=copy_model(recorded(name, factory))):
+    with mock.patch.object(pipeline, "capture", return_value=recorded(name)):
         return export_checkpoint(checkpoint(name), ExportOptions(simplify=False, **options), samples).model
 
 
@@ -66,10 +77,8 @@ def exported(name: str, options: dict[str, Any], factory: pytest.TempPathFactory
         pytest.param({"target": load_target("tensorrt-rtx"), "opset": 24}, id="opset-24"),
     ],
 )
-def test_parsed_and_built(
-    rtx: Any, name: str, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    model = exported(name, options, tmp_path_factory)
+def test_parsed_and_built(rtx: Any, recorded: Record, name: str, options: dict[str, Any]) -> None:
+    model = exported(name, options, recorded)
     network = rtx.build(serialize(model), largest_batch=8)
     source = network.get_input(0)
     assert (source.dtype == rtx.trt.uint8) == bool(options.get("uint8_input"))

@@ -152,20 +152,8 @@ def small_checkpoint(name: str) -> Checkpoint:
 
 
 @lru_cache
-def _captured(name: str, factory: pytest.TempPathFactory) -> onnx.ModelProto:
-    return model_made_once(factory, f"captured-{name}", lambda: capture(small_checkpoint(name).model, (64, 64)))
-
-
-@lru_cache
 def _samples(name: str) -> Samples:
     return seeded_samples(SPECIFICATIONS[name], 4)
-
-
-@lru_cache
-def _exported(name: str, options: ExportOptions, factory: pytest.TempPathFactory) -> ExportResult:
-    recorded = copy_model(_captured(name, factory))
-    with mock.patch.object(pipeline, "capture", return_value=recorded):
-        return export_checkpoint(small_checkpoint(name), options, _samples(name))
 
 
 @pytest.fixture(scope="session", params=["bvlc", "torchvision"])
@@ -183,7 +171,13 @@ def checkpoint_of() -> Callable[[str], Checkpoint]:
 @pytest.fixture(scope="session")
 def captured_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], onnx.ModelProto]:
     """The graphs that the exporter records of them; a copy each time."""
-    return lambda name: copy_model(_captured(name, tmp_path_factory))
+
+    @lru_cache
+    def captured(name: str) -> onnx.ModelProto:
+        model = small_checkpoint(name).model
+        return model_made_once(tmp_path_factory, f"captured-{name}", lambda: capture(model, (64, 64)))
+
+    return lambda name: copy_model(captured(name))
 
 
 @pytest.fixture(scope="session")
@@ -193,13 +187,15 @@ def samples_of() -> Callable[[str], Samples]:
 
 
 @pytest.fixture(scope="session")
-def export_small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ExportResult]:
+def export_small(captured_of: Callable[[str], onnx.ModelProto]) -> Callable[..., ExportResult]:
     """Exports a small classifier with the given options; the graph is recorded once. onnxsim only when asked for."""
 
-    def export(name: str, **options: object) -> ExportResult:
-        return _exported(name, ExportOptions(**{"simplify": False, **options}), tmp_path_factory)
+    @lru_cache
+    def exported(name: str, options: ExportOptions) -> ExportResult:
+        with mock.patch.object(pipeline, "capture", return_value=captured_of(name)):
+            return export_checkpoint(small_checkpoint(name), options, _samples(name))
 
-    return export
+    return lambda name, **options: exported(name, ExportOptions(**{"simplify": False, **options}))
 
 
 def make_model(
