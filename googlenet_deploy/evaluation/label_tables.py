@@ -150,7 +150,9 @@ def _read(
         return None
     nearest = [*range(file_column + 1, width), *reversed(range(file_column))]
     beside = next(column for column in nearest if column != split_column)
-    label_column = _best(label_shares, _headed(heading, LABEL_HEADINGS), beside)
+    headed = [column for column in _headed(heading, LABEL_HEADINGS) if label_shares[column] >= 0]
+    # Cells are no evidence for a label if the classes are unknown.
+    label_column = (headed or [beside])[0] if known is None else _best(label_shares, headed, beside)
     shares = file_shares[file_column], label_shares[label_column]
     return _Reading(separator, body, heading, file_column, label_column, split_column, *shares)
 

@@ -185,3 +185,9 @@ def test_a_class_named_like_a_split_is_a_class(pictures: Path) -> None:
     label = {"x": "train", "y": "bus"}
     rows = "".join(f"{path.relative_to(pictures)},{label[path.parent.name]},1.5\n" for path in files)
     assert read(write(pictures / "t.csv", rows)).classes == ("bus", "train")
+
+
+@pytest.mark.parametrize("heading", ["filename,label,note\n", ""])
+def test_a_column_of_equal_cells_beside_labels_that_occur_once_is_not_the_label(pictures: Path, heading: str) -> None:
+    rows = "".join(f"{name}/000.png,{name},640\n" for name in "xy")
+    assert [row.label for row in read_rows(write(pictures / "t.csv", heading + rows)).rows] == ["x", "y"]
