@@ -26,11 +26,12 @@ from harness import IMAGES, bvlc_int8_onnx, bvlc_onnx, interleaved, options, rec
 from onnx import ModelProto, TensorProto, helper
 from PIL import Image
 
-from googlenet_deploy.cli.main import main as googlenet_deploy
+import googlenet_deploy as gd
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.images.nv12 import from_nv12
 from googlenet_deploy.device.preprocess import normalize, preprocess
 from googlenet_deploy.device.specification import BVLC, Preprocessing
+from googlenet_deploy.errors import GoogLeNetDeployError
 from googlenet_deploy.export.half_precision.emulate import stand_in
 from googlenet_deploy.export.passes.frame_input import FrameInput
 from googlenet_deploy.graph.edit import copy_model
@@ -60,12 +61,6 @@ FORMS = (
     Form("FP16, 1080p", "fp16", "1080p"),
     Form("INT8, 1080p", "int8", "1080p"),
 )
-
-
-def run(*arguments: object) -> None:
-    """Runs one command of the toolkit; ends the script if it fails."""
-    if googlenet_deploy([str(argument) for argument in arguments]) != 0:
-        raise SystemExit(f"{arguments[0]} failed")
 
 
 def with_frames(base: Path, form: Form, path: Path) -> Path:
@@ -134,10 +129,14 @@ def build(model: Path, folder: Path) -> dict[str, Any]:
     """A TensorRT-RTX engine for compute capability 8.6."""
     engine = folder / f"{model.stem}.engine"
     start = time.perf_counter()
-    command = ["build", str(model), "--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--quiet"]
-    code = googlenet_deploy([*command, "--output", str(engine)])
+    options = gd.BuildOptions(compute_capabilities=((8, 6),))
+    try:
+        gd.build(model, engine, backend="tensorrt-rtx", options=options)
+    except GoogLeNetDeployError as error:
+        print(error, file=sys.stderr)
+    built = engine.exists()
     seconds = time.perf_counter() - start
-    return {"built": code == 0, "seconds": seconds, "megabytes": engine.stat().st_size / 1e6 if code == 0 else None}
+    return {"built": built, "seconds": seconds, "megabytes": engine.stat().st_size / 1e6 if built else None}
 
 
 def cpu_times(base: Path, framed: dict[str, Path], rounds: int) -> list[dict[str, Any]]:
@@ -193,7 +192,7 @@ def main() -> int:
         bases = {"fp32": bvlc_onnx(), "fp16": arguments.fp16, "int8": arguments.int8 or bvlc_int8_onnx()}
         if arguments.fp16 is None:
             bases["fp16"] = folder / "fp16.onnx"
-            run("export", "--onnx", bases["fp32"], "--fp16", "--output", bases["fp16"], "--quiet")
+            gd.export(onnx=bases["fp32"], output=bases["fp16"], half="fp16")
         results, framed = [], {}
         for number, form in enumerate(FORMS):
             path = framed[form.name] = with_frames(bases[form.base], form, folder / f"{number}.onnx")
