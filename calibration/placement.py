@@ -387,7 +387,7 @@ def check_target(target: Target, opset: int, *, dla: bool) -> list[str]:
     if module is None or not module.dla_cores:
         return []
     if not dla:
-        return [f"{target.title} has {module.dla_cores} DLA cores; --dla places pairs as they want them"]
+        return [f"{target.title} has {module.dla_cores} DLA cores; --dla places pairs as they require them"]
     if target.tensorrt[0] < DLA_WITH_PAIRS:
         return [f"the DLA of {target.reader} accepts INT8 only from a calibration cache: write one with --cache"]
     return []

@@ -99,10 +99,10 @@ def header_number(version: str) -> int:
     """
     match = _VERSION.fullmatch(version.strip())
     if match is None:
-        raise UsageError(f"{version!r} is not a TensorRT version: give major.minor.patch, such as 8.5.2")
+        raise UsageError(f"{version!r} is not a TensorRT version: write major.minor.patch, such as 8.5.2")
     major, minor, patch = map(int, match.groups())
     if major >= 11:
-        raise UsageError(f"TensorRT {version} has no calibration caches: give it the Q/DQ model")
+        raise UsageError(f"TensorRT {version} has no calibration caches: pass it the Q/DQ model")
     return major * (1000 if major < 10 else 10000) + minor * 100 + patch
 
 

@@ -22,7 +22,7 @@ def print_precision(precision: PrecisionChoice) -> None:
     title = f"kept in float: {len(precision.kept)} of {len(layers)} layers, {share} ({precision.runs} models run)"
     _print_table(title, [layers[name] for name in precision.kept], precision)
     for budget in precision.budgets:
-        mark = "held" if budget.margin(precision.trial.measure) >= 0 else "NOT HELD"
+        mark = "met" if budget.margin(precision.trial.measure) >= 0 else "NOT MET"
         print(f"budget {budget.name}={budget.value:g}: {mark}: {budget.reached(precision.trial.measure)}")
 
 

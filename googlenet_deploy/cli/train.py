@@ -147,7 +147,7 @@ def _check_owners(arguments: argparse.Namespace) -> None:
     if prunes and arguments.qat:
         raise UsageError("--prune and --qat exclude each other", "prune first, export the result, then use --qat")
     if hasattr(arguments, "distillation") and not (arguments.qat or prunes or hasattr(arguments, "distill_from")):
-        raise UsageError("--distillation says how much to imitate a network: name it with --distill-from")
+        raise UsageError("--distillation sets how much to imitate a network: name it with --distill-from")
 
 
 def _make_task(arguments: argparse.Namespace) -> MakeTask:

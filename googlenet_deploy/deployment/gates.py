@@ -101,7 +101,9 @@ def what_to_try(job: Job, gate: GateResult) -> str:
         return f"{problem}; the report has the layers: {job.path('report.html')}"
     where = f"googlenet-deploy evaluate {job.path(MODELS[precision])} --reference {job.path(FP32)}"
     ways = {"int8": "more calibration images, --budget agreement=98, or --precision fp16", "fp16": "--precision fp32"}
-    return f"{where} says where it is lost; try {ways[precision]}; the report has the layers: {job.path('report.html')}"
+    return (
+        f"{where} shows where it is lost; try {ways[precision]}; the report has the layers: {job.path('report.html')}"
+    )
 
 
 def _applies(name: str, job: Job) -> bool:

@@ -78,7 +78,7 @@ class Preprocessing:
         self._check_geometry()
         identity = self.scale == 1.0 and not any(self.mean) and all(value == 1.0 for value in self.std)
         if self.dtype == "uint8" and not identity:
-            raise UsageError("preprocessing: a uint8 input takes raw pixels: scale 1, mean 0, std 1")
+            raise UsageError("preprocessing: a uint8 input accepts raw pixels: scale 1, mean 0, std 1")
         self._check_frame()
 
     def _check_normalisation(self) -> None:

@@ -163,7 +163,7 @@ def parse_arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
         key, equals, value = part.partition("=")
         if equals and key.strip().isidentifier():
             if key.strip() in named:
-                raise UsageError(f"--module-args gives {key.strip()} twice")
+                raise UsageError(f"--module-args sets {key.strip()} twice")
             named[key.strip()] = _value(value)
         elif named:
             raise UsageError(f"--module-args: {part!r} comes after named arguments and has no name itself")
@@ -237,7 +237,7 @@ def _check_inputs(place: str, model: nn.Module) -> None:
     if len(needed) > 1 or (not positional and not any(p.kind == p.VAR_POSITIONAL for p in parameters)):
         inputs = f"{len(needed)} inputs ({', '.join(needed)})" if needed else "no input"
         raise GoogLeNetDeployError(
-            f"{place}: the model accepts {inputs}; a classifier of images takes one",
+            f"{place}: the model accepts {inputs}; a classifier of images accepts one",
             "wrap it in a module whose forward takes the images alone",
         )
 
@@ -318,7 +318,7 @@ def _made(place: str, function: Any, positional: list[Any], named: dict[str, Any
             signature.bind(*positional, **named)
         except TypeError as error:
             raise UsageError(
-                f"--module {place}: {error}; it takes {signature}", "pass --module-args NAME=VALUE,..."
+                f"--module {place}: {error}; it accepts {signature}", "pass --module-args NAME=VALUE,..."
             ) from error
     with _user_code(f"{place}: calling it fails"):
         model = function(*positional, **named)

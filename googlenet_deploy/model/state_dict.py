@@ -97,7 +97,7 @@ def load_state_dict(
     broken = [name for name, tensor in values.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise BadWeightsError(
-            path, f"has values that are not finite in {_these(broken)}", "training diverged: take an earlier checkpoint"
+            path, f"has values that are not finite in {_these(broken)}", "training diverged: use an earlier checkpoint"
         )
     model.load_state_dict(values, strict=False)
 

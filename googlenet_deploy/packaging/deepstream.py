@@ -194,7 +194,7 @@ def label_line(names: Sequence[str], notes: list[str]) -> str:
     """Nvinfer's label file: all classes of the one output on one line, separated by semicolons."""
     odd = [name for name in names if LABEL_SEPARATOR in name or "\n" in name]
     if odd:
-        notes.append(f"{len(odd)} class names hold a semicolon, which separates labels; it became a comma: {odd[0]}")
+        notes.append(f"{len(odd)} class names contain a semicolon, which separates labels; it became a comma: {odd[0]}")
     return LABEL_SEPARATOR.join(name.replace(LABEL_SEPARATOR, ",").replace("\n", " ") for name in names) + "\n"
 
 

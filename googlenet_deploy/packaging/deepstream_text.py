@@ -80,7 +80,7 @@ class DeepStreamRequest:
     threshold: float = option(0.2, "least probability", group=DEEPSTREAM, metavar="P", least=0, most=1)
     detector: Detector | None = None
     version: tuple[int, int] | None = option(
-        None, "its version; 9.1 and later take Q/DQ and FP16 models", group=DEEPSTREAM, flag="--deepstream",
+        None, "its version; 9.1 and later accept Q/DQ and FP16 models", group=DEEPSTREAM, flag="--deepstream",
         metavar="X.Y", parse=parse_version, shown_default="by the target's TensorRT",
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def infer_config(values: InferValues) -> str:
     lines = [
         f"# Gst-nvinfer for {_title(request)}.",
         f"# Made by googlenet-deploy {__version__}.",
-        "# Paths are relative to this file. README.txt says what differs from the training's preparation of images.",
+        "# Paths are relative to this file. README.txt lists what differs from the training's preparation of images.",
         "",
         "[property]",
         "gpu-id=0",
@@ -362,7 +362,7 @@ def _differences(values: InferValues) -> list[str]:
         lines += [
             "- INT8: nvinfer builds it from the calibration cache, not from a Q/DQ model. Scales are the table's, but",
             "  TensorRT rounds the weights itself, so it is not bit for bit the INT8 model that `evaluate` measured.",
-            "  Layers without a scale run in FP16 (network-mode=3). DeepStream 9.1 or later takes the Q/DQ model.",
+            "  Layers without a scale run in FP16 (network-mode=3). DeepStream 9.1 or later accepts the Q/DQ model.",
         ]
     return lines
 

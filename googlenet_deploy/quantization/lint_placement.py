@@ -100,7 +100,7 @@ def _check_activation(graph: GraphView, name: str, pair: Pair) -> Iterator[Findi
             WARNING,
             "before-activation",
             pair.name,
-            f"stands between {graph.name_of(maker)} and its activation {name}: the two no longer fuse",
+            f"is between {graph.name_of(maker)} and its activation {name}: the two no longer fuse",
             repairable=pair.is_int8,
         )
 
@@ -123,7 +123,7 @@ def _check_pool(
                 repairable=before.is_int8 and behind.is_int8,
             )
     elif (before is None) != (behind is None):
-        side = "behind" if before is None else "in front of"
+        side = "after" if before is None else "before"
         yield Finding(
             WARNING, "averagepool", name, f"has a pair {side} it alone: it runs in INT8 only with one on both sides"
         )

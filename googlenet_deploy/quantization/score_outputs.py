@@ -76,7 +76,7 @@ def find_score_outputs(
         return [ScoreOutput(each.output, each.output) for each in listed if _is_comparable(values.get(each.output))]
     if not kept:
         shapes = ", ".join(f"{each.tensor} {values[each.tensor].shape}" for each in listed)
-        raise BadModelError(graph.path, f"none of its outputs holds one score per class: {shapes}", REMEDY)
+        raise BadModelError(graph.path, f"none of its outputs has one score per class: {shapes}", REMEDY)
     return kept
 
 

@@ -107,7 +107,7 @@ def read_data(places: DataPlaces, options: TrainingOptions) -> TrainingData:
     """
     if is_cifar(places.data):
         if places.validation is not None:
-            raise UsageError("--validation: CIFAR's archives hold their own test images")
+            raise UsageError("--validation: CIFAR's archives contain their own test images")
         return read_cifar(places.data)
     if is_shards(places.data):
         return _shards(places)
@@ -302,7 +302,7 @@ def _from_shards(task: Task, workers: Workers, processes: Processes) -> Supply:
     }
     notes = [f"{len(data.shards)} shards to learn from, {len(data.validation_shards)} to measure with"]
     if processes.count > 1:
-        notes.append("each process reads shards of its own; one whose shards hold fewer images sees some twice")
+        notes.append("each process reads shards of its own; one whose shards contain fewer images sees some twice")
     return Supply(feed, _validator(task, measured, processes), used, notes=tuple(notes))
 
 

@@ -81,7 +81,7 @@ def prune(model: nn.Module) -> str:
     """
     pruned = list(prunable(model))
     if not pruned:
-        raise UsageError(f"--sparsity {PATTERN}: no layer has input channels in fours", "take a wider network")
+        raise UsageError(f"--sparsity {PATTERN}: no layer has input channels in fours", "use a wider network")
     before = sum(float(weight.square().sum()) for _, weight in pruned)
     for _, weight in pruned:
         weight.masked_fill_(~mask_of(weight), 0.0)

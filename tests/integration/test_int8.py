@@ -420,8 +420,8 @@ class TestMixedPrecision:
         command = ["quantize", model, "--table", quantised[1], "--check-from", images, "--output", result, "--quiet"]
         out, _ = run(*command, "--budget", "sqnr=33", "--budget", "agreement=50", "--sensitivity", ranking)
         assert "kept in float: " in out
-        assert "budget sqnr=33: held: logit SQNR 3" in out
-        assert "budget agreement=50: held: agreement" in out
+        assert "budget sqnr=33: met: logit SQNR 3" in out
+        assert "budget agreement=50: met: agreement" in out
         assert "kept in float by the budget: " in out
         assert "on 20 images not used for calibration" in out
         values = json.loads(ranking.read_text())
@@ -441,7 +441,7 @@ class TestMixedPrecision:
         result = tmp_path / "q.onnx"
         command = ["quantize", model, "--table", quantised[1], "--images", images, "--count", "40", "--quiet"]
         out, err = run(*command, "--output", result, "--budget", "sqnr=150", status=3)
-        assert "NOT HELD" in out
+        assert "NOT MET" in out
         assert "the budget cannot be kept with any layer in INT8: sqnr=150, best logit SQNR" in err
         assert "QuantizeLinear" in operators(result)
 
@@ -450,7 +450,7 @@ class TestMixedPrecision:
     ) -> None:
         command = ["quantize", model, "--table", quantised[1], "--output", tmp_path / "q.onnx", "--quiet"]
         out, err = run(*command, "--check-from", images, "--labels", labels, "--budget", "top1=0.1")
-        assert "budget top1=0.1: held: top-1 +0.00 points (95 % interval" in out
+        assert "budget top1=0.1: met: top-1 +0.00 points (95 % interval" in out
         assert "finer than 20 images can resolve: one image is 5 points" in err
         _, err = run(*command, "--check-from", images, "--budget", "top1=0.1", status=1)
         assert "has no folder per class" in err

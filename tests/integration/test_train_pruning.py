@@ -119,7 +119,7 @@ def test_a_narrow_network_imitates_another(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--prune", "0.5"], "--prune prunes a trained network: give its --weights"),
+        (["--prune", "0.5"], "--prune prunes a trained network: pass its --weights"),
         (["--prune", "1.5"], "--prune must be above 0 and below 1, is 1.5"),
         (["--prune-steps", "3"], "--prune-steps belongs to --prune"),
         (["--target", "nano"], "--target belongs to --prune"),

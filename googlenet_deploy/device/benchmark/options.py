@@ -69,7 +69,7 @@ class BenchmarkOptions:
     frame: Optional[Tuple[int, int]] = option(
         None, "feed raw frames of this height x width from memory, as a camera delivers them, instead of image files",
         group=MEASURING, metavar="HxW", parse=parse_frame, least=1, most=LARGEST_SIDE,
-        shown_default="the size that a model made with --frame-input takes",
+        shown_default="the size that a model made with --frame-input accepts",
     )  # fmt: skip
     trtexec: bool = option(True, "do not run trtexec beside", group=MEASURING)
 

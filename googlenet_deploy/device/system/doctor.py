@@ -124,9 +124,9 @@ def _openvino() -> DoctorFinding:
     if "avx2" not in instructions():
         uses = "which --backend auto leaves alone: this processor has no AVX2"
     elif not sums_int8_exactly():
-        uses = "which --backend auto takes for float models only: this processor has neither VNNI nor AMX"
+        uses = "which --backend auto uses for float models only: this processor has neither VNNI nor AMX"
     else:
-        uses = "which --backend auto takes for ONNX models"
+        uses = "which --backend auto uses for ONNX models"
     return replace(found, text=f"{found.text}, {uses}")
 
 

@@ -237,5 +237,6 @@ def _shape(sizes: Sequence[int]) -> Tuple[Optional[int], ...]:
 
 def _wrong_shape(name: str, shape: Sequence[int]) -> DeviceError:
     return DeviceError(
-        f"the engine does not take {name} of shape {tuple(shape)}", "build it for this batch: build --batch MIN,OPT,MAX"
+        f"the engine does not accept {name} of shape {tuple(shape)}",
+        "build it for this batch: build --batch MIN,OPT,MAX",
     )

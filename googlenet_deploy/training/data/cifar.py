@@ -209,7 +209,7 @@ def _pickled(path: Path, version: _Version, file: str, content: bytes) -> tuple[
         or not whole
     ):
         raise InputError(
-            path, f"its {file} does not hold images of 3x32x32 bytes under 'data' and {version.label_key!r}"
+            path, f"its {file} does not contain images of 3x32x32 bytes under 'data' and {version.label_key!r}"
         )
     assert isinstance(labels, list)
     if len(data) != len(labels) or not labels:

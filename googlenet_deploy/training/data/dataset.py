@@ -107,7 +107,7 @@ def hold_out(
             raise InputError(
                 root,
                 f"class {name} has a single image, and both training and validation need one",
-                "add images, or give separate validation images",
+                "add images, or pass separate validation images",
             )
         held_out = min(len(own) - 1, max(1, round(share * len(own))))
         chosen = set(np.random.default_rng((seed, number)).permutation(len(own))[:held_out].tolist())

@@ -61,7 +61,7 @@ def check_reachable(widths: Widths, measure: Measure, share: float, by: str, rou
     if least == widths:
         raise UsageError(
             f"--prune: no layer has more than {rounding} channels to keep (the widest has {most})",
-            f"pass a --prune-round below {most}, or take a wider network",
+            f"pass a --prune-round below {most}, or use a wider network",
         )
     possible = 1.0 - measure(least) / measure(widths)
     if possible < share:

@@ -120,7 +120,7 @@ def _teacher(network: TrainedNetwork, data: TrainingData, pruning: ChannelPrunin
 
 def _check_options(options: TrainingOptions) -> None:
     if options.weights is None:
-        raise UsageError("--prune prunes a trained network: give its --weights")
+        raise UsageError("--prune prunes a trained network: pass its --weights")
     if options.freeze != "none":
         raise UsageError("--prune and --freeze exclude each other: every layer must adapt to what is left")
     if options.sparsity not in (None, "none"):

@@ -81,12 +81,12 @@ def test_header_numbers(version: str, number: int) -> None:
 
 @pytest.mark.parametrize("version", ["8.5", "8", "", "eight", "8.5.x", "8.5.2-rc1"])
 def test_what_is_no_version_is_refused(version: str) -> None:
-    with pytest.raises(UsageError, match=r"give major\.minor\.patch"):
+    with pytest.raises(UsageError, match=r"write major\.minor\.patch"):
         header_number(version)
 
 
 def test_tensorrt_11_has_no_caches(classifier: Callable) -> None:
-    with pytest.raises(UsageError, match="no calibration caches: give it the Q/DQ model"):
+    with pytest.raises(UsageError, match="no calibration caches: pass it the Q/DQ model"):
         cache_from_table(made_up(classifier()), classifier(), "11.4.1")
 
 

@@ -164,7 +164,7 @@ def test_differences_name_the_field_and_both_values() -> None:
         ({"crop": [0, 224]}, "does not fit"),
         ({"crop": [300, 200]}, "does not fit in a short side of 256"),
         ({"resize": 10**9}, "1000000000 pixels are more than the limit"),
-        ({"dtype": "uint8"}, "takes raw pixels"),
+        ({"dtype": "uint8"}, "accepts raw pixels"),
         ({"resize_mode": "squash"}, "resize_mode is 'squash', must be one of short-side, stretch, letterbox"),
         ({"resize": [256, 256]}, "whole numbers of pixels"),
         ({"resize": True}, "whole numbers of pixels"),

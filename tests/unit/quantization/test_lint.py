@@ -271,12 +271,12 @@ class TestPlaces:
         behind = graph.pair(graph.max_pool(graph.pair(top, scale=0.1), "maxpool1"), scale=0.1)
         assert lint_model(ended(graph, behind)) == []
 
-    @pytest.mark.parametrize("side", ["in front of", "behind"])
+    @pytest.mark.parametrize("side", ["before", "after"])
     def test_an_average_pool_with_a_pair_on_one_side(self, net: NetOf, side: str) -> None:
         graph, top = sound(net)
-        source = graph.pair(top) if side == "in front of" else top
+        source = graph.pair(top) if side == "before" else top
         pooled = graph.add("GlobalAveragePool", [source], "pooled")
-        finding = only(ended(graph, graph.pair(pooled) if side == "behind" else pooled), "averagepool")
+        finding = only(ended(graph, graph.pair(pooled) if side == "after" else pooled), "averagepool")
         assert f"has a pair {side} it alone" in finding.message
 
     def test_a_concat_of_several_scales(self, net: NetOf) -> None:

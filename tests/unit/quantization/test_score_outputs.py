@@ -128,5 +128,5 @@ def test_outputs_that_are_no_scores_are_refused(
     else:
         node = helper.make_node("ReduceMean", ["logits"], ["mean"], "mean", axes=[1], keepdims=1)
         changed = ended(model, node, outputs={"mean": F})
-    with pytest.raises(BadModelError, match="none of its outputs holds one score per class"):
+    with pytest.raises(BadModelError, match="none of its outputs has one score per class"):
         HoldOutEvaluation(changed, specification, images)

@@ -150,8 +150,8 @@ def test_a_broken_package_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path
     ("features", "words"),
     [
         ({"sse2"}, "leaves alone: this processor has no AVX2"),
-        ({"avx2"}, "takes for float models only: this processor has neither VNNI nor AMX"),
-        ({"avx2", "avx512_vnni"}, "takes for ONNX models"),
+        ({"avx2"}, "uses for float models only: this processor has neither VNNI nor AMX"),
+        ({"avx2", "avx512_vnni"}, "uses for ONNX models"),
     ],
 )
 def test_what_openvino_is_taken_for(

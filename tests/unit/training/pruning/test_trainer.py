@@ -164,7 +164,7 @@ def test_damaged_states_are_refused(make: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": None}, "--prune prunes a trained network: give its --weights"),
+        ({"weights": None}, "--prune prunes a trained network: pass its --weights"),
         ({"freeze": "conv2"}, "--prune and --freeze exclude each other"),
         ({"sparsity": "2:4"}, "--prune and --sparsity 2:4 exclude each other"),
         ({"reset_classifier": True}, "was trained on other classes"),
