@@ -162,10 +162,12 @@ def finished_before(seconds: float, command: list[str], output: Path) -> bool:
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     try:
         _, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
+    except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return False
+        if isinstance(error, subprocess.TimeoutExpired):
+            return False
+        raise
     if process.returncode:
         raise RuntimeError(errors.decode(errors="replace"))
     return True
