@@ -392,9 +392,10 @@ def export_onnx(
 
 
 def _reference_of_file(stored: ModelProto, original: ModelProto, samples: Samples, notes: list[str]) -> Reference:
-    """The outputs of the file as it is, or of its float32 form if it is in float64."""
-    if to_single_precision(copy_model(stored)):
-        notes.append("the file is in float64, which became float32; it was verified against its float32 form")
+    """The outputs of the file as it is, or of its float32 form if it is in float64 or float16."""
+    converted = to_single_precision(copy_model(stored))
+    if converted:
+        notes.append(f"{converted}; it was verified against its float32 form")
         stored = original
     changes = to_inference_mode(copy_model(stored))
     if changes:

@@ -52,7 +52,7 @@ def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProt
     """Reads an ONNX image classifier that passes the checker and has one image tensor as input.
 
     Its functions are inlined and constant expressions are folded, so that every weight is an initializer; a model in
-    float64 becomes float32.
+    float64 or float16 becomes float32.
 
     Args:
         path: The file.
@@ -68,13 +68,13 @@ def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProt
         if len(inputs) != 1:
             names = ", ".join(printable(value.name) for value in inputs[:5]) or "none"
             raise BadModelError(path, f"has {len(inputs)} inputs ({names}); an image classifier has one")
-        doubles = to_single_precision(model)
+        converted = to_single_precision(model)
         image_channels(path, inputs[0])
         check_model(model)
     except VerificationError as error:
         raise BadModelError(path, error.message, REMEDY) from error
-    if doubles and notes is not None:
-        notes.append(f"{doubles} float64 constants and everything computed from them became float32")
+    if converted and notes is not None:
+        notes.append(converted)
     changes = to_inference_mode(model)
     if notes is not None:
         notes += changes

@@ -9,12 +9,15 @@ from googlenet_deploy.device.class_files import StatedNames, choose_class_list
 from googlenet_deploy.device.preprocessing_options import (
     PreprocessingOptions,
     StatedPreprocessing,
-    runner_preprocessing,
+    choose_preprocessing,
 )
-from googlenet_deploy.device.runner.select import open_runner
 from googlenet_deploy.device.text import Report, log_note
-from googlenet_deploy.errors import UsageError
-from googlenet_deploy.graph.files import read_metadata, store_metadata
+from googlenet_deploy.errors import UsageError, requires
+from googlenet_deploy.graph.files import image_channels, read_metadata, store_metadata
+from googlenet_deploy.graph.graph import runtime_inputs, shape_of
+
+with requires("export"):
+    from onnx import TensorProto
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -35,12 +38,15 @@ def state_metadata(
     if preprocessing in (None, PreprocessingOptions()) and class_names is None:
         return False
     metadata = read_metadata(path, model)
-    with open_runner(path, "onnxruntime", as_is=True) as runner:
-        spec = runner_preprocessing(preprocessing, runner, report)
-        shape = runner.outputs[0].shape
+    value = runtime_inputs(model.graph)[0]
+    image_channels(path, value)
+    shape = tuple(size if isinstance(size, int) and size >= 1 else None for size in shape_of(value))
+    kind = "uint8" if value.type.tensor_type.elem_type == TensorProto.UINT8 else "float32"
+    spec = choose_preprocessing(preprocessing, path, metadata.preprocessing, shape, report, dtype=kind)
     names = choose_class_list(class_names, metadata.class_names, report=report).names
-    count = shape[-1] if len(shape) == 2 else None
-    if names and count is not None and len(names) != count:
+    scores = shape_of(model.graph.output[0])
+    count = scores[-1] if len(scores) == 2 else None
+    if names and isinstance(count, int) and len(names) != count:
         raise UsageError(f"{path} has {count} classes, {class_names} names {len(names)}")
     ids = metadata.class_ids if names == metadata.class_names else ()
     store_metadata(model, replace(metadata, preprocessing=spec, class_names=names, class_ids=ids))

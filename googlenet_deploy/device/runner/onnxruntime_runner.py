@@ -16,7 +16,7 @@ from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.header import OnnxFile
 from googlenet_deploy.device.onnx_model.training_mode import read_inference_model
 from googlenet_deploy.device.runner.exact_integers import start_exact
-from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, concatenate, image_input
+from googlenet_deploy.device.runner.protocol import TensorSpec, as_input, batch_range, concatenate, image_input
 from googlenet_deploy.device.system.processor import available_cores
 from googlenet_deploy.device.text import reason_line
 from googlenet_deploy.errors import BadModelError, DeviceError, requires
@@ -141,8 +141,9 @@ class OnnxRuntimeRunner:
 
     def _run(self, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
         names = [output.name for output in self.outputs]
+        given = as_input(batch, self.input)
         try:
-            values: List[NDArray[np.generic]] = self._session.run(names, {self.input.name: batch})
+            values: List[NDArray[np.generic]] = self._session.run(names, {self.input.name: given})
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise BadModelError(self.path, f"ONNX Runtime cannot run it: {reason_line(error)}") from error
         return dict(zip(names, values))

@@ -22,7 +22,14 @@ from googlenet_deploy.device.files import PathLike, cache_folder, write_bytes
 from googlenet_deploy.device.onnx_model.header import OnnxFile
 from googlenet_deploy.device.onnx_model.messages import Value
 from googlenet_deploy.device.onnx_model.training_mode import read_inference_model
-from googlenet_deploy.device.runner.protocol import TensorSpec, batch_range, by_image, concatenate, image_input
+from googlenet_deploy.device.runner.protocol import (
+    TensorSpec,
+    as_input,
+    batch_range,
+    by_image,
+    concatenate,
+    image_input,
+)
 from googlenet_deploy.device.system.processor import available_cores, instructions, is_x86, sums_int8_exactly
 from googlenet_deploy.device.text import reason_line
 from googlenet_deploy.errors import BadModelError, OutputError, requires
@@ -133,7 +140,7 @@ class OpenVinoRunner:
                     answers.append(self._answer(request))
                     idle.append(request)
                 request = idle.popleft()
-                request.start_async([np.ascontiguousarray(part)], share_inputs=True)
+                request.start_async([np.ascontiguousarray(as_input(part, self.input))], share_inputs=True)
                 running.append(request)
             answers += [self._answer(request) for request in running]
         except RuntimeError as error:

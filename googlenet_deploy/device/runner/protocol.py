@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 IMAGE_DIMENSIONS = 4
 
 
+# Images are prepared as float32 or uint8; runners round or widen float32 to these types of input.
+_PREPARED_AS = {"float16": "float32", "float64": "float32"}
+
+
 class TensorSpec(NamedTuple):
     """A model's input or output; a dimension that may vary is None. `dtype` is NumPy's name."""
 
@@ -149,6 +153,11 @@ def image_input(inputs: Sequence[TensorSpec], path: str) -> TensorSpec:
     return inputs[0]
 
 
+def as_input(batch: NDArray[np.generic], model: TensorSpec) -> NDArray[np.generic]:
+    """Prepared images in the type of a model's input: float32 rounded to float16 or widened to float64."""
+    return batch.astype(model.dtype) if batch.dtype.name == _PREPARED_AS.get(model.dtype) else batch
+
+
 def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArray[np.generic]]:
     """Runs a batch of any size in parts that the model accepts; the last part is zero-padded if necessary.
 
@@ -204,7 +213,7 @@ def by_image(runner: Runner, outputs: Dict[str, NDArray[np.generic]], count: int
 
 
 def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
-    """Rejects a batch that does not fit the model's input.
+    """Rejects a batch that does not fit the model's input; float32 also fits float16 and float64.
 
     Raises:
         UsageError: It does not.
@@ -213,7 +222,7 @@ def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
     fits = len(wanted) == batch.ndim and all(
         size is None or size == given for size, given in zip(wanted[1:], batch.shape[1:])
     )
-    if not fits or runner.input.dtype != batch.dtype.name:
+    if not fits or batch.dtype.name not in (runner.input.dtype, _PREPARED_AS.get(runner.input.dtype)):
         shape = ", ".join("any" if size is None else str(size) for size in wanted[1:])
         raise UsageError(
             f"{runner.path}: accepts images as {runner.input.dtype} ({shape}), "
