@@ -7,8 +7,8 @@
 - ``resnet18`` and ``mobilenetv3``: of timm, by ``--module timm:create_model``, with a checkpoint as timm's training
   writes it and with one of DataParallel's prefix.
 
-Each goes through export, quantize, evaluate against FP32, a TensorRT-RTX build and deploy. Then the trained network's
-weights are wrapped in every usual way, and the exports compared: all later steps read the exported file alone.
+Each goes through export, quantize, evaluate against FP32, a TensorRT-RTX build and deploy. Then a plain GoogLeNet's
+weights are wrapped in every usual way, loaded and compared; one wrapper of each kind is exported.
 
 Results are kept in build/bring-your-own; with --keep those that are there already are not measured again.
 
@@ -32,6 +32,7 @@ import onnx
 import onnxruntime
 import torch
 from commands import command, evaluate, read_json
+from harness import IMAGES as PHOTOGRAPHS
 from harness import ROOT, options, record, say, table
 from numpy.typing import NDArray
 from own_googlenet import googlenet
@@ -51,12 +52,23 @@ from tests.support.textures import write_textures
 
 WIDTH, EPOCHS, CLASSES = "0.125", "8", 10
 LARGEST_DIFFERENCE, AGREEMENT = 1e-4, 98.0
+# Of the largest score: float32 holds scores above 50 no more finely, as `export.verify.tolerance_for` explains.
+ROUNDING = 2e-6
+EXPORTED = ("plain.pth", "module._orig_mod.model.pth", "state_dict_ema.pth.tar", "bfloat16.safetensors")
 NAMES = ("columns", "rows", "squares")
 FOLDER = ROOT / "build" / "bring-your-own"
 IMAGES, FEW = FOLDER / "textures", FOLDER / "few"
 TIMM = {"resnet18": ("resnet18", "resnet18.pth.tar"), "mobilenetv3": ("mobilenetv3_small_100", "mobile.safetensors")}
 Scores = NDArray[Any]
 State = dict[str, torch.Tensor]
+
+
+class Difference(NamedTuple):
+    """The largest difference between two networks' scores, the largest score, and the difference that is allowed."""
+
+    largest: float
+    score: float
+    allowed: float
 
 
 class Network(NamedTuple):
@@ -88,14 +100,15 @@ def main() -> int:
         table(
             ("network", *headings), [(name, *(f"{row[item]:.3g}" for item in headings)) for name, row in rows.items()]
         )
-        largest = max(row["largest_difference"] for row in rows.values())
-        holds["FP32 within 1e-4 of PyTorch, all networks"] = largest <= LARGEST_DIFFERENCE
+        holds["FP32 within 1e-4 of PyTorch, or 2e-6 of scores above 50, all networks"] = all(
+            row["largest"] <= row["allowed"] for row in rows.values()
+        )
     if "trained" in rows:
         holds[f"INT8 agrees with FP32 on at least {AGREEMENT:g} %, trained"] = rows["trained"]["agreement"] >= AGREEMENT
     wrapped = kept("wrappers", arguments.keep, check_wrappers) if "wrappers" in chosen else {}
     if wrapped:
-        table(("wrapper", "largest difference", "graph"), [(name, *words) for name, words in wrapped.items()])
-        holds["every wrapper loads with the right weights"] = all(words[1] != "WRONG" for words in wrapped.values())
+        table(("wrapper", "tensors", "largest difference"), [(name, *words) for name, words in wrapped.items()])
+        holds["every wrapper loads with the right weights"] = all(words[0] != "WRONG" for words in wrapped.values())
     for what, held in holds.items():
         say(f"{what}: {'yes' if held else 'NO'}")
     if arguments.record:
@@ -176,7 +189,8 @@ def of_timm(name: str, python: Path) -> Network:
         values: Scores = np.load(scores)
         return values
 
-    worker("checkpoint", folder_samples(FEW, Preprocessing(), 24).prepared, weights)
+    # Photographs: on grey textures alone some channels hardly vary, and BatchNorm would blow up any other image.
+    worker("checkpoint", folder_samples(PHOTOGRAPHS, Preprocessing(), 24).prepared, weights)
     source = ("--module", "timm:create_model", "--module-args", f"{architecture},num_classes={CLASSES}")
     return Network((*source, "--weights", weights), wanted, FEW, python)
 
@@ -188,13 +202,16 @@ def run(model: torch.nn.Module, images: Scores) -> Scores:
     return scores
 
 
-def difference(model: Path, scores: Callable[[Scores], Scores]) -> float:
-    """Largest difference between the scores of PyTorch and of the exported model in ONNX Runtime, on 16 images."""
+def difference(model: Path, scores: Callable[[Scores], Scores]) -> Difference:
+    """How far the scores of the exported model in ONNX Runtime are from PyTorch's, on 16 images."""
     preprocessing = read_metadata(model, onnx.load(model)).preprocessing
     assert preprocessing is not None
     prepared = folder_samples(FEW, preprocessing, 16).prepared
+    wanted = scores(prepared)
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    return float(np.abs(session.run(["logits"], {"input": prepared})[0] - scores(prepared)).max())
+    largest = float(np.abs(session.run(["logits"], {"input": prepared})[0] - wanted).max())
+    score = float(np.abs(wanted).max())
+    return Difference(largest, score, max(LARGEST_DIFFERENCE, ROUNDING * score))
 
 
 def deploy(name: str, make: Callable[[], Network]) -> dict[str, float]:
@@ -227,7 +244,7 @@ def deploy(name: str, make: Callable[[], Network]) -> dict[str, float]:
     shutil.unpack_archive(deployed / "bundle.zip", unpacked)
     command("selftest", next(unpacked.rglob("manifest.json")).parent)
     return {
-        "largest_difference": difference(model, network.scores),
+        **difference(model, network.scores)._asdict(),
         "agreement": figures["agreement"],
         "sqnr": figures["sqnr"],
         "engine_bytes": float(engine.stat().st_size),
@@ -236,27 +253,32 @@ def deploy(name: str, make: Callable[[], Network]) -> dict[str, float]:
 
 
 def check_wrappers() -> dict[str, tuple[str, str]]:
-    """Exports every wrapper; returns the largest difference from PyTorch, and whether the graph is that of the plain.
+    """Loads every wrapper; returns whether its tensors are those of the plain state dict, and a largest difference.
 
-    Weights in 16 bits are compared with PyTorch on the rounded weights, so that their graph is another.
+    The difference is that of the exported model from PyTorch, for one wrapper of each kind: the export sees nothing of
+    a checkpoint but the network that was loaded from it. Weights in 16 bits are compared with the rounded weights.
     """
-    model = load_weights(FOLDER / "trained.safetensors").model
+    torch.manual_seed(1)
+    model = GoogLeNet(ARCHITECTURES["plain"], CLASSES)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    folder = FOLDER / "wrappers"
+    folder, found = FOLDER / "wrappers", {}
     folder.mkdir(exist_ok=True)
-    plain, found = b"", {}
     for name, content in wrappers(state).items():
-        path, output = folder / name, folder / f"{name}.onnx"
+        path = folder / name
         write(content, path)
         kind = next((dtype for dtype in (torch.float16, torch.bfloat16) if name.startswith(str(dtype)[6:])), None)
-        model.load_state_dict({key: value.to(kind).float() if kind else value for key, value in state.items()})
-        result = export(path, output, options=ExportOptions(simplify=False))
-        graph = result.model.graph.SerializeToString(deterministic=True)
-        plain = plain or graph
-        largest = difference(output, lambda images: run(model, images))
-        same = "the same" if graph == plain else "rounded weights" if kind else "WRONG"
-        found[name] = (f"{largest:.1e}", same if largest <= LARGEST_DIFFERENCE else "WRONG")
-    found["whole model"] = whole_model(model, folder / "whole.pth")
+        wanted = {key: value.to(kind).float() if kind else value for key, value in state.items()}
+        loaded = load_weights(path).model
+        tensors = loaded.state_dict()
+        same = tensors.keys() == wanted.keys() and all(torch.equal(tensors[key], wanted[key]) for key in wanted)
+        largest = "-"
+        if name in EXPORTED:
+            export(path, folder / f"{name}.onnx", options=ExportOptions(simplify=False))
+            furthest = difference(folder / f"{name}.onnx", partial(run, loaded))
+            same = same and furthest.largest <= furthest.allowed
+            largest = f"{furthest.largest:.1e}"
+        found[name] = ("rounded" if same and kind else "the same" if same else "WRONG", largest)
+    found["whole model"] = (whole_model(model, folder / "whole.pth"), "-")
     return found
 
 
@@ -275,13 +297,14 @@ def write(content: Any, path: Path) -> None:  # noqa: ANN401 - what a checkpoint
         torch.save(content, path)
 
 
-def whole_model(model: torch.nn.Module, path: Path) -> tuple[str, str]:
+def whole_model(model: torch.nn.Module, path: Path) -> str:
+    """Whether a whole pickled model is refused with the line that saves its state dict."""
     torch.save(model, path)
     try:
         load_weights(path)
     except BadWeightsError as error:
-        return "-", "refused" if "torch.save(model.state_dict()" in (error.remedy or "") else "WRONG"
-    return "-", "WRONG"
+        return "refused" if "torch.save(model.state_dict()" in (error.remedy or "") else "WRONG"
+    return "WRONG"
 
 
 def wrappers(state: State) -> dict[str, Any]:
