@@ -11,6 +11,8 @@ Of the first seed of each part the dense and the pruned network are exported, qu
 thread of this CPU; latency and energy of their FP16 engines on the Nano are predicted.
 
     python benchmarks/pruning.py [--rounds 8] [--parts digits,finetune] [--finetune-seeds 3] [--record]
+
+A part that is measured alone has a record of its own: pruning_digits, pruning_finetune.
 """
 
 from __future__ import annotations
@@ -244,7 +246,8 @@ def main() -> int:
     for what, kept in holds.items():
         say(f"{what}: {'yes' if kept else 'NO'}")
     if arguments.record:
-        record("pruning", {**figures, "holds": holds})
+        parts = arguments.parts.split(",")
+        record("pruning" if len(parts) > 1 else f"pruning_{parts[0]}", {**figures, "holds": holds})
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import unicodedata
 from typing import Any, Callable, Iterable, List, Sequence
 
@@ -13,6 +12,8 @@ Report = Callable[[str], None]  # called with a line for the user
 
 def log_note(line: str) -> None:
     """The default `Report` of functions: the logger "googlenet_deploy", which prints to stderr by default."""
+    import logging  # noqa: PLC0415 - takes longer than anything else that `--help` imports
+
     logging.getLogger("googlenet_deploy").warning("%s", printable(line, LONGEST_LINE))
 
 

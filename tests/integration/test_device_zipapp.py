@@ -154,7 +154,7 @@ def test_it_says_that_tensorrt_is_absent(run: Run) -> None:
     assert result.returncode == 0, result.stderr
     assert "- TensorRT " in result.stdout
     assert "TensorRT cannot be loaded: No module named 'tensorrt'" in result.stdout
-    assert "JetPack (apt install python3-libnvinfer)" in result.stdout
+    assert "JetPack's own package (apt install python3-libnvinfer)" in result.stdout
     assert "pip install tensorrt-rtx-cu13" in result.stdout  # no extra: the toolkit itself is not installed here
     assert "googlenet-deploy[" not in result.stdout
     assert run("doctor", "--require", "run").returncode == 3

@@ -289,7 +289,7 @@ class TestFaults:
         biases = {"logits": np.array([0, 0, 99, 0, 0, 0], np.float32)}
         found, _ = verdicts(sound.model, replace(sound, biases=biases).build(), images)
         text = next(verdict.text for verdict in found if verdict.cause == "collapse")
-        assert "the same class, 2" in text
+        assert "the same class to every image, 2" in text
         assert "logits" in text
 
     def test_noise_everywhere_is_not_blamed_on_one_place(self, sound: QuantizedModel, images: np.ndarray) -> None:

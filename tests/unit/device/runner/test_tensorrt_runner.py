@@ -63,7 +63,7 @@ def test_larger_and_smaller_batches_than_the_engine_takes_are_split_and_filled(
     with TensorRTRunner(make_engine(engine={"profile": [2, 2, 4]})) as runner:
         batch = images(9)
         np.testing.assert_array_equal(run_any_batch(runner, batch)["logits"], expected(batch))
-        with pytest.raises(DeviceError, match=r"does not take input of shape \(9, 3, 4, 4\)") as caught:
+        with pytest.raises(DeviceError, match=r"does not accept input of shape \(9, 3, 4, 4\)") as caught:
             runner.run(batch)
         assert "build --batch" in str(caught.value.remedy)
         # After a refused shape the next good one is set anew.
