@@ -36,7 +36,8 @@ KEPT = 3  # one setting in KEPT goes on
 MARGINS = (0.10, 0.05)  # beyond the cut, in the first stage and in later ones
 SLACK = 0.10  # for limits, while rounds are short
 ROOM = 0.10  # margin to every limit of the setting that is kept for safety
-FIRST_RUNS, LAST_RUNS = 3, 7
+# Images of a round at least, and batches: a round of large batches would otherwise last several times its length.
+FIRST_IMAGES, LAST_IMAGES, LEAST_BATCHES = 3, 7, 2
 FIRST_WARM_UP = 0.5
 MIN_ROUNDS = 3
 MOST_FINALISTS = FINALISTS + 2  # including those that always stay
@@ -100,12 +101,13 @@ class Halving:
         self._stage += 1
         self._report(f"stage {self._stage}: {len(alive)} settings, {seconds:g} s each")
         for trial in alive:
-            self._try(trial, self._stage, seconds, FIRST_RUNS, min(FIRST_WARM_UP, self._options.warm_up))
+            self._try(trial, self._stage, seconds, FIRST_IMAGES, min(FIRST_WARM_UP, self._options.warm_up))
         alive = [trial for trial in alive if not trial.failed]
         margin = MARGINS[0] if self._stage == 1 else MARGINS[1]
         return self._cut(alive, max(FINALISTS, math.ceil(len(alive) / KEPT)), margin)
 
-    def _try(self, trial: TuneTrial, stage: int, seconds: float, runs: int, warm_up: float) -> None:
+    def _try(self, trial: TuneTrial, stage: int, seconds: float, images: int, warm_up: float) -> None:
+        runs = max(LEAST_BATCHES, math.ceil(images / trial.setting.batch))
         for attempt in range(2):
             try:
                 measured = self._measure(trial.setting, stage, seconds, runs, warm_up)
@@ -155,7 +157,7 @@ class Halving:
         for number in range(self._options.rounds):
             for offset in range(len(alive)):
                 trial = alive[(number + offset) % len(alive)]
-                self._try(trial, self._stage, self._options.seconds, LAST_RUNS, self._options.warm_up)
+                self._try(trial, self._stage, self._options.seconds, LAST_IMAGES, self._options.warm_up)
             alive = [trial for trial in alive if not trial.failed]
             if number + 1 >= MIN_ROUNDS and alive:
                 alive = self._drop_worse(alive, worse)

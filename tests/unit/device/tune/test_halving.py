@@ -60,6 +60,20 @@ def search(
     )
 
 
+def test_large_batches_do_not_make_a_round_longer_than_its_length() -> None:
+    asked: dict[tuple[int, bool], set[int]] = {}
+
+    class Counting(Bench):
+        def __call__(self, setting: TuneSetting, stage: int, seconds: float, runs: int, warm_up: float) -> SettingRound:
+            asked.setdefault((setting.batch, stage == 1), set()).add(runs)
+            return super().__call__(setting, stage, seconds, runs, warm_up)
+
+    search(Counting(lambda setting: setting.batch), [trial("fp16", batch) for batch in (1, 2, 4, 8, 16, 32)], "rate")
+    first, last = ({batch: runs for (batch, early), runs in asked.items() if early == which} for which in (True, False))
+    assert first == {1: {3}, 2: {2}, 4: {2}, 8: {2}, 16: {2}, 32: {2}}
+    assert all(runs == {max(2, -(-7 // batch))} for batch, runs in last.items() if runs != first[batch])
+
+
 def names(trials: list[TuneTrial]) -> set[str]:
     return {each.setting.model for each in trials}
 
