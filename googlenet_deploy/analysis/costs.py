@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
+from googlenet_deploy.graph.files import read_metadata
 from googlenet_deploy.graph.fold import fold_constants
 from googlenet_deploy.graph.graph import (
     GraphView,
@@ -68,7 +69,8 @@ class CostModel:
     Args:
         model: The model; it is left as it is.
         batch: Batch size that replaces a symbolic first dimension of the inputs.
-        preprocessing: How images are prepared for it; sets height and width if the model leaves them open.
+        preprocessing: How images are prepared for it, if its metadata does not state it; sets height and width if the
+            model leaves them open.
         path: The model's file, for error messages.
 
     Raises:
@@ -78,7 +80,7 @@ class CostModel:
     def __init__(
         self, model: ModelProto, batch: int = 1, preprocessing: Preprocessing | None = None, path: PathLike = "model"
     ) -> None:
-        self.model = fix_input(model, batch, preprocessing)
+        self.model = fix_input(model, batch, preprocessing or read_metadata(path, model).preprocessing)
         try:
             inline_functions(self.model)
         except VerificationError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from googlenet_deploy.analysis.costs import CostModel, NodeCost, element_count
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.errors import requires
-from googlenet_deploy.graph.files import load_model, read_metadata
+from googlenet_deploy.graph.files import load_model
 from googlenet_deploy.graph.graph import element_type, runtime_inputs
 
 with requires("export"):
@@ -77,7 +77,7 @@ class ModelWork:
     def __init__(self, model: ModelProto | PathLike, types: Collection[str], batch: int, precision: str | None) -> None:
         self.path: PathLike = "model" if isinstance(model, ModelProto) else model
         loaded = model if isinstance(model, ModelProto) else load_model(model)
-        self.costs = CostModel(loaded, batch, read_metadata(self.path, loaded).preprocessing, self.path)
+        self.costs = CostModel(loaded, batch, path=self.path)
         self.graph = self.costs.model.graph
         self.batch = self._batch(batch)
         self.notes: list[str] = []

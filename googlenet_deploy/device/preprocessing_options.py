@@ -181,6 +181,12 @@ def choose_preprocessing(
     spec = stated if isinstance(stated, Preprocessing) else _from_stated(_as_options(stated), path, own, shape, dtype)
     for key, (chosen, models) in (describe_difference(spec, own) if own is not None else {}).items():
         report(f"{key} is {chosen} as the options specify; the model was made for {models}")
+    if "uint8" in (dtype, spec.dtype) and dtype != spec.dtype:
+        if dtype == "uint8":
+            remedy = "leave --scale, --mean and --std out, or pass --dtype uint8"
+        else:
+            remedy = "leave --dtype out, and pass --scale, --mean and --std"
+        raise UsageError(f"{path}: accepts images as {dtype}, but they would be prepared as {spec.dtype}", remedy)
     return spec
 
 

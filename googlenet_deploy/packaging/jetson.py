@@ -17,7 +17,7 @@ from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.targets.jetpack import full_tensorrt_version
 from googlenet_deploy.device.targets.target import Target, with_caches
 from googlenet_deploy.errors import UsageError
-from googlenet_deploy.graph.files import load_classifier, load_model, read_metadata
+from googlenet_deploy.graph.files import load_classifier, load_model
 from googlenet_deploy.packaging.content import BundleContent, BundleResult, write_bundle
 from googlenet_deploy.packaging.device_scripts import ScriptValues, build_arguments, build_script, self_test_script
 from googlenet_deploy.packaging.golden import COUNT as GOLDEN_COUNT
@@ -167,7 +167,7 @@ def _candidates(request: JetsonRequest, models: BundleModels) -> dict[str, list[
 def int8_share(path: PathLike) -> float:
     """Share of a Q/DQ model's multiply-adds whose inputs are quantised, 0..1."""
     model = load_model(path)
-    priced = CostModel(model, preprocessing=read_metadata(path, model).preprocessing, path=path)
+    priced = CostModel(model, path=path)
     costs = [cost for cost in priced.nodes() if cost.multiply_adds]
     total = sum(cost.multiply_adds for cost in costs)
     return sum(cost.multiply_adds for cost in costs if cost.quantized) / total if total else 0.0

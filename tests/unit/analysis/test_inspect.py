@@ -77,6 +77,15 @@ def test_generated_weights_count_as_weights(model_of: Any) -> None:
     assert (cost.name, cost.parameters, cost.multiply_adds) == ("conv", 6, 96)
 
 
+def test_open_height_and_width_are_those_of_the_stored_preprocessing(model_of: Any) -> None:
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "conv")]
+    shapes = [("x", FLOAT, ["n", 3, "h", "w"])], [("y", FLOAT, ["n", 2, "h", "w"])]
+    model = model_of(nodes, *shapes, {"w": np.ones((2, 3, 1, 1), np.float32)})
+    store_metadata(model, ModelMetadata("other", Preprocessing(resize=8, crop=(6, 4)), (), ()))
+    (cost,) = CostModel(model).nodes()
+    assert cost.multiply_adds == 6 * 4 * 3 * 2
+
+
 def test_quantised_layers(model_of: Any, described: Any) -> None:
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"], "q"),

@@ -30,3 +30,20 @@ def test_it_needs_its_geometry() -> None:
         choose_preprocessing(None, "m.onnx", None, (1, 64, 64, 3), dtype="uint8")
     with pytest.raises(UsageError, match="does not state how its images are prepared"):
         choose_preprocessing(PreprocessingOptions(resize=72), "m.onnx", None, (1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype", "remedy"),
+    [
+        (PreprocessingOptions(crop=(64, 64), mean=(0.5,) * 3), "uint8", "leave --scale"),
+        (PreprocessingOptions(preprocessing="imagenet"), "uint8", "leave --scale"),
+        (PreprocessingOptions(crop=(64, 64), mean=(0.0,) * 3, dtype="uint8"), "float32", "leave --dtype out"),
+        (PreprocessingOptions(crop=(64, 64), mean=(0.0,) * 3, dtype="uint8"), "float16", "leave --dtype out"),
+    ],
+)
+def test_values_of_another_kind_than_the_model_accepts_are_refused(
+    options: PreprocessingOptions, dtype: str, remedy: str
+) -> None:
+    with pytest.raises(UsageError, match=f"m.onnx: accepts images as {dtype}, but they would be") as caught:
+        choose_preprocessing(options, "m.onnx", None, (1, 3, 64, 64), dtype=dtype)
+    assert (caught.value.remedy or "").startswith(remedy)
