@@ -409,14 +409,15 @@ def torch_logits(model: nn.Module, samples: Samples) -> npt.NDArray[np.float32]:
     """What PyTorch computes on the prepared images, in eval mode on the CPU; float32 (N, classes)."""
     was_training = model.training
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # moving a scripted module warns of gradients, which it does not have
         try:
-            logits = model.eval().cpu()(torch.from_numpy(samples.prepared))
+            model.eval().cpu()  # not in inference mode, in which moved weights could not be trained again
+            with torch.inference_mode():
+                logits = model(torch.from_numpy(samples.prepared))
         finally:
             model.train(was_training).to(device)
-    values: npt.NDArray[np.float32] = logits.numpy()
-    return values
+    return np.asarray(logits.numpy(), np.float32)
 
 
 def _chosen_passes(options: ExportOptions, preprocessing: Preprocessing | None, original: ModelProto) -> list[Pass]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from googlenet_deploy.device.files import PathLike
-from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.graph.files import read_metadata
 from googlenet_deploy.graph.fold import fold_constants
@@ -67,20 +66,17 @@ class CostModel:
     """Folds constants, infers all shapes for one batch size and computes the costs of nodes from them.
 
     Args:
-        model: The model; it is left as it is.
+        model: The model; it is left as it is. If it leaves height and width open, the preprocessing in its metadata
+            sets them.
         batch: Batch size that replaces a symbolic first dimension of the inputs.
-        preprocessing: How images are prepared for it, if its metadata does not state it; sets height and width if the
-            model leaves them open.
         path: The model's file, for error messages.
 
     Raises:
         BadModelError: The shape of a layer cannot be inferred, so its cost cannot be computed.
     """
 
-    def __init__(
-        self, model: ModelProto, batch: int = 1, preprocessing: Preprocessing | None = None, path: PathLike = "model"
-    ) -> None:
-        self.model = fix_input(model, batch, preprocessing or read_metadata(path, model).preprocessing)
+    def __init__(self, model: ModelProto, batch: int = 1, path: PathLike = "model") -> None:
+        self.model = fix_input(model, batch, read_metadata(path, model).preprocessing)
         try:
             inline_functions(self.model)
         except VerificationError as error:

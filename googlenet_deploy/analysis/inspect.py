@@ -161,7 +161,7 @@ def describe(path: PathLike, batch: int = 1) -> Description:
     """
     model = load_model(path)
     metadata = read_metadata(path, model)
-    costs = CostModel(model, batch, metadata.preprocessing, path)
+    costs = CostModel(model, batch, path)
     layers = tuple(costs.nodes())
     peak, peak_layer = costs.peak_bytes()
     operators = operator_counts(model.graph)

@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from googlenet_deploy.device.targets.target import load_target
 from googlenet_deploy.errors import BadModelError, UsageError, VerificationError
@@ -111,6 +112,27 @@ def test_the_model_is_given_back_as_it_was(checkpoint_of: Any, samples_of: Any) 
         assert model.training
     finally:
         model.eval()
+
+
+def test_weights_are_moved_outside_inference_mode(samples_of: Any) -> None:
+    """Weights of a GPU that are moved in it cannot be trained again."""
+    modes: list[tuple[str, bool]] = []
+
+    class Watched(nn.Module):
+        def cpu(self) -> Watched:
+            modes.append(("cpu", torch.is_inference_mode_enabled()))
+            return super().cpu()
+
+        def to(self, *places: Any, **options: Any) -> Watched:
+            modes.append(("to", torch.is_inference_mode_enabled()))
+            return super().to(*places, **options)
+
+        def forward(self, images: Tensor) -> Tensor:
+            modes.append(("forward", torch.is_inference_mode_enabled()))
+            return images.mean(dim=(2, 3))
+
+    torch_logits(Watched(), samples_of("bvlc"))
+    assert modes == [("cpu", False), ("forward", True), ("to", False)]
 
 
 @pytest.mark.parametrize(
