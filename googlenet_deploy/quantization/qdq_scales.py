@@ -47,7 +47,7 @@ def has_dead_channels(graph: GraphView, node: onnx.NodeProto) -> bool:
     if values.size == 1:
         return bool((stored == np.reshape(shift, -1)[:1]).all()) if np.size(shift) else not stored.any()
     axis = int(attribute(node, "axis", 1))
-    if stored.ndim <= axis % max(1, stored.ndim) or stored.shape[axis] != values.size:
+    if not -stored.ndim <= axis < stored.ndim or stored.shape[axis] != values.size:
         return False
     turned = np.moveaxis(stored, axis, 0).reshape(values.size, -1)
     dead = (turned == np.broadcast_to(np.reshape(shift, -1), (values.size,))[:, None]).all(axis=1)

@@ -143,7 +143,9 @@ def _difference(answer: list[dict[str, Any]], words: list[str], damaged: Path) -
         spec = file.header.metadata.preprocessing
         assert spec is not None
         image = load_image(Path(words[2]), mode="L" if spec.channels == "L" else "RGB")
-        outputs = session.run(None, {session.get_inputs()[0].name: preprocess(image, spec)[None]})
+        given = session.get_inputs()[0]
+        batch = given.shape[0] if isinstance(given.shape[0], int) else 1  # filled up with copies, as the runners do
+        outputs = session.run(None, {given.name: np.stack([preprocess(image, spec)] * batch)})
         names = [value.name for value in session.get_outputs()]
         result = predict(dict(zip(names, outputs, strict=True)), 4, str(damaged))
     except GoogLeNetDeployError as error:

@@ -226,7 +226,17 @@ def _check_node(node: NodeMessage, opset: int, functions: Dict[str, Function]) -
             raise ValueError(f"node {label} lacks the attribute {lacking}, which {node.operator} needs")
     if not any(node.outputs):
         raise ValueError(f"node {label} has no output")
+    if node.operator == "If":
+        _check_branches(node, label)
     _check_attributes(node, label)
+
+
+def _check_branches(node: NodeMessage, label: str) -> None:
+    for attribute in node.attributes:
+        for branch in attribute.graphs:
+            if len(branch.outputs) != len(node.outputs) or branch.inputs:
+                found = f"{len(branch.inputs)} inputs and {len(branch.outputs)} outputs"
+                raise ValueError(f"node {label}: its {attribute.name} has {found}; 0 and {len(node.outputs)} are right")
 
 
 def _check_count(label: str, what: str, count: int, allowed: Tuple[int, Optional[int]]) -> None:
@@ -287,6 +297,8 @@ def check_tensor(tensor: TensorMessage, label: str = "") -> None:
     if tensor.data_type != _STRING and tensor.data_type not in _BITS:
         raise ValueError(f"the constant {name} has an unknown type ({tensor.data_type})")
     if tensor.external is not None:
+        if tensor.data_type == _STRING:
+            raise ValueError(f"the constant {name} has texts in external data, where only numbers can be")
         return
     count = _product(tensor.dims)
     if tensor.data_type == _STRING:

@@ -18,7 +18,8 @@ from googlenet_deploy.device.onnx_model.checks import all_tensors, check_structu
 from googlenet_deploy.device.onnx_model.external import LARGEST_MODEL, with_data, with_open_dimensions
 from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, Value, parse_model
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
-from googlenet_deploy.device.onnx_model.scales import check_numbers, check_scales
+from googlenet_deploy.device.onnx_model.scales import check_scales
+from googlenet_deploy.device.onnx_model.weights import check_numbers
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
 
