@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from googlenet_deploy.device.onnx_model.weights import LARGEST_WEIGHT
 from googlenet_deploy.errors import BadWeightsError, requires
 from googlenet_deploy.model.checkpoint_forms import is_average
 
@@ -94,12 +95,28 @@ def load_state_dict(
         raise BadWeightsError(path, "; ".join(problems) + note, remedy or _REMEDY)
     _raise_for_shapes(path, wanted, tensors)
     values = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    broken = [name for name, tensor in values.items() if not bool(torch.isfinite(tensor).all())]
-    if broken:
-        raise BadWeightsError(
-            path, f"has values that are not finite in {_these(broken)}", "training diverged: use an earlier checkpoint"
-        )
+    _raise_for_values(path, model, values)
     model.load_state_dict(values, strict=False)
+
+
+def _raise_for_values(path: str | Path, model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Refuses numbers that no network computes with; a buffer of the user's, such as a mask, may be infinite."""
+    learned = {name for name, _ in model.named_parameters()}
+    learned |= {name for name in values if name.endswith((".running_mean", ".running_var"))}
+    broken = [
+        name
+        for name, tensor in values.items()
+        if bool(tensor.isnan().any() if name not in learned else ~torch.isfinite(tensor).all())
+    ]
+    diverged = "training diverged: use an earlier checkpoint"
+    if broken:
+        raise BadWeightsError(path, f"has values that are not finite in {_these(broken)}", diverged)
+    large = [name for name in values if name in learned and bool((values[name].abs() >= LARGEST_WEIGHT).any())]
+    if large:
+        raise BadWeightsError(path, f"has values of {LARGEST_WEIGHT:g} and more in {_these(large)}", diverged)
+    negative = [name for name in values if name.endswith(".running_var") and bool((values[name] < 0).any())]
+    if negative:
+        raise BadWeightsError(path, f"has negative variances in {_these(negative)}", "use an undamaged checkpoint")
 
 
 _REMEDY = "is it of the architecture that was asked for? For another network pass --module FILE.py:CALLABLE"

@@ -260,3 +260,24 @@ def test_without_a_preprocessing_the_options_are_asked_for(
     message = capsys.readouterr().err
     assert "does not state how its images are prepared" in message
     assert "--preprocessing" in message
+
+
+def test_an_infinite_mask_of_the_users_is_no_damage(tmp_path: Path) -> None:
+    text = (
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc = nn.Linear(3, 2)\n"
+        "        self.register_buffer('mask', torch.tensor([0.0, float('-inf')]))\n"
+        "    def forward(self, x): return self.fc(x.mean((2, 3))) + self.mask.clamp(min=-9)\n"
+    )
+    (tmp_path / "net.py").write_text(text)
+    state = {"fc.weight": torch.ones(2, 3), "fc.bias": torch.zeros(2), "mask": torch.tensor([0.0, -torch.inf])}
+    torch.save(state, tmp_path / "net.pth")
+    request = ModuleRequest(f"{tmp_path / 'net.py'}:Net", "", str(tmp_path / "net.pth"), None, None)
+    assert load_module(request, lambda _: Preprocessing()).num_classes == 2
+    state["mask"][0] = torch.nan
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(BadWeightsError, match="not finite in tensor mask"):
+        load_module(request, lambda _: Preprocessing())

@@ -97,9 +97,12 @@ def test_transform_input_is_in_the_preprocessing() -> None:
         (lambda s: s.update({"extra.weight": torch.zeros(1)}), r"unknown tensor extra\.weight"),
         (lambda s: s.update({"conv1.conv.weight": torch.zeros(1, 2)}), r"conv1\.conv\.weight is \(1, 2\) instead of"),
         (lambda s: s["conv1.conv.weight"].fill_(float("nan")), r"not finite in tensor conv1\.conv\.weight"),
+        (lambda s: s["fc.bias"][:1].fill_(-1e25), r"has values of 1e\+19 and more in tensor fc\.bias"),
+        (lambda s: s["conv1.bn.running_mean"][:1].fill_(float("inf")), r"not finite in tensor conv1\.bn\.running_mean"),
+        (lambda s: s["conv1.bn.running_var"][:1].fill_(-0.5), r"negative variances in tensor conv1\.bn\.running_var"),
         (lambda s: s.pop("fc.weight"), "no classifier"),
     ],
-    ids=["missing", "extra", "shape", "not finite", "no classifier"],
+    ids=["missing", "extra", "shape", "not finite", "large", "infinite mean", "negative variance", "no classifier"],
 )
 def test_tensors_that_do_not_fit_are_named(
     change: Callable[[dict[str, torch.Tensor]], object], words: str, model: GoogLeNet, tmp_path: Path

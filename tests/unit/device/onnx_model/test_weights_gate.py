@@ -129,7 +129,7 @@ def test_scales_beyond_all_arithmetic(tmp_path: Path, value: float) -> None:
 
 
 def test_texts_in_external_data(tmp_path: Path) -> None:
-    path = build_net(tmp_path / "net.onnx")
+    path = build_net(tmp_path / "net.onnx", quantized=False)
     model = onnx.load(str(path))
     onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
     model = onnx.load(str(path), load_external_data=False)
