@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+from copy import deepcopy
 from typing import Any
 
 STRANGE = (
@@ -37,7 +38,7 @@ def mutate_json(value: Any, rng: random.Random, steps: int) -> Any:
         elif kind == 3 and isinstance(parent, dict) and parent is not holder:
             parent[rng.choice(("other", "", "\x1b[31m"))] = parent.pop(key)
         else:
-            parent[key] = rng.choice(VALUES)
+            parent[key] = deepcopy(rng.choice(VALUES))  # a later step may change it
     return holder[""]
 
 
