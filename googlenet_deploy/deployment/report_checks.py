@@ -87,7 +87,7 @@ def doubts(job: Job, gates: Iterable[GateResult]) -> tuple[Doubt, ...]:
     """Reasons for doubting the result, with remedies; empty without any."""
     record = job.load(EvaluationRecord, EVALUATION)
     found = [Doubt("INT8 is doubtful", each, "") for each in job.load(QuantizationRecord, QUANTIZATION).doubts]
-    found += [*_calibration(job), *_evaluation(job, record, gates)]
+    found += [*_half(job), *_calibration(job), *_evaluation(job, record, gates)]
     given, skipped = record.images + len(record.skipped), len(record.skipped)
     if skipped > SKIPPED_SHARE * given:
         name = f"{plural(skipped, 'unreadable image')}"
@@ -97,6 +97,15 @@ def doubts(job: Job, gates: Iterable[GateResult]) -> tuple[Doubt, ...]:
         notes = [each for each in record.verdicts if each.severity == NOTE and each.cause not in _TOLD_ELSEWHERE]
         found += [Doubt(each.cause, *_halves(each.text)) for each in notes]
     return tuple(found)
+
+
+def _half(job: Job) -> list[Doubt]:
+    """A network that FP16 does not suit, although TensorRT may compute in FP16 what is not in INT8."""
+    differs = job.data("fp16").get("differs", "")
+    if not differs:
+        return []
+    text = f"layers that are not in INT8 may run in FP16 on the device, and the network in FP16 {differs}"
+    return [Doubt("FP16 does not suit the network", text, "measure the accuracy of the engine on the device")]
 
 
 def _calibration(job: Job) -> list[Doubt]:

@@ -11,6 +11,7 @@ from typing import Any, Type, TypeVar, Union, get_args, get_origin, get_type_hin
 T = TypeVar("T")
 _UNIONS = (Union, getattr(types, "UnionType", Union))  # Python 3.8 has no ``X | None``
 _OBJECTS = (dict, collections.abc.Mapping)
+LARGEST_INTEGER = 2**63 - 1
 
 
 def encode(value: object) -> Any:  # noqa: ANN401 - any JSON
@@ -92,6 +93,8 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         return _float(value, where)
     is_number_as_flag = isinstance(value, bool) and kind is not bool
     _require(isinstance(value, kind) and not is_number_as_flag, where, kind.__name__)
+    if kind is int and abs(value) > LARGEST_INTEGER:  # JSON integers are unbounded
+        raise ValueError(f"{where} is too large a number")
     return value
 
 

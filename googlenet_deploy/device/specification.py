@@ -25,6 +25,7 @@ YUV_MATRICES = ("bt601", "bt709")
 _YUV_OF_FORMAT = {"nv12": "bt601", "nv12-bt709": "bt709"}
 # Far above any classifier's input; a damaged or malicious model must not exhaust memory.
 LARGEST_SIDE = 8192
+LARGEST_VALUE = 1e9  # of a prepared pixel; networks expect values of about 1, or up to 255
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,13 @@ class Preprocessing:
             raise UsageError("preprocessing: scale, mean and std must be finite numbers")
         if self.scale <= 0 or any(value <= 0 for value in self.std):
             raise UsageError("preprocessing: scale and every std must be greater than 0")
+        ends = [(pixel * self.scale - m) / s for pixel in (0, 255) for m, s in zip(self.mean, self.std)]
+        if max(map(abs, ends)) > LARGEST_VALUE:
+            worst = max(ends, key=abs)
+            raise UsageError(
+                f"preprocessing: with this scale, mean and std a pixel becomes {worst:.3g}; "
+                f"no network expects more than {LARGEST_VALUE:g}"
+            )
 
     def _check_geometry(self) -> None:
         if self.resize_mode != "short-side" and _is_whole(self.resize):

@@ -49,6 +49,8 @@ def has_dead_channels(graph: GraphView, node: onnx.NodeProto) -> bool:
     axis = int(attribute(node, "axis", 1))
     if not -stored.ndim <= axis < stored.ndim or stored.shape[axis] != values.size:
         return False
+    if np.size(shift) not in (1, values.size):
+        return False
     turned = np.moveaxis(stored, axis, 0).reshape(values.size, -1)
     dead = (turned == np.broadcast_to(np.reshape(shift, -1), (values.size,))[:, None]).all(axis=1)
     return bool(dead[values.reshape(-1) == 0].all())

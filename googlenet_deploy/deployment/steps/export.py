@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import FP16, FP32, Job, Outcome, Step
+from googlenet_deploy.errors import BadModelError, VerificationError
 from googlenet_deploy.export.options import ExportOptions, HalfOptions
 from googlenet_deploy.export.targets import choose_opset
 
@@ -47,7 +48,10 @@ class Export(Step):
 
 
 class ExportHalf(Step):
-    """``model.fp16.onnx``: for strongly typed builds, and to measure the cost of FP16 alone."""
+    """``model.fp16.onnx``: for strongly typed builds, and to measure the cost of FP16 alone.
+
+    Where INT8 is deployed, a network that FP16 does not suit loses this file only; the report warns of it.
+    """
 
     name = "fp16"
 
@@ -61,10 +65,15 @@ class ExportHalf(Step):
             "model": job.state.hash_of(FP32),
             "target": job.config.target,
             "images": job.images_digest,
+            "required": job.config.precision == "fp16",
         }
 
     def run(self, job: Job) -> Outcome:
-        """Converts and verifies."""
+        """Converts and verifies.
+
+        Raises:
+            BadModelError: FP16 is deployed, and the model computes something else in it.
+        """
         from googlenet_deploy.export.half_precision.types import FP16 as KIND  # noqa: PLC0415
         from googlenet_deploy.export.pipeline import export_onnx  # noqa: PLC0415
         from googlenet_deploy.export.samples import folder_samples  # noqa: PLC0415
@@ -80,7 +89,14 @@ class ExportHalf(Step):
         spec = input_specification(path, model)
         samples = folder_samples(job.config.images, spec, VERIFICATION_IMAGES)
         options = ExportOptions(target=job.target, half=HalfOptions(KIND))
-        result = export_onnx(path, model, options, samples, load_model(path))
+        try:
+            result = export_onnx(path, model, options, samples, load_model(path))
+        except BadModelError as error:
+            if job.config.precision == "fp16" or not isinstance(error.__cause__, VerificationError):
+                raise
+            differs = error.problem.partition("pass fp16: ")[2] or error.problem
+            text = f"no FP16 ONNX, since it {differs}"
+            return Outcome((), text, {"comparisons": [], "kept": {}, "differs": differs}, (text,))
         write_model(job.path(FP16), result.model)
         kept = result.half.fp32 if result.half is not None else {}
         text = f"FP16 ONNX, {len(kept)} layers kept FP32; {result.comparisons[0].sentence()}"

@@ -34,6 +34,9 @@ _SCALES = {
 Dims = Tuple[int, ...]
 LARGEST_SCALE = 1e19  # its square is beyond float32's range, and engines disagree on what follows
 _FLOATS = (1, 10, 16)
+# Types of values that the operators do not take (ONNX operator specification, type constraints). float64 passes, since
+# such models are read and then converted.
+_NOT_TAKEN = {QUANTIZE: (2, 3, 4, 5, 7, 8, 9), DEQUANTIZE: (1, 7, 8, 9, 10, 11, 16)}
 # First opsets with float16 and bfloat16 scales; with one scale per block; with scales of another type than the values.
 _FIRST_HALF, _FIRST_BLOCKED, _FIRST_MIXED = 19, 21, 23
 
@@ -125,6 +128,8 @@ def _type_problem(
         return ""
     if node.operator == QUANTIZE and _FIRST_HALF <= opset < _FIRST_MIXED and values.data_type != scale.data_type:
         return "is of another type than the values"
+    if values.data_type in _NOT_TAKEN.get(node.operator, ()):
+        return f"is for values of type {DATA_TYPES[values.data_type]}, which {node.operator} does not take"
     if node.operator == DEQUANTIZE and zero_point is not None and zero_point.data_type != values.data_type:
         return "has a zero point of another type than the codes"
     return ""

@@ -27,7 +27,7 @@ from googlenet_deploy.deployment.steps.benchmark import BenchmarkHere
 from googlenet_deploy.deployment.steps.images import DivideImages
 from googlenet_deploy.device.files import _temporary_for
 from googlenet_deploy.device.targets.target import load_target
-from googlenet_deploy.errors import GateError, InputError, OutputError, UsageError, VerificationError
+from googlenet_deploy.errors import BadModelError, GateError, InputError, OutputError, UsageError, VerificationError
 from googlenet_deploy.export import pipeline as export_pipeline
 from googlenet_deploy.graph.edit import copy_model
 from googlenet_deploy.packaging.content import verify_bundle
@@ -423,6 +423,26 @@ def test_a_module_without_int8_gets_fp16_and_that_is_said(ground: Ground, copy_o
     assert results.subject.precision == "fp16"
     assert results.subject.calibration_images == 0
     assert any("has no INT8" in note for note in results.notes)
+
+
+def test_a_network_that_fp16_does_not_suit_is_deployed_in_int8_with_a_warning(
+    ground: Ground, copy_of: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_pipeline, "tolerance_of", lambda *_, **__: 1e-7)
+    folder = copy_of()
+    (folder / "model.fp16.onnx").unlink()
+    config = ground.config(folder)
+    made = run(config)
+    assert outcomes(made)["fp16"] == outcomes(made)["bundle"] == "done"
+    assert any(note.startswith("no FP16 ONNX, since it differs from the float32 model: ") for note in made.result.notes)
+    assert not (folder / "model.fp16.onnx").exists()
+    results = load_results(folder / "results.json")
+    assert [variant.name for variant in results.variants] == ["fp32", "int8"]
+    assert "FP16 does not suit the network" in [doubt.name for doubt in results.doubts]
+    assert not any(check.name.startswith("FP16") for check in results.checks)
+    assert "models/model.fp16.onnx" not in {item.path for item in verify_bundle(folder / "bundle.zip").files}
+    with pytest.raises(BadModelError, match=r"step fp16: .*model\.onnx: pass fp16: differs from the float32 model"):
+        run(replace(config, precision="fp16"))
 
 
 def test_fp32_has_nothing_to_be_compared_with(ground: Ground, copy_of: Callable[[], Path]) -> None:

@@ -64,6 +64,7 @@ def test_what_json_cannot_hold_is_null(value: float) -> None:
         ({"noise": "loud"}, "results.noise is not float"),
         ({"noise": 10**400}, "results.noise is too large a number"),
         ({"noise": -(2**1024)}, "results.noise is too large a number"),
+        ({"counts": [{"some": 2**63, "total": 2}]}, r"results.counts\[0\].some is too large a number"),
         ({"pair": ["x", 10**309]}, r"results.pair\[1\] is too large a number"),
     ],
 )

@@ -156,3 +156,33 @@ def test_repair_of_a_scale_of_zero_on_an_axis_that_is_not_there(
     assert main(["quantize", "--repair", str(path), "--output", str(repaired)]) == 1
     assert "f/w" in capsys.readouterr().err
     assert not repaired.exists()
+
+
+@pytest.mark.parametrize(
+    ("operator", "dtype"),
+    [
+        ("QuantizeLinear", "uint8"),
+        ("QuantizeLinear", "int16"),
+        ("DequantizeLinear", "float32"),
+        ("DequantizeLinear", "int64"),
+    ],
+)
+def test_pairs_on_constants_of_the_wrong_type(operator: str, dtype: str) -> None:
+    values = [numpy_helper.from_array(np.zeros(4, dtype), "w"), numpy_helper.from_array(np.float32(0.5), "scale")]
+    model = one_node("Identity")
+    model.graph.node.append(helper.make_node(operator, ["w", "scale"], ["q"], name="weights"))
+    model.graph.initializer.extend(values)
+    assert f"its scale scale is for values of type {dtype}, which {operator} does not take" in problem(model)
+
+
+def test_repair_with_a_zero_point_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = build_net(tmp_path / "net.onnx", quantized=True)
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.name == "f/w/scale":
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(5, np.float32), tensor.name))
+        if tensor.name == "f/w/zero":
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(3, np.int8), tensor.name))
+    onnx.save(model, str(path))
+    assert main(["quantize", "--repair", str(path), "--output", str(tmp_path / "repaired.onnx")]) == 1
+    assert "net.onnx: cannot be repaired: f/w" in capsys.readouterr().err
