@@ -34,6 +34,7 @@ FOLDER = ROOT / "build" / "foreign-models"
 CALIBRATION_IMAGES, HELD_BACK_IMAGES, STATISTICS_IMAGES = 32, 48, 48
 LIMIT_SECONDS = 900
 CHILD = "import sys; from googlenet_deploy.cli.main import main; sys.exit(main(sys.argv[1:]))"
+KEPT = "quantize --keep-doubtful"  # where the result was refused as ruined, to compare it nevertheless
 COMMANDS = ("inspect", "infer", "calibrate", "quantize", "lint", "fp16", "build", "estimate", "bundle")
 LOWER_DB = 0.3  # below onnxruntime's SQNR
 
@@ -115,13 +116,13 @@ def commands(model: ForeignModel, folder: Path, images: Images) -> Iterator[tupl
         "calibrate",
         ("calibrate", model.path, "--images", calibration, "--count", "8", "--output", folder / "table.json", *spec),
     )
-    yield (
-        "quantize",
-        (
-            *("quantize", model.path, "--images", calibration, "--count", str(CALIBRATION_IMAGES), "--output", int8),
-            *("--check-from", images.held_back, "--check-images", "16", "--quiet", *spec),
-        ),
+    quantize: tuple[str | Path, ...] = (
+        *("quantize", model.path, "--images", calibration, "--count", str(CALIBRATION_IMAGES), "--output", int8),
+        *("--check-from", images.held_back, "--check-images", "16", "--quiet", *spec),
     )
+    yield "quantize", quantize
+    if not int8.exists():
+        yield KEPT, (*quantize, "--keep-doubtful")
     best = int8 if int8.exists() else model.path
     yield "lint", ("quantize", "--lint", best)
     yield "fp16", ("export", "--onnx", model.path, "--fp16", "--output", folder / "fp16.onnx", "--quiet", *spec)
