@@ -156,14 +156,17 @@ def fresh() -> Network:
 
 
 def own() -> Network:
-    """The user's file, whose BatchNorm takes its statistics from images."""
+    """The user's file, whose BatchNorm takes its statistics from photographs.
+
+    On grey textures alone some channels hardly vary, and BatchNorm would amplify the rounding of any other image.
+    """
     torch.manual_seed(0)
     model, path = googlenet(CLASSES), FOLDER / "own.ckpt"
     with torch.no_grad():
         for part in model.modules():
             if isinstance(part, torch.nn.BatchNorm2d):
                 part.momentum = None  # a plain average
-        model.train()(torch.from_numpy(folder_samples(FEW, Preprocessing(), 16).prepared))
+        model.train()(torch.from_numpy(folder_samples(PHOTOGRAPHS, Preprocessing(), 24).prepared))
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     torch.save({"state_dict": state, "pytorch-lightning_version": "2.5", "hyper_parameters": {"lr": 0.1}}, path)
     place = f"{Path(__file__).with_name('own_googlenet.py')}:googlenet"
@@ -187,7 +190,7 @@ def of_timm(name: str, python: Path) -> Network:
         values: Scores = np.load(scores)
         return values
 
-    # Photographs: on grey textures alone some channels hardly vary, and BatchNorm would blow up any other image.
+    # Photographs, for the reason given in `own`.
     worker("checkpoint", folder_samples(PHOTOGRAPHS, Preprocessing(), 24).prepared, weights)
     source = ("--module", "timm:create_model", "--module-args", f"{architecture},num_classes={CLASSES}")
     return Network((*source, "--weights", weights), wanted, FEW, python)

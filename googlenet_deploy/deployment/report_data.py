@@ -191,7 +191,7 @@ class Reporting:
         job, export, images = self.job, self.job.data("export"), self.job.data("images")
         height, width = export["crop"]
         return Subject(
-            title=f"GoogLeNet ({export['architecture']})",
+            title=export.get("title", f"GoogLeNet ({export['architecture']})"),  # absent from earlier progress files
             target=job.target.name,
             target_title=job.target.title,
             precision=job.config.precision,

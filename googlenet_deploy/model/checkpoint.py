@@ -74,6 +74,11 @@ class TorchClassifier:
         return self.architecture.name
 
     @property
+    def title(self) -> str:
+        """The network as a report names it: "timm:resnet18", "GoogLeNet (bvlc), pruned to 61 % of its channels"."""
+        return self.name
+
+    @property
     def num_classes(self) -> int:
         """Number of logits."""
         raise NotImplementedError
@@ -94,6 +99,18 @@ class Checkpoint(TorchClassifier):
     def num_classes(self) -> int:
         """Number of logits."""
         return self.model.num_classes
+
+    @property
+    def title(self) -> str:
+        """Its architecture, its width unless that is 1, and the share of its channels that pruning left."""
+        model, text = self.model, f"GoogLeNet ({self.name})"
+        if model.width != 1:
+            text += f", width {model.width:g}"
+        full = scaled_widths(model.width)
+        if model.widths != full:
+            share = sum(model.widths.channels.values()) / sum(full.channels.values())
+            text += f", pruned to {100 * share:.0f} % of its channels"
+        return text
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:

@@ -8,6 +8,7 @@ from googlenet_deploy import __version__
 from googlenet_deploy.device.bundle.selftest import ENGINE
 from googlenet_deploy.device.targets.jetpack import tensorrt_of_jetpack
 from googlenet_deploy.device.targets.target import Target
+from googlenet_deploy.model.architecture import ARCHITECTURES
 from googlenet_deploy.packaging.models import BundleModels
 
 _OLD_PYTHON = (4, 6)  # JetPack with Python 3.6
@@ -38,7 +39,7 @@ def readme(target: Target, precision: str, models: BundleModels, caches: Sequenc
 def _head(target: Target, precision: str, models: BundleModels) -> list[str]:
     software = ", ".join(".".join(map(str, version)) for version in target.tensorrt)
     architecture = models.main.header.metadata.architecture
-    network = f"GoogLeNet ({architecture})" if architecture else "An image classifier"
+    network = f"GoogLeNet ({architecture})" if architecture in ARCHITECTURES else architecture or "An image classifier"
     classes = f", {models.class_count} classes" if models.class_count else ""
     lines = [
         f"{network}{classes}, for {target.title} in {precision.upper()}",

@@ -54,6 +54,9 @@ def test_the_checkpoint_is_a_smaller_network(dense: Path, pruned: Path) -> None:
     assert (record["by"], record["before"], record["after"]) == ("multiply-adds", *sizes)
     assert after.training_record["options"]["pruning"]["share"] == 0.4
     assert after.class_names == before.class_names
+    left, all_of_them = (sum(each.model.widths.channels.values()) for each in (after, before))
+    assert before.title.startswith(f"GoogLeNet ({before.name})")
+    assert after.title == f"{before.title}, pruned to {100 * left / all_of_them:.0f} % of its channels"
     assert after.training_record["epoch"] == 2  # an epoch ahead of the last step cannot be the best
 
 

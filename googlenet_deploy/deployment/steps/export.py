@@ -38,6 +38,7 @@ class Export(Step):
         data = {
             "comparisons": comparisons(result),
             "architecture": checkpoint.architecture.name,
+            "title": checkpoint.title,
             "classes": checkpoint.num_classes,
             "crop": list(checkpoint.preprocessing.crop),
             "weights_sha256": checkpoint.source_sha256,

@@ -421,6 +421,7 @@ def test_a_module_without_int8_gets_fp16_and_that_is_said(ground: Ground, copy_o
     assert "models/model.fp16.onnx" not in {item.path for item in manifest.files}
     results = load_results(folder / "results.json")
     assert results.subject.precision == "fp16"
+    assert results.subject.title == "GoogLeNet (torchvision), width 0.125"
     assert results.subject.calibration_images == 0
     assert any("has no INT8" in note for note in results.notes)
 
