@@ -442,8 +442,9 @@ def test_a_network_that_fp16_does_not_suit_is_deployed_in_int8_with_a_warning(
     assert "FP16 does not suit the network" in [doubt.name for doubt in results.doubts]
     assert not any(check.name.startswith("FP16") for check in results.checks)
     assert "models/model.fp16.onnx" not in {item.path for item in verify_bundle(folder / "bundle.zip").files}
-    with pytest.raises(BadModelError, match=r"step fp16: .*model\.onnx: pass fp16: differs from the float32 model"):
+    with pytest.raises(BadModelError, match="pass fp16: differs from the float32 model") as caught:
         run(replace(config, precision="fp16"))
+    assert caught.value.message.startswith("step fp16: ")
 
 
 def test_fp32_has_nothing_to_be_compared_with(ground: Ground, copy_of: Callable[[], Path]) -> None:
