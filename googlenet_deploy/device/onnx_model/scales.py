@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Sequence
 import numpy as np
 
 from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, TensorMessage, values_of
+from googlenet_deploy.device.onnx_model.weights import LARGEST_WEIGHT, hand_on
 from googlenet_deploy.device.text import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _SCALES = {
     "QLinearSigmoid": (1, 3),
 }
 Dims = Tuple[int, ...]
-LARGEST_SCALE = 1e19  # its square is beyond float32's range, and engines disagree on what follows
 _FLOATS = (1, 10, 16)
 # Types of values that the operators do not take (ONNX operator specification, type constraints). float64 passes, since
 # such models are read and then converted.
@@ -85,23 +85,23 @@ def check_scales(model: Model) -> None:
 
 
 def _problems(
-    graph: Graph, outer: Dict[str, TensorMessage], made: Dict[str, NodeMessage], opset: int
+    graph: Graph, outer: Dict[str, TensorMessage], outer_sources: Dict[str, TensorMessage], opset: int
 ) -> Iterator[ScaleProblem]:
-    constants = {**outer, **{tensor.name: tensor for tensor in graph.initializers}}
-    made = dict(made)
+    """Lists a graph's problems; a source is the constant that a tensor comes from, through Q and DQ only."""
+    own = {tensor.name: tensor for tensor in graph.initializers}
+    constants, sources = {**outer, **own}, {**outer_sources, **own}
     for node in graph.nodes:
-        if node.operator == "Constant":
-            constants.update((node.outputs[0], item.tensors[0]) for item in node.attributes if item.tensors)
         for index in _SCALES.get(node.operator.rpartition(":")[2], ()):
-            yield from _scale_problems(node, index, constants, made, opset)
+            yield from _scale_problems(node, index, constants, sources, opset)
         for attribute in node.attributes:
             for inner in attribute.graphs:
-                yield from _problems(inner, constants, made, opset)
-        made.update((name, node) for name in node.outputs)
+                yield from _problems(inner, constants, sources, opset)
+        hand_on(node, constants, ())
+        hand_on(node, sources, (QUANTIZE, DEQUANTIZE))
 
 
 def _scale_problems(
-    node: NodeMessage, index: int, constants: Dict[str, TensorMessage], made: Dict[str, NodeMessage], opset: int
+    node: NodeMessage, index: int, constants: Dict[str, TensorMessage], sources: Dict[str, TensorMessage], opset: int
 ) -> Iterator[ScaleProblem]:
     tensor = constants.get(node.inputs[index]) if index < len(node.inputs) else None
     scale = None if tensor is None else values_of(tensor)
@@ -110,7 +110,8 @@ def _scale_problems(
     problem = _type_problem(node, index, tensor, constants, opset) or value_problem(scale)
     zero = problem.startswith(_ZERO)
     if not problem or zero:
-        shape = _shape_problem(node, index, tensor, constants, _shape_of(node, index, constants, made), opset)
+        source = sources.get(node.inputs[index - 1])
+        shape = _shape_problem(node, index, tensor, constants, None if source is None else source.dims, opset)
         problem, zero = (shape, False) if shape else (problem, zero)
     if problem:
         yield ScaleProblem(node.label, tensor.name or node.inputs[index], problem + (_REPAIR if zero else ""), zero)
@@ -144,7 +145,7 @@ def value_problem(scale: NDArray[np.generic]) -> str:
     numbers = scale.astype(np.float64).reshape(-1)
     if not np.isfinite(numbers).all():
         return "is not finite"
-    if (numbers >= LARGEST_SCALE).any():
+    if (numbers >= LARGEST_WEIGHT).any():
         return f"is {numbers.max():.1e}; no scale is as large"
     if (numbers < 0).any():
         return "is negative"
@@ -215,14 +216,3 @@ def _shape_problem(
 def _integer(node: NodeMessage, name: str, default: int) -> int:
     stated = node.attribute(name)
     return default if stated is None or not stated.integers else stated.integers[0]
-
-
-def _shape_of(
-    node: NodeMessage, index: int, constants: Dict[str, TensorMessage], made: Dict[str, NodeMessage]
-) -> Optional[Tuple[int, ...]]:
-    """Shape of the constant that the scale belongs to, traced through Q and DQ; None if it is not a constant."""
-    name = node.inputs[index - 1]
-    while name in made and made[name].operator in (QUANTIZE, DEQUANTIZE):
-        name = made[name].inputs[0]
-    tensor = constants.get(name)
-    return None if tensor is None else tensor.dims

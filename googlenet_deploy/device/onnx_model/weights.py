@@ -6,7 +6,7 @@ the NaN into 0 or skips it, and the scores look like any others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, Iterator, Optional
+from typing import TYPE_CHECKING, Dict, Iterator, Sequence
 
 import numpy as np
 
@@ -51,12 +51,28 @@ def check_numbers(model: Model) -> None:
     """
     graphs = [function.body for function in model.functions] + ([] if model.graph is None else [model.graph])
     for graph in graphs:
+        largest = {id(tensor): _largest(tensor) for tensor in all_tensors(graph)}
         for tensor in all_tensors(graph):
-            if np.isnan(_largest(tensor)):
+            if np.isnan(largest[id(tensor)]):
                 raise ValueError(f"the constant {printable(tensor.name)} contains values that are not numbers (NaN)")
-        problem = next(_problems(graph, {}, {}), "")
+        problem = next(_problems(graph, {}, largest), "")
         if problem:
             raise ValueError(problem)
+
+
+def hand_on(node: NodeMessage, sources: Dict[str, TensorMessage], operators: Sequence[str]) -> None:
+    """Notes what a node makes of constants: its own if it is a Constant, its first input's if it is one of `operators`.
+
+    A node of a branch may call its output like a tensor outside, which it hides from then on; so names are resolved in
+    the graph's order, never by going back from node to node.
+    """
+    found = sources.get(node.inputs[0]) if node.operator in operators and node.inputs else None
+    if node.operator == "Constant":
+        found = next((item.tensors[0] for item in node.attributes if item.tensors), None)
+    for name in node.outputs:
+        sources.pop(name, None)
+    if found is not None:
+        sources[node.outputs[0]] = found
 
 
 def _largest(tensor: TensorMessage) -> float:
@@ -67,40 +83,32 @@ def _largest(tensor: TensorMessage) -> float:
     return float(max(abs(float(values.max())), abs(float(values.min()))))
 
 
-def _problems(graph: Graph, outer: Dict[str, TensorMessage], makers: Dict[str, NodeMessage]) -> Iterator[str]:
-    constants = {**outer, **{tensor.name: tensor for tensor in graph.initializers}}
-    makers = dict(makers)
+def _problems(graph: Graph, outer: Dict[str, TensorMessage], largest: Dict[int, float]) -> Iterator[str]:
+    sources = {**outer, **{tensor.name: tensor for tensor in graph.initializers}}
     for node in graph.nodes:
-        if node.operator == "Constant":
-            constants.update((node.outputs[0], item.tensors[0]) for item in node.attributes if item.tensors)
-        yield from _node_problems(node, constants, makers)
+        yield from _node_problems(node, sources, largest)
         for attribute in node.attributes:
             for inner in attribute.graphs:
-                yield from _problems(inner, constants, makers)
-        makers.update((name, node) for name in node.outputs)
+                yield from _problems(inner, sources, largest)
+        hand_on(node, sources, _PASSED_ON)
 
 
-def _node_problems(
-    node: NodeMessage, constants: Dict[str, TensorMessage], makers: Dict[str, NodeMessage]
-) -> Iterator[str]:
+def _node_problems(node: NodeMessage, sources: Dict[str, TensorMessage], largest: Dict[int, float]) -> Iterator[str]:
     label = printable(node.label)
     for index in _READ.get(node.operator, ()):
-        tensor = _constant(node, index, constants, makers)
-        largest = 0.0 if tensor is None else _largest(tensor)
-        if tensor is not None and largest >= LARGEST_WEIGHT:
-            name = printable(tensor.name)
-            yield f"node {label}: its constant {name} has a value of {largest:.1e}; no weight is as large"
+        tensor = sources.get(node.inputs[index]) if index < len(node.inputs) else None
+        if tensor is not None and largest[id(tensor)] >= LARGEST_WEIGHT:
+            name, value = printable(tensor.name), largest[id(tensor)]
+            yield f"node {label}: its constant {name} has a value of {value:.1e}; no weight is as large"
     for attribute in node.attributes:
         if attribute.name in _FACTORS and ":" not in node.operator and not np.isfinite(attribute.number):
             yield f"node {label}: its {attribute.name} is not a finite number"
-    if node.operator == "BatchNormalization":
-        yield from _variance_problem(node, constants, makers)
+    if node.operator == "BatchNormalization" and len(node.inputs) > _VARIANCE:  # not a function of that name
+        yield from _variance_problem(node, sources)
 
 
-def _variance_problem(
-    node: NodeMessage, constants: Dict[str, TensorMessage], makers: Dict[str, NodeMessage]
-) -> Iterator[str]:
-    tensor = _constant(node, _VARIANCE, constants, makers)
+def _variance_problem(node: NodeMessage, sources: Dict[str, TensorMessage]) -> Iterator[str]:
+    tensor = sources.get(node.inputs[_VARIANCE])
     variance = None if tensor is None else values_of(tensor)
     stated = node.attribute("epsilon")
     epsilon = 1e-5 if stated is None else stated.number
@@ -110,15 +118,3 @@ def _variance_problem(
 
 def _is_negative(variance: NDArray[np.generic], epsilon: float) -> bool:
     return bool((variance.astype(np.float64) + epsilon < 0).any())
-
-
-def _constant(
-    node: NodeMessage, index: int, constants: Dict[str, TensorMessage], makers: Dict[str, NodeMessage]
-) -> Optional[TensorMessage]:
-    """The constant that an input has its numbers from; None if that is computed."""
-    if index >= len(node.inputs):
-        return None
-    name = node.inputs[index]
-    while name not in constants and name in makers and makers[name].operator in _PASSED_ON:
-        name = makers[name].inputs[0]
-    return constants.get(name)

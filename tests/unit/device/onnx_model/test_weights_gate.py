@@ -186,3 +186,25 @@ def test_repair_with_a_zero_point_of_another_size(tmp_path: Path, capsys: pytest
     onnx.save(model, str(path))
     assert main(["quantize", "--repair", str(path), "--output", str(tmp_path / "repaired.onnx")]) == 1
     assert "net.onnx: cannot be repaired: f/w" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("passing", "reading"), [("Identity", "Conv"), ("QuantizeLinear", "DequantizeLinear"), ("Cast", "MatMul")]
+)
+def test_a_branch_that_calls_its_output_like_its_input_ends(passing: str, reading: str) -> None:
+    """Such names send a search from node to node around for ever."""
+    scale = ["scale"] if passing == "QuantizeLinear" else []
+    attributes = {"to": TensorProto.FLOAT} if passing == "Cast" else {}
+    read = ["w", *scale] if scale else ["x", "w"]
+    nodes = [
+        helper.make_node(passing, ["w", *scale], ["w"], **attributes),
+        helper.make_node(reading, read, ["inner"], name="deep"),
+    ]
+    branch = helper.make_graph(nodes, "branch", [], [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)])
+    model = one_node("Identity", KERNEL)
+    choice = helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)
+    model.graph.node[0].CopyFrom(helper.make_node("Relu", ["c0"], ["w"]))
+    model.graph.node.append(choice)
+    values = [numpy_helper.from_array(np.array(True), "yes"), numpy_helper.from_array(np.float32(0.5), "scale")]
+    model.graph.initializer.extend(values)
+    parse_onnx(model.SerializeToString(), "sound.onnx")
