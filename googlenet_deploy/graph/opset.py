@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from googlenet_deploy.errors import VerificationError, first_line, requires
-from googlenet_deploy.graph.edit import name_nodes
+from googlenet_deploy.graph.edit import name_nodes, replace_nodes
 from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, opset_of, subgraphs
+from googlenet_deploy.graph.opset_lowering import OpsetLowering
 
 with requires("export"):
     import onnx
     from onnx import ModelProto, NodeProto, defs, helper, version_converter
 
 
+# From this opset on its scale and bias are per channel, not per group, in the same signature.
+GROUP_NORMALIZATION_PER_CHANNEL = 21
+
+
 class ConvertOpset:
     """Converts to `opset`.
 
-    If every operator has the same signature in both opsets (usual for our graphs: Conv, LRN, MaxPool and the like only
-    gained types), only the version changes, and attributes that the other opset does not know are dropped if they hold
-    their default. Otherwise onnx's own version converter does the conversion. Either way, the manager checks the result
-    against the operators' schemas and compares what it computes.
+    An operator that has the same signature in both opsets (usual for our graphs: Conv, LRN, MaxPool and the like only
+    gained types) stays, without the attributes that the other opset does not know, if they hold their default. Others
+    are rewritten by `opset_lowering`. If an operator is left, onnx's own version converter converts the model. Either
+    way, the manager checks the result against the operators' schemas and compares what it computes.
     """
 
     name = "opset"
@@ -36,14 +41,25 @@ class ConvertOpset:
         current = opset_of(model)
         if current == self.opset and model.ir_version == self.ir_version:
             return False
-        if current != self.opset:
-            if all(same_signature(node, current, self.opset) for node in model.graph.node):
-                for node in model.graph.node:
-                    _drop_unknown_attributes(node, self.opset)
-                _set_opset(model, self.opset)
-            else:
-                _convert_with_onnx(model, self.opset)
+        if current != self.opset and not self._convert_nodes(model, current):
+            _convert_with_onnx(model, self.opset)
         model.ir_version = self.ir_version
+        return True
+
+    def _convert_nodes(self, model: ModelProto, current: int) -> bool:
+        """Converts node by node; changes nothing if a node can only be converted by onnx."""
+        lowering = OpsetLowering(model, self.opset)
+        nodes: list[NodeProto] = []
+        for node in model.graph.node:
+            converted = [node] if same_signature(node, current, self.opset) else lowering.rewrite(node)
+            if converted is None:
+                return False
+            nodes += converted
+        replace_nodes(model.graph, nodes)
+        for node in model.graph.node:
+            _drop_unknown_attributes(node, self.opset)
+        model.graph.initializer.extend(lowering.constants)
+        _set_opset(model, self.opset)
         return True
 
 
@@ -60,6 +76,8 @@ def same_signature(node: NodeProto, current: int, wanted: int) -> bool:
         return False
     if before.since_version == after.since_version:
         return True
+    if node.op_type == "GroupNormalization" and min(current, wanted) < GROUP_NORMALIZATION_PER_CHANNEL:
+        return False
     common = before.attributes.keys() & after.attributes.keys()
     lost = before.attributes.keys() - after.attributes.keys()
     return (

@@ -81,8 +81,8 @@ def samples_tiny() -> Any:
 
 
 def test_what_cannot_be_converted_is_an_error_and_changes_nothing(model_of: Any) -> None:
-    nodes = [helper.make_node("Mish", ["x"], ["y"], "mish")]
-    model = model_of(nodes, [("x", FLOAT, [2])], [("y", FLOAT, [2])], opset=18)
+    nodes = [helper.make_node("BitwiseNot", ["x"], ["y"], "not")]
+    model = model_of(nodes, [("x", TensorProto.INT32, [2])], [("y", TensorProto.INT32, [2])], opset=18)
     before = serialize(model)
     with pytest.raises(VerificationError):
         PassManager().run(model, [ConvertOpset(13, 7)])

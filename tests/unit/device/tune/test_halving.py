@@ -154,11 +154,17 @@ def test_int8_that_ties_in_everything_gives_way_and_that_is_said() -> None:
 
 
 def test_int8_is_held_against_fp16_even_where_other_int8_settings_crowd_the_front() -> None:
-    trials = [trial("int8", batch) for batch in range(1, 30)] + [trial("fp16", 1)]
-    times = {"int8.engine": 2.0, "fp16.engine": 2.02}
+    def crowd() -> list[TuneTrial]:
+        return [trial("int8", batch) for batch in range(1, 30)] + [trial("fp16", 1)]
+
+    trials, times = crowd(), {"int8.engine": 2.0, "fp16.engine": 2.02}
     outcome = search(Bench(lambda setting: times[setting.model], noise=0.01), trials)
     assert outcome.chosen is not None
-    assert outcome.chosen.model.precision == "fp16"
+    assert trials[-1].rounds[-1].stage == outcome.chosen.rounds[-1].stage, "FP16 was dropped before the last stage"
+    for seed in range(5):
+        level = search(Bench(lambda _setting: 2.0, noise=0.002, seed=seed), crowd())
+        assert level.chosen is not None
+        assert level.chosen.model.precision == "fp16"
 
 
 def test_least_energy_is_not_the_fastest() -> None:
@@ -274,3 +280,17 @@ def test_when_all_fail_there_is_nothing_to_choose() -> None:
     outcome = search(measure, trials)
     assert (outcome.chosen, outcome.nearest) == (None, None)
     assert all(each.failed for each in trials)
+
+
+def test_a_later_stage_begins_with_what_was_measured_last_and_is_still_open() -> None:
+    measured: dict[int, list[int]] = {}
+
+    class Listing(Bench):
+        def __call__(self, setting: TuneSetting, stage: int, seconds: float, runs: int, warm_up: float) -> SettingRound:
+            measured.setdefault(stage, []).append(setting.batch)
+            return super().__call__(setting, stage, seconds, runs, warm_up)
+
+    search(Listing(lambda setting: 5 + abs(setting.batch - 41)), [trial("fp16", batch) for batch in range(1, 61)])
+    assert measured[1] == list(range(1, 61))
+    assert measured[2] == sorted(measured[2], reverse=True)
+    assert measured[3] == sorted(measured[3])
