@@ -4,8 +4,6 @@ Photographs are brought to 720p, 1080p and 4K and classified twice: by the model
 was made from, on what Pillow's resize makes of the same frame. Pixels are compared in steps of 1/255 of their range,
 FP16 forms as FP16 rounds (ONNX Runtime's CPU does not). Engines are built by TensorRT-RTX where it is installed.
 
-Forms other than FP32 in RGB are compared on every fourth of the photographs.
-
     python benchmarks/frame_input.py [--photographs 100] [--fp16 FILE] [--int8 FILE] [--record]
 """
 
@@ -44,19 +42,18 @@ Session = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class Form(NamedTuple):
-    """One model, its frame size, and the photographs it is compared on: every N-th."""
+    """One model and its frame size."""
 
     name: str
     base: str
     size: str
     frame_format: str = "rgb"
-    every: int = 4
 
 
 FORMS = (
-    Form("FP32, 720p", "fp32", "720p", every=1),
-    Form("FP32, 1080p", "fp32", "1080p", every=1),
-    Form("FP32, 4K", "fp32", "4K", every=1),
+    Form("FP32, 720p", "fp32", "720p"),
+    Form("FP32, 1080p", "fp32", "1080p"),
+    Form("FP32, 4K", "fp32", "4K"),
     Form("FP32, 1080p in NV12", "fp32", "1080p", "nv12"),
     Form("FP16, 1080p", "fp16", "1080p"),
     Form("INT8, 1080p", "int8", "1080p"),
@@ -196,7 +193,7 @@ def main() -> int:
         results, framed = [], {}
         for number, form in enumerate(FORMS):
             path = framed[form.name] = with_frames(bases[form.base], form, folder / f"{number}.onnx")
-            results.append(compare(form, bases[form.base], path, photographs[:: form.every]))
+            results.append(compare(form, bases[form.base], path, photographs))
             if find_spec("tensorrt_rtx") and form.size == "1080p":
                 results[-1]["tensorrt_rtx"] = build(path, folder)
         times = cpu_times(bases["fp32"], framed, arguments.rounds)
