@@ -187,6 +187,13 @@ def choose_preprocessing(
         else:
             remedy = "leave --dtype out, and pass --scale, --mean and --std"
         raise UsageError(f"{path}: accepts images as {dtype}, but they would be prepared as {spec.dtype}", remedy)
+    if spec != own and any(size not in (None, made) for size, made in zip(shape[1:], spec.input_shape)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
+        made = f"{spec.dtype} {spec.input_shape}"
+        raise UsageError(
+            f"{path}: accepts images as {dtype} ({wanted}), but they would be prepared as {made}",
+            "pass the model's own --crop and --layout",
+        )
     return spec
 
 

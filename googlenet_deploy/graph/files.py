@@ -5,12 +5,13 @@ from __future__ import annotations
 from googlenet_deploy.device.files import PathLike, write_bytes
 from googlenet_deploy.device.onnx_model.header import REMEDY, read_model
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
+from googlenet_deploy.device.runner.protocol import IMAGE_DIMENSIONS
 from googlenet_deploy.device.specification import Preprocessing
 from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError, VerificationError, requires
 from googlenet_deploy.graph.edit import name_nodes
 from googlenet_deploy.graph.fold import fold_constants
-from googlenet_deploy.graph.graph import runtime_inputs, serialize, shape_of
+from googlenet_deploy.graph.graph import GraphView, integer, runtime_inputs, serialize, shape_of
 from googlenet_deploy.graph.inference_mode import to_inference_mode
 from googlenet_deploy.graph.inline import inline_functions
 from googlenet_deploy.graph.pass_manager import check_model, find_problem
@@ -18,8 +19,13 @@ from googlenet_deploy.graph.single_precision import to_single_precision
 
 with requires("export"):
     from google.protobuf.message import DecodeError
-    from onnx import ModelProto, TensorProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
+IR_WITHOUT_CONSTANT_INPUTS = 4
+# Operators that keep the number of channels and may come before the first convolution.
+_BEFORE_THE_FIRST_LAYER = frozenset(
+    {"Add", "BatchNormalization", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Sub"}
+)
 DEFAULT_SIZE = 224  # pixels; if the model leaves height and width open
 
 
@@ -41,6 +47,8 @@ def load_model(path: PathLike, *, repairable: bool = False) -> ModelProto:
         model: ModelProto = ModelProto.FromString(file.content)
     except DecodeError:
         raise BadModelError(path, "is not an ONNX model, or is truncated", REMEDY) from None
+    if model.ir_version < IR_WITHOUT_CONSTANT_INPUTS and _has_plain_constants(model.graph):
+        model.ir_version = IR_WITHOUT_CONSTANT_INPUTS
     name_nodes(model.graph)
     problem = find_problem(model.graph)
     if problem:
@@ -68,6 +76,7 @@ def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProt
         if len(inputs) != 1:
             names = ", ".join(printable(value.name) for value in inputs[:5]) or "none"
             raise BadModelError(path, f"has {len(inputs)} inputs ({names}); an image classifier has one")
+        _state_channels(model)
         converted = to_single_precision(model)
         image_channels(path, inputs[0])
         check_model(model)
@@ -82,6 +91,28 @@ def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProt
     return model
 
 
+def _has_plain_constants(graph: GraphProto) -> bool:
+    """Whether constants are not listed as inputs: until IR version 4 they had to be, but every runtime reads both."""
+    return not {tensor.name for tensor in graph.initializer} <= {value.name for value in graph.input}
+
+
+def _state_channels(model: ModelProto) -> None:
+    """Sets an open number of channels to what the convolution that reads the image takes, in place.
+
+    Exporters that are told to leave every dimension open also leave this one open.
+    """
+    dimensions = runtime_inputs(model.graph)[0].type.tensor_type.shape.dim
+    if len(dimensions) != IMAGE_DIMENSIONS or dimensions[1].HasField("dim_value") or dimensions[3].dim_value in (1, 3):
+        return
+    view = GraphView(model)
+    name = runtime_inputs(model.graph)[0].name
+    while (node := view.only_reader(name)) is not None and node.op_type in _BEFORE_THE_FIRST_LAYER:
+        name = node.output[0]
+    weight = None if node is None or node.op_type != "Conv" else view.find_constant(node.input[1])
+    if node is not None and weight is not None and node.input[0] == name:
+        dimensions[1].dim_value = weight.shape[1] * integer(node, "group", 1)
+
+
 def image_channels(path: PathLike, value: ValueInfoProto) -> tuple[str, int]:
     """Layout and number of channels of an image input.
 
@@ -92,7 +123,7 @@ def image_channels(path: PathLike, value: ValueInfoProto) -> tuple[str, int]:
         BadModelError: It is not a float32 or uint8 tensor of rank 4 with 1 or 3 channels.
     """
     shape = shape_of(value)
-    if len(shape) == 4 and value.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.UINT8):
+    if len(shape) == IMAGE_DIMENSIONS and value.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.UINT8):
         for layout, channels in (("NCHW", shape[1]), ("NHWC", shape[3])):
             if channels in (1, 3):
                 assert isinstance(channels, int)

@@ -71,7 +71,10 @@ def fix_input(model: ModelProto, batch: int, preprocessing: Preprocessing | None
 def _forget_symbols(graph: GraphProto) -> None:
     """Removes stated inner and output shapes that hold less than inference will find."""
     del graph.value_info[:]
+    inputs = {value.name: value for value in graph.input}
     for value in graph.output:
+        if value.name in inputs:
+            value.CopyFrom(inputs[value.name])
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.HasField("dim_param"):
                 dimension.Clear()

@@ -14,7 +14,7 @@ from googlenet_deploy.calibration.images import ImageSelection, held_back
 from googlenet_deploy.calibration.options import CalibrationOptions, PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
-from googlenet_deploy.errors import InputError, UsageError, VerificationError, requires
+from googlenet_deploy.errors import BadModelError, InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.files import read_metadata, store_metadata
 from googlenet_deploy.quantization.accuracy_probe import RUINED_REMEDY, HoldOutEvaluation, Measure
@@ -328,6 +328,8 @@ def _hold_out_evaluation(
             source.path,
             options.calibration.threads,
         )
+    except BadModelError:  # it has no class scores to compare
+        raise
     except InputError:
         if options.budgets or options.ranked:
             raise

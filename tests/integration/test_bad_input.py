@@ -301,7 +301,7 @@ def test_wrong_number_of_class_names(
 
 def test_models_of_another_size_than_the_options_say(colour_model: Path, colour_images: Path, capsys: Captured) -> None:
     text = failing(capsys, "infer", colour_model, colour_images, "--crop", "4", status=2, names=colour_model)
-    assert "accepts images as float32 (3, 8, 8), but they were prepared as float32 (3, 4, 4)" in text
+    assert "accepts images as float32 (3, 8, 8), but they would be prepared as float32 (3, 4, 4)" in text
 
 
 def small_tensors() -> dict[str, torch.Tensor]:

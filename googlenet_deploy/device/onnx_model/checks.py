@@ -66,7 +66,6 @@ def check_structure(model: Model) -> None:
     """
     if model.graph is None:
         raise ValueError("it has no graph")
-    _check_versions(model)
     functions = _functions(model.functions)
     _check_recursion(model.graph, functions)
     for function in functions.values():
@@ -78,18 +77,23 @@ def check_structure(model: Model) -> None:
         raise ValueError("it has no output")
 
 
-def _check_versions(model: Model) -> None:
+def check_versions(model: Model) -> None:
+    """Checks the versions of the format and of the operators.
+
+    Raises:
+        ValueError: One is too old or too new.
+    """
     if not 1 <= model.ir_version <= NEWEST_IR_VERSION:
-        raise ValueError(f"its format version is {model.ir_version}; 1 to {NEWEST_IR_VERSION} can be read")
+        raise ValueError(f"has the format version {model.ir_version}; 1 to {NEWEST_IR_VERSION} can be read")
     seen: Dict[str, int] = {}
     for domain, version in model.opsets:
         newest = NEWEST_CUSTOM_OPSET if domain else NEWEST_OPSET
         oldest = 1 if domain else OLDEST_OPSET
         if not oldest <= version <= newest:
             name = f" of {printable(domain)}" if domain else ""
-            raise ValueError(f"it has opset {version}{name}; {oldest} to {newest} can be read")
+            raise ValueError(f"has opset {version}{name}; {oldest} to {newest} can be read")
         if seen.setdefault(domain, version) != version:
-            raise ValueError(f"it has two opsets of {printable(domain) or 'the default domain'}")
+            raise ValueError(f"has two opsets of {printable(domain) or 'the default domain'}")
 
 
 def _functions(functions: Iterable[Function]) -> Dict[str, Function]:

@@ -14,7 +14,7 @@ from typing import Dict, Tuple
 
 from googlenet_deploy.device.file_kind import recognise
 from googlenet_deploy.device.files import PathLike, reason, sha256_file
-from googlenet_deploy.device.onnx_model.checks import all_tensors, check_structure
+from googlenet_deploy.device.onnx_model.checks import all_tensors, check_structure, check_versions
 from googlenet_deploy.device.onnx_model.external import LARGEST_MODEL, with_data, with_open_dimensions
 from googlenet_deploy.device.onnx_model.messages import DATA_TYPES, Graph, Model, NodeMessage, Value, parse_model
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
@@ -24,6 +24,7 @@ from googlenet_deploy.device.text import printable
 from googlenet_deploy.errors import BadModelError
 
 REMEDY = "export it again, or check the download"
+VERSION_REMEDY = "export it again for such a version, or convert it with onnx.version_converter"
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,10 @@ def _parse(content: bytes, path: PathLike) -> Model:
         raise _not_onnx(path) from error
     if model.graph is None or not model.graph.nodes or not model.opset:
         raise _not_onnx(path)
+    try:
+        check_versions(model)
+    except ValueError as error:
+        raise BadModelError(path, str(error), VERSION_REMEDY) from error
     try:
         check_structure(model)
     except ValueError as error:

@@ -184,8 +184,11 @@ def run_any_batch(runner: Runner, batch: NDArray[np.generic]) -> Dict[str, NDArr
 
 
 def concatenate(parts: Sequence[Dict[str, NDArray[np.generic]]]) -> Dict[str, NDArray[np.generic]]:
-    """Concatenates the outputs of several batches."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Concatenates the outputs of several batches; a scalar, which has no row per image, stays the first batch's."""
+    return {
+        name: np.concatenate([part[name] for part in parts]) if first.ndim else first
+        for name, first in parts[0].items()
+    }
 
 
 def by_image(runner: Runner, outputs: Dict[str, NDArray[np.generic]], count: int) -> Dict[str, NDArray[np.generic]]:

@@ -47,3 +47,14 @@ def test_values_of_another_kind_than_the_model_accepts_are_refused(
     with pytest.raises(UsageError, match=f"m.onnx: accepts images as {dtype}, but they would be") as caught:
         choose_preprocessing(options, "m.onnx", None, (1, 3, 64, 64), dtype=dtype)
     assert (caught.value.remedy or "").startswith(remedy)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (None, 3, 32, None), (None, 1, 64, 64)])
+def test_images_of_another_shape_than_the_model_accepts_are_refused(shape: tuple[int | None, ...]) -> None:
+    options = PreprocessingOptions(crop=(64, 64), mean=(0.0,) * 3, std=(1.0,) * 3)
+    with pytest.raises(
+        UsageError, match=r"m.onnx: accepts images as float32 .* would be prepared as float32 \(3, 64, 64\)"
+    ):
+        choose_preprocessing(options, "m.onnx", None, shape)
+    for fitting in ((1, 3, 64, 64), (None, None, None, None)):
+        assert choose_preprocessing(options, "m.onnx", None, fitting).crop == (64, 64)

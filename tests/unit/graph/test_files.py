@@ -210,3 +210,51 @@ def test_specification_of_other_inputs(
     specification = input_specification("m.onnx", model_of(nodes, [("x", kind, shape)], [("y", FLOAT, shape)]))
     assert (specification.crop, specification.layout, specification.channels) == (crop, layout, channels)
     assert specification.dtype == ("uint8" if kind == TensorProto.UINT8 else "float32")
+
+
+def _conv(inputs: list[str], output: str, **attributes: Any) -> Any:
+    return helper.make_node("Conv", inputs, [output], output, **attributes)
+
+
+@pytest.mark.parametrize("before", [(), ("Sub", "Div")])
+@pytest.mark.parametrize("dimensions", [(None,) * 4, ("n", "c", 8, 8), (-1, -1, -1, -1)])
+def test_an_open_number_of_channels_is_what_the_first_layer_takes(
+    model_of: Any, saved: Any, before: tuple[str, ...], dimensions: tuple[Any, ...]
+) -> None:
+    names = ["x", *(f"b{index}" for index in range(len(before)))]
+    nodes = [
+        helper.make_node(operator, [names[index], "k"], [names[index + 1]], operator)
+        for index, operator in enumerate(before)
+    ]
+    nodes += [_conv([names[-1], "w"], "y")]
+    constants = {"w": np.ones((2, 3, 1, 1), np.float32), "k": np.full((1, 3, 1, 1), 2, np.float32)}
+    model = model_of(nodes, [("x", FLOAT, dimensions)], [("y", FLOAT, (None, 2, None, None))], constants)
+    path = saved(model)
+    assert load_classifier(path).graph.input[0].type.tensor_type.shape.dim[1].dim_value == 3
+    assert input_specification(path, load_classifier(path)).channels == "RGB"
+
+
+def test_an_open_number_of_channels_that_nothing_shows_is_refused(model_of: Any, saved: Any) -> None:
+    model = model_of(
+        [helper.make_node("GlobalAveragePool", ["x"], ["y"], "y")],
+        [("x", FLOAT, ("n", "c", 8, 8))],
+        [("y", FLOAT, ("n", "c", 1, 1))],
+    )
+    refuse(saved(model), "1 or 3 channels is needed", load_classifier)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_constants_that_are_no_inputs_are_read_in_old_files_too(tiny_classifier: Any, saved: Any, version: int) -> None:
+    model = tiny_classifier(opset=9)
+    expected = load_classifier(saved(model)).graph
+    model.ir_version = version
+    found = load_classifier(saved(model))
+    assert found.graph == expected
+    assert found.ir_version == 4
+
+
+def test_an_input_that_is_also_an_output_does_not_hide_the_shapes(tiny_classifier: Any, saved: Any) -> None:
+    model = tiny_classifier(batch="n")
+    model.graph.output.append(model.graph.input[0])
+    model.graph.output[1].type.tensor_type.shape.dim[0].dim_param = "m"
+    assert "multiply-adds" in "\n".join(table_lines(describe(str(saved(model)))))

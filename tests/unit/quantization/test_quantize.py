@@ -19,7 +19,7 @@ from googlenet_deploy.calibration.images import ArrayBatches, Batches, ImageSele
 from googlenet_deploy.calibration.options import CalibrationOptions, PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable
 from googlenet_deploy.device.images.sources import ImageSource
-from googlenet_deploy.errors import BadTableError, InputError, UsageError, VerificationError
+from googlenet_deploy.errors import BadModelError, BadTableError, InputError, UsageError, VerificationError
 from googlenet_deploy.graph.files import read_metadata
 from googlenet_deploy.quantization import quantize as module
 from googlenet_deploy.quantization.accuracy_probe import compare
@@ -251,6 +251,19 @@ class TestHoldOutImages:
         assert result.agreement is None
         with pytest.raises(InputError, match="none of the hold-out images can be used"):
             run(source, None, selection, hold_out=gone, ranked=True)
+
+    @pytest.mark.parametrize("operator", ["ReduceMean", "ReduceMax"])
+    def test_a_model_without_class_scores_is_refused_rather_than_left_uncompared(
+        self, tiny: Callable, model_file: Callable, selection: ImageSelection, operator: str
+    ) -> None:
+        model = tiny()
+        model.graph.node.append(onnx.helper.make_node(operator, ["logits"], ["single"], "single", axes=[1]))
+        model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("single", onnx.TensorProto.FLOAT, [None, 1]))
+        source = open_source(model_file(model))
+        with pytest.raises(BadModelError, match="none of its outputs has one score per class") as caught:
+            run(source, None, selection)
+        assert "--check-images 0" in (caught.value.remedy or "")
+        assert run(source, None, selection, checked=0).agreement is None
 
     def test_skipped_ones_are_reported(self, source: CalibrationSource, selection: ImageSelection) -> None:
         some = ImageSelection((), (ImageSource("gone.png"), *selection.others))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from googlenet_deploy.device.images.pipeline import Batch
 from googlenet_deploy.device.runner.overlap import AsyncRunner, run_overlapped
-from googlenet_deploy.device.runner.protocol import TensorSpec, fixed_batch, run_any_batch
+from googlenet_deploy.device.runner.protocol import TensorSpec, concatenate, fixed_batch, run_any_batch
 from googlenet_deploy.errors import BadModelError, UsageError
 
 
@@ -113,3 +113,14 @@ def test_images_that_do_not_fit_are_refused(dtype: str, batch: np.ndarray, words
         run_any_batch(runner, batch)
     assert caught.value.remedy is not None
     assert runner.batches == []
+
+
+def test_a_scalar_output_of_several_batches_is_no_row() -> None:
+    runner: Any = Adder(1)
+    runner.run = lambda batch: {"y": np.float32(batch.sum())}
+    with pytest.raises(BadModelError, match=r"no output has one row for each of 1 images: y \(\)"):
+        run_any_batch(runner, images(3))
+    parts = [{"y": np.ones((1, 2)), "s": np.array(5.0)}, {"y": np.zeros((1, 2)), "s": np.array(6.0)}]
+    joined = concatenate(parts)
+    assert joined["y"].shape == (2, 2)
+    assert joined["s"] == 5.0
