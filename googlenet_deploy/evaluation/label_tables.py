@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.images.folders import SUFFIXES
 from googlenet_deploy.errors import InputError
-from googlenet_deploy.evaluation.text_tables import FIRST_SPACE, LAST_SPACE, TextTable, read_text_table
+from googlenet_deploy.evaluation.table_forms import from_class_columns
+from googlenet_deploy.evaluation.text_tables import FIRST_SPACE, JSON, LAST_SPACE, TextTable, read_text_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +47,7 @@ SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+_NO_CLASSES = LABEL_HEADINGS | SPLIT_HEADINGS | SPLITS.keys()
 SAMPLE_ROWS = 2000
 SHOWN = 3
 LONGEST_SHOWN = 40
@@ -100,7 +102,8 @@ def read_label_table(path: Path, files: FileNames, find: Find | None, *, split: 
         InputError: It cannot be read, is not text, or has no rows with two cells.
     """
     table = read_text_table(path)
-    readings = [_read(name, rows, files, find, split=split) for name, rows in table.splits()]
+    splits_of_rows = ((name, from_class_columns(rows, _NO_CLASSES)) for name, rows in table.splits())
+    readings = [_read(name, rows, files, find, split=split) for name, rows in splits_of_rows]
     found = max((reading for reading in readings if reading is not None), key=lambda each: each.score, default=None)
     if found is None or not found.rows:
         raise _no_rows(table)
@@ -122,8 +125,28 @@ def read_label_table(path: Path, files: FileNames, find: Find | None, *, split: 
         splits += [] if found.split_column is None else [_cell(cells, found.split_column)]
     if not rows:
         raise InputError(path, "contains no labels")
+    if find is not None:
+        _refuse_contradiction(path, found, find)
     understood = _describe(table, found, [row[2] for row in rows], unlabelled, find or _any_number)
     return LabelTable(tuple(rows), understood, tuple(splits))
+
+
+def _refuse_contradiction(path: Path, reading: _Reading, find: Find) -> None:
+    """Refuses a table whose labels are numbers, and that names other classes in words beside them."""
+    if reading.heading is None:
+        return
+    for column in _headed(reading.heading, LABEL_HEADINGS):
+        for cells in reading.rows:
+            number, name = _cell(cells, reading.label_column), _cell(cells, column)
+            if not name or class_of(name, find) is None or _any_number(plain_label(name)) is not None:
+                break
+            if _any_number(plain_label(number)) is not None and class_of(number, find) != class_of(name, find):
+                raise InputError(
+                    path,
+                    f"contradicts itself: for {_cell(cells, reading.file_column)} {reading.heading[column]} is "
+                    f"{_shown(name)}, but {reading.heading[reading.label_column]} {number} is another class",
+                    "leave one of the two columns out; numbers are positions in the model's scores, from 0",
+                )
 
 
 def _read(
@@ -280,8 +303,9 @@ def _describe(table: TextTable, reading: _Reading, labels: Sequence[str], unlabe
         named = f" {reading.heading[index]!r}" if reading.heading is not None and index < len(reading.heading) else ""
         return f"column {index + 1}{named} {what}"
 
+    cells = JSON if reading.separator == JSON else f"cells separated by {reading.separator}"
     parts = [
-        f"{len(labels)} rows, cells separated by {reading.separator}, {table.encoding}",
+        f"{len(labels)} rows, {cells}, {table.encoding}",
         "the first row is a heading" if reading.heading is not None else "no heading",
         column(reading.file_column, "names the files"),
         column(reading.label_column, f"the classes by {_kind(labels, find)}"),

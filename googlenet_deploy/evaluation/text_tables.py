@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 from googlenet_deploy.device.files import reason
 from googlenet_deploy.device.text_files import decode_text
 from googlenet_deploy.errors import InputError
+from googlenet_deploy.evaluation.table_forms import json_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COMMENT = "#"
+_SEPARATOR_LINE = re.compile(r"\W?sep=.\W?\s*", re.IGNORECASE)
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+JSON = "JSON"
 FIRST_SPACE, LAST_SPACE = "the first space", "the last space"
 
 
@@ -43,9 +46,16 @@ class TextTable:
         """The rows for each way of separating cells that fits some line, with its name; cells are stripped.
 
         Raises:
-            InputError: A quoted cell is not closed.
+            InputError: A quoted cell is not closed, or it is JSON of an unknown form.
         """
         text = "".join(self.lines)
+        try:
+            rows = json_rows(text)
+        except ValueError as error:
+            raise InputError(self.path, str(error), "rows are filename,label") from error
+        if rows is not None:
+            yield JSON, rows
+            return
         for delimiter, name in DELIMITERS.items():
             if delimiter in text:
                 yield name, self._by_delimiter(delimiter)
@@ -83,5 +93,7 @@ def read_text_table(path: Path) -> TextTable:
     if text is None:
         raise InputError(path, "is not a CSV file of text", "save it as UTF-8 text")
     lines = [line + "\n" for line in re.split(r"\r\n|\r|\n", text.content) if line.strip()]
+    if lines and _SEPARATOR_LINE.fullmatch(lines[0]):  # Excel's; the cells show it as well
+        del lines[0]
     rows = tuple(line for line in lines if not line.lstrip().startswith(COMMENT))
     return TextTable(path, rows, text.encoding, len(lines) - len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -48,6 +49,16 @@ FORMS: dict[str, str | bytes] = {
     "semicolons": table(";", "filename;label"),
     "tabs": table("\t"),
     "bars": table("|", "file|class"),
+    "Excel's line": "sep=;\n" + table(";", "filename;label"),
+    "JSON Lines": table(row='{{"file_name": "{name}", "label": {label}}}'),
+    "a list of objects": json.dumps([{"image": name, "width": 5, "class": IDS[label]} for name, label in ROWS]),
+    "labels by file": json.dumps(dict(ROWS)),
+    "a list of pairs in an object": json.dumps({"labels": ROWS}, indent=1),
+    "files by class": '{"goldfish": ["d.jpeg"], "tench": ["b.jpg"], "crane": ["a one.jpg"], "barn owl": ["sub/c.png"]}',
+    "a column per class": "image,tench,goldfish,crane,barn owl\n"
+    "a one.jpg,0,0,1,0\nb.jpg,1,0,0,0\nsub/c.png,0,0,0,1\nd.jpeg,0,1,0,0\n",
+    "a column per class, as numbers": "crane;tench;goldfish;barn owl;id\n"
+    "1.0;0.0;0.0;0.0;a one.jpg\n0.0;1.0;0.0;0.0;b.jpg\n0.0;0.0;0.0;1.0;sub/c.png\n0.0;0.0;1.0;0.0;d.jpeg\n",
     "last space": table(" "),
     "UTF-16": table("\t", "filename\tlabel").encode("utf-16"),
     "UTF-16 without a mark": table("\t").encode("utf-16-le"),
@@ -148,3 +159,29 @@ def test_what_is_refused_names_the_cause(content: str | bytes, words: str, remed
 def test_a_label_of_thousands_of_digits_is_no_class() -> None:
     assert ClassIndex(()).find("7" * 5000) is None
     assert ClassIndex(()).find("0" * 5000 + "7") == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ('{"images": [{"id": 1}], "annotations": [{"image_id": 1, "category_id": 2}]}', "is JSON, but neither"),
+        ('[1, 2, {"a": 3}]', "is JSON, but neither"),
+        ("filename,label,class_name\na one.jpg,3,crane\nb.jpg,1,tench\n", "contradicts itself: for a one.jpg"),
+        ("wnid;file;class\nn01440764;b.jpg;1\nn01443537;d.jpeg;2\n", "contradicts itself: for b.jpg"),
+        ("image,crane,tench\na one.jpg,1,1\nb.jpg,0,1\n", "a one.jpg|image"),
+        ('{"a": ' * 3000 + "1" + "}" * 3000, "without a label|no labels|labels that are not"),
+    ],
+)
+def test_other_forms_are_refused_with_their_cause(images: Path, content: str, cause: str) -> None:
+    with pytest.raises(InputError, match=cause):
+        read(images, content)
+
+
+def test_numbers_beside_coarser_classes_are_no_contradiction(images: Path) -> None:
+    content = "filename,label,category\n" + "".join(f"{name},{label},animal\n" for name, label in ROWS)
+    assert found(images, content) == EXPECTED
+
+
+def test_two_flags_are_no_classes(images: Path) -> None:
+    content = "filename,label,val\n" + "".join(f"{name},{label % 2},{1 - label % 2}\n" for name, label in ROWS)
+    assert found(images, content) == {name: label % 2 for name, label in ROWS}
