@@ -167,7 +167,7 @@ def test_a_label_of_thousands_of_digits_is_no_class() -> None:
         ('{"images": [{"id": 1}], "annotations": [{"image_id": 1, "category_id": 2}]}', "is JSON, but neither"),
         ('[1, 2, {"a": 3}]', "is JSON, but neither"),
         ("filename,label,class_name\na one.jpg,3,crane\nb.jpg,1,tench\n", "contradicts itself: for a one.jpg"),
-        ("wnid;file;class\nn01440764;b.jpg;1\nn01443537;d.jpeg;2\n", "contradicts itself: for b.jpg"),
+        ("class;file;wnid\n1;b.jpg;n01440764\n2;d.jpeg;n01443537\n", "contradicts itself: for b.jpg"),
         ("image,crane,tench\na one.jpg,1,1\nb.jpg,0,1\n", "a one.jpg|image"),
         ('{"a": ' * 3000 + "1" + "}" * 3000, "without a label|no labels|labels that are not"),
     ],
