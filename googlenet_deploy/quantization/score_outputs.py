@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from onnx import NodeProto
 
 # Operators whose result depends only on the scores that they read, in the same order of classes or none.
 READOUTS = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "TopK", "ArgMax"})
@@ -86,13 +87,27 @@ def as_scores(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _behind_readout(graph: GraphView, output: str) -> ScoreOutput:
-    """Follows an output to what its last readout reads, through operators that only change shape or type."""
+    """Follows an output to what its last readout reads, through operators that change shape, type or unit alone."""
     best, name = ScoreOutput(output, output), output
-    while (node := graph.producers.get(name)) is not None and node.op_type in READOUTS | CARRIERS:
-        name = node.input[0]
+    while (node := graph.producers.get(name)) is not None and (
+        node.op_type in READOUTS | CARRIERS or _is_change_of_unit(graph, node)
+    ):
+        name = next((each for each in node.input if not graph.is_constant(each)), node.input[0])
         if node.op_type in READOUTS and name not in graph.initializers:
             best = ScoreOutput(output, name, node.op_type)
     return best
+
+
+def _is_change_of_unit(graph: GraphView, node: NodeProto) -> bool:
+    """Whether a node multiplies or divides by one positive number, as from shares to percent."""
+    factors = [value for name in node.input if (value := graph.find_constant(name)) is not None]
+    first_computed = not graph.is_constant(node.input[0])
+    return (
+        (node.op_type == "Mul" or (node.op_type == "Div" and first_computed))
+        and len(factors) == 1
+        and factors[0].size == 1
+        and bool(factors[0] > 0)
+    )
 
 
 def _has_scores(values: NDArray[Any]) -> bool:

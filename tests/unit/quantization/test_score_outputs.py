@@ -54,6 +54,34 @@ def test_the_logits_before_a_softmax_are_compared(
     assert plain.quantity == "logit"
 
 
+@pytest.mark.parametrize(
+    ("operator", "factor", "swapped", "seen"),
+    [("Mul", 100.0, False, True), ("Mul", 100.0, True, True), ("Div", 0.01, False, True), ("Mul", -1.0, False, False),
+     ("Div", 1.0, True, False)],
+)  # fmt: skip
+def test_logits_before_probabilities_in_percent_are_compared(
+    tiny: Callable,
+    images: list[ImageSource],
+    specification: Preprocessing,
+    operator: str,
+    factor: float,
+    swapped: bool,
+    seen: bool,
+) -> None:
+    def percent(seed: int) -> onnx.ModelProto:
+        model = tiny(seed=seed)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(factor, np.float32), "factor"))
+        inputs = ["factor", "p"] if swapped else ["p", "factor"]
+        scaled = helper.make_node(operator, inputs, ["percent"], "percent")
+        return ended(model, softmax(), scaled, outputs={"percent": F})
+
+    measure = HoldOutEvaluation(percent(0), specification, images).measure(percent(4))
+    assert (measure.quantity == "logit (before Softmax)") == seen
+    if seen:
+        plain = HoldOutEvaluation(tiny(), specification, images).measure(tiny(seed=4))
+        assert measure.agreement.sqnr == pytest.approx(plain.agreement.sqnr, abs=1e-6)
+
+
 def test_probabilities_without_a_visible_softmax_count_as_centred_logarithms(
     tiny: Callable, images: list[ImageSource], specification: Preprocessing
 ) -> None:
