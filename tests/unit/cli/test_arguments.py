@@ -191,7 +191,6 @@ def test_named_specifications_take_their_size_from_the_models_input(name: str, e
     [
         ((None, 3, None, None), "NCHW", (224, 224)),
         ((1, 64, 64, 3), "NHWC", (64, 64)),
-        ((1, 1, 28, 28), "NCHW", (28, 28)),
         ((1, 3, 28, 3), "NCHW", (28, 3)),
     ],
 )
@@ -200,12 +199,17 @@ def test_layout_is_seen_from_the_models_input(shape: Any, layout: str, crop: tup
     assert (spec.layout, spec.crop) == (layout, crop)
 
 
+def test_colour_for_a_grey_model_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"accepts images as float32 \(1, 28, 28\), but they would be .*\(3, 28, 28\)"):
+        resolve_preprocessing(parse("--preprocessing", "imagenet"), runner(shape=(1, 1, 28, 28)))
+
+
 def test_everything_by_options() -> None:
     arguments = parse(
         *("--resize", "0", "--crop", "20x30", "--channels", "BGR", "--scale", "0.5", "--layout", "NHWC"),
         *("--mean", "1,2,3", "--std", "4,5,6"),
     )
-    assert resolve_preprocessing(arguments, runner()) == Preprocessing(
+    assert resolve_preprocessing(arguments, runner(shape=(1, 20, 30, 3))) == Preprocessing(
         resize=None, crop=(20, 30), channels="BGR", scale=0.5, mean=(1, 2, 3), std=(4, 5, 6), layout="NHWC"
     )
     spec = resolve_preprocessing(parse("--scale", "0.1", "--channels", "L", "--crop", "8"), runner(shape=(1, 1, 8, 8)))
