@@ -18,7 +18,7 @@ from googlenet_deploy.device.specification import (
     preprocessing_fields,
     read_preprocessing,
 )
-from googlenet_deploy.device.text import Report, log_note
+from googlenet_deploy.device.text import Report, log_note, sizes_text
 from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def choose_preprocessing(
             remedy = "leave --dtype out, and pass --scale, --mean and --std"
         raise UsageError(f"{path}: accepts images as {dtype}, but they would be prepared as {spec.dtype}", remedy)
     if spec != own and any(size not in (None, made) for size, made in zip(shape[1:], spec.input_shape)):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
+        wanted = sizes_text(shape[1:])
         made = f"{spec.dtype} {spec.input_shape}"
         raise UsageError(
             f"{path}: accepts images as {dtype} ({wanted}), but they would be prepared as {made}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any, Callable, Iterable, List, Sequence
+from typing import Any, Callable, Iterable, List, Optional, Sequence
 
 LONGEST_LINE = 1000  # characters of a printed line
 
@@ -102,3 +102,8 @@ def reason_line(error: BaseException, limit: int = 300) -> str:
     missing = [line for line in telling if line.startswith("-- No conversion rule")]
     line = (missing or telling or lines or [type(error).__name__])[0]
     return printable(line[3:] if line.startswith("-- ") else line, limit)
+
+
+def sizes_text(sizes: Iterable[Optional[int]]) -> str:
+    """Dimensions for a message, such as "3, any, any": None is an open one."""
+    return ", ".join("any" if size is None else str(size) for size in sizes)

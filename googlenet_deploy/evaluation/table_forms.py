@@ -10,6 +10,8 @@ import re
 from collections.abc import Container
 from typing import Any
 
+from googlenet_deploy.device.text import printable
+
 Rows = list[list[str]]
 
 _FLAG = re.compile(r"[01](?:\.0*)?")
@@ -28,8 +30,8 @@ def json_rows(text: str) -> Rows | None:
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = _parsed(text)
+    except (json.JSONDecodeError, RecursionError):
         value = _json_lines(text)
         if value is None:
             return None
@@ -41,9 +43,21 @@ def json_rows(text: str) -> Rows | None:
 
 def _json_lines(text: str) -> list[Any] | None:
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError):
+        return [_parsed(line) for line in text.splitlines() if line.strip()]
+    except (json.JSONDecodeError, RecursionError):
         return None
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # of two labels of a file, JSON would keep the last one silently
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"is JSON with the key {printable(twice)} twice in one object")
+    return found
 
 
 def _rows_of(value: Any) -> Rows | None:  # noqa: ANN401 - whatever JSON holds
@@ -81,6 +95,8 @@ def _cell(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
         return ""
     if isinstance(value, bool):
         return str(int(value))
+    if isinstance(value, (list, dict)):  # no label; it may be nested too deeply to be written again
+        return "[...]" if isinstance(value, list) else "{...}"
     return value.strip() if isinstance(value, str) else json.dumps(value)
 
 

@@ -76,7 +76,7 @@ def load_classifier(path: PathLike, notes: list[str] | None = None) -> ModelProt
         if len(inputs) != 1:
             names = ", ".join(printable(value.name) for value in inputs[:5]) or "none"
             raise BadModelError(path, f"has {len(inputs)} inputs ({names}); an image classifier has one")
-        _state_channels(model)
+        _state_channels(model, inputs[0])
         converted = to_single_precision(model)
         image_channels(path, inputs[0])
         check_model(model)
@@ -96,16 +96,15 @@ def _has_plain_constants(graph: GraphProto) -> bool:
     return not {tensor.name for tensor in graph.initializer} <= {value.name for value in graph.input}
 
 
-def _state_channels(model: ModelProto) -> None:
+def _state_channels(model: ModelProto, value: ValueInfoProto) -> None:
     """Sets an open number of channels to what the convolution that reads the image takes, in place.
 
     Exporters that are told to leave every dimension open also leave this one open.
     """
-    dimensions = runtime_inputs(model.graph)[0].type.tensor_type.shape.dim
+    dimensions = value.type.tensor_type.shape.dim
     if len(dimensions) != IMAGE_DIMENSIONS or dimensions[1].HasField("dim_value") or dimensions[3].dim_value in (1, 3):
         return
-    view = GraphView(model)
-    name = runtime_inputs(model.graph)[0].name
+    view, name = GraphView(model), value.name
     while (node := view.only_reader(name)) is not None and node.op_type in _BEFORE_THE_FIRST_LAYER:
         name = node.output[0]
     weight = None if node is None or node.op_type != "Conv" else view.find_constant(node.input[1])

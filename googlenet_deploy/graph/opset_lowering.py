@@ -49,7 +49,10 @@ class OpsetLowering:
         self._taken = tensor_names(model.graph) | {node.name for node in model.graph.node}
 
     def rewrite(self, node: NodeProto) -> list[NodeProto] | None:
-        """Nodes of the older opset that compute the same outputs; None if this module has no form for the node."""
+        """Nodes that compute the same outputs in the older opset; None if this module has no form for the node.
+
+        Attributes that the older opset does not know may be left; they no longer say anything.
+        """
         lowering = LOWERINGS.get(node.op_type)
         if lowering is None or not self._opset < lowering.since <= self._current:
             return None
@@ -119,15 +122,6 @@ class _Chain:
         return self.lowering.constant(np.asarray(value, kind), f"{self.node.name or self.node.output[0]}/constant")
 
 
-def _without(node: NodeProto, *attributes: str) -> NodeProto:
-    """A copy without these attributes."""
-    copy = copied(node)
-    kept = [entry for entry in copy.attribute if entry.name not in attributes]
-    del copy.attribute[:]
-    copy.attribute.extend(kept)
-    return copy
-
-
 def _pad(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:
     """Opset 18 added `axes`, opset 19 the mode "wrap"."""
     if text(node, "mode", "constant") == "wrap":
@@ -147,7 +141,7 @@ def _pad(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:
 
 def _split(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:
     """Opset 18 added `num_outputs`: equal parts, of which the last may be smaller."""
-    copy = _without(node, "num_outputs")
+    copy = copied(node)
     if lowering.input(node, 1):
         return [copy]
     size, count = lowering.size(node.input[0], integer(node, "axis", 0)), len(node.output)
@@ -162,7 +156,7 @@ def _split(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:
 
 def _reduce(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:
     """Opset 18 made the attribute `axes` an input, whose absence may also mean that nothing is reduced."""
-    name, copy = lowering.input(node, 1), _without(node, "noop_with_empty_axes")
+    name, copy = lowering.input(node, 1), copied(node)
     axes = lowering.value(name) if name else np.zeros(0, np.int64)
     if axes is None:
         return None
@@ -181,7 +175,7 @@ def _resize(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:
     axes, rank = integers(node, "axes", ()), lowering.rank(node.input[0])
     if not plain or symmetric or lowering.input(node, 1) or rank is None:
         return None
-    copy = _without(node, "axes", "antialias", "keep_aspect_ratio_policy")
+    copy = copied(node)
     for position, neutral in ((2, [1.0] * rank), (3, [lowering.size(node.input[0], axis) for axis in range(rank)])):
         name = lowering.input(node, position)
         if name and axes:
@@ -198,7 +192,7 @@ def _resize(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:
 
 def _average_pool(node: NodeProto, _lowering: OpsetLowering) -> list[NodeProto] | None:
     """Opset 19 added `dilations`."""
-    return None if set(integers(node, "dilations", ())) - {1} else [_without(node, "dilations")]
+    return None if set(integers(node, "dilations", ())) - {1} else [node]
 
 
 def _gelu(node: NodeProto, lowering: OpsetLowering) -> list[NodeProto] | None:

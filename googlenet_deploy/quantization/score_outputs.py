@@ -92,7 +92,7 @@ def _behind_readout(graph: GraphView, output: str) -> ScoreOutput:
     while (node := graph.producers.get(name)) is not None and (
         node.op_type in READOUTS | CARRIERS or _is_change_of_unit(graph, node)
     ):
-        name = next((each for each in node.input if not graph.is_constant(each)), node.input[0])
+        name = node.input[node.op_type == "Mul" and graph.is_constant(node.input[0])]
         if node.op_type in READOUTS and name not in graph.initializers:
             best = ScoreOutput(output, name, node.op_type)
     return best

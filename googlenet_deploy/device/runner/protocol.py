@@ -20,6 +20,7 @@ from typing import (
 
 import numpy as np
 
+from googlenet_deploy.device.text import sizes_text
 from googlenet_deploy.errors import BadModelError, UsageError
 
 if TYPE_CHECKING:
@@ -226,9 +227,8 @@ def check_shape(runner: Runner, batch: NDArray[np.generic]) -> None:
         size is None or size == given for size, given in zip(wanted[1:], batch.shape[1:])
     )
     if not fits or batch.dtype.name not in (runner.input.dtype, _PREPARED_AS.get(runner.input.dtype)):
-        shape = ", ".join("any" if size is None else str(size) for size in wanted[1:])
         raise UsageError(
-            f"{runner.path}: accepts images as {runner.input.dtype} ({shape}), "
+            f"{runner.path}: accepts images as {runner.input.dtype} ({sizes_text(wanted[1:])}), "
             f"but they were prepared as {batch.dtype} {batch.shape[1:]}",
             "pass the model's own --crop, --layout and --dtype",
         )

@@ -166,6 +166,11 @@ def test_a_label_of_thousands_of_digits_is_no_class() -> None:
     [
         ('{"images": [{"id": 1}], "annotations": [{"image_id": 1, "category_id": 2}]}', "is JSON, but neither"),
         ('[1, 2, {"a": 3}]', "is JSON, but neither"),
+        ('{"b.jpg": 0, "b.jpg": 1}', "the key b.jpg twice"),
+        (
+            '[{"file": "b.jpg", "label": ' + "[" * 985 + "]" * 985 + "}]",
+            "labels that are not one class|without a label",
+        ),
         ("filename,label,class_name\na one.jpg,3,crane\nb.jpg,1,tench\n", "contradicts itself: for a one.jpg"),
         ("class;file;wnid\n1;b.jpg;n01440764\n2;d.jpeg;n01443537\n", "contradicts itself: for b.jpg"),
         ("image,crane,tench\na one.jpg,1,1\nb.jpg,0,1\n", "a one.jpg|image"),
