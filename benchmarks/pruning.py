@@ -37,11 +37,9 @@ sys.path.insert(0, str(ROOT / "examples"))
 from digits_demo import Paths, write_digits
 
 SHARE, TARGET = "0.5", "nano"
-DENSE_EPOCHS, PRUNING_EPOCHS = 12, 12
+DENSE_EPOCHS, PRUNING_EPOCHS, FINETUNE_EPOCHS = 12, 12, 8
 SHAPE = ("--width", "0.25", "--input-size", "48")
 NARROW_WIDTH = "0.175"  # 47 % of the multiply-adds of width 0.25
-# Channels of a network of a quarter of the width are already multiples of 8.
-PRUNE = ("--prune", SHARE, "--prune-steps", "4", "--epochs", str(PRUNING_EPOCHS), "--auxiliary-weight", "0")
 DIGITS_POINTS, FINETUNE_POINTS, SPEED = 0.3, 1.5, 1.5
 TIMED_ROUNDS, RUNS = 9, 20
 
@@ -63,6 +61,12 @@ def here(*arguments: str | Path) -> Cost:
         raise SystemExit(f"{words[0]} failed with exit status {status}")
     after = os.times()
     return Cost(time.perf_counter() - start, after.user + after.system - before.user - before.system)
+
+
+def pruning(weights: Path, epochs: int) -> tuple[str | Path, ...]:
+    """The options that prune a trained network."""
+    plan = ("--prune", SHARE, "--prune-steps", "4", "--epochs", str(epochs), "--auxiliary-weight", "0")
+    return ("--weights", weights, *plan)
 
 
 def accuracy(weights: Path, folder: Path, labels: Path | None = None) -> float:
@@ -103,7 +107,7 @@ def digits_round(paths: Paths, seed: int) -> dict[str, float]:
     learn = ("train", "--data", paths.train, "--seed", str(seed), "--augmentation", "light", "--quiet")
     costs = [
         here(*learn, "--output", dense, *SHAPE, "--epochs", str(DENSE_EPOCHS)),
-        here(*learn, "--output", pruned, "--weights", dense, *PRUNE, "--prune-round", "8"),
+        here(*learn, "--output", pruned, *pruning(dense, PRUNING_EPOCHS), "--prune-round", "8"),
         here(
             *(*learn, "--output", narrow, "--width", NARROW_WIDTH, *SHAPE[2:]),
             *("--epochs", str(DENSE_EPOCHS + PRUNING_EPOCHS)),
@@ -125,7 +129,7 @@ def finetune_round(folder: Path, count: int, seed: int) -> tuple[dict[str, float
     alone = ("--freeze", "trunk", "--augmentation", "none", "--label-smoothing", "0", "--epochs", "30")
     costs = [
         here(*learn, "--output", dense, "--weights", WEIGHTS, *alone),
-        here(*learn, "--output", pruned, "--weights", dense, *PRUNE, "--min-area", "0.5"),
+        here(*learn, "--output", pruned, *pruning(dense, FINETUNE_EPOCHS), "--min-area", "0.5"),
     ]
     found = {
         "seconds": sum(cost.seconds for cost in costs),

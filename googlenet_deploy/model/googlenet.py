@@ -17,6 +17,18 @@ with requires("export"):
 # BVLC's train_val.prototxt: Xavier weights and biases of 0.2, which keep the ReLUs of a deep net without
 # BatchNorm alive at the start of training.
 INITIAL_BIAS = 0.2
+# What `forward` runs one after the other, up to the global pooling: convolutions, and what follows each of them.
+STAGES = (
+    ("conv1", "maxpool1", "norm1"),
+    ("conv2",),
+    ("conv3", "norm2", "maxpool2"),
+    ("inception3a",),
+    ("inception3b", "maxpool3"),
+    *((f"inception4{letter}",) for letter in "abcd"),
+    ("inception4e", "maxpool4"),
+    ("inception5a",),
+    ("inception5b",),
+)
 
 
 class TrainingOutputs(NamedTuple):

@@ -37,8 +37,8 @@ class PruningOptions:
         choices=tuple(MEASURES),
     )  # fmt: skip
     importance: str = option(
-        "magnitude", "which channels go first: those of the smallest weights (magnitude), or those that the loss "
-        "depends on least, to first order (taylor)", group=PRUNING, flag="--prune-importance", metavar="I",
+        "taylor", "which channels go first: those that the loss depends on least, to first order (taylor), or those of "
+        "the smallest weights (magnitude)", group=PRUNING, flag="--prune-importance", metavar="I",
         choices=tuple(IMPORTANCES),
     )  # fmt: skip
     rounding: int | None = option(

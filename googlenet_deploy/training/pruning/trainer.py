@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ with requires("train"):
 
     from googlenet_deploy.training.data.mixup import Targets
     from googlenet_deploy.training.loop import ClassifierLoss, Trainer
+    from googlenet_deploy.training.pruning.reconstruct import reconstruct
     from googlenet_deploy.training.pruning.remove import remove_channels
     from googlenet_deploy.training.pruning.select import kept_channels, select_widths
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from googlenet_deploy.training.pruning.options import PruningOptions
     from googlenet_deploy.training.pruning.select import Measure
 
-SCORING_IMAGES = 512  # of all processes combined
+SCORING_IMAGES, RECONSTRUCTION_IMAGES = 256, 128  # of all processes combined
 KEPT = "kept."  # for the names of tensors in a training state
 
 
@@ -103,9 +105,15 @@ class PruningTrainer(Trainer):
         goal = pruning.options.remaining(step) * pruning.measure(pruning.unpruned)
         widths = select_widths(self.model.widths, scores, pruning.measure, goal, pruning.rounding, pruning.least)
         kept = {name: kept_channels(scores[name], count) for name, count in widths.channels.items()}
+        whole = copy.deepcopy(self.model).without_auxiliary()
         self._remove(kept)
+        inputs = [inputs for inputs, _ in self._batches(RECONSTRUCTION_IMAGES)]
+        reconstruct(self.model, whole, kept, inputs, self.processes.sum)
+        self.rebuild()
         pruning.kept = {name: channels[kept[name]] for name, channels in pruning.kept.items()}
-        control.note(f"pruning step {step} of {pruning.options.steps}: {pruning.describe(widths)}")
+        accuracy = self.evaluate(self.model, control.while_measuring).accuracy
+        left = f"{pruning.describe(widths)}, {accuracy.percent:.2f} % before training"
+        control.note(f"pruning step {step} of {pruning.options.steps}: {left}")
 
     def own_tensors(self) -> Mapping[str, Tensor]:
         """The remaining channels, so that a resumed run has the same network."""
@@ -122,12 +130,12 @@ class PruningTrainer(Trainer):
         for name, channels in kept.items():
             _check_channels(name, channels, len(self.pruning.kept[name]))
         self._remove(kept)
+        self.rebuild()
         self.pruning.kept = kept
 
     def _remove(self, kept: Mapping[str, Tensor]) -> None:
         assert self.options.input_size is not None
         remove_channels(self.model, kept, self.options.input_size)
-        self.rebuild()
 
     def _scores(self) -> dict[str, Tensor]:
         """The importance of every channel over the first batches of the epoch, the same in every process."""
@@ -143,11 +151,15 @@ class PruningTrainer(Trainer):
     def _losses(self) -> Iterator[Tensor]:
         """The loss of the labels alone: at first the distance to an imitated network is only rounding error."""
         loss = ClassifierLoss(self.options.label_smoothing, 0.0)
-        batches = max(1, min(self.steps, SCORING_IMAGES // self.feed.size))
+        for inputs, labels in self._batches(SCORING_IMAGES):
+            yield loss(self.model(inputs).float(), inputs, Targets(labels))
+
+    def _batches(self, images: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels of the first images of the epoch; `images` counts those of all processes."""
+        batches = max(1, min(self.steps, images // self.feed.size))
         for batch in itertools.islice(self.feed.batches(self.epoch), batches):
             for part in batch.parts(self.options.accumulate):
-                inputs, labels = self.prepare(part), part.labels.to(self.device)
-                yield loss(self.model(inputs).float(), inputs, Targets(labels))
+                yield self.prepare(part), part.labels.to(self.device)
 
 
 def _check_channels(name: str, channels: Tensor, count: int) -> None:
