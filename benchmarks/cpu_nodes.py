@@ -1,6 +1,7 @@
-"""Where ONNX Runtime spends its time: milliseconds by operator, of the models as they stand and in their CPU form.
+"""Where ONNX Runtime spends its time: milliseconds by operator, for models as written and in their CPU form.
 
-One image, one thread. Shows which nodes of the Q/DQ model are not fused, and what the form of `device.cpu_graph` mends.
+One image, one thread. Shows which nodes of the Q/DQ model are not fused, and how many of them remain in the CPU form
+of `device.cpu_graph`.
 
     python benchmarks/cpu_nodes.py [--rounds 5]
 """

@@ -4,8 +4,8 @@ scikit-learn's 1797 digits, of which 360 are held out and decide nothing. One se
 from scratch, exported, and then quantised twice with thresholds of plain MinMax, with and without quantisation-aware
 training; and pruned to two of every four weights, as it is and with five epochs to recover.
 
-One image is 0.28 points, and a few images lie so near to the border between two digits that any rounding may turn them
-either way. So INT8 is compared with FP32 over the images of all rounds together.
+One image is 0.28 points, and a few images are so ambiguous that any rounding may change their class, in either
+direction. So INT8 is compared with FP32 over the images of all rounds together.
 
     python benchmarks/digits.py [--rounds 3] [--record]
 """

@@ -1,7 +1,7 @@
-"""What JPEG's draft mode would save, and what it does to the answers.
+"""How much time JPEG's draft mode would save, and how often it changes the predicted class.
 
 libjpeg can decode at 1/2, 1/4 or 1/8 of the size. The sample images are too small for it, so they are enlarged six
-times and coded as a camera would; both ways then go through the one preparation and the FP32 network.
+times and coded as a camera would. What both ways decode is preprocessed alike and classified by the FP32 network.
 
     python benchmarks/draft_decoding.py [--images 50]
 """

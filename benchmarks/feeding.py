@@ -1,8 +1,9 @@
-"""How fast decoded, cropped images reach a training loop, and how much of its own time that costs it.
+"""How fast decoded, cropped images reach a training loop, and how much of the loop's own time that takes.
 
-The network is replaced by what a very fast GPU leaves of it for the CPU to do: launching some thousand operations per
-step, here on tensors of 16 numbers. Beside `train`'s feed, with threads and with processes, with and without its cache
-of decoded images, stands a plain torch.utils.data.DataLoader with a worker per core over Pillow; see `training.py`.
+The network is replaced by the work that a very fast GPU leaves to the CPU: launching some thousand operations per
+step, here on tensors of 16 numbers. `train`'s feed, with threads and with processes, with and without its cache of
+decoded images, is compared with a plain torch.utils.data.DataLoader with a worker per core over Pillow; see
+`training.py`.
 
     python benchmarks/feeding.py [--rounds 3] [--images 1920] [--batch 128] [--launches 1000] [--record]
 """

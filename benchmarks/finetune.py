@@ -1,8 +1,8 @@
 """Fine-tuning from the BVLC weights with the trunk frozen, then export, INT8 and evaluation, by the real commands.
 
 The sample's images in three classes by their ImageNet index: dogs (151 to 268), other animals (below 398) and objects.
-A seeded, stratified split gives three fifths to learn from, one fifth to choose the epoch, and one fifth that decides
-nothing and is what counts.
+A seeded, stratified split gives three fifths to learn from, one fifth to choose the epoch, and one fifth, used for no
+decision, to measure accuracy.
 
     python benchmarks/finetune.py [--images 500] [--seed 0] [--require 90] [--record]
 """

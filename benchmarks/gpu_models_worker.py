@@ -1,7 +1,7 @@
-"""Makes what the tests on GPUs and ``gpu_engines.py`` work on, so that the GPU's machine needs neither torch nor onnx.
+"""Makes the models and inputs for ``gpu_engines.py`` and the GPU tests, whose machine then needs no torch or onnx.
 
 Writes the published BVLC net as FP32, FP16, INT8 (Q/DQ) and INT8 over FP16, its calibration cache, the same net with
-its weights pruned to 2:4 as FP32 and INT8, the images, as files and prepared, and what ONNX Runtime answers for them.
+its weights pruned to 2:4 as FP32 and INT8, the images, as files and preprocessed, and ONNX Runtime's scores for them.
 
     python benchmarks/gpu_models_worker.py [--output build/gpu] [--calibrate 256] [--check 128]
 """

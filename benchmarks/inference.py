@@ -2,7 +2,7 @@
 
 The plain loop is what most people write: open, resize, crop, to float, subtract, run, one image after the other, in
 a session with ONNX Runtime's defaults. Both sides classify the same files; their top-1 answers are compared. ``infer``
-runs in ONNX Runtime too, and in what it chooses by itself, which may be OpenVINO.
+is measured with ONNX Runtime and with the backend that it chooses itself, which may be OpenVINO.
 
     python benchmarks/inference.py [--rounds 3] [--images 100] [--record]
 """

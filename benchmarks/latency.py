@@ -1,7 +1,7 @@
 """What the benchmark itself costs: its median latency against a plain loop around the same runner, in the same rounds.
 
-Beside the plain loop stand the benchmark's loop, the same with a power sampler that reads six rails of an AGX Xavier 50
-times a second from files, and the same with the clocks looked at twice a second.
+The plain loop is compared with the benchmark's loop, with the same loop beside a power sampler that reads six rails of
+an AGX Xavier 50 times a second from files, and with the same loop while the clocks are read twice a second.
 
     python benchmarks/latency.py [--rounds 5] [--runs 40] [--record]
 """

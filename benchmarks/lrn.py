@@ -1,7 +1,7 @@
 """ONNX Runtime's latency with native LRN against the decomposed form that PyTorch's exporter writes by itself.
 
 Both graphs hold the same BVLC weights and are simplified by onnxsim. The third candidate is the native graph in the
-toolkit's own runner, which puts a faster equal of LRN in its place on a CPU.
+toolkit's own runner, which replaces LRN by a faster equivalent on a CPU.
 
     python benchmarks/lrn.py [--rounds 15] [--record]
 """

@@ -1,6 +1,6 @@
 """A GoogLeNet as a user writes one in a file of their own, after torchvision's: the network of `bring_your_own.py`.
 
-The toolkit knows nothing of it: it is given as ``--module benchmarks/own_googlenet.py:googlenet``. Unlike the toolkit's
+The toolkit knows nothing of it and gets it by ``--module benchmarks/own_googlenet.py:googlenet``. Unlike the toolkit's
 networks it returns a named tuple in training, rearranges its input if asked, and flattens with a view.
 """
 

@@ -1,4 +1,4 @@
-"""Quantisation-aware training of BVLC GoogLeNet: how much nearer to FP32 it comes than calibration does.
+"""Quantisation-aware training of BVLC GoogLeNet: how much closer to FP32 it is than calibration alone.
 
 256 seeded images calibrate and refine. Of the same images 224 are learned from, by imitating the FP32 network without
 their labels, and 32 choose the epoch. Training starts from the table alone, and from each refined calibration.

@@ -1,4 +1,4 @@
-"""Quantisation-aware training of BVLC GoogLeNet at many learning rates and lengths: what more of it brings, on a GPU.
+"""Quantisation-aware training of BVLC GoogLeNet on a GPU, at many learning rates and lengths.
 
 The images are split as in `qat.py`. Each run imitates the FP32 network and is measured at its last epoch: by `train` in
 PyTorch on the 32 images that choose, and by `evaluate` on the 244 others.
