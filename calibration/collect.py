@@ -22,6 +22,7 @@ from googlenet_deploy.calibration.histogram import Histogram
 from googlenet_deploy.device.files import reason, write_bytes
 from googlenet_deploy.device.images.pipeline import Skipped
 from googlenet_deploy.errors import BadModelError, InputError
+from googlenet_deploy.graph.session import require_independent_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,14 +113,19 @@ class Collector:
         self.session, self.collection, self.layout = session, collection, layout
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="count")
         self._running: Future[None] | None = None
+        self._compared = False
 
     def add(self, batch: NDArray[Any], names: Sequence[str]) -> None:
         """Runs one batch; its values are counted while the next one runs.
 
         Raises:
-            BadModelError: The model cannot be run, or a value of this or the batch before is NaN or infinite.
+            BadModelError: The model cannot be run, what it computes for an image depends on other images of the batch,
+                or a value of this or the batch before is NaN or infinite.
         """
         values = self.session.run(batch)
+        if not self._compared:
+            require_independent_images(self.session, batch, values)
+            self._compared = True
         self.wait()
         self._running = self._pool.submit(self._count, batch, values, names)
 

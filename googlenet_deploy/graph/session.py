@@ -16,12 +16,13 @@ with requires("runtime"):
     import onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from googlenet_deploy.device.images.pipeline import Batch
-
+# Largest difference of a tensor, relative to its largest value, with which it counts as the same: float kernels differ
+# by batch by 1e-5, and a step of INT8 is 1/127.
+SAME = 0.02
 SILENT = 4  # ONNX Runtime's severity "fatal": its errors are raised as exceptions, its warnings do not concern the user
 
 
@@ -85,16 +86,47 @@ class TensorSession:
         return result
 
 
-def run_batches(
-    model: onnx.ModelProto,
-    batches: Iterable[Batch],
-    outputs: Sequence[str] | None = None,
-    threads: int | None = None,
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Runs every batch and yields the requested tensors; see `TensorSession`."""
-    session = TensorSession(model, outputs, threads)
-    for batch in batches:
-        yield session.run(batch.array)
+def require_independent_images(session: TensorSession, batch: NDArray[Any], values: Mapping[str, NDArray[Any]]) -> None:
+    """Refuses a model that computes for an image something else if other images are in the batch.
+
+    The first image runs again beside one of extreme values. Only tensors of the ranks of (N, C, H, W) and (N, features)
+    are compared: the first axis of a transformer's tokens may have the length of the batch by coincidence.
+
+    Args:
+        session: The model.
+        batch: Prepared images, (N, ...).
+        values: What the session has computed from them.
+
+    Raises:
+        BadModelError: It does.
+    """
+    if len(batch) < 2:
+        return
+    beside = np.array(batch if session.fixed_batch else batch[:2])
+    low, high = _extremes(batch)
+    beside[1:] = high
+    beside[1:, ..., ::4] = low
+    again = session.run(beside)
+    for name, value in values.items():
+        other = again[name]
+        if value.dtype.kind != "f" or value.ndim not in (2, 4) or (len(value), len(other)) != (len(batch), len(beside)):
+            continue
+        with np.errstate(invalid="ignore"):  # infinite values are reported where they are counted
+            gap = np.abs(value[0].astype(np.float64) - other[0])
+        if np.max(gap, initial=0.0) > SAME * np.max(np.abs(value[0]), initial=0.0):
+            raise BadModelError(
+                session.path,
+                f"what it computes for an image depends on the other images of the batch (in the tensor {name})",
+                "export it with a batch of 1, or without the operator that computes across the batch",
+            )
+
+
+def _extremes(batch: NDArray[Any]) -> tuple[float, float]:
+    """Values that no image reaches, or the ends of the range of 8-bit pixels."""
+    if batch.dtype == np.uint8:
+        return 0.0, 255.0
+    beyond = 2.0 + 4.0 * float(np.max(np.abs(batch)))
+    return -beyond, beyond
 
 
 def _with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> bytes:

@@ -14,7 +14,7 @@ from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
 from googlenet_deploy.export.samples import prepare
 from googlenet_deploy.graph.graph import GraphView
-from googlenet_deploy.graph.session import TensorSession
+from googlenet_deploy.graph.session import TensorSession, require_independent_images
 from googlenet_deploy.quantization.score_outputs import ScoreOutput, as_scores, candidates, find_score_outputs
 
 if TYPE_CHECKING:
@@ -133,10 +133,12 @@ class ScoreSession:
         """The scores of a batch, (N, classes) for each of `scores`.
 
         Raises:
-            BadModelError: ONNX Runtime rejects the batch, or no output holds class scores.
+            BadModelError: ONNX Runtime rejects the batch, no output holds class scores, or an image's scores depend on
+                the others.
         """
         values = self.session.run(images)
         if not self.scores:
+            require_independent_images(self.session, images, values)
             by_tensor = {each.tensor: values[self._tensors[each]] for each in self._candidates}
             by_tensor.update({each.output: values[each.output] for each in self._candidates if each.output in values})
             self.scores = find_score_outputs(self.graph, self._candidates, by_tensor, strict=self._strict)
