@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.images.sources import ImageSource, find_images
@@ -100,7 +101,7 @@ def folder_samples(folder: PathLike, preprocessing: Preprocessing, count: int) -
         try:
             pixels.append(_read(source, preprocessing))
         except (BadImageError, UsageError) as error:
-            problem = f"none of {len(chosen)} images can be used; the last: {error.message}"
+            problem = f"no image can be used ({len(chosen)} tried); the last: {error.message}"
     if not pixels:
         raise InputError(folder, problem, "pass a folder of photographs with --images, or leave it out")
     skipped = len(chosen) - len(pixels)

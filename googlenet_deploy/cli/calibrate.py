@@ -20,7 +20,7 @@ from googlenet_deploy.calibration.options import CacheOptions, CalibrationOption
 from googlenet_deploy.cli.arguments import add_preprocessing_options, print_note, report_skipped
 from googlenet_deploy.device.options import add_options, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
-from googlenet_deploy.device.text import LONGEST_LINE, printable
+from googlenet_deploy.device.text import LONGEST_LINE, counted, printable
 
 if TYPE_CHECKING:
     from googlenet_deploy.calibration.table import CalibrationTable
@@ -70,7 +70,7 @@ def cache_options(arguments: argparse.Namespace) -> CacheOptions:
 
 def print_table(table: CalibrationTable, skipped: int, path: Optional[str]) -> None:
     """What a calibration found, in a few lines."""
-    print(f"calibrated on {table.images.count} images, {skipped} skipped; method {table.method}")
+    print(f"calibrated on {counted(table.images.count, 'image')}, {skipped} skipped; method {table.method}")
     worst = sorted((record for record in table.records if record.errors), key=lambda record: record.errors["auto"])
     print(f"tensors that INT8 represents worst, of {len(table.records)}:")
     print(f"  {'tensor':28} {'largest':>9} {'clipped at':>10} {'of values':>9} {'SQNR':>7}  by")

@@ -49,7 +49,7 @@ from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
 from googlenet_deploy.device.runner.select import GpuOptions, RunnerOptions
 from googlenet_deploy.device.serve.options import DEFAULT_ADDRESS, ServeOptions
 from googlenet_deploy.device.stream.options import FrameOptions
-from googlenet_deploy.device.text import printable
+from googlenet_deploy.device.text import counted, printable
 from googlenet_deploy.device.tune.options import TunedOptions
 from googlenet_deploy.errors import GoogLeNetDeployError, UsageError
 
@@ -168,7 +168,7 @@ def _serve(
             stop=stop,
             report=print_note,
         )
-    print(f"{images} images, stopped by a signal", file=sys.stderr)
+    print(f"{counted(images, 'image')}, stopped by a signal", file=sys.stderr)
     return 0
 
 
@@ -211,7 +211,7 @@ def _stream(
         if not tally.answered and not inputs.endless:
             if signals.requested():  # nothing to keep, so what stood at the outputs' places stays
                 raise KeyboardInterrupt
-            raise GoogLeNetDeployError(f"not one of {tally.skipped} images could be used")
+            raise GoogLeNetDeployError(f"no image could be used ({tally.skipped} skipped)")
 
 
 def _batches(
@@ -272,10 +272,12 @@ def _report_losses(batches: FrameBatches, annotations: Annotations | None) -> No
     if batches.first_size is not None and batches.spec.frame is not None:
         theirs, ours = (" x ".join(map(str, size)) for size in (batches.first_size, batches.spec.frame))
         print_note(
-            f"{batches.resized} frames, the first of {theirs}, were resized to the {ours} that the model accepts"
+            f"resized {counted(batches.resized, 'frame')}, the first of {theirs}, to the {ours} that the model accepts"
         )
     if annotations is not None and annotations.resized:
-        print(f"note: {annotations.resized} frames were resized to the video's first", file=sys.stderr)
+        print(
+            f"note: resized {counted(annotations.resized, 'frame')} to the size of the video's first", file=sys.stderr
+        )
 
 
 def _summarise(inputs: StreamInputs, tally: Tally, runner: Runner) -> None:
@@ -284,7 +286,7 @@ def _summarise(inputs: StreamInputs, tally: Tally, runner: Runner) -> None:
     for note in (*inputs.closing_notes(), *runner.notes):
         print_note(note)
     rate = f"{tally.answered / tally.seconds:.1f} images/s" if tally.answered else "nothing classified"
-    print(f"{tally.answered} images, {tally.skipped} skipped, {rate}, {runner.backend}", file=sys.stderr)
+    print(f"{counted(tally.answered, 'image')}, {tally.skipped} skipped, {rate}, {runner.backend}", file=sys.stderr)
 
 
 def _report_left_over(inputs: StreamInputs) -> None:
@@ -293,5 +295,5 @@ def _report_left_over(inputs: StreamInputs) -> None:
     except GoogLeNetDeployError:  # the watched folder is gone, which was said
         return
     if names:
-        left = f"{len(names)} images were empty, not complete or too late"
-        print(f"note: {left}, and were not classified, such as {printable(names[0])}", file=sys.stderr)
+        left = f"{counted(len(names), 'image')} empty, not complete or too late"
+        print(f"note: not classified: {left}, such as {printable(names[0])}", file=sys.stderr)

@@ -39,6 +39,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.calibration.options import PlacementOptions
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _report(result: TrainingResult, arguments: argparse.Namespace) -> None:
     if result.baseline:
         print(comparison_line(result.best, result.baseline))
     if result.skipped:
-        print(f"  {len(result.skipped)} images could not be used")
+        print(f"  {counted(len(result.skipped), 'image')} could not be used")
     if arguments.json:
         before = dict(zip(("before_training", "fp32"), map(validation_values, result.baseline or ())))
         write_json(arguments.json, {**result_values(result.best, names), **before, "record": result.record})

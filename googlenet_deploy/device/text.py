@@ -17,6 +17,11 @@ def log_note(line: str) -> None:
     logging.getLogger("googlenet_deploy").warning("%s", printable(line, LONGEST_LINE))
 
 
+def counted(amount: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
 def printable_lines(lines: Iterable[str]) -> str:
     """Makes lines that may contain names from files safe to print; see `printable`."""
     return "\n".join(printable(line, LONGEST_LINE) for line in lines)

@@ -10,6 +10,7 @@ from googlenet_deploy.device.files import reason
 from googlenet_deploy.device.images.folders import class_folders, describe_left_out, search_folder
 from googlenet_deploy.device.images.sources import ImageSource
 from googlenet_deploy.device.labels import short_name, wordnet_ids_of
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.evaluation.file_names import FileNames
 from googlenet_deploy.evaluation.label_tables import class_of, read_label_table, refuse_unknown
@@ -146,10 +147,12 @@ def _from_csv(root: Path, labels: Path, classes: ClassIndex) -> LabelledImages:
     if unknown:
         raise refuse_unknown(labels, unknown, classes.count)
     if missing:
-        raise InputError(labels, f"names {len(missing)} files that are not in {root}: {', '.join(missing[:SHOWN])}")
+        raise InputError(
+            labels, f"names {counted(len(missing), 'file')} missing from {root}: {', '.join(missing[:SHOWN])}"
+        )
     images = {Path(path).relative_to(root).as_posix() for path in content.images}
     unlabelled = images - set(by_name)
-    notes = (f"{len(unlabelled)} images in {root} have no label and were left out",) if unlabelled else ()
+    notes = (f"left out: {counted(len(unlabelled), 'image')} in {root} without a label",) if unlabelled else ()
     names = sorted(by_name)
     sources = tuple(ImageSource(str(root / name)) for name in names)
     labelled = tuple(by_name[name] for name in names)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.specification import Preprocessing, describe_difference
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.evaluation.label_order import explain_labels
 from googlenet_deploy.evaluation.layer_error import LayerError, TensorRange
@@ -209,7 +210,7 @@ def _ranges(evidence: Evidence) -> Iterator[Verdict]:
     worst = ", ".join(f"{use.tensor} ({100 * use.saturated:.2g} % clipped, {use.sqnr:.0f} dB)" for use in over[:SHOWN])
     severity = NOTE if evidence.is_sound else PROBLEM
     if few or (len(over) >= max(MANY_TENSORS, MANY_SHARE * len(inner)) and not _stands_out(over)):
-        why = f"it was calibrated on {known} images only" if few else "calibration saw unlike images"
+        why = f"it was calibrated on {counted(known, 'image')} only" if few else "calibration saw unlike images"
         count = f"{len(over)} of {len(inner)} activations leave the ranges that calibration found"
         what = f"{count}: {why}. Worst: {worst}" if over else f"{why}, too few to know the ranges of the activations"
         yield Verdict(severity, "calibration images", f"{what}. Calibrate on some 256 images like these")

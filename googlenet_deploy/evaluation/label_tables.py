@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.images.folders import SUFFIXES
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.evaluation.table_forms import from_class_columns
 from googlenet_deploy.evaluation.text_tables import FIRST_SPACE, JSON, LAST_SPACE, TextTable, read_text_table
@@ -305,14 +306,14 @@ def _describe(table: TextTable, reading: _Reading, labels: Sequence[str], unlabe
 
     cells = JSON if reading.separator == JSON else f"cells separated by {reading.separator}"
     parts = [
-        f"{len(labels)} rows, {cells}, {table.encoding}",
+        f"{counted(len(labels), 'row')}, {cells}, {table.encoding}",
         "the first row is a heading" if reading.heading is not None else "no heading",
         column(reading.file_column, "names the files"),
         column(reading.label_column, f"the classes by {_kind(labels, find)}"),
     ]
     parts += [column(reading.split_column, "says what a row is for")] if reading.split_column is not None else []
-    parts += [f"{table.comments} lines are comments"] if table.comments else []
-    parts += [f"{unlabelled} rows have no label and were left out"] if unlabelled else []
+    parts += [f"{counted(table.comments, 'comment line')}"] if table.comments else []
+    parts += [f"left out: {counted(unlabelled, 'row')} without a label"] if unlabelled else []
     return f"{table.path}: {'; '.join(parts)}"
 
 

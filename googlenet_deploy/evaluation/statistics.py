@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from googlenet_deploy.device.text import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -172,7 +174,5 @@ class PairedDifference:
 
     def __str__(self) -> str:
         low, high = self.interval
-        return (
-            f"{self.points:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}; {self.gained} images gained, "
-            f"{self.lost} lost, McNemar p = {self.p_value:.2g})"
-        )
+        changes = f"{counted(self.gained, 'image')} gained, {self.lost} lost, McNemar p = {self.p_value:.2g}"
+        return f"{self.points:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}; {changes})"

@@ -13,7 +13,7 @@ from googlenet_deploy.device.onnx_model.header import model_sha256
 from googlenet_deploy.device.preprocessing_options import OPENCV_DIFFERS, StatedPreprocessing, runner_preprocessing
 from googlenet_deploy.device.runner.select import RunnerOptions, open_runner
 from googlenet_deploy.device.stream.options import FrameOptions
-from googlenet_deploy.device.text import Report, log_note
+from googlenet_deploy.device.text import Report, counted, log_note
 from googlenet_deploy.errors import GateError, GoogLeNetDeployError, InputError, MissingExtraError, UsageError
 from googlenet_deploy.evaluation import evaluate as figures
 from googlenet_deploy.evaluation.dataset import (
@@ -93,9 +93,8 @@ class EvaluationReport:
     def lines(self) -> list[str]:
         """The figures, the errors of inner tensors, and the diagnosis."""
         lines = [f"note: {note}" for note in self.images.notes]
-        lines.append(
-            f"{self.model}: {len(self.result.names)} images, {len(self.result.skipped)} skipped, {self.backend}"
-        )
+        images = counted(len(self.result.names), "image")
+        lines.append(f"{self.model}: {images}, {len(self.result.skipped)} skipped, {self.backend}")
         lines += lines_of(self.result)
         if self.inner is not None:
             lines += inner_lines(self.inner.layers, self.inner.ranges, self.inner.images)

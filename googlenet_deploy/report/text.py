@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from googlenet_deploy.device.text import counted
+
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
@@ -70,5 +72,5 @@ def precision(name: str) -> str:
 
 
 def plural(amount: int, word: str) -> str:
-    """``1 image``, ``2 images``."""
-    return f"{count(amount)} {word}" if amount == 1 else f"{count(amount)} {word}s"
+    """``1 image``, ``2 images``, with thousands separated."""
+    return counted(amount, word).replace(str(amount), count(amount), 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.device.class_files import read_class_names
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, UsageError, requires
 from googlenet_deploy.evaluation.dataset import ClassIndex
 from googlenet_deploy.training.data.batches import Feed, ImageFeed, validation_batches
@@ -166,7 +167,7 @@ def skipped_lines(skipped: tuple[Skipped, ...]) -> list[str]:
     lines = [f"skipped: {item.name}: {item.reason}" for item in skipped[:SHOWN]]
     if len(skipped) > SHOWN:
         lines.append(f"skipped: ... and {len(skipped) - SHOWN} more")
-    return [*lines, f"{len(skipped)} images cannot be used and were left out"] if skipped else []
+    return [*lines, f"left out: {counted(len(skipped), 'image')} that could not be used"] if skipped else []
 
 
 def _shards(places: DataPlaces) -> TrainingData:
@@ -329,7 +330,7 @@ def _require_images(task: Task, store: ImageStore, part: str) -> None:
             raise InputError(data.root, f"has no usable images in {part}")
     except GoogLeNetDeployError as error:
         if store.skipped:
-            error.remedy = f"{len(store.skipped)} images cannot be used, such as {store.skipped[0].name}"
+            error.remedy = f"{counted(len(store.skipped), 'image')} could not be used, such as {store.skipped[0].name}"
         raise
 
 

@@ -108,7 +108,7 @@ def test_usable_images_are_classified_and_the_others_counted(mixed: Path, colour
     for name, (_, reason) in UNUSABLE.items():
         (line,) = [line for line in captured.err.splitlines() if line.startswith(f"skipped: {mixed / name}: ")]
         assert reason in line
-    assert "note: 1 other files in the folders are not images" in captured.err
+    assert "note: not images: 1 other file in the folders" in captured.err
     assert "5 images, 5 skipped" in captured.err
     assert "Traceback" not in captured.err
 

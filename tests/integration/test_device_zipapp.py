@@ -114,7 +114,7 @@ def test_it_serves_until_it_is_told_to_stop(
             assert server.wait(15) == 0
         finally:
             server.kill()
-    assert rest.endswith("1 images, stopped by a signal\n")
+    assert rest.endswith("1 image, stopped by a signal\n")
     assert "Traceback" not in rest
 
 

@@ -85,7 +85,7 @@ def test_wordnet_ids(
 
 def test_unlabelled_images_are_noted(evaluate: Callable[..., str], labelled: Path) -> None:
     (labelled / "labels.csv").write_text("a.png,red\n", encoding="utf-8")
-    assert evaluate().startswith(f"note: 3 images in {labelled / 'images'} have no label and were left out\n")
+    assert evaluate().startswith(f"note: left out: 3 images in {labelled / 'images'} without a label\n")
 
 
 def test_a_limit(evaluate: Callable[..., str]) -> None:

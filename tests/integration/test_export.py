@@ -278,7 +278,7 @@ def test_bad_images(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "contains no image" in failing(capsys, 1, "--weights", weights, "--images", empty, "--output", output)
     (empty / "a.png").write_bytes(b"")
     text = failing(capsys, 1, "--weights", weights, "--images", empty, "--output", output)
-    assert "none of 1 images can be used" in text
+    assert "no image can be used (1 tried)" in text
     text = failing(capsys, 1, "--weights", weights, "--images", tmp_path / "none", "--output", output)
     assert "no such file or folder" in text
 

@@ -60,7 +60,7 @@ def test_a_folder_and_what_is_said_of_the_run(
     assert answers(captured.out) == EXPECTED
     assert captured.err.splitlines()[:2] == [
         f"skipped: {colour_images / 'broken.jpg'}: is not an image of a known format",
-        f"note: 1 other files in the folders are not images: {colour_images / 'notes.txt'}",
+        f"note: not images: 1 other file in the folders ({colour_images / 'notes.txt'})",
     ]
     assert captured.err.splitlines()[2].startswith("3 images, 1 skipped, ")
     assert re.search(r"images/s, (ONNX Runtime|OpenVINO) \d", captured.err)
@@ -171,7 +171,7 @@ def test_no_usable_image_is_a_failure_that_writes_nothing(
     answers = tmp_path / "answers.jsonl"
     answers.write_text("old", encoding="utf-8")
     assert main(["infer", str(colour_model), str(tmp_path / "a.png"), "--json", str(answers)]) == 1
-    assert "error: not one of 1 images could be used" in capsys.readouterr().err
+    assert "error: no image could be used (1 skipped)" in capsys.readouterr().err
     assert answers.read_text(encoding="utf-8") == "old"
 
 

@@ -211,7 +211,7 @@ def test_a_watched_folder_until_a_signal(colour_model: Path, tmp_path: Path, num
     folder.mkdir()
     save(folder / "before.png", 0)
     process = Process(colour_model, "--watch", folder, "--json", "-")
-    assert "1 images were there before and are left alone" in process.warning()
+    assert "left alone: 1 image that had been there before" in process.warning()
     save(folder / "a.png", 2)
     assert classes(process.line()) == ["blue"]
     half = (folder / "a.png").read_bytes()[:40]
@@ -225,7 +225,7 @@ def test_a_watched_folder_until_a_signal(colour_model: Path, tmp_path: Path, num
     status, out, err = process.end(number)
     assert (status, out) == (0, "")
     assert "3 images, 1 skipped" in err
-    assert f"note: 1 images were empty, not complete or too late, and were not classified, such as {folder}/em" in err
+    assert f"note: not classified: 1 image empty, not complete or too late, such as {folder}/em" in err
     assert "half.png: " in err
     assert "Traceback" not in err
 

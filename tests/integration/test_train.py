@@ -463,7 +463,7 @@ def test_a_stream_of_shards(textures: Path, tmp_path: Path, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert "3 classes, 91 training images" in err
     assert err.count("skipped: train-0.tar/rows-damaged") == 1
-    assert "1 images could not be used" in out
+    assert "1 image could not be used" in out
     checkpoint = load_checkpoint(output)
     assert checkpoint.class_names == names
     assert checkpoint.training_record["validation"]["images"] == 30

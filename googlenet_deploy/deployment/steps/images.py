@@ -9,6 +9,7 @@ from typing import Any
 from googlenet_deploy.deployment.job import Job, Outcome, Step
 from googlenet_deploy.device.files import sha256_file, write_json
 from googlenet_deploy.device.images.folders import class_folders
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.evaluation.dataset import ClassIndex, LabelledImages, read_labelled_images
 
@@ -40,7 +41,7 @@ class DivideImages(Step):
         names = sorted(Path(image.name).relative_to(root).as_posix() for image in distinct.values())
         copies = len(job.images) - len(names)
         if copies:
-            notes.append(f"{copies} images are copies of others and were left out")
+            notes.append(f"left out: {counted(copies, 'image')} that only repeat others")
         calibration, choosing, evaluation = divide(names, labels, job)
         if not evaluation:
             raise InputError(

@@ -87,7 +87,8 @@ def real_inputs(sources: Sequence[ImageSource], spec: Preprocessing, backend: st
             skipped.append(Skipped(source.name, f"cannot be read: {reason(error)}"))
     if not usable:
         raise GoogLeNetDeployError(
-            f"not one of the {len(skipped)} images can be used", f"the first: {skipped[0].name}: {skipped[0].reason}"
+            f"no image can be used ({len(skipped)} skipped)",
+            f"the first: {skipped[0].name}: {skipped[0].reason}",
         )
     return BenchmarkInputs(tuple(usable), "real", -1, tuple(skipped), _digest(usable))
 

@@ -15,7 +15,7 @@ from googlenet_deploy.device.benchmark.loops import (
     RUN,
     SCOPES,
 )
-from googlenet_deploy.device.text import columns, megabytes, number
+from googlenet_deploy.device.text import columns, counted, megabytes, number
 
 _LABELS = {
     PREPROCESS: "preprocess",
@@ -51,10 +51,11 @@ def _images(result: Mapping[str, Any]) -> List[str]:
     images = result["images"]
     if images.get("frame"):
         size = " x ".join(map(str, images["frame"]))
-        return [f"{images['count']} raw frames of {size} (height x width) in memory, from {images['kind']} images"]
+        frames = counted(images["count"], "raw frame")
+        return [f"{frames} of {size} (height x width) in memory, from {images['kind']} images"]
     if images["kind"] == "synthetic":
-        return [f"{images['count']} synthetic images (seed {images['seed']}); pass real ones with --images"]
-    return [f"{images['count']} real images, {len(images['skipped'])} skipped"]
+        return [f"{counted(images['count'], 'synthetic image')} (seed {images['seed']}); pass real ones with --images"]
+    return [f"{counted(images['count'], 'real image')}, {len(images['skipped'])} skipped"]
 
 
 def _configuration(part: Mapping[str, Any], device: str) -> List[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Iterable, List, Set, Tuple
 
 from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.text import counted
 
 SUFFIXES = frozenset(
     (
@@ -114,9 +115,9 @@ def describe_left_out(other_files: Iterable[str]) -> str:
     left = [path for path in files if _is_left_over(path)]
     words = []
     if others:
-        words.append(f"{len(others)} other files in the folders are not images: {_listed(others, 1)}")
+        words.append(f"not images: {counted(len(others), 'other file')} in the folders ({_listed(others, 1)})")
     if left:
-        words.append(f"{len(left)} files were left by an operating system or a tool: {_listed(left, 1)}")
+        words.append(f"left by an operating system or a tool: {counted(len(left), 'file')} ({_listed(left, 1)})")
     return "; ".join(words)
 
 

@@ -212,7 +212,7 @@ def by_image(runner: Runner, outputs: Dict[str, NDArray[np.generic]], count: int
         found = {name: value[np.newaxis] for name, value in outputs.items() if value.ndim == 1}
     if not found:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in outputs.items())
-        raise BadModelError(runner.path, f"no output has one row for each of {count} images: {shapes}")
+        raise BadModelError(runner.path, f"no output has one row for each image of a batch of {count}: {shapes}")
     return found
 
 

@@ -19,6 +19,7 @@ from googlenet_deploy.device.stream.address import (
     never_ends,
 )
 from googlenet_deploy.device.stream.reconnect import Reconnecting
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import GoogLeNetDeployError, InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _watched(arguments: Sequence[str], watch: str, stop: threading.Event) -> Str
     if arguments:
         raise UsageError("--watch accepts no other input", f"leave {arguments[0]} out, or run another command for it")
     folder = WatchedFolder(watch, stop)
-    notes = [f"{folder.present} images were there before and are left alone"] if folder.present else []
+    notes = [f"left alone: {counted(folder.present, 'image')} that had been there before"] if folder.present else []
     return StreamInputs(iter(folder), False, True, None, [], notes, folder.left_over)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from googlenet_deploy.device.images.folders import search_folder
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.evaluation.dataset import LONGEST_NUMBER
 from googlenet_deploy.evaluation.file_names import FileNames
@@ -123,7 +124,7 @@ def read_rows(path: Path, images: str | Path | None = None) -> TableRows:
     missing = [written for written, name, _ in table.rows if name is None]
     splits = _splits(path, table)
     if missing:
-        raise InputError(path, f"lists {len(missing)} files that are not in {folder}: {listed(missing)}")
+        raise InputError(path, f"lists {counted(len(missing), 'file')} missing from {folder}: {listed(missing)}")
     rows = [
         TableRow(name, plain_label(label), split)
         for (_, name, label), split in zip(table.rows, splits, strict=True)
@@ -151,7 +152,9 @@ def _splits(path: Path, table: LabelTable) -> list[str]:
     splits = [SPLITS.get(split.lower(), split) for split in table.splits]
     unknown = sorted(set(splits) - set(ALLOWED))
     if "" in unknown:
-        raise InputError(path, f"has {splits.count('')} rows without a split", "mark every row with train or val")
+        raise InputError(
+            path, f"has {counted(splits.count(''), 'row')} without a split", "mark every row with train or val"
+        )
     if unknown:
         raise InputError(path, f"marks rows with {unknown[0]!r}", "a split is train or val; leave other rows out")
     return splits

@@ -29,7 +29,7 @@ def names(images: tuple[ImageSource, ...]) -> list[str]:
 
 
 def other_files(folder: Path) -> str:
-    return f"1 other files in the folders are not images: {folder / 'notes.md'}"
+    return f"not images: 1 other file in the folders ({folder / 'notes.md'})"
 
 
 def test_a_draw_is_reproducible_and_leaves_the_others(folder: Path) -> None:

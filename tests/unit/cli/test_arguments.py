@@ -286,7 +286,7 @@ def test_skipped_images_are_named_and_the_rest_counted(capsys: pytest.CaptureFix
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert lines[0] == "skipped: 0.jpg: is empty"
-    assert lines[10:] == ["skipped: ... and 2 more", "note: 2 other files in the folders are not images: a.txt, ..."]
+    assert lines[10:] == ["skipped: ... and 2 more", "note: not images: 2 other files in the folders (a.txt, ...)"]
     report_skipped([], [])
     assert capsys.readouterr().err == ""
 

@@ -480,7 +480,7 @@ def test_a_target_without_published_rates_keeps_the_layers(ground: Ground, copy_
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
-        ("filename,label\nnone.png,class 1\n", "names 1 files that are not in"),
+        ("filename,label\nnone.png,class 1\n", "names 1 file missing from"),
         ("filename,label\n00.png,unheard of\n", "labels that are not one class"),
         ("filename,label\n00.png\n", "row without a label"),
         ("", "contains no labels"),
@@ -519,7 +519,7 @@ def test_copies_of_an_image_do_not_stand_on_both_sides(ground: Ground, tmp_path:
     config = ground.config(tmp_path / "out", images=str(tmp_path / "images"), labels="")
     (tmp_path / "out").mkdir()
     outcome = DivideImages().run(Job(config, load_target("orin-nano"), quiet=True))
-    assert any("20 images are copies" in note for note in outcome.notes)
+    assert any("20 images that only repeat others" in note for note in outcome.notes)
     assert len(outcome.data["calibration"]) + len(outcome.data["evaluation"]) == 20
 
 

@@ -93,7 +93,7 @@ def test_quoted_names_with_commas(folder: Path) -> None:
 def test_images_without_a_label_are_counted(folder: Path) -> None:
     images = read_csv(folder, "a.jpg,0\n")
     assert len(images.sources) == 1
-    assert images.notes == (f"2 images in {folder} have no label and were left out",)
+    assert images.notes == (f"left out: 2 images in {folder} without a label",)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_images_without_a_label_are_counted(folder: Path) -> None:
         ("filename,label\n", "contains no labels"),
         ("a.jpg\n", "has a row without a label: 'a.jpg'"),
         ("a.jpg,whale\nb.jpg,9\n", r"has 2 labels that are not one class: 'whale' \(a.jpg\), '9' \(b.jpg\)"),
-        ("a.jpg,0\nz.jpg,0\ny.jpg,1\n", "names 2 files that are not in .*: z.jpg, y.jpg"),
+        ("a.jpg,0\nz.jpg,0\ny.jpg,1\n", "names 2 files missing from .*: z.jpg, y.jpg"),
         ("a.jpg,0\na.jpg,1\n", "gives a.jpg two different labels"),
-        ("../labels.csv,0\n", "names 1 files that are not in"),
+        ("../labels.csv,0\n", "names 1 file missing from"),
         (b"\xff\xfea.jpg", "not a CSV file of text"),
         ('"' + "x" * 200_000, "not a CSV file of text"),
     ],
@@ -142,7 +142,7 @@ def test_a_folder_per_class(by_class: Path) -> None:
     assert images.labels == (2, 0)
     assert images.notes == (
         f"1 folders in {by_class} are not classes and were left out: .cache",
-        f"{by_class}: 1 other files in the folders are not images: {by_class}/crane/readme.txt",
+        f"{by_class}: not images: 1 other file in the folders ({by_class}/crane/readme.txt)",
     )
 
 

@@ -115,20 +115,20 @@ def test_the_line_says_how_the_table_was_read(images: Path) -> None:
     result = read(images, "# x\n" + table(";", "Klasse;Datei", row="{label};{name}") + ";a.jpg\n")
     assert result.understood == (
         f"{images.parent / 'labels.txt'}: 4 rows, cells separated by semicolons, UTF-8; the first row is a heading; "
-        "column 2 'Datei' names the files; column 1 'Klasse' the classes by number (0 to 3); 1 lines are comments; "
-        "1 rows have no label and were left out"
+        "column 2 'Datei' names the files; column 1 'Klasse' the classes by number (0 to 3); 1 comment line; "
+        "left out: 1 row without a label"
     )
     assert result.remarks[0] == result.understood
 
 
 def test_a_file_that_several_names_would_fit_is_missing(images: Path) -> None:
     (images / "B.JPG").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"names 1 files that are not in .*: B\.jpg"):
+    with pytest.raises(InputError, match=r"names 1 file missing from .*: B\.jpg"):
         read(images, "B.jpg,0\n")
 
 
 def test_the_same_name_in_another_folder_is_not_taken(images: Path) -> None:
-    with pytest.raises(InputError, match="names 1 files that are not in"):
+    with pytest.raises(InputError, match="names 1 file missing from"):
         read(images, "a one.jpg,1\ntrain/b.jpg,0\n")
 
 

@@ -61,5 +61,5 @@ def test_more_images_make_it_narrower_and_none_that_differ_leaves_a_width() -> N
 
 def test_in_words() -> None:
     assert str(PairedDifference(1, 4, 500)) == (
-        "-0.60 points (95 % interval -1.63 to +0.43; 1 images gained, 4 lost, McNemar p = 0.38)"
+        "-0.60 points (95 % interval -1.63 to +0.43; 1 image gained, 4 lost, McNemar p = 0.38)"
     )

@@ -83,7 +83,7 @@ def test_the_command_the_classifier_and_the_cpus_path_agree(
     assert main(["infer", str(framed), str(tmp_path / "frame.png"), str(tmp_path / "photo.png"), "--quiet"]) == 0
     printed = capsys.readouterr()
     assert "note: the model accepts RGB frames of 90 x 160" in printed.err
-    assert "note: 1 frames, the first of 90 x 130, were resized to the 90 x 160 that the model accepts" in printed.err
+    assert "note: resized 1 frame, the first of 90 x 130, to the 90 x 160 that the model accepts" in printed.err
     assert main(["infer", str(framed), str(tmp_path / "frame.png"), "--mean", "0,0,0", "--quiet"]) != 0
     assert "would change nothing" in capsys.readouterr().err
 

@@ -236,7 +236,7 @@ class TestFaults:
         record = CalibrationRecord(1, {name: 0.0 for each in table.records for name in each.members})
         found, _ = verdicts(mini(), round_to_nearest(mini(), table).build(), images, record)
         text = next(verdict.text for verdict in found if verdict.cause == "calibration images")
-        assert "it was calibrated on 1 images only" in text
+        assert "it was calibrated on 1 image only" in text
 
     @pytest.mark.parametrize(
         ("factor", "cause"), [(0.04, "saturated tensor"), (40.0, "range too wide")], ids=["narrow", "wide"]

@@ -78,7 +78,7 @@ def test_no_images_and_no_usable_images(tmp_path: Path) -> None:
     with pytest.raises(GoogLeNetDeployError, match="no images found"):
         real_inputs([], SMALL, "pillow", 9)
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(GoogLeNetDeployError, match="not one of the 1 images can be used") as error:
+    with pytest.raises(GoogLeNetDeployError, match=r"no image can be used \(1 skipped\)") as error:
         real_inputs([ImageSource(str(tmp_path / "broken.jpg"))], SMALL, "pillow", 9)
     assert "broken.jpg: is not an image" in (error.value.remedy or "")
 

@@ -92,8 +92,8 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
 
 def test_what_was_left_out_in_words() -> None:
     assert describe_left_out([]) == ""
-    assert describe_left_out(["a/notes.txt"]) == "1 other files in the folders are not images: a/notes.txt"
+    assert describe_left_out(["a/notes.txt"]) == "not images: 1 other file in the folders (a/notes.txt)"
     assert describe_left_out(["a/._1.jpg", "a/._2.jpg", "b.txt"]) == (
-        "1 other files in the folders are not images: b.txt; "
-        "2 files were left by an operating system or a tool: a/._1.jpg, ..."
+        "not images: 1 other file in the folders (b.txt); "
+        "left by an operating system or a tool: 2 files (a/._1.jpg, ...)"
     )

@@ -87,14 +87,14 @@ def test_slots_hand_out_what_has_a_row_per_image_too(size: int | None, counts: l
 def test_constants_are_not_the_row_of_one_image(batch: int | None, outputs: dict[str, np.ndarray]) -> None:
     runner: Any = Adder(batch)
     runner.run = lambda batch: outputs
-    with pytest.raises(BadModelError, match=r"adder\.onnx: no output has one row for each of"):
+    with pytest.raises(BadModelError, match=r"adder\.onnx: no output has one row for each image of a batch of"):
         run_any_batch(runner, images(1))
 
 
 def test_outputs_without_a_row_per_image_are_refused() -> None:
     runner: Any = Adder(None)
     runner.run = lambda batch: {"y": np.zeros((1, 5))}
-    with pytest.raises(BadModelError, match=r"adder\.onnx: no output has one row for each of 2 images: y \(1, 5\)"):
+    with pytest.raises(BadModelError, match=r"adder\.onnx: no output has one row for each image of a batch of 2: y \(1, 5\)"):
         run_any_batch(runner, images(2))
 
 
@@ -118,7 +118,7 @@ def test_images_that_do_not_fit_are_refused(dtype: str, batch: np.ndarray, words
 def test_a_scalar_output_of_several_batches_is_no_row() -> None:
     runner: Any = Adder(1)
     runner.run = lambda batch: {"y": np.float32(batch.sum())}
-    with pytest.raises(BadModelError, match=r"no output has one row for each of 1 images: y \(\)"):
+    with pytest.raises(BadModelError, match=r"no output has one row for each image of a batch of 1: y \(\)"):
         run_any_batch(runner, images(3))
     parts = [{"y": np.ones((1, 2)), "s": np.array(5.0)}, {"y": np.zeros((1, 2)), "s": np.array(6.0)}]
     joined = concatenate(parts)

@@ -71,7 +71,7 @@ def test_a_second_file_holds_validation_images(tmp_path: Path, pictures: Path) -
         ("", "contains no labels"),
         ("filename,label\n", "contains no labels"),
         ("x/000.png\n", "has a row without a label: 'x/000.png'"),
-        ("x/000.png,x\nx/001.png,x,train\n", "has 1 rows without a split"),
+        ("x/000.png,x\nx/001.png,x,train\n", "has 1 row without a split"),
         ("x/000.png,\n", "contains no labels"),
         ("x/000.png,x\nx/001.png\n", "has a row without a label: 'x/001.png'"),
         ("filename,label,split\nx/000.png,x,fourth\n", "marks rows with 'fourth'"),
@@ -79,7 +79,7 @@ def test_a_second_file_holds_validation_images(tmp_path: Path, pictures: Path) -
         ("x/000.png,x,test\n", "marks rows with 'test'"),
         ("x/000.png,x\nx/000.png,y\n", "lists x/000.png more than once"),
         ("x/000.png,x\nx/001.png,x\n", "only the class x"),
-        ("x/000.png,x\ny/nine.png,y\n", "lists 1 files that are not in"),
+        ("x/000.png,x\ny/nine.png,y\n", "lists 1 file missing from"),
         ("x/000.png,x\ny/000.png,y\ny/001.png,y\n", "class x has a single image"),
         (
             "x/000.png,x,train\ny/000.png,y,train\nx/001.png,x,val\n",

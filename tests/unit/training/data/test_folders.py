@@ -49,7 +49,9 @@ def test_other_files_and_hidden_ones_are_left_out_and_counted(tmp_path: Path, ma
     (tmp_path / ".cache").mkdir()
     data = read(tmp_path)
     assert len(data.train) + len(data.validation) == 8
-    assert any("1 other files" in note and "1 files were left by" in note for note in data.notes)
+    assert any(
+        "1 other file in" in note and "by an operating system or a tool: 1 file (" in note for note in data.notes
+    )
     assert any("1 folders" in note and ".cache" in note for note in data.notes)
 
 
