@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from googlenet_deploy.device.text import counted
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.images.decode import load_image
 from googlenet_deploy.device.images.sources import ImageSource, find_images

@@ -94,7 +94,7 @@ def test_constants_are_not_the_row_of_one_image(batch: int | None, outputs: dict
 def test_outputs_without_a_row_per_image_are_refused() -> None:
     runner: Any = Adder(None)
     runner.run = lambda batch: {"y": np.zeros((1, 5))}
-    with pytest.raises(BadModelError, match=r"adder\.onnx: no output has one row for each image of a batch of 2: y \(1, 5\)"):
+    with pytest.raises(BadModelError, match=r"adder\.onnx: no output .* of a batch of 2: y \(1, 5\)"):
         run_any_batch(runner, images(2))
 
 
