@@ -13,7 +13,7 @@ from googlenet_deploy.analysis.costs import CostModel, NodeCost
 from googlenet_deploy.analysis.sparsity import LayerSparsity, layer_sparsity, sparsity_line
 from googlenet_deploy.device.files import PathLike
 from googlenet_deploy.device.onnx_model.metadata import ModelMetadata
-from googlenet_deploy.device.text import columns, printable
+from googlenet_deploy.device.text import columns, counted, printable
 from googlenet_deploy.errors import BadModelError, requires
 from googlenet_deploy.graph.files import load_model, read_metadata
 from googlenet_deploy.graph.graph import (
@@ -242,7 +242,7 @@ def _total_lines(description: Description) -> list[str]:
         lines.append(
             f"  quantisation   {description.quantize_nodes} QuantizeLinear, "
             f"{description.dequantize_nodes} DequantizeLinear, "
-            f"{sum(layer.quantized for layer in description.layers)} layers in INT8"
+            f"{counted(sum(layer.quantized for layer in description.layers), 'layer')} in INT8"
         )
     zeros = sparsity_line(description.sparsity)
     lines += [f"  sparsity       {zeros}"] if zeros else []

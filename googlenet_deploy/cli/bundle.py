@@ -30,7 +30,7 @@ from googlenet_deploy.cli.stated_metadata import add_metadata_options, metadata_
 from googlenet_deploy.device.builder.options import MODEL_PRECISIONS
 from googlenet_deploy.device.bundle.manifest import KINDS
 from googlenet_deploy.device.options import add_options, option_group, read_options
-from googlenet_deploy.device.text import LONGEST_LINE, printable
+from googlenet_deploy.device.text import LONGEST_LINE, counted, printable
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.packaging.deepstream_text import DEEPSTREAM, DeepStreamRequest
 
@@ -160,7 +160,7 @@ def _tell(path: str, manifest: BundleManifest, what: str) -> None:
     size = sum(item.bytes for item in manifest.files)
     target = f" for {manifest.target}" if manifest.target else ""
     print(f"{path}: {manifest.kind} bundle{target}, {manifest.precision.upper()}, made by {manifest.tool_version}")
-    print(f"  {what}: {len(manifest.files)} files, {size / 1e6:.1f} MB")
+    print(f"  {what}: {counted(len(manifest.files), 'file')}, {size / 1e6:.1f} MB")
 
 
 def _device(output: str) -> int:

@@ -34,7 +34,7 @@ from googlenet_deploy.cli.lint import lint_or_repair, print_findings
 from googlenet_deploy.cli.mixed_precision import print_precision
 from googlenet_deploy.device.options import add_options, option_group, read_options, refuse_given
 from googlenet_deploy.device.preprocessing_options import PreprocessingOptions
-from googlenet_deploy.device.text import LONGEST_LINE, printable
+from googlenet_deploy.device.text import LONGEST_LINE, counted, printable
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.options import (
     CHECK,
@@ -138,7 +138,8 @@ def _report(arguments: argparse.Namespace, result: QuantizationResult) -> None:
     if not arguments.table:
         print_table(result.table, len(result.skipped), arguments.save_table)
     plan = result.quantized.plan
-    print(f"INT8: {len(plan.nodes)} layers, {len(plan.tensors)} activation tensors with {len(plan.groups)} scales")
+    tensors = f"{counted(len(plan.tensors), 'activation tensor')} with {counted(len(plan.groups), 'scale')}"
+    print(f"INT8: {counted(len(plan.nodes), 'layer')}, {tensors}")
     for layer in float_layers(result.quantized):
         print(f"  in float: {printable(layer.name)} ({layer.operator}): {layer.why()}")
     for name, note in result.quantized.notes.items():
@@ -159,7 +160,7 @@ def _print_measure(result: QuantizationResult) -> None:
     listed.update({f", output {name}": (each, each.measured) for name, each in others.items()})
     for output, (agreement, quantity) in listed.items():
         print(
-            f"against FP32 on {agreement.images} images {seen}{output}: agreement "
+            f"against FP32 on {counted(agreement.images, 'image')} {seen}{output}: agreement "
             f"{agreement.proportion.percent:.1f} %, {quantity} SQNR {agreement.sqnr:.2f} dB, "
             f"KL {agreement.mean_divergence:.4f}"
         )

@@ -167,7 +167,7 @@ def _from_folders(root: Path, classes: ClassIndex) -> LabelledImages:
     if unknown:
         raise InputError(
             root,
-            f"has {len(unknown)} folders that are not one class: {', '.join(unknown[:SHOWN])}",
+            f"has {counted(len(unknown), 'folder')} of no single class: {', '.join(unknown[:SHOWN])}",
             "name them by class name, class index or WordNet id, or pass --class-names",
         )
     sources, labels = [], []
@@ -181,7 +181,8 @@ def _from_folders(root: Path, classes: ClassIndex) -> LabelledImages:
         others += content.other_files
         notes += content.notes
     if left_out:
-        notes.append(f"{len(left_out)} folders in {root} are not classes and were left out: {', '.join(left_out)}")
+        names = counted(len(left_out), "folder")
+        notes.append(f"left out, not a class: {names} in {root}: {', '.join(left_out)}")
     if others:
         notes.append(f"{root}: {describe_left_out(others)}")
     return LabelledImages(tuple(sources), tuple(labels), tuple(notes))

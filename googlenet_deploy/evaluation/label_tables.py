@@ -349,4 +349,4 @@ def refuse_unknown(path: Path, unknown: Sequence[tuple[str, str]], count: int) -
         remedy = f"the classes are numbered from 0 to {count - 1}; pass their names with --class-names for others"
     elif not count:
         remedy = "the model does not name its classes: pass numbers, or the names with --class-names"
-    return InputError(path, f"has {len(unknown)} labels that are not one class: {which}", remedy)
+    return InputError(path, f"has {counted(len(unknown), 'label')} of no single class: {which}", remedy)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.evaluation.statistics import PairedDifference, Proportion
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def lines_of(result: Evaluation) -> list[str]:
 
 def inner_lines(layers: Sequence[LayerError], ranges: Sequence[TensorRange], images: int) -> list[str]:
     """The largest losses: layers, and the quantised activations that fit their range worst."""
-    lines = [f"inside, on {images} images (SQNR against the reference, dB):"]
+    lines = [f"inside, on {counted(images, 'image')} (SQNR against the reference, dB):"]
     lines += [
         f"  {layer.operator:8} {layer.name:34} {_decibels(layer.before)} -> {_decibels(layer.sqnr)}"
         for layer in sorted(layers, key=lambda each: each.drop, reverse=True)[:SHOWN]

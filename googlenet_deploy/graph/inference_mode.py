@@ -7,6 +7,7 @@ weights: the form that an export after `model.eval()` would have had.
 from __future__ import annotations
 
 from googlenet_deploy.device.onnx_model.training_mode import STATED_DROPOUT, STATED_NORM
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.edit import replace_nodes
 from googlenet_deploy.graph.graph import DEFAULT_DOMAINS, GraphView, integer, opset_of
@@ -32,8 +33,8 @@ def to_inference_mode(model: ModelProto) -> list[str]:
         replace_nodes(graph, list(graph.node))
     found = (("BatchNormalization", norms), ("Dropout", drops))
     return [
-        f"{len(nodes)} {operator} nodes were in training mode ({nodes[0].name}): they compute inference now; export "
-        "the model with eval() to be sure"
+        f"in training mode: {counted(len(nodes), operator + ' node')} ({nodes[0].name}), changed to compute inference; "
+        "export the model with eval() to be sure"
         for operator, nodes in found
         if nodes
     ]

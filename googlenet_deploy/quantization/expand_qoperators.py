@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.edit import replace_nodes, to_tensor, unique_name
 from googlenet_deploy.graph.graph import SHAPE_OPERATORS, GraphView, attribute, tensor_names
@@ -81,7 +82,7 @@ def expand_integer_operators(model: onnx.ModelProto) -> list[str]:
     if not expander.count:
         return []
     replace_nodes(model.graph, expander.nodes)
-    return [f"{expander.count} operators on integers written as float operators between Q/DQ pairs"]
+    return [f"{counted(expander.count, 'operator')} on integers written as float operators between Q/DQ pairs"]
 
 
 class _Expander:

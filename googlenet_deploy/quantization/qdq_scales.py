@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from googlenet_deploy.device.onnx_model.scales import pair_problem, value_problem
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.graph.edit import to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute, tensor_names
 from googlenet_deploy.quantization.qdq_pairs import DEQUANTIZE, QUANTIZE, zero_point
@@ -77,4 +78,4 @@ def repair_zero_scales(model: onnx.ModelProto) -> list[str]:
             model.graph.initializer.append(to_tensor(np.where(values == 0, values.dtype.type(1), values), name))
             count += int((values == 0).sum())
         node.input[1] = renamed[node.input[1]]
-    return [f"{count} channels of zeros given the scale 1 in place of 0, exactly"] if count else []
+    return [f"{counted(count, 'channel')} of zeros given the scale 1 in place of 0, exactly"] if count else []

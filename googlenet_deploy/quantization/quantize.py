@@ -14,6 +14,7 @@ from googlenet_deploy.calibration.images import ImageSelection, held_back
 from googlenet_deploy.calibration.options import CalibrationOptions, PlacementOptions
 from googlenet_deploy.calibration.table import CalibrationTable, scale_from_amax
 from googlenet_deploy.device.images.pipeline import ImageBatches, Skipped
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import BadModelError, InputError, UsageError, VerificationError, requires
 from googlenet_deploy.evaluation.agreement import Agreement
 from googlenet_deploy.graph.files import read_metadata, store_metadata
@@ -388,7 +389,8 @@ def _doubts(measure: Measure | None, selection: ImageSelection | None, *, keep: 
         remedy = ": pass --images" if selection is None else ""
         return [f"the result was not compared with the FP32 model{remedy}"]
     if measure.is_ruined:
-        what = f"the INT8 model is ruined: {measure.distance()} against FP32 on {measure.agreement.images} images"
+        images = counted(measure.agreement.images, "image")
+        what = f"the INT8 model is ruined: {measure.distance()} against FP32 on {images}"
         if not keep:
             raise VerificationError(f"{what}; nothing was written", RUINED_REMEDY)
         return [what]

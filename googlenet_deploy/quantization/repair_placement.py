@@ -8,6 +8,7 @@ import numpy as np
 
 from googlenet_deploy.calibration.placement import ACTIVATIONS
 from googlenet_deploy.device.onnx_model.axes import along_axis
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.edit import replace_nodes, to_tensor
 from googlenet_deploy.graph.graph import GraphView
@@ -34,7 +35,11 @@ def drop_harmful_pairs(model: onnx.ModelProto) -> list[str]:
             if name in pairs and _is_harmful(graph, node, pairs[name], quantised):
                 node.input[index] = pairs[name].source
                 count += 1
-    return [f"{count} readers (LRN, fused activations, Concat) no longer read quantised values"] if count else []
+    return (
+        [f"{counted(count, 'reader')} (LRN, fused activations, Concat) no longer read quantised values"]
+        if count
+        else []
+    )
 
 
 def _is_harmful(graph: GraphView, node: onnx.NodeProto, pair: Pair, quantised: set[str]) -> bool:
@@ -62,7 +67,7 @@ def fold_parameters(model: onnx.ModelProto) -> list[str]:
         model.graph.initializer.append(to_tensor(value.astype(np.float32), name))
     if folded:
         replace_nodes(model.graph, [node for node in graph.nodes if node.output[0] not in folded])
-    return [f"{len(folded)} quantised parameters of other operators stored as float"] if folded else []
+    return [f"{counted(len(folded), 'quantised parameter')} of other operators stored as float"] if folded else []
 
 
 def equal_pool_scales(model: onnx.ModelProto) -> list[str]:
@@ -80,7 +85,7 @@ def equal_pool_scales(model: onnx.ModelProto) -> list[str]:
             del user.input[1:]
             user.input.extend(before.dequantize.input[1:])
         count += 1
-    return [f"{count} pairs after a MaxPool given the scale before it"] if count else []
+    return [f"{counted(count, 'pair')} after a MaxPool given the scale before it"] if count else []
 
 
 def share_pairs(model: onnx.ModelProto) -> list[str]:
@@ -97,7 +102,7 @@ def share_pairs(model: onnx.ModelProto) -> list[str]:
     for node in graph.nodes:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
-    return [f"{len(renamed)} doubled pairs shared"] if renamed else []
+    return [f"{counted(len(renamed), 'doubled pair')} shared"] if renamed else []
 
 
 def _feeds_layer(graph: GraphView, name: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from googlenet_deploy.device.onnx_model.axes import along_axis
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import requires
 from googlenet_deploy.graph.edit import replace_nodes, to_tensor, unique_name
 from googlenet_deploy.graph.graph import GraphView, attribute, tensor_names
@@ -79,7 +80,7 @@ def restore_relu(model: onnx.ModelProto) -> list[str]:
             nodes.append(helper.make_node("Relu", node.output[:1], [renamed[node.output[0]]], renamed[node.output[0]]))
     if renamed:
         replace_nodes(model.graph, nodes)
-    return [f"{len(renamed)} ReLUs put back that a zero point stood in for"] if renamed else []
+    return [f"{counted(len(renamed), 'ReLU')} put back that a zero point stood in for"] if renamed else []
 
 
 def _begins_at_zero(graph: GraphView, node: onnx.NodeProto) -> bool:

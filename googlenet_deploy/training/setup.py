@@ -207,7 +207,7 @@ def _summary(network: TrainedNetwork, supply: Supply, processes: Processes) -> l
     return [
         f"{used['classes']} classes, {used['train_images']} training{measured} images",
         f"{options.architecture} GoogLeNet, {shape}, {options.precision} on {where}",
-        f"{options.epochs} epochs of batches of {options.batch_size}, {rate}, averaging {options.averaging:g}",
+        f"{counted(options.epochs, 'epoch')}, batches of {options.batch_size}, {rate}, averaging {options.averaging:g}",
         f"augmentation {options.augmentation}, seed {options.seed}",
     ]
 
@@ -301,7 +301,7 @@ def _from_shards(task: Task, workers: Workers, processes: Processes) -> Supply:
         "shards": len(data.shards),
         "validation_shards": len(data.validation_shards),
     }
-    notes = [f"{len(data.shards)} shards to learn from, {len(data.validation_shards)} to measure with"]
+    notes = [f"{counted(len(data.shards), 'shard')} to learn from, {len(data.validation_shards)} to measure with"]
     if processes.count > 1:
         notes.append("each process reads shards of its own; one whose shards contain fewer images sees some twice")
     return Supply(feed, _validator(task, measured, processes), used, notes=tuple(notes))

@@ -10,6 +10,7 @@ from googlenet_deploy.device.builder.run import DryRun, build_engine, dry_run, f
 from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.progress import progress
 from googlenet_deploy.device.tensorrt.loading import load_tensorrt
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import DeviceError
 from googlenet_deploy.report.text import plural
 
@@ -60,7 +61,7 @@ class Build(Step):
     def _planned(self, job: Job, model: str, options: BuildOptions, why: str) -> Outcome:
         found = dry_run(model, options, None, job.target)
         sites = [site.label for site in found.sites()]
-        checked = f"; {found.parser} reads the model ({found.layers} layers)" if found.parser else ""
+        checked = f"; {found.parser} reads the model ({counted(found.layers, 'layer')})" if found.parser else ""
         text = f"planned for {plural(len(sites), 'TensorRT version')}, built on the device by build.sh{checked}"
         data = {"engine": "", "check": _parsed(found), "sites": sites, "why": why, "dialect": found.plan.dialect}
         return Outcome((), text, data, found.plan.notes)

@@ -10,6 +10,7 @@ from googlenet_deploy.deployment.job import FP32, INT8, OUTLINES, TABLE, Job, Ou
 from googlenet_deploy.deployment.records import QUANTIZATION, BudgetOutcome, QuantizationRecord
 from googlenet_deploy.device.files import write_json
 from googlenet_deploy.device.json_decode import decode, encode
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import UsageError
 from googlenet_deploy.quantization.refine.registry import parse_refinements, refinement_steps
 
@@ -69,7 +70,7 @@ class Calibrate(Step):
             default=None,
         )
         tail = f"; worst tensor {worst.members[0]}, {worst.errors['auto']:.1f} dB" if worst is not None else ""
-        text = f"{len(result.table.records)} ranges from {result.table.images.count} images{tail}"
+        text = f"{counted(len(result.table.records), 'range')} from {counted(result.table.images.count, 'image')}{tail}"
         data = {"images": result.table.images.count, "skipped": [item.name for item in result.skipped]}
         return Outcome((TABLE, OUTLINES), text, data, (*result.warnings, *notes))
 
@@ -117,9 +118,9 @@ class Quantize(Step):
         known = {*source.notes, *(precision.warnings if precision is not None else ())}
         doubts = tuple(each for each in result.warnings if each not in known and not each.startswith(NOT_COMPARED))
         write_json(job.path(QUANTIZATION), encode(replace(_record(findings, precision), doubts=doubts)))
-        left = f", {len(plan.skipped)} layers in floating point" if plan.skipped else ""
+        left = f", {counted(len(plan.skipped), 'layer')} in floating point" if plan.skipped else ""
         refined = "".join(f"; {name}: {note}" for name, note in result.quantized.notes.items())
-        text = f"{len(plan.nodes)} layers INT8 with {len(plan.groups)} activation scales{left}{refined}"
+        text = f"{counted(len(plan.nodes), 'layer')} INT8 with {len(plan.groups)} activation scales{left}{refined}"
         warnings = precision.warnings if precision is not None else ()
         return Outcome((INT8, QUANTIZATION), text, notes=(*findings, *warnings, *doubts))
 

@@ -16,6 +16,7 @@ from googlenet_deploy.device.json_decode import encode
 from googlenet_deploy.device.labels import short_name
 from googlenet_deploy.device.onnx_model.header import read_onnx
 from googlenet_deploy.device.runner.select import open_runner
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.evaluation.dataset import LabelledImages
 from googlenet_deploy.evaluation.diagnosis import FINE, Verdict, diagnose, evidence_of, label_verdicts
 from googlenet_deploy.evaluation.evaluate import Evaluation, evaluate_models
@@ -186,4 +187,4 @@ def _sentence(job: Job, record: EvaluationRecord) -> str:
     ]
     if deployed.agreement is not None:
         parts.append(f"agreement {deployed.agreement.percent:.1f} %")
-    return f"{', '.join(parts) or 'classified'} on {record.images} images"
+    return f"{', '.join(parts) or 'classified'} on {counted(record.images, 'image')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from googlenet_deploy.deployment.job import FP16, FP32, Job, Outcome, Step
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import BadModelError, VerificationError
 from googlenet_deploy.export.options import ExportOptions, HalfOptions
 from googlenet_deploy.export.targets import choose_opset
@@ -100,7 +101,7 @@ class ExportHalf(Step):
             return Outcome((), text, {"comparisons": [], "kept": {}, "differs": differs}, (text,))
         write_model(job.path(FP16), result.model)
         kept = result.half.fp32 if result.half is not None else {}
-        text = f"FP16 ONNX, {len(kept)} layers kept FP32; {result.comparisons[0].sentence()}"
+        text = f"FP16 ONNX, {counted(len(kept), 'layer')} kept FP32; {result.comparisons[0].sentence()}"
         return Outcome((FP16,), text, {"comparisons": comparisons(result), "kept": dict(kept)}, result.notes)
 
 

@@ -11,6 +11,7 @@ from googlenet_deploy.device.builder.plan import BuildResult
 from googlenet_deploy.device.builder.run import DryRun
 from googlenet_deploy.device.engine.layers import failed_gates, fallbacks
 from googlenet_deploy.device.engine.manifest import EngineManifest
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import GateError
 
 SHOWN = 12
@@ -98,7 +99,7 @@ def plan_lines(model: str, run: DryRun, options: BuildOptions) -> List[str]:
     counts = ", ".join(
         f"{count} {name}" for name, count in Counter(node.operator for node in header.nodes).most_common()
     )
-    lines = [f"{model}: opset {header.opset}, {len(header.nodes)} nodes ({counts})", f"for {site.label}:"]
+    lines = [f"{model}: opset {header.opset}, {counted(len(header.nodes), 'node')} ({counts})", f"for {site.label}:"]
     if site.compute_capability:
         lines.append(f"  {site.capability_text}")
     if run.target is not None and len(run.target.tensorrt) > 1:
@@ -134,4 +135,4 @@ def _dla(run: DryRun) -> List[str]:
 def _parsed(run: DryRun) -> str:
     if not run.parser:
         return "  not parsed: TensorRT-RTX, whose parser runs without a GPU, is not installed"
-    return f"  parsed by {run.parser}: accepted, {run.layers} layers"
+    return f"  parsed by {run.parser}: accepted, {counted(run.layers, 'layer')}"

@@ -17,7 +17,7 @@ import numpy as np
 from googlenet_deploy.device.bundle.manifest import BundleManifest, read_manifest
 from googlenet_deploy.device.decibels import decibels
 from googlenet_deploy.device.files import PathLike, reason
-from googlenet_deploy.device.text import one_line
+from googlenet_deploy.device.text import counted, one_line
 from googlenet_deploy.errors import BadBundleError
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def read_scores(folder: PathLike, golden: Golden, model: GoldenModel) -> NDArray
         raise BadBundleError(
             Path(folder) / model.scores,
             f"holds {array.dtype} {array.shape} instead of a finite float32 score for each class of "
-            f"{len(golden.images)} images",
+            f"{counted(len(golden.images), 'image')}",
         )
     return array
 

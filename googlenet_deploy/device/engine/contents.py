@@ -16,6 +16,7 @@ from googlenet_deploy.device.engine.layers import (
 )
 from googlenet_deploy.device.engine.manifest import EngineManifest, load_manifest
 from googlenet_deploy.device.files import PathLike, reason
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import BadModelError
 
 SUFFIXES = (".engine", ".plan", ".trt")
@@ -72,7 +73,7 @@ def inspection_report(path: PathLike, *, layers: bool = True) -> Tuple[List[str]
     except ValueError as error:
         raise BadModelError(path, f"is not layer information of TensorRT: {error}") from error
     shares = precision_shares(found)
-    lines = [f"{path}: {len(found)} layers of an engine", ""]
+    lines = [f"{path}: {counted(len(found), 'layer')} of an engine", ""]
     if layers:
         lines += [*layer_table(found), ""]
     for unit, values in shares.items():
@@ -114,8 +115,8 @@ def _composition(layers: Sequence[EngineLayer]) -> List[str]:
     fused = [layer for layer in layers if len(layer.nodes) > 1]
     nodes = {node for layer in layers for node in layer.nodes}
     return [
-        f"{len(layers)} layers: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()),
-        f"fusions: {len(fused)} layers stand for several of {len(nodes)} nodes of the model",
+        f"{counted(len(layers), 'layer')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()),
+        f"fused from several of the model's {len(nodes)} nodes: {counted(len(fused), 'layer')}",
     ]
 
 

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional, Sequence
 
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.device.tune.measure import SettingRound
 from googlenet_deploy.device.tune.models import INT8
 from googlenet_deploy.device.tune.options import ENERGY, SIZE, TuneBudget, TuneOptions
@@ -101,7 +102,7 @@ class Halving:
 
     def _stage_of(self, alive: List[TuneTrial], seconds: float) -> List[TuneTrial]:
         self._stage += 1
-        self._report(f"stage {self._stage}: {len(alive)} settings, {seconds:g} s each")
+        self._report(f"stage {self._stage}: {counted(len(alive), 'setting')}, {seconds:g} s each")
         # Backwards every other time: those measured last are still open, which saves opening and warming them up.
         turn = sorted(alive, key=self._trials.index, reverse=self._stage % 2 == 0)
         for trial in turn:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.quantization.refine.im2col import LayerOutputs
 from googlenet_deploy.quantization.refine.layerwise import refine_layers
 
@@ -40,7 +41,9 @@ def correct_biases(
     result, layers, images = refine_layers(
         quantized, batches, fit, fit_bias, images=IMAGES, title="biases", threads=threads, quiet=quiet
     )
-    return replace(result, notes={**result.notes, "bias correction": f"{layers} layers, on {images} images"})
+    return replace(
+        result, notes={**result.notes, "bias correction": f"{counted(layers, 'layer')}, on {counted(images, 'image')}"}
+    )
 
 
 def outputs_of(rows: LayerRows, weight: NDArray[np.float32]) -> LayerOutputs:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.quantization.refine.bias_correction import fit_bias, outputs_of
 from googlenet_deploy.quantization.refine.gptq import best_weights, learn_codes, measure_moments
 from googlenet_deploy.quantization.refine.layerwise import refine_layers
@@ -58,4 +59,6 @@ def learn_rounding(
     result, layers, images = refine_layers(
         quantized, batches, fit, fit_bias, images=IMAGES, title="rounding", threads=threads, quiet=quiet
     )
-    return replace(result, notes={**result.notes, "learned rounding": f"{layers} layers, on {images} images"})
+    return replace(
+        result, notes={**result.notes, "learned rounding": f"{counted(layers, 'layer')}, on {counted(images, 'image')}"}
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from googlenet_deploy.device.files import reason
 from googlenet_deploy.device.images.folders import class_folders, describe_left_out, search_folder
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import InputError
 from googlenet_deploy.training.data.dataset import (
     Sample,
@@ -105,7 +106,8 @@ def _read_classes(folder: Path, root: Path, notes: list[str]) -> _Found:
     except OSError as error:
         raise InputError(folder, f"cannot be read: {reason(error)}") from error
     if left_out:
-        notes.append(f"{len(left_out)} folders in {folder} are not classes and were left out: {', '.join(left_out)}")
+        folders = counted(len(left_out), "folder")
+        notes.append(f"left out, not a class: {folders} in {folder}: {', '.join(left_out)}")
     if others:
         notes.append(f"{folder}: {describe_left_out(others)}")
     return found

@@ -17,6 +17,7 @@ from googlenet_deploy.analysis.sparsity import require_pattern
 from googlenet_deploy.calibration.calibrate import open_source
 from googlenet_deploy.calibration.table import check_matches, load_table
 from googlenet_deploy.device.images.sources import ImageSource
+from googlenet_deploy.device.text import counted
 from googlenet_deploy.errors import InputError, UsageError, requires
 from googlenet_deploy.graph.files import read_metadata, store_metadata, write_model
 from googlenet_deploy.quantization.quantize import QuantizationOptions, batches_of, build_checked, table_hash
@@ -161,7 +162,8 @@ def _note(start: _Start, options: TrainingOptions) -> str:
     plan, qat = start.quantized.plan, options.qat
     assert qat is not None
     whom = options.distill_from or "the FP32 network"
-    what = f"{len(plan.nodes)} layers, {len(plan.tensors)} tensors of {len(plan.groups)} {qat.scales} scales"
+    layers, tensors = counted(len(plan.nodes), "layer"), counted(len(plan.tensors), "tensor")
+    what = f"{layers}, {tensors} of {len(plan.groups)} {qat.scales} scales"
     learns = "labels" if options.distillation == 0 else whom if options.distillation == 1 else f"labels and {whom}"
     left = "".join(f"; in float: {name} ({reason})" for name, reason in plan.skipped.items())
     begins = ", ".join(f"{name}: {said}" for name, said in start.quantized.notes.items()) or "the table alone"

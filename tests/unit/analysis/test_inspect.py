@@ -103,7 +103,7 @@ def test_quantised_layers(model_of: Any, described: Any) -> None:
     assert layers["q"].output_bytes == 48
     assert "wdq" not in layers
     text = "\n".join(table_lines(description))
-    assert "1 QuantizeLinear, 2 DequantizeLinear, 1 layers in INT8" in text
+    assert "1 QuantizeLinear, 2 DequantizeLinear, 1 layer in INT8" in text
 
 
 def open_size(sizes: Any, *nodes: Any, constants: Any = None) -> Any:

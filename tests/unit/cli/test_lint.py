@@ -56,7 +56,7 @@ def test_the_zero_scale_of_a_dead_channel_is_named_and_repaired(
     assert f"its scale is 0 for channel {DEAD}" in said.out
     assert f"--repair repairs {1 if form == 'codes' else 2}" in said.out
     assert main(["quantize", "--repair", str(path), "--output", str(repaired)]) == 0
-    assert "1 channels of zeros given the scale 1 in place of 0, exactly" in capsys.readouterr().out
+    assert "1 channel of zeros given the scale 1 in place of 0, exactly" in capsys.readouterr().out
     model = onnx.load(repaired)
     scales = [array for array in map(numpy_helper.to_array, model.graph.initializer) if array.shape == (4,)]
     assert any(np.allclose(array, [0.01, 0.02, 1, 0.03]) for array in scales)

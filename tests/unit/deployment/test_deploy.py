@@ -481,7 +481,7 @@ def test_a_target_without_published_rates_keeps_the_layers(ground: Ground, copy_
     ("rows", "match"),
     [
         ("filename,label\nnone.png,class 1\n", "names 1 file missing from"),
-        ("filename,label\n00.png,unheard of\n", "labels that are not one class"),
+        ("filename,label\n00.png,unheard of\n", "label of no single class"),
         ("filename,label\n00.png\n", "row without a label"),
         ("", "contains no labels"),
     ],

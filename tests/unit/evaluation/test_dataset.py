@@ -102,7 +102,7 @@ def test_images_without_a_label_are_counted(folder: Path) -> None:
         ("", "contains no labels"),
         ("filename,label\n", "contains no labels"),
         ("a.jpg\n", "has a row without a label: 'a.jpg'"),
-        ("a.jpg,whale\nb.jpg,9\n", r"has 2 labels that are not one class: 'whale' \(a.jpg\), '9' \(b.jpg\)"),
+        ("a.jpg,whale\nb.jpg,9\n", r"has 2 labels of no single class: 'whale' \(a.jpg\), '9' \(b.jpg\)"),
         ("a.jpg,0\nz.jpg,0\ny.jpg,1\n", "names 2 files missing from .*: z.jpg, y.jpg"),
         ("a.jpg,0\na.jpg,1\n", "gives a.jpg two different labels"),
         ("../labels.csv,0\n", "names 1 file missing from"),
@@ -141,7 +141,7 @@ def test_a_folder_per_class(by_class: Path) -> None:
     ]
     assert images.labels == (2, 0)
     assert images.notes == (
-        f"1 folders in {by_class} are not classes and were left out: .cache",
+        f"left out, not a class: 1 folder in {by_class}: .cache",
         f"{by_class}: not images: 1 other file in the folders ({by_class}/crane/readme.txt)",
     )
 
@@ -155,7 +155,7 @@ def test_folders_by_wordnet_id_or_index(crane: str, tench: str, by_class: Path) 
 
 def test_folders_that_are_no_class_are_named(by_class: Path) -> None:
     (by_class / "whale").mkdir()
-    with pytest.raises(InputError, match="has 1 folders that are not one class: whale") as caught:
+    with pytest.raises(InputError, match="has 1 folder of no single class: whale") as caught:
         read_labelled_images(by_class, None, ANIMALS)
     assert caught.value.remedy is not None
 

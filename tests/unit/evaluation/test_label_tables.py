@@ -137,10 +137,10 @@ def test_the_same_name_in_another_folder_is_not_taken(images: Path) -> None:
     [
         (
             "b.jpg," + "9" * 5000 + "\n",
-            r"has 1 labels that are not one class: '9{40}... \(5000 characters\)'",
+            r"has 1 label of no single class: '9{40}... \(5000 characters\)'",
             "0 to 3",
         ),
-        ("b.jpg,4\n", "has 1 labels that are not one class: '4'", "count from 1"),
+        ("b.jpg,4\n", "has 1 label of no single class: '4'", "count from 1"),
         ("12\n3\n800\n", "one number per line and no file names", "development kit"),
         ("b.jpg\nd.jpeg\n", "row without a label: 'b.jpg'", "filename,label"),
         ("filename,label\nb.jpg,0\nd.jpeg\n", "row without a label: 'd.jpeg'", "commas"),

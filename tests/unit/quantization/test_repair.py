@@ -224,7 +224,7 @@ def test_a_relu_that_a_zero_point_stood_in_for_comes_back(net: NetOf, pictures: 
     graph, top = layer(net, scale=1.5)
     model = ended(graph, graph.pair(top, scale=3.0, zero=-128))
     result = repaired(model, pictures(8), exact=False)
-    assert "1 ReLUs put back that a zero point stood in for" in result.changes
+    assert "1 ReLU put back that a zero point stood in for" in result.changes
     assert operators(result.model).count("Relu") == 1
     assert logits(result.model, pictures(8)).min() >= 0
 
@@ -257,7 +257,7 @@ def test_equal_pairs_are_shared_and_different_ones_stay(net: NetOf, pictures: Ca
     graph.channels["sum"] = 4
     model = ended(graph, graph.add("Add", [graph.pair(top, "a", 2.0), graph.pair(top, "b", 2.0)], "sum"))
     result = repaired(model, pictures(4), exact=True)
-    assert result.changes == ["1 doubled pairs shared"]
+    assert result.changes == ["1 doubled pair shared"]
     assert operators(result.model).count("QuantizeLinear") == 2
     graph, top = layer(net, scale=1.5)
     graph.channels["sum"] = 4
@@ -269,7 +269,7 @@ def test_the_pair_behind_a_max_pool_takes_the_scale_in_front(net: NetOf, picture
     graph, top = layer(net, scale=1.5)
     behind = graph.pair(graph.max_pool(graph.pair(top, scale=3.0), "maxpool1"), scale=3.3)
     result = repaired(ended(graph, behind), pictures(4), exact=False)
-    assert result.changes == ["1 pairs after a MaxPool given the scale before it"]
+    assert result.changes == ["1 pair after a MaxPool given the scale before it"]
 
 
 def test_pairs_that_do_harm_go(net: NetOf, pictures: Callable) -> None:
@@ -321,7 +321,7 @@ def test_operators_on_integers_become_float_ones_between_pairs(net: NetOf, pictu
     model = _unchecked(graph)
     changed = onnx.ModelProto.FromString(model.SerializeToString())
     lines = expand_integer_operators(changed)
-    assert lines == ["1 operators on integers written as float operators between Q/DQ pairs"]
+    assert lines == ["1 operator on integers written as float operators between Q/DQ pairs"]
     assert operator.removeprefix("QLinear") in operators(changed)
     assert lint_model(changed) == [] or {f.rule for f in lint_model(changed)} <= {"double-pair", "concat-scales"}
     assert np.allclose(logits(changed, pictures(3)), logits(model, pictures(3)), rtol=0.02, atol=0.02)

@@ -101,7 +101,7 @@ def test_an_inspectors_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out
     assert "multiply-adds: int8 50.0%, fp16 50.0%" in printed
     assert "1 convolutions do not compute in int8:" in printed
-    assert "fusions: 1 layers stand for several of 3 nodes" in printed
+    assert "fused from several of the model's 3 nodes: 1 layer" in printed
     assert json.loads(output.read_text())["layers"][0]["nodes"] == ["conv1", "relu1"]
 
 

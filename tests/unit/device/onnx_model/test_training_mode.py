@@ -85,7 +85,7 @@ def test_export_writes_the_inference_form(tmp_path: Path, capsys: pytest.Capture
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 8, 8]))
     onnx.save(model, path)
     assert main(["export", "--onnx", str(path), "--output", str(tmp_path / "e.onnx")]) == 0
-    assert "were in training mode (bn)" in capsys.readouterr().out
+    assert "in training mode: 1 BatchNormalization node (bn)" in capsys.readouterr().out
     image = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
     wanted = (image.mean(axis=(2, 3)) @ weight[:, :, 0, 0].T) / np.sqrt(1 + 1e-5)
     with open_runner(tmp_path / "e.onnx", "onnxruntime") as runner:

@@ -52,7 +52,7 @@ def test_other_files_and_hidden_ones_are_left_out_and_counted(tmp_path: Path, ma
     assert any(
         "1 other file in" in note and "by an operating system or a tool: 1 file (" in note for note in data.notes
     )
-    assert any("1 folders" in note and ".cache" in note for note in data.notes)
+    assert any("1 folder in" in note and ".cache" in note for note in data.notes)
 
 
 def test_wordnet_ids_become_names(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
