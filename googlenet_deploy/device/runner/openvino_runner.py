@@ -15,9 +15,10 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Type
+from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Tuple, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
+from googlenet_deploy.device.cpu_graph.nan_watch import watch_nan
 from googlenet_deploy.device.files import PathLike, cache_folder, write_bytes
 from googlenet_deploy.device.onnx_model.header import OnnxFile
 from googlenet_deploy.device.onnx_model.messages import Value
@@ -119,7 +120,8 @@ class OpenVinoRunner:
         cores = threads or available_cores()
         streams = cores if batch > 1 and self._alone else 1
         self._in_float = header.quantized and is_x86() and not sums_int8_exactly()
-        self._compiled = self._compile(self._form(model), cores, streams)
+        content, self._watched = _watched(self._form(model))
+        self._compiled = self._compile(content, cores, streams)
         self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
         self.backend = f"OpenVINO {openvino.__version__.partition('-')[0]} (CPU)"
 
@@ -167,6 +169,13 @@ class OpenVinoRunner:
 
     def _answer(self, request: Any) -> Dict[str, NDArray[np.generic]]:  # noqa: ANN401 - OpenVINO's types are optional
         request.wait()
+        for index, name in enumerate(self._watched, start=len(self.outputs)):
+            if request.get_output_tensor(index).data > 0:
+                raise BadModelError(
+                    self.path,
+                    f"tensor {name!r} is not a number for some image",
+                    "check the weights and the preprocessing",
+                )
         return {spec.name: request.get_output_tensor(index).data.copy() for index, spec in enumerate(self.outputs)}
 
     def _form(self, model: OnnxFile) -> bytes:
@@ -215,6 +224,14 @@ class OpenVinoRunner:
             compiled.export_model(stream)
             cache.save(stream.getvalue())
         return compiled
+
+
+def _watched(content: bytes) -> Tuple[bytes, List[str]]:
+    """OpenVINO's ReLU turns NaN into 0, so that scores computed from NaN look sound; see `nan_watch`."""
+    try:
+        return watch_nan(content)
+    except (ValueError, LookupError):  # it cannot be parsed: OpenVINO names the reason
+        return content, []
 
 
 @lru_cache
