@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Largest difference of a tensor, relative to its largest value, with which it counts as the same: float kernels differ
-# by batch by 1e-5, and a step of INT8 is 1/127.
+# Largest difference of an image's values, relative to the tensor's largest, with which they count as the same: float
+# kernels differ by batch by 1e-5, and a step of INT8 is 1/127.
 SAME = 0.02
 SILENT = 4  # ONNX Runtime's severity "fatal": its errors are raised as exceptions, its warnings do not concern the user
 
@@ -113,7 +113,7 @@ def require_independent_images(session: TensorSession, batch: NDArray[Any], valu
             continue
         with np.errstate(invalid="ignore"):  # infinite values are reported where they are counted
             gap = np.abs(value[0].astype(np.float64) - other[0])
-        if np.max(gap, initial=0.0) > SAME * np.max(np.abs(value[0]), initial=0.0):
+        if np.max(gap, initial=0.0) > SAME * np.max(np.abs(value), initial=0.0):
             raise BadModelError(
                 session.path,
                 f"what it computes for an image depends on the other images of the batch (in the tensor {name})",

@@ -52,8 +52,8 @@ def watch_nan(content: bytes) -> Tuple[bytes, List[str]]:
     watched = [item.outputs[0] for item in graph.nodes if item.outputs and signs.is_dangerous(item)]
     if not watched or graph.opset < _FIRST_OPSET:
         return content, []
-    for name in watched:
-        number, found, as_number, flag = (f"{name}/{part}" for part in ("float", "is_nan", "nan_as_number", "any_nan"))
+    for index, name in enumerate(watched):
+        number, found, as_number, flag = (f"nan_watch/{index}/{part}" for part in ("float", "is_nan", "number", "any"))
         graph.nodes += [
             node("Cast", [name], [number], {"to": _FLOAT}),  # it may be an integer, such as a size
             node("IsNaN", [number], [found]),
