@@ -59,7 +59,9 @@ class DivideImages(Step):
         write_json(job.path(FILE), data)
         labelled = "" if labels else ", without labels: agreement instead of accuracy"
         chosen = f", {len(choosing)} choose the layers in floating point" if choosing else ""
-        text = f"{len(calibration)} calibrate{chosen}, {len(evaluation)} others evaluate{labelled}"
+        text = f"{len(evaluation)} evaluate{labelled}"
+        if calibration:
+            text = f"{len(calibration)} calibrate{chosen}, {len(evaluation)} others evaluate{labelled}"
         return Outcome((FILE,), text, data, tuple(notes))
 
 

@@ -227,3 +227,15 @@ def test_confusions_are_shown_with_their_images(full: Results) -> None:
     assert "Most frequent confusions" in words
     none = replace(full, confusions=())
     assert "There are none: INT8 is right on every evaluation image." in render_html(none)
+
+
+def test_the_head_is_about_this_deployment(full: Results) -> None:
+    """A per cent sign stays on the line of its number, and images are others only beside those of the calibration."""
+    title = "GoogLeNet, pruned to 61 % of its channels"
+    subject = replace(full.subject, title=title, calibration_images=12, evaluation_images=34)
+    both = " ".join(Page(render_html(replace(full, subject=subject))).text)
+    assert "pruned to 61\N{NO-BREAK SPACE}% of its channels" in both
+    assert "evaluated on 34 other images" in both
+    alone = " ".join(Page(render_html(replace(full, subject=replace(subject, calibration_images=0)))).text)
+    assert "evaluated on 34 images" in alone
+    assert "calibrated on" not in alone
