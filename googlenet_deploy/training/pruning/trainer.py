@@ -101,19 +101,27 @@ class PruningTrainer(Trainer):
         if step == 1:
             accuracy = self.evaluate(self.model, control.while_measuring).accuracy
             control.note(f"unpruned: {accuracy.percent:.2f} % in validation")
-        scores = self._scores()
+        kept = self._selected(step)
+        self._cut(kept)
+        pruning.kept = {name: channels[kept[name]] for name, channels in pruning.kept.items()}
+        accuracy = self.evaluate(self.model, control.while_measuring).accuracy
+        left = f"{pruning.describe(self.model.widths)}, {accuracy.percent:.2f} % before training"
+        control.note(f"pruning step {step} of {pruning.options.steps}: {left}")
+
+    def _selected(self, step: int) -> dict[str, Tensor]:
+        """By layer, the channels that a step leaves."""
+        pruning, scores = self.pruning, self._scores()
         goal = pruning.options.remaining(step) * pruning.measure(pruning.unpruned)
         widths = select_widths(self.model.widths, scores, pruning.measure, goal, pruning.rounding, pruning.least)
-        kept = {name: kept_channels(scores[name], count) for name, count in widths.channels.items()}
+        return {name: kept_channels(scores[name], count) for name, count in widths.channels.items()}
+
+    def _cut(self, kept: Mapping[str, Tensor]) -> None:
+        """Removes the other channels, and fits what is left to what the network computed with them."""
         whole = copy.deepcopy(self.model).without_auxiliary()
         self._remove(kept)
         inputs = [inputs for inputs, _ in self._batches(RECONSTRUCTION_IMAGES)]
         reconstruct(self.model, whole, kept, inputs, self.processes.sum)
         self.rebuild()
-        pruning.kept = {name: channels[kept[name]] for name, channels in pruning.kept.items()}
-        accuracy = self.evaluate(self.model, control.while_measuring).accuracy
-        left = f"{pruning.describe(widths)}, {accuracy.percent:.2f} % before training"
-        control.note(f"pruning step {step} of {pruning.options.steps}: {left}")
 
     def own_tensors(self) -> Mapping[str, Tensor]:
         """The remaining channels, so that a resumed run has the same network."""
