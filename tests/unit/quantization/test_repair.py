@@ -246,7 +246,7 @@ def test_quantised_parameters_become_float(net: NetOf, pictures: Callable) -> No
             factors = graph.pair(graph.constant("factors", (values * 0.021).astype(np.float32)), scale=0.02)
         graph.channels["scaled"] = 4
         result = repaired(ended(graph, graph.add("Mul", [top, factors], "scaled")), pictures(4), exact=True)
-        assert result.changes == ["1 quantised parameters of other operators stored as float"]
+        assert result.changes == ["1 quantised parameter of other operators stored as float"]
         graph_view = GraphView(result.model)
         reader = next(node for node in graph_view.nodes if node.op_type == "Mul")
         assert graph_view.is_constant(reader.input[1])
