@@ -144,7 +144,7 @@ def test_the_same_name_in_another_folder_is_not_taken(images: Path) -> None:
         ("12\n3\n800\n", "one number per line and no file names", "development kit"),
         ("b.jpg\nd.jpeg\n", "row without a label: 'b.jpg'", "filename,label"),
         ("filename,label\nb.jpg,0\nd.jpeg\n", "row without a label: 'd.jpeg'", "commas"),
-        ("b.jpg,n01440764 1 2 3 4 n01443537 1 2 3 4\n", "not one class", ""),
+        ("b.jpg,n01440764 1 2 3 4 n01443537 1 2 3 4\n", "no single class", ""),
         (b"\x00\x01\x02\x03", "not a CSV file of text", "UTF-8"),
         (b"PK\x03\x04" + bytes(300), "not a CSV file of text", "UTF-8"),
     ],
@@ -169,12 +169,12 @@ def test_a_label_of_thousands_of_digits_is_no_class() -> None:
         ('{"b.jpg": 0, "b.jpg": 1}', "the key b.jpg twice"),
         (
             '[{"file": "b.jpg", "label": ' + "[" * 985 + "]" * 985 + "}]",
-            "labels that are not one class|without a label",
+            "no single class one class|without a label",
         ),
         ("filename,label,class_name\na one.jpg,3,crane\nb.jpg,1,tench\n", "contradicts itself: for a one.jpg"),
         ("class;file;wnid\n1;b.jpg;n01440764\n2;d.jpeg;n01443537\n", "contradicts itself: for b.jpg"),
         ("image,crane,tench\na one.jpg,1,1\nb.jpg,0,1\n", "a one.jpg|image"),
-        ('{"a": ' * 3000 + "1" + "}" * 3000, "without a label|no labels|labels that are not"),
+        ('{"a": ' * 3000 + "1" + "}" * 3000, "without a label|no labels|no single class"),
     ],
 )
 def test_other_forms_are_refused_with_their_cause(images: Path, content: str, cause: str) -> None:
