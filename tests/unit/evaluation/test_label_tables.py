@@ -169,7 +169,7 @@ def test_a_label_of_thousands_of_digits_is_no_class() -> None:
         ('{"b.jpg": 0, "b.jpg": 1}', "the key b.jpg twice"),
         (
             '[{"file": "b.jpg", "label": ' + "[" * 985 + "]" * 985 + "}]",
-            "no single class one class|without a label",
+            "no single class|without a label",
         ),
         ("filename,label,class_name\na one.jpg,3,crane\nb.jpg,1,tench\n", "contradicts itself: for a one.jpg"),
         ("class;file;wnid\n1;b.jpg;n01440764\n2;d.jpeg;n01443537\n", "contradicts itself: for b.jpg"),
