@@ -312,7 +312,7 @@ def _describe(table: TextTable, reading: _Reading, labels: Sequence[str], unlabe
         column(reading.label_column, f"the classes by {_kind(labels, find)}"),
     ]
     parts += [column(reading.split_column, "says what a row is for")] if reading.split_column is not None else []
-    parts += [f"{counted(table.comments, 'comment line')}"] if table.comments else []
+    parts += [counted(table.comments, "comment line")] if table.comments else []
     parts += [f"left out: {counted(unlabelled, 'row')} without a label"] if unlabelled else []
     return f"{table.path}: {'; '.join(parts)}"
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Operators that make NaN of some finite values, whatever the signs of their inputs.
 _ALWAYS = ("Acos", "Acosh", "Asin", "Atanh", "Mod")
+# All that can make NaN: a model without any of them need not be looked at.
+DANGEROUS = frozenset((*_ALWAYS, "Div", "Log", "Pow", "Sqrt"))
 # Operators that pass the sign of all values of their first input on.
 _KEEPS_SIGN = (
     "AveragePool", "Cast", "Expand", "Flatten", "Gather", "GlobalAveragePool", "GlobalMaxPool", "Identity", "MaxPool",
@@ -79,7 +81,7 @@ class _Signs:
         for item in graph.nodes:
             if item.operator == "Constant":
                 self._inside[item.outputs[0]] = _value(item)
-            if item.operator in ("Shape", "Size") or (item.inputs and all(map(self._is_size, item.inputs))):
+            if item.operator in ("Shape", "Size") or self._is_of_sizes(item):
                 self._sizes.update(item.outputs)
             sign = self._of(item)
             if sign is not None:
@@ -123,8 +125,11 @@ class _Signs:
         value = self._inside.get(name) if value is None else value
         return value if value is not None and value.dtype.kind in "fiu" and value.size else None
 
-    def _is_size(self, name: str) -> bool:
-        return name in self._sizes or self._graph.is_constant(name) or name in self._inside or not name
+    def _is_of_sizes(self, item: EditableNode) -> bool:
+        """Whether a node computes from sizes, and besides from constants at most."""
+        others = [name for name in item.inputs if name and name not in self._sizes]
+        constant = all(self._graph.is_constant(name) or name in self._inside for name in others)
+        return constant and any(name in self._sizes for name in item.inputs)
 
     def _sign(self, name: str) -> Optional[int]:
         value = self._constant(name)

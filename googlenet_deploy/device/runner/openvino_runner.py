@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Tuple, Type
 
 from googlenet_deploy.device.cpu_graph.forms import openvino_form
-from googlenet_deploy.device.cpu_graph.nan_watch import watch_nan
+from googlenet_deploy.device.cpu_graph.nan_watch import DANGEROUS, watch_nan
 from googlenet_deploy.device.files import PathLike, cache_folder, write_bytes
 from googlenet_deploy.device.onnx_model.header import OnnxFile
 from googlenet_deploy.device.onnx_model.messages import Value
@@ -120,7 +120,8 @@ class OpenVinoRunner:
         cores = threads or available_cores()
         streams = cores if batch > 1 and self._alone else 1
         self._in_float = header.quantized and is_x86() and not sums_int8_exactly()
-        content, self._watched = _watched(self._form(model))
+        dangerous = any(node.operator in DANGEROUS for node in header.nodes)
+        content, self._watched = _watched(self._form(model)) if dangerous else (self._form(model), [])
         self._compiled = self._compile(content, cores, streams)
         self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
         self.backend = f"OpenVINO {openvino.__version__.partition('-')[0]} (CPU)"

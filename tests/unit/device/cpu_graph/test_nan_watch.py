@@ -107,6 +107,12 @@ def test_sizes_are_not_watched() -> None:
     assert watch_nan(made.SerializeToString())[1] == []
 
 
+@pytest.mark.parametrize("in_nodes", [False, True], ids=["initializers", "nodes"])
+def test_a_constant_may_be_the_one_that_is_negative(in_nodes: bool) -> None:
+    steps = (step("Sqrt", "-4", "c"), step("Sqrt", "4", "d"), step("Add", "c d", "e"), step("Add", "x e"))
+    assert watch_nan(model(*steps, in_nodes=in_nodes).SerializeToString())[1] == ["c"]
+
+
 def test_old_opsets_have_no_operator_for_it() -> None:
     content = model(step("Log", "x"), opset=8).SerializeToString()
     assert watch_nan(content) == (content, [])
